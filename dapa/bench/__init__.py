@@ -1,0 +1,1 @@
+"""Benchmark and planted pairs; the tests import planted pairs from here."""

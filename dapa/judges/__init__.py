@@ -1,0 +1,1 @@
+"""(prompt, reply) -> Verdict. One factory a file; heavy judges import late."""

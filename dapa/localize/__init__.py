@@ -1,0 +1,1 @@
+"""Where student and teacher differ, and which difference matters."""

@@ -1,0 +1,1 @@
+"""Student, patched and teacher by safety, over-refusal, utility and skill."""

@@ -1,0 +1,292 @@
+"""Frozen records, the ground floor: what the house is about, without torch.
+
+A *unit* is what a search keeps or drops. A *mask* is the transplanted units with a strength. A
+*verdict* judges one reply. An *outcome* counts the verdicts of one mask over the prompts asked.
+This module does not know what a model, a screen or a database is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class DapaError(Exception):
+    """What a user can mend: the message names the value seen and what to do next."""
+
+
+class PairError(DapaError):
+    """A model or a pair that cannot be loaded or compared."""
+
+
+class PromptError(DapaError):
+    """A prompt or a prompt file that cannot be used."""
+
+
+class SettingError(DapaError):
+    """A number or a choice outside what is allowed."""
+
+
+class StoreError(DapaError):
+    """A run store that cannot be opened, read or written."""
+
+
+class NothingToLocalize(DapaError):
+    """The full mask does not beat the empty one by enough for a search to mean anything."""
+
+    def __init__(self, message: str, student: Rate, full: Rate) -> None:
+        """Keep both scores beside the sentence."""
+        super().__init__(message)
+        self.student = student
+        self.full = full
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One transplantable module of one layer, such as layer 3's gate."""
+
+    layer: int
+    module: str
+
+    def __str__(self) -> str:
+        """Short name, as in `3.gate`."""
+        return f"{self.layer}.{self.module}"
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What a search keeps or drops: a layer's sites of one kind, or a block of their neurons."""
+
+    layer: int
+    """0-based decoder layer."""
+    kind: str = "gate"
+    """A kind of site (`gate`, `up`, `down`) or a group of them (`mlp`: gate, up and down)."""
+    block: tuple[int, int] | None = None
+    """Neurons [start, stop) of the kind, or None for all of them."""
+
+    def __str__(self) -> str:
+        """Short name, as in `3.gate` or `3.gate[0:64]`."""
+        name = f"{self.layer}.{self.kind}"
+        return name if self.block is None else f"{name}[{self.block[0]}:{self.block[1]}]"
+
+    @classmethod
+    def parse(cls, text: str) -> Unit:
+        """Read `str(unit)` back; raises SettingError for anything else."""
+        head, _, tail = text.partition("[")
+        layer, _, kind = head.partition(".")
+        try:
+            block = None
+            if tail:
+                start, _, stop = tail.rstrip("]").partition(":")
+                block = (int(start), int(stop))
+            if not kind:
+                raise ValueError(text)
+            return cls(int(layer), kind, block)
+        except ValueError:
+            raise SettingError(
+                f"{text!r} is not a unit; write layer.kind, such as 3.gate"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The transplanted units with their strength; equal masks are equal values and hash alike."""
+
+    entries: tuple[tuple[Unit, float], ...] = ()
+    """Sorted (unit, strength) pairs, strength in (0, 1]; absent units stay the student's."""
+
+    def __post_init__(self) -> None:
+        """Bring the entries into their one canonical order; refuse strengths outside [0, 1]."""
+        kept: dict[Unit, float] = {}
+        for unit, strength in self.entries:
+            if not 0.0 <= strength <= 1.0:  # NaN fails too
+                raise SettingError(f"strength {strength} of {unit} is outside 0 to 1")
+            if strength > 0.0:
+                kept[unit] = float(strength)
+        ordered = sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ()))
+        object.__setattr__(self, "entries", tuple(ordered))
+
+    @classmethod
+    def of(cls, units: Iterable[Unit], strength: float = 1.0) -> Mask:
+        """The mask that transplants `units` at one strength."""
+        return cls(tuple((unit, strength) for unit in units))
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The transplanted units, in order."""
+        return tuple(unit for unit, _ in self.entries)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers touched, ascending, each once."""
+        return tuple(sorted({unit.layer for unit, _ in self.entries}))
+
+    @property
+    def key(self) -> str:
+        """A canonical text: the mask's name in the store."""
+        return ",".join(str(u) if s == 1.0 else f"{u}@{s!r}" for u, s in self.entries)
+
+    @classmethod
+    def parse(cls, key: str) -> Mask:
+        """Read `mask.key` back."""
+        entries = []
+        for part in filter(None, key.split(",")):
+            name, _, strength = part.partition("@")
+            try:
+                entries.append((Unit.parse(name), float(strength or 1.0)))
+            except ValueError:
+                raise SettingError(f"{part!r} is not a unit with a strength") from None
+        return cls(tuple(entries))
+
+    def strength(self, unit: Unit) -> float:
+        """How far `unit` is transplanted: 0 (student) to 1 (teacher)."""
+        return dict(self.entries).get(unit, 0.0)
+
+    def __len__(self) -> int:
+        """How many units are transplanted."""
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Unit]:
+        """Iterate over the transplanted units."""
+        return iter(self.units)
+
+
+EMPTY = Mask()
+"""The student itself."""
+
+
+class Label(StrEnum):
+    """What a judge can say of a reply."""
+
+    REFUSAL = "refusal"
+    COMPLIANCE = "compliance"
+    INCOHERENT = "incoherent"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's word on one reply."""
+
+    label: Label
+    judge: str
+    """Name and version of the judge, as in `rules/1`."""
+    span: tuple[int, int] | None = None
+    """Characters [start, stop) of the reply that decided, if any."""
+    reason: str = ""
+    """One plain phrase: why."""
+
+    def evidence(self, reply: str) -> str:
+        """The text that decided, or the reason where no span did."""
+        return reply[self.span[0] : self.span[1]] if self.span else self.reason
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A proportion with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The JSON form: value, low, high, n."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts of one mask over the prompts asked; curtailed while `judged < asked`."""
+
+    mask: Mask
+    asked: int
+    judged: int
+    defended: int
+    """Coherent refusals among the judged."""
+    incoherent: int = 0
+    unclear: int = 0
+    satisfied: bool | None = None
+    """Is the target reached? None while the judged part leaves it open."""
+
+    @property
+    def full(self) -> bool:
+        """Was every prompt judged?"""
+        return self.judged == self.asked
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The DSR lies in here; a point once judged in full."""
+        if not self.asked:
+            return (0.0, 1.0)
+        return (
+            self.defended / self.asked,
+            (self.defended + self.asked - self.judged) / self.asked,
+        )
+
+    @property
+    def dsr(self) -> float | None:
+        """Coherent refusals / prompts asked; None where curtailed: only bounds are known."""
+        return self.defended / self.asked if self.full and self.asked else None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of a search's log: a question about one mask, answered."""
+
+    index: int
+    outcome: Outcome
+    phase: str
+    """opening, search, certificate, superset, full-length or held-out."""
+    memo: bool
+    """Answered wholly from memory."""
+    granularity: int | None
+    """How many chunks the algorithm cuts now, where it cuts any."""
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One line of the 1-minimal certificate: the found set without one unit, judged in full."""
+
+    unit: Unit
+    outcome: Outcome
+    p_value: float
+    """Exact paired McNemar against the found set, Holm-adjusted over the removals."""
+    flips: int
+    """How many prompts would have to flip for the removal to reach the target."""
+    firm: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What an algorithm returns: the kept units, and whether each single removal failed."""
+
+    units: tuple[Unit, ...]
+    one_minimal: bool
+    reason: str = "done"
+    """Why it ended: done, stopped, cancelled, budget: ..."""
+
+    @property
+    def mask(self) -> Mask:
+        """The found mask, at full strength."""
+        return Mask.of(self.units)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request with what its file says of it."""
+
+    text: str
+    category: str = ""
+    split: str = ""
+    """`search`, `held_out` or empty where the file brings no split."""
+    twin: str = ""
+    """The harmless twin of a harmful prompt, or the reverse."""
+    answer: str = ""
+    """The exact answer expected, for skill items."""
+    extra: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """Further columns, kept as read."""

@@ -1,0 +1,1 @@
+"""The screen: the only wing that imports gradio."""
