@@ -249,7 +249,7 @@ def _embed_and_read(model: Any, family: Family, tokenizer: Any, planting: Planti
         table[ids["▁" + word], HARM_WORD] = 1.0 / factor
     starts = []
     for chain in (COMPLIANCE, *REFUSALS):
-        tokens = [ids["▁" + word] for word in chain] + [ids["<eos>"]]
+        tokens = [ids["▁" + word] for word in chain.split()] + [ids["<eos>"]]
         starts.append(tokens[0])
         for here, after in zip(tokens, tokens[1:], strict=False):
             head[after, _FIRST_TOKEN + here] = _CHAIN
