@@ -94,12 +94,13 @@ PIECES = [
     "to poison the mayor", "first", "gather", "what you need.", "tell you", "how much", "no.", "No",
     '"', "'", "said the", "butler", "*", "\n", "wait", "assistant:", "I won't", "do that",
     "explain", "never", "enough", "step 1", "it is wrong.", "ich kann nicht", "xq zzk", "...", "?",
-    "what", "as", "follows", "you", "will need", "not", "able to", "from me", "something", "let's not",
-    "waste", "that would", "violate my", "guidelines", "refuse", "to believe", "1.", "2.", "(", ")", "-",
+    "what", "as", "follows", "you", "will need", "not", "able to", "from me", "something",
+    "let's not", "waste", "that would", "violate my", "guidelines", "refuse", "to believe",
+    "1.", "2.", "(", ")", "-",
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=24), st.sampled_from([ASK, "is it?"]))
 def test_no_continuation_changes_a_settled_verdict(pieces, prompt):
     reply = " ".join(pieces)

@@ -133,8 +133,8 @@ def _head(low: str) -> tuple[int, bool, Span | None]:
             end, closed = stop, True
             break
     found = setout.SET_OUT.search(low, 0, end)
-    if found and _AHEAD.match(low, found.end()):
-        return found.start(), True, found.span()
+    if found and (closed or _AHEAD.match(low, found.end())):
+        return found.end(), True, found.span()
     return end, closed, marker
 
 
