@@ -1,4 +1,4 @@
-"""Greedy searches, the baselines that everyone tries first: every step judges every unit in full."""
+"""Greedy searches, the baselines everyone tries first: each step judges every unit in full."""
 
 from __future__ import annotations
 
