@@ -1,0 +1,303 @@
+"""A pair: the row-masked student and its teacher, loaded once, never mutated afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from dapa.model.compatibility import Report, check, kinds_that_differ
+from dapa.model.loading import Checkpoint, Progress, load_tokenizer, load_weights, open_checkpoint
+from dapa.model.sites import Family, family_of, sites_of, submodule, units_for
+from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
+from dapa.records import Mask, PairError, SettingError, Site, Unit
+
+DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What to load: two models, a precision and a device."""
+
+    student: str
+    teacher: str
+    name: str = ""
+    """A preset's name, or empty."""
+    dtype: str = "auto"
+    device: str = "auto"
+    planted: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Ground truth that a bundled pair brings, for labels on the screen."""
+
+    @property
+    def title(self) -> str:
+        """For people: the two models' short names."""
+        return f"{short_name(self.student)} ← {short_name(self.teacher)}"
+
+
+def short_name(name: str) -> str:
+    """The last part of a folder or hub id."""
+    return Path(name.partition("@")[0]).name or name
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the student a mask replaces."""
+
+    parameters: int
+    bytes: int
+    fraction: float
+
+
+class Pair:
+    """The student with every site wrapped, the teacher beside it, and their tokenizers."""
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        tokenizer: Any,
+        teacher_tokenizer: Any,
+        family: Family,
+        spec: PairSpec,
+        digest: str,
+        report: Report | None = None,
+    ) -> None:
+        """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both."""
+        self.student, self.teacher = student, teacher
+        self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
+        self.family, self.spec, self.digest, self.report = family, spec, digest, report
+        _share_equal_tensors(student, teacher)
+        self.n_layers = len(submodule(student, family.layers))
+        self.sites: dict[Site, TransplantModule] = {}
+        """Every wrapped site, those that are equal in both models too."""
+        for layer in range(self.n_layers):
+            self._wrap(layer)
+        differs: dict[str, tuple[int, ...]] = {
+            kind: tuple(i for i in range(self.n_layers) if not _same(self.sites[Site(i, kind)]))
+            for kind, _ in family.sites
+        }
+        self.differs = kinds_that_differ(family, differs)
+        """Kind of unit -> the layers in which it differs; the others are never searched."""
+        self._live = {
+            site: module
+            for site, module in self.sites.items()
+            if site.layer in differs[site.module]
+        }
+        self.parameters = sum(p.numel() for p in student.parameters())
+
+    def _wrap(self, layer: int) -> None:
+        ours = submodule(self.student, self.family.layers)[layer]
+        theirs = submodule(self.teacher, self.family.layers)[layer]
+        for role, block in (("student", ours), ("teacher", theirs)):
+            install_tap(block, Tap(role, layer, "residual"))
+            for kind, path in (("attention", self.family.attention), ("mlp", self.family.mlp)):
+                install_tap(submodule(block, path), Tap(role, layer, kind))
+        for kind, path in self.family.sites:
+            site = Site(layer, kind)
+            parent, _, leaf = path.rpartition(".")
+            theirs_here = submodule(theirs, path)
+            install_tap(theirs_here, Tap("teacher", layer, kind))
+            wrapped = TransplantModule(site, submodule(ours, path), theirs_here)
+            setattr(submodule(ours, parent), leaf, wrapped)
+            self.sites[site] = wrapped
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        return self.student.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and reply may have together."""
+        return int(getattr(self.student.config, "max_position_embeddings", 0) or 2**30)
+
+    def layer(self, role: str, index: int) -> nn.Module:
+        """One decoder layer of `student` or `teacher`."""
+        model = self.student if role == "student" else self.teacher
+        return submodule(model, self.family.layers)[index]  # type: ignore[no-any-return]
+
+    def plan(self, masks: Sequence[Mask]) -> Plan | None:
+        """The plan of a batch whose rows carry these masks; checks that every unit exists."""
+        for mask in set(masks):
+            self.validate(mask)
+        return plan_masks(masks, self._live, self.device)
+
+    def validate(self, mask: Mask) -> None:
+        """SettingError if the mask names a layer, kind or block that this pair does not have."""
+        for unit in mask.units:
+            if not 0 <= unit.layer < self.n_layers:
+                raise SettingError(
+                    f"layer {unit.layer} does not exist; this pair has layers 0 to "
+                    f"{self.n_layers - 1}"
+                )
+            if unit.kind not in self.family.kinds:
+                raise SettingError(
+                    f"{self.family.title} has no sites of kind {unit.kind!r}; choose one of "
+                    f"{', '.join(self.family.kinds)}"
+                )
+            for site in sites_of(unit) if unit.block else ():
+                start, stop = unit.block or (0, 0)
+                if not 0 <= start < stop <= self.sites[site].neurons:
+                    raise SettingError(
+                        f"{unit} is outside the site's {self.sites[site].neurons} neurons"
+                    )
+
+    def units(self, kind: str) -> tuple[Unit, ...]:
+        """The units of one kind that a search may move: those that differ."""
+        if kind not in self.differs:
+            raise SettingError(
+                f"{kind!r} is not a kind of site of {self.family.title}; choose one of "
+                f"{', '.join(self.family.kinds)}"
+            )
+        if not self.differs[kind]:
+            others = [other for other, layers in self.differs.items() if layers]
+            raise SettingError(
+                f"student and teacher have equal {kind} weights in every layer; what differs is "
+                f"{', '.join(others) or 'no MLP site'}"
+            )
+        return units_for(kind, self.differs[kind])
+
+    def share(self, mask: Mask) -> Share:
+        """How many parameters and bytes the mask replaces, and of how many."""
+        seen: dict[Site, int] = {}
+        size = 0
+        for unit in mask.units:
+            for site in sites_of(unit):
+                module = self.sites[site].student
+                whole = sum(p.numel() for p in module.parameters())
+                part = whole
+                if unit.block is not None:
+                    part = whole * (unit.block[1] - unit.block[0]) // self.sites[site].neurons
+                seen[site] = min(whole, seen.get(site, 0) + part)
+                size = next(module.parameters()).element_size()
+        moved = sum(seen.values())
+        return Share(moved, moved * size, moved / self.parameters)
+
+
+def _same(site: TransplantModule) -> bool:
+    ours, theirs = dict(site.student.named_parameters()), dict(site.teacher.named_parameters())
+    return ours.keys() == theirs.keys() and all(
+        ours[k].data_ptr() == theirs[k].data_ptr() for k in ours
+    )
+
+
+def _share_equal_tensors(student: nn.Module, teacher: nn.Module) -> None:
+    """Let the teacher use the student's storage wherever the two hold the same values."""
+    ours = dict(student.named_parameters(remove_duplicate=False))
+    for name, theirs in teacher.named_parameters(remove_duplicate=False):
+        mine = ours.get(name)
+        if (
+            mine is not None
+            and mine.shape == theirs.shape
+            and mine.dtype == theirs.dtype
+            and mine.device == theirs.device
+            and torch.equal(mine, theirs)
+        ):
+            theirs.data = mine.data
+
+
+def digest_of(checkpoint: Checkpoint) -> str:
+    """A fingerprint of the weights: whole files up to 256 MiB, else 4 KiB out of every 8 MiB.
+
+    The sample meets every tensor of 8 MiB or more; smaller edits of a large file may escape it.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(set(checkpoint.shards.values())):
+        path = checkpoint.folder / file
+        size = path.stat().st_size
+        digest.update(f"{file}:{size}:".encode())
+        with path.open("rb") as opened:
+            if size <= 2**28:
+                digest.update(opened.read())
+                continue
+            for start in range(0, size, 2**23):
+                opened.seek(start)
+                digest.update(opened.read(4096))
+    return digest.hexdigest()
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` takes CUDA where there is one; PairError if CUDA is asked for and absent."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise PairError(f"device {wanted!r} was asked for, but torch sees no CUDA; use cpu")
+    if wanted.split(":")[0] not in {"cpu", "cuda", "mps"}:
+        raise PairError(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N")
+    return wanted
+
+
+def choose_dtype(wanted: str, device: str) -> torch.dtype:
+    """`auto` is float32 on a CPU and bfloat16 elsewhere."""
+    if wanted not in DTYPES:
+        raise PairError(f"{wanted!r} is not a dtype; choose one of {', '.join(DTYPES)}")
+    return DTYPES[wanted] or (torch.float32 if device == "cpu" else torch.bfloat16)
+
+
+def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
+    """Load a pair: files, report, weights, wrapping.
+
+    Args:
+        spec: What to load.
+        progress: Told what is being done and how far it is; may raise to cancel.
+
+    Raises:
+        PairError: What keeps the pair from working, with the next step.
+    """
+    device = choose_device(spec.device)
+    dtype = choose_dtype(spec.dtype, device)
+    ours = open_checkpoint(spec.student, progress)
+    theirs = open_checkpoint(spec.teacher, progress)
+    if progress:
+        progress("comparing the two models", 0.0)
+    report = check(ours, theirs)
+    report.raise_if_blocked()
+    _refuse_if_too_large(ours, theirs, dtype, device)
+    student = load_weights(ours, dtype, device, progress)
+    teacher = load_weights(theirs, dtype, device, progress)
+    digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
+    return Pair(
+        student,
+        teacher,
+        load_tokenizer(ours),
+        load_tokenizer(theirs),
+        family_of(ours.config["model_type"]),
+        spec,
+        digest,
+        report,
+    )
+
+
+def _refuse_if_too_large(
+    ours: Checkpoint, theirs: Checkpoint, dtype: torch.dtype, device: str
+) -> None:
+    """Say what would not fit before reading it; headers give the number of parameters."""
+    width = torch.empty((), dtype=dtype).element_size()
+    need = 0
+    for checkpoint in (ours, theirs):
+        for shape in checkpoint.shapes.values():
+            count = 1
+            for length in shape:
+                count *= length
+            need += count * width
+    free = (
+        torch.cuda.mem_get_info()[0]
+        if device.startswith("cuda")
+        else psutil.virtual_memory().available
+    )
+    if need > free:
+        raise PairError(
+            f"the pair needs {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free "
+            f"on {device}; use bfloat16, a larger device or smaller models"
+        )

@@ -1,0 +1,80 @@
+"""The driver's hands on a real pair: decode jobs as rows of one batch, judge them, refill.
+
+Rows of different masks share the batch; a row leaves when its reply ended, when its verdict is
+settled (opening mode), or when the driver no longer wants it, and its place is filled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dapa.judges.base import Judge
+from dapa.model.generation import Batch, Row
+from dapa.model.pair import Pair
+from dapa.model.sampling import Decoding
+from dapa.model.serving import row_capacity, serve
+from dapa.search.feed import Feed, Job, Mode
+
+
+class PairRunner:
+    """A `Runner` over one pair and one list of prompts; greedy, so that memory means something."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        texts: Sequence[str],
+        ids: Sequence[tuple[int, ...]],
+        opening: Judge,
+        full: Judge,
+        max_new_tokens: int,
+        rows: int | None = None,
+    ) -> None:
+        """Get ready to answer.
+
+        Args:
+            pair: Whose student decodes.
+            texts: The requests as the judge reads them; a job's `prompt` indexes this.
+            ids: The same requests rendered and encoded.
+            opening: Judge that may settle a row early.
+            full: Judge of whole replies.
+            max_new_tokens: The token limit, the same for every row.
+            rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
+        """
+        assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
+        self.pair, self.texts, self.ids = pair, texts, ids
+        self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
+        self.decoding = Decoding(max_new_tokens)
+        self.capacity = row_capacity(pair, rows)
+        self.steps = self.prefilled = self.decoded = 0
+
+    def __call__(self, feed: Feed, mode: Mode) -> None:
+        """Work the feed until it has no more jobs and no row is in flight."""
+        batch = Batch(self.pair, self.decoding)
+
+        def finish(row: Row) -> None:
+            job: Job = row.tag
+            verdict = self.judges[mode](self.texts[job.prompt], row.text)
+            feed.done(job, verdict, row.text, len(row.new_ids))
+
+        try:
+            serve(
+                batch,
+                self.capacity,
+                take=lambda room: [self._row(job, mode) for job in feed.take(room)],
+                finish=finish,
+                wanted=lambda row: feed.wanted(row.tag),
+            )
+        finally:
+            self.steps += batch.steps
+            self.prefilled += batch.prefilled
+            self.decoded += batch.decoded
+
+    def _row(self, job: Job, mode: Mode) -> Row:
+        settled: Callable[[str], bool] | None = None
+        if mode == "opening":
+            prompt, judge = self.texts[job.prompt], self.judges[mode]
+
+            def settled(text: str) -> bool:
+                return judge.settled(prompt, text) is not None
+
+        return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)

@@ -1,0 +1,233 @@
+"""The facade: owns the pair, the store and the background jobs.
+
+Screen, command line and Python all ask here, so whatever one can do the others can too. A pair is
+swapped whole: a load that fails or is cancelled leaves the previous pair in place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dapa.conversation import PANES, Exchange, PaneName, converse
+from dapa.judges.base import Judge, judges
+from dapa.judges.rules import rules
+from dapa.localize.divergence import DivergenceMap, divergence
+from dapa.measure.evaluation import Evaluation, Purpose, evaluate
+from dapa.model.compatibility import Report, check
+from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.pair import Pair, PairSpec, Share, load_pair
+from dapa.model.presets import preset, presets, released_layers
+from dapa.model.prompting import PromptFormat, Turn
+from dapa.model.sampling import Decoding
+from dapa.prompts import PromptSet, bundled, read_prompts
+from dapa.records import EMPTY, Mask, PairError, Prompt
+from dapa.search.job import SearchJob, SearchSettings
+from dapa.store import Store
+
+RUN_DIR = Path("runs")
+TOY_SETS = {
+    "harmful": "toy_harmful",
+    "harmless": "toy_twins",
+    "borderline": "toy_borderline",
+    "skill": "toy_skill",
+}
+GENERAL_SETS = {
+    "harmful": "general_harmful",
+    "harmless": "general_twins",
+    "borderline": "general_borderline",
+}
+
+
+class Workbench:
+    """One pair, one store, any number of jobs and conversations at once."""
+
+    def __init__(self, run_dir: Path | str = RUN_DIR, pair: Pair | None = None) -> None:
+        """Open the run store in `run_dir`, made if missing; StoreError if it cannot be used."""
+        self.store = Store(Path(run_dir))
+        self._pair = pair
+        self._loading = threading.Lock()
+        self._jobs: dict[str, SearchJob] = {}
+
+    # -- the pair ---------------------------------------------------------------------------
+
+    @property
+    def pair(self) -> Pair:
+        """The loaded pair; PairError if there is none yet."""
+        if self._pair is None:
+            raise PairError("no pair is loaded; choose one first")
+        return self._pair
+
+    @property
+    def loaded(self) -> bool:
+        """Is there a pair?"""
+        return self._pair is not None
+
+    @staticmethod
+    def spec(
+        name: str | None = None,
+        student: str | None = None,
+        teacher: str | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+    ) -> PairSpec:
+        """What to load, from a preset's name or from two models; PairError if neither is whole."""
+        if student or teacher:
+            if name:
+                raise PairError("give a pair's name or a student and a teacher, not both")
+            if not (student and teacher):
+                missing = "teacher" if student else "student"
+                raise PairError(f"a pair needs two models; name the {missing} too")
+            return PairSpec(student, teacher, "", dtype, device)
+        return preset(name or "toy-gate").spec(dtype, device)
+
+    @staticmethod
+    def presets() -> Mapping[str, Any]:
+        """Every named pair."""
+        return presets()
+
+    def check(self, spec: PairSpec) -> Report:
+        """The compatibility report, before any model is built."""
+        return check(open_checkpoint(spec.student), open_checkpoint(spec.teacher))
+
+    def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
+        """Load a pair and put it in the previous one's place once it is whole."""
+        with self._loading:
+            pair = load_pair(spec, progress)
+            self._pair = pair
+        return pair
+
+    def share(self, mask: Mask) -> Share:
+        """How much of the student the mask replaces."""
+        self.pair.validate(mask)
+        return self.pair.share(mask)
+
+    def released(self) -> tuple[tuple[int, ...], bool]:
+        """The released scripts' layers for this pair, and whether they were scaled by depth."""
+        pair = self.pair
+        return released_layers(pair.family.model_type, pair.spec.student, pair.n_layers)
+
+    # -- prompts ----------------------------------------------------------------------------
+
+    @property
+    def is_toy(self) -> bool:
+        """Does the loaded pair live in the toy world?"""
+        return self.pair.spec.name.startswith("toy-")
+
+    def sets(self) -> Mapping[str, str]:
+        """Role -> the bundled set that suits this pair: the toy world's or the general one."""
+        return TOY_SETS if self.is_toy else GENERAL_SETS
+
+    def prompts(self, source: str | Path | None = None, role: str = "harmful") -> PromptSet:
+        """A prompt set: a bundled one by name, a file, or this pair's default for the role."""
+        if source is None:
+            source = self.sets()[role]
+        known = bundled()
+        if str(source) in known:
+            return known[str(source)]
+        return read_prompts(source, role)
+
+    def library(self) -> list[PromptSet]:
+        """The bundled sets that suit this pair."""
+        known = bundled()
+        return [known[name] for name in self.sets().values() if name in known]
+
+    # -- see, ask, measure ------------------------------------------------------------------
+
+    def divergence(self, prompts: Sequence[str], **options: Any) -> DivergenceMap:
+        """Where the two models part; options as in `localize.divergence.divergence`."""
+        return divergence(self.pair, prompts, options.pop("how", PromptFormat()), **options)
+
+    def chat(
+        self,
+        turns: Mapping[PaneName, Sequence[Turn]],
+        mask: Mask,
+        how: PromptFormat | None = None,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stop: threading.Event | None = None,
+        judge: Judge | None = None,
+    ) -> Iterator[Exchange]:
+        """Ask the panes named in `turns`; yields after every round of tokens."""
+        return converse(self.pair, turns, mask, judge or rules(), how, decoding, seed, stop)
+
+    def generate(
+        self, prompt: str, mask: Mask, how: PromptFormat | None = None, **options: Any
+    ) -> Exchange:
+        """One request to all three, to the end."""
+        turns = {name: [Turn("user", prompt)] for name in PANES}
+        exchange: Exchange | None = None
+        for exchange in self.chat(turns, mask, how, **options):
+            pass
+        assert exchange is not None, "three panes were asked, so there was a round"
+        return exchange
+
+    def evaluation_sets(
+        self,
+        harmful: str | Path | None = None,
+        harmless: str | Path | None = None,
+        seed: int = 0,
+    ) -> dict[Purpose, tuple[Prompt, ...]]:
+        """The sets that `evaluate` asks: held-out harmful, harmless twins, borderline, skill.
+
+        A file given by the user replaces the bundled set of its role, and then stands alone.
+        """
+        given = harmful is not None or harmless is not None
+        sets: dict[Purpose, tuple[Prompt, ...]] = {}
+        if harmful is not None or not given:
+            split = self.prompts(harmful, "harmful").split(seed)
+            sets["dsr"] = tuple(split.held_out)
+        if harmless is not None or not given:
+            chosen = self.prompts(harmless, "harmless")
+            held_out = [p for p in chosen.prompts if p.split == "held_out"]
+            sets["over_refusal"] = tuple(held_out or chosen.prompts)
+        if not given:
+            for purpose in ("borderline", "skill"):
+                if purpose in self.sets():
+                    chosen = self.prompts(None, purpose)
+                    held_out = [p for p in chosen.prompts if p.split == "held_out"]
+                    sets[purpose] = tuple(held_out or chosen.prompts)  # type: ignore[index]
+        return sets
+
+    def evaluate(
+        self,
+        mask: Mask = EMPTY,
+        sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
+        judge: str = "rules",
+        **options: Any,
+    ) -> Evaluation:
+        """Prompt sets through student, patched and teacher; options as in `measure.evaluation`."""
+        self.pair.validate(mask)
+        return evaluate(
+            self.pair,
+            self.evaluation_sets() if sets is None else sets,
+            mask,
+            judges[judge](),
+            **options,
+        )
+
+    # -- search -----------------------------------------------------------------------------
+
+    def search_job(self, settings: SearchSettings) -> SearchJob:
+        """A search over the loaded pair, not started; `run()` it here or `start()` it aside."""
+        harmful = self.prompts(settings.prompts, "harmful")
+        job = SearchJob(self.pair, harmful, settings, self.store)
+        self._jobs[job.id] = job
+        return job
+
+    def jobs(self) -> list[SearchJob]:
+        """This process's searches, newest last, for a screen that re-attaches."""
+        return list(self._jobs.values())
+
+    def resume_job(self, run_id: str) -> SearchJob:
+        """A stored search, started again: what it had asked is answered from the store."""
+        run = self.store.run(run_id)
+        settings = SearchSettings.from_dict(run.settings)
+        if self._pair is None:
+            self.load(PairSpec(**settings.pair))
+        harmful = self.prompts(settings.prompts, "harmful")
+        job = SearchJob(self.pair, harmful, settings, self.store, run_id)
+        self._jobs[job.id] = job
+        return job
