@@ -7,6 +7,16 @@ from collections.abc import Callable
 from threading import Event, Lock
 
 
+class Halted(Exception):
+    """The search was stopped, or a budget ran out, before its coroutine ended."""
+
+    def __init__(self, reason: str, *, tests_only: bool = False) -> None:
+        """Args: why; whether it was the budget of tests, which the closing does not draw on."""
+        super().__init__(reason)
+        self.reason = reason
+        self.tests_only = tests_only
+
+
 class Control:
     """The handle of one running search; each order may be given twice."""
 

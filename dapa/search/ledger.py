@@ -80,20 +80,22 @@ class Ledger:
         rest = self.asked - len(tally.labels)
         return False if tally.defended + rest < self.need else None
 
-    def useful(self, mask: Mask) -> int:
-        """How many more verdicts may well be needed: the rows worth keeping busy with this mask.
+    def useful(self, mask: Mask, flying: int) -> int:
+        """How many rows are worth keeping busy with this mask, `flying` of them already.
 
-        Where the verdicts so far point to the target, all that it takes to reach it; else the few
-        failures that would rule it out.
+        The few failures that would rule the target out, as long as they may come; once half of
+        what was started came back defended (refusals settle first), all that it takes to pass.
         """
         tally = self[mask]
-        rest = self.asked - len(tally.labels)
+        judged = len(tally.labels)
+        rest = self.asked - judged
         if self.need is None or not self.curtail:
             return rest
         short = self.need - tally.defended
         spare = rest - short + 1  # this many failures rule the target out
-        good = tally.defended * self.asked >= self.need * len(tally.labels) > 0
-        return min(rest, max(1, short if good else min(short, spare)))
+        on_course = tally.defended * self.asked >= self.need * judged
+        hopeful = on_course and 2 * tally.defended > judged + flying
+        return min(rest, max(1, short if hopeful else min(short, spare)))
 
     def telling(self) -> list[int]:
         """The prompts, those first that failed most often among the masks so far."""
