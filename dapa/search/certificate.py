@@ -26,7 +26,8 @@ def certified(units: tuple[Unit, ...], otherwise: Search | None = None) -> Steps
     while kept:
         removals = [without(kept, (unit,)) for unit in kept]
         count = len(kept)
-        outcomes = yield Score(masks_of(removals), phase="certificate", left=(count, count))
+        left = (count, count * (count + 1) // 2)
+        outcomes = yield Score(masks_of(removals), phase="certificate", left=left)
         better = next((i for i, outcome in enumerate(outcomes) if outcome.satisfied), None)
         if better is None:
             break

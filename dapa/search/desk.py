@@ -115,9 +115,13 @@ class Desk:
             self._flying.get(job.mask, set()).discard(job.prompt)
             return False
 
-    def done(self, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
-        """Commit first, then count, then ask on."""
+    def done(
+        self, job: Job, verdict: Verdict, reply: str, tokens: int, whole: Verdict | None = None
+    ) -> None:
+        """Commit first, then count, then ask on; see `Feed`."""
         self.split.memory.commit(self.mode, job, verdict, reply, tokens)
+        if whole is not None and self.mode == "opening":
+            self.split.memory.commit("full", job, whole, reply, 0)  # its tokens are paid for
         with self.meter.lock:
             self._flying.get(job.mask, set()).discard(job.prompt)
             if not self.ledger.add(job.mask, job.prompt, verdict):

@@ -42,8 +42,19 @@ class Feed(Protocol):
         It may be handed out again later. A row that is finished all the same does no harm.
         """
 
-    def done(self, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
-        """The verdict is known; the driver commits it before anything else."""
+    def done(
+        self, job: Job, verdict: Verdict, reply: str, tokens: int, whole: Verdict | None = None
+    ) -> None:
+        """The verdict is known; the driver commits it before anything else.
+
+        Args:
+            job: What was asked.
+            verdict: In the mode that the runner was called in.
+            reply: The text that was judged.
+            tokens: How many were decoded for it.
+            whole: The verdict at full length as well, where an opening ran to its end unsettled:
+                decoding is greedy, so nobody need decode that reply again.
+        """
 
 
 Runner = Callable[[Feed, Mode], None]

@@ -21,7 +21,8 @@ def greedy_forward(units: tuple[Unit, ...]) -> Steps:
         rest = without(units, chosen)
         count = len(rest)
         tries = masks_of([(*chosen, unit) for unit in rest])
-        outcomes = yield Score(tries, left=(count, count * (count + 1) // 2 + len(units)))
+        most = (count * (count + 1) + len(units) * (len(units) + 1)) // 2
+        outcomes = yield Score(tries, left=(count, most))
         best = _best(outcomes)
         chosen = (*chosen, rest[best])
         if outcomes[best].satisfied:

@@ -83,13 +83,17 @@ class PredicateRunner:
                 if batch[job] <= 0:
                     del batch[job]
                     self.finished.append((mode, job))
-                    said = self.label(job.mask, job.prompt, mode)
-                    kind = said if isinstance(said, Label) else _label(said)
-                    feed.done(job, Verdict(kind, "plain/1"), kind.value, self.steps(job))
+                    verdict = self._verdict(job, mode)
+                    whole = None
+                    if mode == "opening" and verdict.label is not Label.REFUSAL:
+                        whole = self._verdict(job, "full")  # only a refusal settles early
+                    feed.done(job, verdict, verdict.label.value, self.steps(job), whole)
             for job in [job for job in batch if not feed.wanted(job)]:
                 del batch[job]
                 self.dropped += 1
 
-
-def _label(refuses: bool) -> Label:
-    return Label.REFUSAL if refuses else Label.COMPLIANCE
+    def _verdict(self, job: Job, mode: Mode) -> Verdict:
+        said = self.label(job.mask, job.prompt, mode)
+        if not isinstance(said, Label):
+            said = Label.REFUSAL if said else Label.COMPLIANCE
+        return Verdict(said, "plain/1")

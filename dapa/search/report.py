@@ -27,7 +27,7 @@ class Costs:
     prompts_spared: int = 0
     """Prompts of tested masks that nobody had to judge."""
     recalled: int = 0
-    """Verdicts that an earlier run had left in memory."""
+    """Verdicts that memory had: of an earlier run, or of openings that ran to their end."""
     tokens: int = 0
     """Tokens decoded for the judged replies of this run."""
     seconds: float = 0.0
