@@ -1,4 +1,4 @@
-"""Every algorithm against plain predicates: what it finds, that nothing more can go, at what cost."""
+"""Every algorithm against plain predicates: what it finds, whether more can go, at what cost."""
 
 from __future__ import annotations
 

@@ -26,11 +26,8 @@ class Desk:
         """Args: who decodes and remembers; how replies are judged; the rules; the bill."""
         self.split, self.mode, self.settings, self.meter = split, mode, settings, meter
         self.ledger = Ledger(split.prompts, curtail=settings.curtail)
-        self._flying: dict[Mask, set[int]] = {}
         self.asked: set[Mask] = set()
         """Masks that some question was about; all else was judged ahead."""
-        self._fresh: set[Mask] = set()
-        """Masks with a verdict of this run."""
         self._clear()
 
     def _clear(self) -> None:
@@ -69,11 +66,11 @@ class Desk:
             return self._value
         finally:
             steps.close()
-            self._flying.clear()
+            self.ledger.land()
 
     def speculative(self) -> int:
         """Masks that this run judged, at least in part, and nobody asked about."""
-        return len(self._fresh - self.asked)
+        return sum(mask not in self.asked for mask in self.ledger.fresh())
 
     def spared(self) -> int:
         """Prompts that no answer needed."""
@@ -91,11 +88,10 @@ class Desk:
                 return jobs
             telling = self.ledger.telling()
             for mask, rows in self._wants():
-                flying = self._flying.setdefault(mask, set())
-                labels = self.ledger[mask].labels
-                free = [p for p in telling if p not in labels and p not in flying]
-                picked = free[: max(0, min(room - len(jobs), rows - len(flying)))]
-                flying.update(picked)
+                tally = self.ledger[mask]
+                free = [p for p in telling if p not in tally.labels and p not in tally.flying]
+                picked = free[: max(0, min(room - len(jobs), rows - len(tally.flying)))]
+                tally.flying.update(picked)
                 jobs += [Job(mask, prompt) for prompt in picked]
                 if len(jobs) == room:
                     break
@@ -106,13 +102,10 @@ class Desk:
         self.meter.control.wait()
         with self.meter.lock:
             self._check()
-            if (
-                not self._over
-                and job.mask in self._active
-                and job.prompt not in self.ledger[job.mask].labels
-            ):
+            tally = self.ledger[job.mask]
+            if job.mask in self._active and job.prompt not in tally.labels:
                 return True
-            self._flying.get(job.mask, set()).discard(job.prompt)
+            tally.flying.discard(job.prompt)
             return False
 
     def done(
@@ -123,15 +116,17 @@ class Desk:
         if whole is not None and self.mode == "opening":
             self.split.memory.commit("full", job, whole, reply, 0)  # its tokens are paid for
         with self.meter.lock:
-            self._flying.get(job.mask, set()).discard(job.prompt)
+            tally = self.ledger[job.mask]
+            tally.flying.discard(job.prompt)
             if not self.ledger.add(job.mask, job.prompt, verdict):
                 return
-            self.ledger[job.mask].unlogged += tokens
-            self._fresh.add(job.mask)
+            tally.unlogged += tokens
+            tally.fresh = True
             self.meter.judged += 1
             self.meter.tokens += tokens
             self._check()
-            self._advance()
+            if self._over or self._known(job.mask):  # else nothing has changed but a count
+                self._advance()
 
     # -- inside, under the lock -------------------------------------------------------------
 
@@ -180,7 +175,6 @@ class Desk:
         if self.meter.counting and not self.settings.memo:
             for mask in self._question.masks:
                 self.ledger.forget(mask)
-                self._flying.pop(mask, None)
 
     def _settle(self) -> bool:
         """Commit what is known of the question, in order; True once it is answered."""
@@ -230,7 +224,7 @@ class Desk:
         tally, outcome = self.ledger[mask], self.ledger.outcome(mask)
         phase = "search" if isinstance(question, First) else question.phase
         cut = question.granularity if isinstance(question, First) else None
-        memo = self._memo or mask not in self._fresh
+        memo = self._memo or not tally.fresh
         self.meter.log(outcome, phase, memo, cut, tally.unlogged)
         tally.unlogged = 0
         if isinstance(question, Score) and self.mode == "opening":
@@ -286,8 +280,7 @@ class Desk:
             if isinstance(self._question, Score):
                 yield mask, self.ledger.asked
             else:
-                flying = len(self._flying.get(mask, ()))
-                yield mask, self.ledger.useful(mask, flying)
+                yield mask, self.ledger.useful(mask)
         if self.settings.eager:
             yield from ((mask, self.ledger.asked) for mask in self._active)
 

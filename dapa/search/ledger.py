@@ -17,6 +17,10 @@ class Tally:
 
     labels: dict[int, Label] = field(default_factory=dict)
     defended: int = 0
+    flying: set[int] = field(default_factory=set)
+    """Prompts handed to the runner and not back yet."""
+    fresh: bool = False
+    """Was any of them judged in this run?"""
     unlogged: int = 0
     """Tokens decoded for it since its last line in the log."""
 
@@ -35,6 +39,7 @@ class Ledger:
         self.need: int | None = None
         """Defended prompts that satisfy; None until the opening has set the target."""
         self._tallies: dict[Mask, Tally] = {}
+        self._seen: dict[int, tuple[Mask, Tally]] = {}
         self._judged = [0] * asked
         self._failed = [0] * asked
 
@@ -44,15 +49,29 @@ class Ledger:
 
     def __getitem__(self, mask: Mask) -> Tally:
         """The tally of a mask, empty at first."""
-        return self._tallies.setdefault(mask, Tally())
+        # A runner asks about every row after every step, and hashing a mask takes longer than the
+        # rest of the answer; so a mask object that was here before is known by its identity.
+        seen = self._seen.get(id(mask))
+        if seen is None:
+            tally = self._tallies.get(mask)
+            if tally is None:
+                tally = self._tallies[mask] = Tally()
+            seen = self._seen[id(mask)] = (mask, tally)  # holds the mask: its id stays its own
+        return seen[1]
 
-    def masks(self) -> tuple[Mask, ...]:
-        """All masks with at least one verdict."""
-        return tuple(mask for mask, tally in self._tallies.items() if tally.labels)
+    def fresh(self) -> list[Mask]:
+        """The masks that were judged, at least in part, in this run."""
+        return [mask for mask, tally in self._tallies.items() if tally.fresh]
+
+    def land(self) -> None:
+        """Nothing is in flight any more."""
+        for tally in self._tallies.values():
+            tally.flying.clear()
 
     def forget(self, mask: Mask) -> None:
         """Drop a tally: what a search without memo does before each question."""
         self._tallies.pop(mask, None)
+        self._seen.clear()
 
     def add(self, mask: Mask, prompt: int, verdict: Verdict) -> bool:
         """Count one verdict; False where the prompt has one already, and the first one stands."""
@@ -80,8 +99,8 @@ class Ledger:
         rest = self.asked - len(tally.labels)
         return False if tally.defended + rest < self.need else None
 
-    def useful(self, mask: Mask, flying: int) -> int:
-        """How many rows are worth keeping busy with this mask, `flying` of them already.
+    def useful(self, mask: Mask) -> int:
+        """How many rows are worth keeping busy with this mask, those in flight included.
 
         The few failures that would rule the target out, as long as they may come; once half of
         what was started came back defended (refusals settle first), all that it takes to pass.
@@ -94,7 +113,7 @@ class Ledger:
         short = self.need - tally.defended
         spare = rest - short + 1  # this many failures rule the target out
         on_course = tally.defended * self.asked >= self.need * judged
-        hopeful = on_course and 2 * tally.defended > judged + flying
+        hopeful = on_course and 2 * tally.defended > judged + len(tally.flying)
         return min(rest, max(1, short if hopeful else min(short, spare)))
 
     def telling(self) -> list[int]:

@@ -69,28 +69,24 @@ class PredicateRunner:
 
     def __call__(self, feed: Feed, mode: Mode) -> None:
         """Decode step by step, as a batch does: refill, step, finish, drop."""
-        batch: dict[Job, int] = {}
+        batch: list[tuple[Job, int]] = []  # with the step in which it ends
         while True:
             new = feed.take(self.rows - len(batch)) if len(batch) < self.rows else []
-            batch.update((job, self.steps(job)) for job in new)
+            batch += [(job, self.made + self.steps(job)) for job in new]
             self.started += len(new)
             if not batch:
                 return
             self.before(self)
             self.made += 1
-            for job in list(batch):
-                batch[job] -= 1
-                if batch[job] <= 0:
-                    del batch[job]
-                    self.finished.append((mode, job))
-                    verdict = self._verdict(job, mode)
-                    whole = None
-                    if mode == "opening" and verdict.label is not Label.REFUSAL:
-                        whole = self._verdict(job, "full")  # only a refusal settles early
-                    feed.done(job, verdict, verdict.label.value, self.steps(job), whole)
-            for job in [job for job in batch if not feed.wanted(job)]:
-                del batch[job]
-                self.dropped += 1
+            for job in [job for job, end in batch if end <= self.made]:
+                self.finished.append((mode, job))
+                verdict, whole = self._verdict(job, mode), None
+                if mode == "opening" and verdict.label is not Label.REFUSAL:
+                    whole = self._verdict(job, "full")  # only a refusal settles early
+                feed.done(job, verdict, verdict.label.value, self.steps(job), whole)
+            left = [row for row in batch if row[1] > self.made]
+            batch = [row for row in left if feed.wanted(row[0])]
+            self.dropped += len(left) - len(batch)
 
     def _verdict(self, job: Job, mode: Mode) -> Verdict:
         said = self.label(job.mask, job.prompt, mode)
