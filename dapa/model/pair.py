@@ -14,7 +14,7 @@ from torch import nn
 
 from dapa.model.compatibility import Report, check, kinds_that_differ
 from dapa.model.loading import Checkpoint, Progress, load_tokenizer, load_weights, open_checkpoint
-from dapa.model.sites import Family, family_of, sites_of, submodule, units_for
+from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, units_for
 from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
 from dapa.records import Mask, PairError, SettingError, Site, Unit
 
@@ -130,11 +130,15 @@ class Pair:
     def plan(self, masks: Sequence[Mask]) -> Plan | None:
         """The plan of a batch whose rows carry these masks; checks that every unit exists."""
         for mask in set(masks):
-            self.validate(mask)
+            self._units_exist(mask)
         return plan_masks(masks, self._live, self.device)
 
     def validate(self, mask: Mask) -> None:
-        """SettingError if the mask names a layer, kind or block that this pair does not have."""
+        """SettingError for a layer, kind or block that is not there, or one site moved twice."""
+        self._units_exist(mask)
+        resolve(mask)
+
+    def _units_exist(self, mask: Mask) -> None:
         for unit in mask.units:
             if not 0 <= unit.layer < self.n_layers:
                 raise SettingError(
