@@ -3,9 +3,10 @@
 A record is taken by its shape (see the protocols), so that this floor needs no torch.
 """
 
+from dapa.figures.dsr import dsr_curve
 from dapa.figures.maps import divergence_heatmap, layer_prompt_heatmap, layer_token_heatmap
 from dapa.figures.rates import rates_chart
-from dapa.figures.search import dsr_curve, search_heatmap
+from dapa.figures.search import search_heatmap
 
 __all__ = [
     "divergence_heatmap",

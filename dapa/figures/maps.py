@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from dapa.figures.shapes import Contrast, Floats, Map, Tokens
 from dapa.figures.theme import (
+    BAR,
     LEFT,
     QUANTITY,
     Palette,
@@ -25,7 +26,6 @@ from dapa.figures.theme import (
     wrapped,
 )
 
-Floats = NDArray[np.float64]
 SITE_TITLES = {
     "residual": "residual",
     "attention": "attention out",
@@ -35,67 +35,7 @@ SITE_TITLES = {
     "down": "down",
 }
 _ROW = 34  # pixels a site
-_BAR = 76  # pixels for the scale at the right
 _DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
-
-
-class Contrast(Protocol):
-    """Harmful minus harmless; arrays are (layers, sites)."""
-
-    @property
-    def values(self) -> Floats: ...  # noqa: D102
-    @property
-    def low(self) -> Floats: ...  # noqa: D102
-    @property
-    def high(self) -> Floats: ...  # noqa: D102
-    @property
-    def n(self) -> int: ...  # noqa: D102
-    @property
-    def n_harmless(self) -> int: ...  # noqa: D102
-
-
-class Map(Protocol):
-    """A divergence over layers and sites, as `localize.maps.DivergenceMap`."""
-
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
-    @property
-    def sites(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def layers(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def values(self) -> Floats: ...  # noqa: D102
-    @property
-    def low(self) -> Floats: ...  # noqa: D102
-    @property
-    def high(self) -> Floats: ...  # noqa: D102
-    @property
-    def n(self) -> int: ...  # noqa: D102
-    @property
-    def prompts(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def per_prompt(self) -> Floats: ...  # noqa: D102
-    @property
-    def contrast(self) -> Any: ...  # noqa: D102
-
-
-class Tokens(Protocol):
-    """A divergence along one prompt, as `localize.maps.TokenMap`."""
-
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
-    @property
-    def sites(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def layers(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def tokens(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def values(self) -> Floats: ...  # noqa: D102
 
 
 def divergence_heatmap(
@@ -142,9 +82,9 @@ def divergence_heatmap(
         )
     return figure(
         colours,
-        len(names) * _ROW + 8 + 40,
+        len(names) * _ROW + BAR + 40,
         traces,
-        margin={"l": LEFT, "r": _BAR, "t": 8, "b": 40},
+        margin={"l": LEFT, "r": 16, "t": BAR, "b": 40},
         xaxis=axis(colours, title="layer", **ticks(map.layers)),
         yaxis=axis(
             colours,
@@ -191,9 +131,9 @@ def layer_prompt_heatmap(
     rest = f" ({len(chosen)} furthest of {map.n})" if len(chosen) < map.n else ""
     return figure(
         colours,
-        max(len(chosen), 1) * row + 8 + 40,
+        max(len(chosen), 1) * row + BAR + 40,
         [heat],
-        margin={"l": 2 * LEFT, "r": _BAR, "t": 8, "b": 40},
+        margin={"l": 2 * LEFT, "r": 16, "t": BAR, "b": 40},
         xaxis=axis(colours, title="layer" + rest, **ticks(map.layers)),
         yaxis=axis(
             colours,
@@ -238,9 +178,9 @@ def layer_token_heatmap(
     row = 20 if len(map.layers) <= 24 else 11
     return figure(
         colours,
-        len(map.layers) * row + 8 + 84,
+        len(map.layers) * row + BAR + 84,
         [heat],
-        margin={"l": 48, "r": _BAR, "t": 8, "b": 84},
+        margin={"l": 48, "r": 16, "t": BAR, "b": 84},
         xaxis=axis(
             colours,
             tickmode="array",

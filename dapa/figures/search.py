@@ -1,4 +1,4 @@
-"""A search while it runs: which units each test held, and the DSR it reached."""
+"""A search while it runs: which units each test held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, palette, safe, ticks
+from dapa.figures.theme import Palette, axis, figure, palette, ticks
+from dapa.figures.trials import describe, kinds
 from dapa.records import Trial, Unit
 
 _EMPTY, _SATISFIES, _FAILS, _OPEN = 0, 1, 2, 3
@@ -67,94 +68,6 @@ def search_heatmap(trials: Sequence[Trial], units: Sequence[Unit], dark: bool = 
     )
 
 
-def dsr_curve(
-    trials: Sequence[Trial], target: float | None = None, dark: bool = False
-) -> go.Figure:
-    """DSR of each test: a point where all prompts were judged, else a whisker for its bounds.
-
-    Args:
-        trials: The search's log.
-        target: What a mask must reach, as a DSR; a dashed line.
-        dark: Colours for a dark page.
-    """
-    colours = palette(dark)
-    traces: list[Any] = []
-    for name, wanted, colour, symbol, _ in _kinds(colours):
-        members = [t for t in trials if t.outcome.satisfied is wanted and t.outcome.asked]
-        known = [t for t in members if t.outcome.dsr is not None]
-        bounded = [t for t in members if t.outcome.dsr is None]
-        traces.append(
-            go.Scatter(
-                x=[t.index + 1 for t in known],
-                y=[t.outcome.dsr for t in known],
-                mode="markers",
-                name=name,
-                marker={"size": 8, "color": colour, "symbol": symbol},
-                text=[describe(t) for t in known],
-                hovertemplate="%{text}<extra></extra>",
-                showlegend=bool(known),
-            )
-        )
-        low, high = ([t.outcome.bounds[end] for t in bounded] for end in (0, 1))
-        traces.append(
-            go.Scatter(
-                x=[t.index + 1 for t in bounded],
-                y=[(a + b) / 2 for a, b in zip(low, high, strict=True)],
-                error_y={
-                    "array": [(b - a) / 2 for a, b in zip(low, high, strict=True)],
-                    "thickness": 1.5,
-                    "width": 3,
-                    "color": colour,
-                },
-                mode="markers",
-                name=f"{name}, bounds",
-                marker={"size": 9, "color": "rgba(0,0,0,0)", "symbol": "circle"},
-                text=[describe(t) for t in bounded],
-                hovertemplate="%{text}<extra></extra>",
-                showlegend=False,
-            )
-        )
-    last = max((t.index + 1 for t in trials), default=1)
-    shapes, notes = _levels(trials, target, colours)
-    return figure(
-        colours,
-        240,
-        traces,
-        margin={"l": 40, "r": 96, "t": 28, "b": 40},
-        hovermode="closest",
-        xaxis=axis(colours, title="test", range=[0.3, last + 0.7], tickformat="d", nticks=8),
-        yaxis=axis(
-            colours,
-            range=[-0.04, 1.06],
-            tickvals=[0, 0.5, 1],
-            showgrid=True,
-            gridcolor=colours.hairline,
-            fixedrange=True,
-        ),
-        shapes=shapes,
-        annotations=notes,
-    )
-
-
-def describe(trial: Trial) -> str:
-    """A test in words, for the hover."""
-    outcome = trial.outcome
-    low, high = outcome.bounds
-    score = f"DSR {low:.2f}" if outcome.full else f"DSR between {low:.2f} and {high:.2f}"
-    layers = ", ".join(map(str, outcome.mask.layers[:12])) or "none"
-    more = " …" if len(outcome.mask.layers) > 12 else ""
-    word = {True: "satisfies", False: "fails", None: "open"}[outcome.satisfied]
-    parts = [
-        f"<b>test {trial.index + 1} · {word}</b>",
-        f"{score}, {outcome.judged} of {outcome.asked} prompts judged",
-        f"{len(outcome.mask)} transplanted, layers {layers}{more}",
-        safe(trial.phase)
-        + (f" · {trial.granularity} chunks" if trial.granularity else "")
-        + (" · from memory" if trial.memo else f" · {trial.seconds:.1f} s"),
-    ]
-    return "<br>".join(parts)
-
-
 def _code(trial: Trial) -> int:
     satisfied = trial.outcome.satisfied
     if satisfied is None:
@@ -176,22 +89,13 @@ def _codes(colours: Palette) -> list[list[Any]]:
     return edges
 
 
-def _kinds(colours: Palette) -> list[tuple[str, bool | None, str, str, str]]:
-    """(words, satisfied, colour, symbol, hollow symbol)."""
-    return [
-        ("reaches the target", True, colours.blue, "circle", "circle-open"),
-        ("does not", False, colours.orange, "x", "x-open"),
-        ("open", None, colours.grey, "square", "square-open"),
-    ]
-
-
 def _marks(
     trials: Sequence[Trial], units: Sequence[Unit], x: float, size: int, dark: bool
 ) -> list[Any]:
     """A mark at each row's end, which carries the hover and, by its shape, the legend."""
     colours = palette(dark)
     traces = []
-    for name, wanted, colour, symbol, hollow in _kinds(colours):
+    for name, wanted, colour, symbol, hollow in kinds(colours):
         for memo in (False, True):
             rows = [t for t in trials if t.outcome.satisfied is wanted and t.memo is memo]
             traces.append(
@@ -251,50 +155,6 @@ def _starts(count: int, parts: int) -> list[int]:
     """Where `parts` runs begin whose lengths differ by at most one; as `search.ddmin` cuts."""
     size, rest = divmod(count, parts)
     return [i * size + min(i, rest) for i in range(parts)]
-
-
-def _levels(
-    trials: Sequence[Trial], target: float | None, colours: Palette
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Lines for student, full mask and target, with labels that keep apart."""
-    opening = [t.outcome for t in trials if t.phase == "opening" and t.outcome.dsr is not None]
-    levels: list[tuple[float, str, str, str]] = []
-    student = next((o for o in opening if not len(o.mask)), None)
-    full = max((o for o in opening if len(o.mask)), key=lambda o: len(o.mask), default=None)
-    if student is not None and student.dsr is not None:
-        levels.append((student.dsr, f"student {student.dsr:.2f}", colours.grey, "dot"))
-    if full is not None and full.dsr is not None:
-        levels.append((full.dsr, f"full {full.dsr:.2f}", colours.blue, "dot"))
-    if target is not None:
-        levels.append((target, f"target {target:.2f}", colours.ink, "dash"))
-    shapes, notes, above = [], [], -1.0
-    for y, text, colour, dash in sorted(levels):
-        shapes.append(
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": y,
-                "y1": y,
-                "line": {"color": colour, "width": 1, "dash": dash},
-                "layer": "below",
-            }
-        )
-        above = max(y, above + 0.09)
-        notes.append(
-            {
-                "xref": "paper",
-                "x": 1,
-                "xanchor": "left",
-                "xshift": 6,
-                "y": above,
-                "text": text,
-                "showarrow": False,
-                "font": {"color": colour, "size": 11},
-            }
-        )
-    return shapes, notes
 
 
 def _plain(units: Sequence[Unit]) -> bool:

@@ -14,6 +14,8 @@ FONT = "var(--font, system-ui), system-ui, sans-serif"
 """The page's own font; outside the page (an exported picture) the system's."""
 LEFT = 104
 """Pixels left of a layer axis, for the names of sites: every layer picture begins here."""
+BAR = 56
+"""Pixels above a heatmap, for its scale."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
             "yanchor": "bottom",
             "font": {"color": colours.muted, "size": 11},
             "bgcolor": "rgba(0,0,0,0)",
+            "itemsizing": "constant",
             "itemclick": False,
             "itemdoubleclick": False,
         },
@@ -148,16 +151,24 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
 
 
 def colorbar(colours: Palette, title: str) -> dict[str, Any]:
-    """A slim scale at the right."""
+    """A slim scale above the picture's right end, so that it takes no width from the columns."""
     return {
+        "orientation": "h",
         "thickness": 8,
+        "len": 0.36,
+        "x": 1,
+        "xanchor": "right",
+        "xpad": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "ypad": 6,
         "outlinewidth": 0,
         "ticks": "",
-        "nticks": 5,
+        "nticks": 4,
         "tickfont": {"color": colours.muted, "size": 11},
         "title": {
             "text": safe(title),
-            "side": "right",
+            "side": "top",
             "font": {"color": colours.muted, "size": 11},
         },
     }
