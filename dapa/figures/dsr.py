@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, palette
+from dapa.figures.theme import Palette, axis, corner, figure, palette
 from dapa.figures.trials import describe, kinds
 from dapa.records import Trial
 
@@ -47,9 +47,9 @@ def dsr_curve(
         colours,
         240,
         traces,
-        margin={"l": 40, "r": 96, "t": 28, "b": 40},
+        margin={"l": 40, "r": 96, "t": 28, "b": 28},
         hovermode="closest",
-        xaxis=axis(colours, title="test", range=[0.3, last + 0.7], tickformat="d", nticks=8),
+        xaxis=axis(colours, range=[0.3, last + 0.7], tickformat="d", nticks=8),
         yaxis=axis(
             colours,
             range=[-0.04, 1.06],
@@ -59,7 +59,7 @@ def dsr_curve(
             fixedrange=True,
         ),
         shapes=shapes,
-        annotations=notes,
+        annotations=[corner(colours, "test"), *notes],
     )
 
 

@@ -14,8 +14,10 @@ from dapa.figures.theme import (
     LEFT,
     QUANTITY,
     Palette,
+    above,
     axis,
     colorbar,
+    corner,
     figure,
     number,
     palette,
@@ -64,7 +66,7 @@ def divergence_heatmap(
         hoverongaps=False,
         xgap=1,
         ygap=1,
-        **_scale(z, colours, _name(map) + (" difference" if difference else ""), top, difference),
+        **_scale(z, colours, top, difference),
     )
     traces: list[Any] = [heat]
     if difference is not None:
@@ -82,10 +84,11 @@ def divergence_heatmap(
         )
     return figure(
         colours,
-        len(names) * _ROW + BAR + 40,
+        len(names) * _ROW + BAR + 28,
         traces,
-        margin={"l": LEFT, "r": 16, "t": BAR, "b": 40},
-        xaxis=axis(colours, title="layer", **ticks(map.layers)),
+        margin={"l": LEFT, "r": 16, "t": BAR, "b": 28},
+        xaxis=axis(colours, **ticks(map.layers)),
+        plot_bgcolor=colours.hairline,  # shows between cells: a white cell keeps its edge
         yaxis=axis(
             colours,
             categoryorder="array",
@@ -93,7 +96,11 @@ def divergence_heatmap(
             range=[-0.5, len(names) - 0.5],
             fixedrange=True,
         ),
-        annotations=_undefined(z, names, len(map.layers), colours),
+        annotations=[
+            corner(colours, "layer"),
+            above(colours, _name(map) + (", harmful minus harmless" if difference else "")),
+            *_undefined(z, names, len(map.layers), colours),
+        ],
     )
 
 
@@ -126,15 +133,16 @@ def layer_prompt_heatmap(
         xgap=1,
         ygap=1,
         meta=order.tolist(),
-        **_scale(z, colours, _name(map), top),
+        **_scale(z, colours, top),
     )
-    rest = f" ({len(chosen)} furthest of {map.n})" if len(chosen) < map.n else ""
+    rest = f" · {len(chosen)} furthest of {map.n}" if len(chosen) < map.n else ""
     return figure(
         colours,
-        max(len(chosen), 1) * row + BAR + 40,
+        max(len(chosen), 1) * row + BAR + 28,
         [heat],
-        margin={"l": 2 * LEFT, "r": 16, "t": BAR, "b": 40},
-        xaxis=axis(colours, title="layer" + rest, **ticks(map.layers)),
+        margin={"l": 2 * LEFT, "r": 16, "t": BAR, "b": 28},
+        xaxis=axis(colours, **ticks(map.layers)),
+        annotations=[corner(colours, "layer" + rest), above(colours, _name(map))],
         yaxis=axis(
             colours,
             tickmode="array",
@@ -166,12 +174,13 @@ def layer_token_heatmap(
         z=z,
         x=list(range(count)),
         y=list(map.layers),
-        customdata=[[short(repr(t)[1:-1], 40) for t in map.tokens]] * len(map.layers),
-        hovertemplate=_value_hover(map, site, "layer %{y}", "token %{x} “%{customdata}”"),
+        customdata=[[f"{i} “{short(repr(t)[1:-1], 40)}”" for i, t in enumerate(map.tokens)]]
+        * len(map.layers),
+        hovertemplate=_value_hover(map, site, "layer %{y}", "token %{customdata}"),
         hoverongaps=False,
         xgap=1 if count <= 160 else 0,
         ygap=1,
-        **_scale(rest, colours, _name(map), top),
+        **_scale(rest, colours, top),
     )
     every = max(1, -(-count // 64))
     places = list(range(0, count, every))
@@ -191,6 +200,7 @@ def layer_token_heatmap(
             tickangle=-60,
             range=[-0.5, count - 0.5],
         ),
+        annotations=[above(colours, _name(map))],
         yaxis=axis(colours, title="layer", dtick=steps(len(map.layers)), fixedrange=True),
     )
 
@@ -200,23 +210,17 @@ def _name(map: Map | Tokens) -> str:
 
 
 def _scale(
-    z: Floats, colours: Palette, title: str, top: float | None, difference: Any = None
+    z: Floats, colours: Palette, top: float | None, difference: Any = None
 ) -> dict[str, Any]:
     """Cividis from zero, or blue-white-orange symmetric around it."""
     found = z[np.isfinite(z)]
     most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
-    if difference is not None:
-        return {
-            "colorscale": signed(colours),
-            "zmin": -most,
-            "zmax": most,
-            "colorbar": colorbar(colours, title),
-        }
+    low = 0.0 if difference is None else -most
     return {
-        "colorscale": QUANTITY,
-        "zmin": 0.0,
+        "colorscale": QUANTITY if difference is None else signed(colours),
+        "zmin": low,
         "zmax": most,
-        "colorbar": colorbar(colours, title),
+        "colorbar": colorbar(colours, low, most),
     }
 
 

@@ -59,7 +59,12 @@ def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = Fals
                 },
                 mode="markers",
                 name=safe(model),
-                marker={"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2}},
+                marker={
+                    "size": 10,
+                    "color": colour,
+                    "symbol": symbol,
+                    "line": {"width": 2, "color": colour},
+                },
                 text=[
                     f"<b>{safe(model)} · {TITLES.get(m, safe(m))}</b><br>"
                     f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}]"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, palette, ticks
+from dapa.figures.theme import Palette, axis, corner, figure, palette, ticks
 from dapa.figures.trials import describe, kinds
 from dapa.records import Trial, Unit
 
@@ -52,19 +52,20 @@ def search_heatmap(trials: Sequence[Trial], units: Sequence[Unit], dark: bool = 
     bottom = max(first + count, first + 1) - 0.5
     return figure(
         colours,
-        max(count, 6) * pixels + 36 + 40,
+        max(count, 6) * pixels + 36 + 28,
         [
             heat,
             _borders(trials, units, place, colours),
             *_marks(trials, units, len(units) - 0.5 + gutter / 2, min(8, max(4, pixels - 4)), dark),
         ],
-        margin={"l": 48, "r": 8, "t": 36, "b": 40},
+        margin={"l": 48, "r": 8, "t": 36, "b": 28},
         hovermode="closest",
         xaxis={
-            **axis(colours, title="layer" if _plain(units) else "unit", **ticks(_names(units))),
+            **axis(colours, **ticks(_names(units))),
             "range": [-0.5, len(units) - 0.5 + gutter],
         },
         yaxis=axis(colours, title="test", range=[bottom, first - 0.5], nticks=12, tickformat="d"),
+        annotations=[corner(colours, "layer" if _plain(units) else "unit")],
     )
 
 

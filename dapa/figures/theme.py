@@ -86,7 +86,7 @@ def short(text: str, width: int) -> str:
     return safe(text if len(text) <= width else text[: width - 1].rstrip() + "…")
 
 
-def wrapped(text: str, width: int = 64, lines: int = 8) -> str:
+def wrapped(text: str, width: int = 44, lines: int = 8) -> str:
     """Broken into lines for a hover, escaped."""
     parts = textwrap.wrap(text, width) or [""]
     return "<br>".join(map(safe, parts[:lines])) + ("…" if len(parts) > lines else "")
@@ -112,6 +112,23 @@ def axis(colours: Palette, **more: Any) -> dict[str, Any]:
     return {**plain, **more}
 
 
+def corner(colours: Palette, text: str) -> dict[str, Any]:
+    """The name of the horizontal axis, in the corner before its first label."""
+    return {
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": 0,
+        "xanchor": "right",
+        "yanchor": "top",
+        "xshift": -4,
+        "yshift": -3,
+        "text": text,
+        "showarrow": False,
+        "font": {"color": colours.muted, "size": 11},
+    }
+
+
 def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) -> go.Figure:
     """A figure of this house: transparent, in the page's font, its zoom kept on every update."""
     base: dict[str, Any] = {
@@ -120,7 +137,7 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": colours.ink, "size": 12},
-        "margin": {"l": LEFT, "r": 16, "t": 8, "b": 40},
+        "margin": {"l": LEFT, "r": 16, "t": 8, "b": 28},
         "hoverlabel": {
             "bgcolor": colours.card,
             "bordercolor": colours.hairline,
@@ -139,7 +156,16 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
             "itemdoubleclick": False,
         },
         "modebar": {
-            "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"],
+            "remove": [
+                "sendChartToCloud",  # would leave the machine
+                "zoom",
+                "pan",
+                "select",
+                "lasso",
+                "zoomin",
+                "zoomout",
+                "autoscale",
+            ],
             "bgcolor": "rgba(0,0,0,0)",
             "color": colours.muted,
             "activecolor": colours.ink,
@@ -150,8 +176,9 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
     return go.Figure(list(traces), {**base, **layout, "template": "none"})
 
 
-def colorbar(colours: Palette, title: str) -> dict[str, Any]:
+def colorbar(colours: Palette, low: float, high: float) -> dict[str, Any]:
     """A slim scale above the picture's right end, so that it takes no width from the columns."""
+    ends = [low, high] if low >= 0 else [low, 0.0, high]
     return {
         "orientation": "h",
         "thickness": 8,
@@ -164,13 +191,27 @@ def colorbar(colours: Palette, title: str) -> dict[str, Any]:
         "ypad": 6,
         "outlinewidth": 0,
         "ticks": "",
-        "nticks": 4,
+        "tickmode": "array",
+        "tickvals": ends,
+        "ticktext": [f"{x:.2g}" for x in ends],
+        "tickangle": 0,
         "tickfont": {"color": colours.muted, "size": 11},
-        "title": {
-            "text": safe(title),
-            "side": "top",
-            "font": {"color": colours.muted, "size": 11},
-        },
+    }
+
+
+def above(colours: Palette, text: str) -> dict[str, Any]:
+    """What the scale counts, above it; it ends where the scale ends, however narrow the page."""
+    return {
+        "xref": "paper",
+        "yref": "paper",
+        "x": 1,
+        "y": 1,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "yshift": 32,
+        "text": safe(text),
+        "showarrow": False,
+        "font": {"color": colours.muted, "size": 11},
     }
 
 

@@ -20,8 +20,8 @@ def describe(trial: Trial) -> str:
     outcome = trial.outcome
     low, high = outcome.bounds
     score = f"DSR {low:.2f}" if outcome.full else f"DSR between {low:.2f} and {high:.2f}"
-    layers = ", ".join(map(str, outcome.mask.layers[:12])) or "none"
-    more = " …" if len(outcome.mask.layers) > 12 else ""
+    layers = ", ".join(map(str, outcome.mask.layers[:8])) or "none"
+    more = " …" if len(outcome.mask.layers) > 8 else ""
     word = {True: "satisfies", False: "fails", None: "open"}[outcome.satisfied]
     parts = [
         f"<b>test {trial.index + 1} · {word}</b>",
