@@ -128,9 +128,10 @@ class SearchJob:
         split = harmful.split(settings.seed)
         search, held_out = list(split.search), list(split.held_out)
         if settings.prompt_limit is not None:
-            search = PromptSet(harmful.name, harmful.role, tuple(search)).sample(
+            chosen = PromptSet(harmful.name, harmful.role, tuple(search)).sample(
                 settings.prompt_limit, settings.seed
             )
+            search = list(chosen.prompts)
         self.split_note = split.note
         self.prompts: tuple[Prompt, ...] = tuple(search)
         self.held_out: tuple[Prompt, ...] = tuple(held_out)
