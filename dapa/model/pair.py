@@ -25,6 +25,10 @@ DTYPES = {
     "float16": torch.float16,
 }
 
+SMALL = 2**28
+"""Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
+two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
+
 
 @dataclass(frozen=True)
 class PairSpec:
@@ -268,6 +272,8 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     report = check(ours, theirs)
     report.raise_if_blocked()
     _refuse_if_too_large(ours, theirs, dtype, device)
+    if device == "cpu" and ours.bytes < SMALL:
+        torch.set_num_threads(1)
     student = load_weights(ours, dtype, device, progress)
     teacher = load_weights(theirs, dtype, device, progress)
     digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
