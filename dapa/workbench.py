@@ -158,10 +158,7 @@ class Workbench:
     ) -> Exchange:
         """One request to all three, to the end."""
         turns = {name: [Turn("user", prompt)] for name in PANES}
-        exchange: Exchange | None = None
-        for exchange in self.chat(turns, mask, how, **options):
-            pass
-        assert exchange is not None, "three panes were asked, so there was a round"
+        *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
 
     def evaluation_sets(
