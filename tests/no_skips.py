@@ -33,10 +33,10 @@ def _fail(report):
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter):
-    """Add this stage's counts to the file that `tests/run` sums up; runs in the controller only."""
+def pytest_terminal_summary(terminalreporter, config):
+    """Add this stage's counts to the file that `tests/run` sums up, once: not in the workers."""
     path = os.environ.get("DAPA_TEST_COUNTS")
-    if path:
+    if path and not hasattr(config, "workerinput"):
         counts = Counter({key: len(reports) for key, reports in terminalreporter.stats.items()})
         with open(path, "a", encoding="utf-8") as file:
             failed = counts["failed"] + counts["error"]
