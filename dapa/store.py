@@ -1,0 +1,275 @@
+"""What must not be lost, in SQLite: runs with their trials, and one verdict per (mask, prompt).
+
+A verdict is committed when it is known; a kill loses at most the question in flight. It is keyed by
+a *context*, the digest of everything else that it depends on (weights, judge, verdict mode and
+token limit, decoding, batch shape), by the mask and by the rendered prompt. So resuming a search is
+starting it again: what was asked is answered from here, and another context is another memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from dapa.records import Label, Mask, StoreError, Verdict
+
+SCHEMA = 1
+FILE = "dapa.sqlite3"
+
+_TABLES = """
+create table runs (
+  id text primary key, created real not null, kind text not null, title text not null,
+  settings text not null, state text not null, result text, updated real not null
+);
+create table trials (
+  run text not null references runs(id), number integer not null, body text not null,
+  primary key (run, number)
+) without rowid;
+create table verdicts (
+  context text not null, mode text not null, mask text not null, prompt text not null,
+  label text not null, judge text not null, start integer, stop integer, reason text not null,
+  reply text not null, tokens integer not null,
+  primary key (context, mode, mask, prompt)
+) without rowid;
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run; `trials` are read apart."""
+
+    id: str
+    created: float
+    """Seconds since the epoch."""
+    kind: str
+    title: str
+    settings: dict[str, Any]
+    state: str
+    """running, done, stopped or failed; running without a process means that it was killed."""
+    result: dict[str, Any] | None
+    updated: float
+
+
+def digest(*parts: object) -> str:
+    """A short name for everything in `parts`, equal for equal JSON."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class Store:
+    """One folder's database; safe for any number of threads and for several processes."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open it, or make it.
+
+        Raises:
+            StoreError: It cannot be written, is no database, or has another schema.
+        """
+        self.folder = Path(folder)
+        self.path = self.folder / FILE
+        self._local = threading.local()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"the run folder {self.folder} cannot be used ({error}); "
+                "name another with --run-dir"
+            ) from error
+
+    def _prepare(self) -> None:
+        connection = self._connection()
+        connection.execute("begin immediate")  # two processes may be making it at once
+        try:
+            (version,) = connection.execute("pragma user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"pragma user_version = {SCHEMA}")
+            elif version != SCHEMA:
+                raise StoreError(
+                    f"{self.path} has schema {version} and this version writes {SCHEMA}; "
+                    "name another folder with --run-dir"
+                )
+            connection.execute("commit")
+        except BaseException:
+            connection.execute("rollback")
+            raise
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            connection.execute("pragma foreign_keys = on")
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def _plainly(self) -> Iterator[sqlite3.Connection]:
+        """Turn the database's errors into a StoreError with the next step."""
+        try:
+            yield self._connection()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path} cannot be read or written ({error}); free disk space or name another "
+                "folder with --run-dir; what was committed before is kept"
+            ) from error
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def new_run(self, kind: str, title: str, settings: Mapping[str, Any]) -> Run:
+        """Begin a run; its state is `running` until it is finished."""
+        now = time.time()
+        run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + token_hex(3)
+        body = json.dumps(dict(settings), default=str)
+        with self._plainly() as connection:
+            connection.execute(
+                "insert into runs values (?, ?, ?, ?, ?, 'running', null, ?)",
+                (run_id, now, kind, title, body, now),
+            )
+        return self.run(run_id)
+
+    def reopen(self, run_id: str) -> Run:
+        """Set a run to `running` again and forget its trials, which will be logged anew."""
+        with self._plainly() as connection:
+            connection.execute("begin")
+            connection.execute("delete from trials where run = ?", (run_id,))
+            connection.execute(
+                "update runs set state = 'running', result = null, updated = ? where id = ?",
+                (time.time(), run_id),
+            )
+            connection.execute("commit")
+        return self.run(run_id)
+
+    def finish(self, run_id: str, state: str, result: Mapping[str, Any] | None) -> None:
+        """Keep how a run ended."""
+        body = None if result is None else json.dumps(dict(result), default=str)
+        with self._plainly() as connection:
+            connection.execute(
+                "update runs set state = ?, result = ?, updated = ? where id = ?",
+                (state, body, time.time(), run_id),
+            )
+
+    def add_trials(self, run_id: str, first: int, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Log trials; `first` is the number of the first of them."""
+        rows = [(run_id, first + i, json.dumps(dict(trial))) for i, trial in enumerate(trials)]
+        with self._plainly() as connection:
+            connection.executemany("insert or replace into trials values (?, ?, ?)", rows)
+
+    def trials(self, run_id: str) -> list[dict[str, Any]]:
+        """A run's trials, in order."""
+        with self._plainly() as connection:
+            rows = connection.execute(
+                "select body from trials where run = ? order by number", (run_id,)
+            ).fetchall()
+        return [json.loads(body) for (body,) in rows]
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first."""
+        with self._plainly() as connection:
+            rows = connection.execute("select * from runs order by created desc, id").fetchall()
+        return [_run(row) for row in rows]
+
+    def run(self, run_id: str) -> Run:
+        """One run; StoreError if there is none of this id."""
+        with self._plainly() as connection:
+            row = connection.execute("select * from runs where id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise StoreError(
+                f"no run is called {run_id!r} in {self.folder}; "
+                "`dapa runs list` shows those there are"
+            )
+        return _run(row)
+
+    # -- verdicts ---------------------------------------------------------------------------
+
+    def memory(self, context: str, prompts: Sequence[str]) -> VerdictMemory:
+        """The verdicts of one context over a list of rendered prompts."""
+        return VerdictMemory(self, context, prompts)
+
+
+class VerdictMemory:
+    """A search's memory: prompts are indices into the list it was made with."""
+
+    def __init__(self, store: Store, context: str, prompts: Sequence[str]) -> None:
+        """Args: the store, the digest of all that a verdict depends on, the rendered prompts."""
+        self._store, self._context = store, context
+        self._keys = [digest(prompt) for prompt in prompts]
+        self._index = {key: i for i, key in enumerate(self._keys)}
+
+    def recall(self, mode: str, mask: Mask) -> dict[int, tuple[Verdict, int]]:
+        """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
+        with self._store._plainly() as connection:
+            rows = connection.execute(
+                "select prompt, label, judge, start, stop, reason, tokens from verdicts "
+                "where context = ? and mode = ? and mask = ?",
+                (self._context, mode, mask.key),
+            ).fetchall()
+        return {
+            self._index[key]: (
+                Verdict(Label(label), judge, None if start is None else (start, stop), reason),
+                tokens,
+            )
+            for key, label, judge, start, stop, reason, tokens in rows
+            if key in self._index
+        }
+
+    def commit(
+        self, mode: str, mask: Mask, prompt: int, verdict: Verdict, reply: str, tokens: int
+    ) -> None:
+        """Keep one verdict for good, before anything else is done with it."""
+        start, stop = verdict.span or (None, None)
+        reply = reply.encode("utf-8", "replace").decode("utf-8")
+        with self._store._plainly() as connection:
+            connection.execute(
+                "insert or ignore into verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._context,
+                    mode,
+                    mask.key,
+                    self._keys[prompt],
+                    verdict.label.value,
+                    verdict.judge,
+                    start,
+                    stop,
+                    verdict.reason,
+                    reply,
+                    tokens,
+                ),
+            )
+
+    def reply(self, mode: str, mask: Mask, prompt: int) -> str | None:
+        """The stored reply of a mask to a prompt, if it is known."""
+        with self._store._plainly() as connection:
+            row = connection.execute(
+                "select reply from verdicts where context = ? and mode = ? and mask = ? "
+                "and prompt = ?",
+                (self._context, mode, mask.key, self._keys[prompt]),
+            ).fetchone()
+        return row and str(row[0])
+
+
+def _run(row: Sequence[Any]) -> Run:
+    run_id, created, kind, title, settings, state, result, updated = row
+    return Run(
+        run_id,
+        created,
+        kind,
+        title,
+        json.loads(settings),
+        state,
+        None if result is None else json.loads(result),
+        updated,
+    )
