@@ -10,7 +10,7 @@ import gradio as gr
 
 from dapa.model.compatibility import Report
 from dapa.model.pair import DTYPES, PairSpec, short_name
-from dapa.ui.desk import Desk, guarded, text
+from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
@@ -39,20 +39,19 @@ class Header:
 def build(desk: Desk) -> Header:
     """The slim bar and, folded under it, the pair picker."""
     with gr.Row(elem_id="header"):
-        brand = gr.HTML(draw(desk), elem_id="brand", scale=1, js_on_load=None)
+        brand = piece(draw(desk), elem_id="brand", scale=1)
         change = gr.Button("Change pair", elem_classes="plain", scale=0, elem_id="change-pair")
     opened = gr.State(False)
     with (
         gr.Column(visible=False, elem_id="drawer") as drawer,
         gr.Column(elem_classes="card"),
     ):
-        gr.HTML(
+        piece(
             title(
                 "Which two models?",
                 "The student receives, the teacher gives. Take a named pair, or give two models "
                 "of one architecture.",
-            ),
-            js_on_load=None,
+            )
         )
         with gr.Row():
             preset = gr.Dropdown(_choices(desk), label="named pair", value=None, scale=2)
@@ -70,7 +69,7 @@ def build(desk: Desk) -> Header:
             load = gr.Button("Load pair", elem_classes="primary-action", elem_id="load-pair")
             check = gr.Button("Check first", elem_classes="plain", elem_id="check-pair")
             cancel = gr.Button("Cancel loading", elem_classes="plain", elem_id="cancel-load")
-        report = gr.HTML("", elem_id="pair-report", js_on_load=None)
+        report = piece(elem_id="pair-report")
     return Header(
         brand, change, drawer, preset, student, teacher, dtype, device, check, load, cancel,
         report, opened,

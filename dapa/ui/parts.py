@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from dapa import sentences
 from dapa.records import Label, Rate, Unit, Verdict
+from dapa.sentences import THIN
 
-THIN = "\u2009"  # stands before a per cent sign
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
 PLURALS = {
     "gate": ("gate", "gates"),
@@ -25,7 +26,7 @@ def esc(text: Any) -> str:
 
 def percent(value: float, digits: int = 1) -> str:
     """A share in [0, 1] as per cent, with a thin space."""
-    return f"{100 * value:.{digits}f}{THIN}%"
+    return sentences.percent(value, digits)
 
 
 def number(value: float) -> str:

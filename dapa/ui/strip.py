@@ -8,7 +8,7 @@ import gradio as gr
 
 from dapa.model.sites import KIND_TITLES
 from dapa.records import SettingError
-from dapa.ui.desk import Desk, script
+from dapa.ui.desk import Desk, piece
 from dapa.ui.parts import PLURALS, count_of, percent
 from dapa.ui.session import Session, Shape, state
 
@@ -19,10 +19,8 @@ _LINKS = ("none", "all", "found", "invert", "undo", "redo")
 def build() -> gr.HTML:
     """The strip, waiting for a pair."""
     with gr.Column(elem_id="strip-bar"):
-        return gr.HTML(
-            empty("The layers appear here once a pair is loaded."),
-            elem_id="strip",
-            js_on_load=script("strip.js"),
+        return piece(
+            empty("The layers appear here once a pair is loaded."), "strip.js", elem_id="strip"
         )
 
 

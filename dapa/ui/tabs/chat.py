@@ -13,7 +13,7 @@ from dapa.conversation import PANES, Exchange, Pane, PaneName
 from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import MAX_SEED, Decoding
 from dapa.records import Mask, PromptError, SettingError
-from dapa.ui.desk import Desk, guarded, one_of, real, script, text, whole
+from dapa.ui.desk import Desk, guarded, one_of, piece, real, text, whole
 from dapa.ui.session import Session
 from dapa.ui.tabs import library
 from dapa.ui.tabs.panes import draw
@@ -64,7 +64,7 @@ class Chat:
 def build(desk: Desk) -> Chat:
     """Layout: panes, composer, library, settings folded into a sentence."""
     talk = gr.State(Talk())
-    panes = gr.HTML(draw(Talk(), Mask(), False), elem_id="panes", js_on_load=script("panes.js"))
+    panes = piece(draw(Talk(), Mask(), False), "panes.js", elem_id="panes")
     with gr.Row(elem_id="composer", elem_classes="card"):
         prompt = gr.Textbox(
             show_label=False,
