@@ -217,6 +217,4 @@ def one_of(value: Any, what: str, allowed: Any) -> str:
 
 def piece(value: str = "", js: str | None = None, **options: Any) -> gr.HTML:
     """A piece of our own HTML, without Gradio's prose styles; `js` names one of our scripts."""
-    return gr.HTML(
-        value, js_on_load=script(js) if js else None, apply_default_css=False, **options
-    )
+    return gr.HTML(value, js_on_load=script(js) if js else None, apply_default_css=False, **options)

@@ -129,7 +129,7 @@ def wire(desk: Desk, parts: Header) -> None:
 def draw(desk: Desk) -> str:
     """The bar itself: title, pair, place, memory, and a load under way."""
     used, total = desk.memory()
-    memory = f'memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB'
+    memory = f"memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB"
     return (
         f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(desk)}{_busy(desk)}'
         f'<span class="memory">{memory}</span></div>'
@@ -161,10 +161,7 @@ def _busy(desk: Desk) -> str:
     if took > 2 and loading.fraction > 0.05:
         left = f", about {seconds(took * (1 - loading.fraction) / loading.fraction)} left"
     fraction = loading.fraction or None
-    return (
-        f'<span class="busy" role="status">{bar(fraction)}{esc(loading.what)}'
-        f"{left}</span>"
-    )
+    return f'<span class="busy" role="status">{bar(fraction)}{esc(loading.what)}{left}</span>'
 
 
 def report_html(report: Report, spec: PairSpec) -> str:

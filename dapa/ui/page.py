@@ -6,16 +6,15 @@ was loaded here or in another browser.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from dapa.assets import asset
 from dapa.ui import header, strip
-from dapa.ui.desk import Desk, guarded, script
+from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh
-from dapa.ui.tabs import chat, localize, search
+from dapa.ui.tabs import chat, evaluate, localize, runs, search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -42,16 +41,40 @@ def build(desk: Desk) -> gr.Blocks:
                     hunt = search.build(desk)
                 with gr.Tab("Chat", id="chat"):
                     talk = chat.build(desk)
+                with gr.Tab("Evaluate", id="evaluate"):
+                    scores = evaluate.build(desk)
+                with gr.Tab("Runs", id="runs") as tab:
+                    past = runs.build(desk, tab)
+        theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
         pulse = gr.Timer(1.0)
-        _wire(desk, page, session, epoch, top, wheel, maps, hunt, talk, pulse)
+        header.wire(desk, top)
+        _follow_server(desk, page, session, epoch, top, wheel, pulse)
+        localize.wire(desk, maps, epoch)
+        evaluate.wire(desk, scores, session, maps.dark)
+        theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
+        (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER)
+        page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
+        reopened = runs.wire(desk, past, session, wheel, _STEER)
+        answer_again = chat.wire(desk, talk, session)
+        steered = _steering(desk, session, wheel, maps)
+        for name, event in {**steered, "use": applied, "reopen": reopened}.items():
+            answer_again(event, f"{name}_answer")
     return page
 
 
-def _wire(
+@guarded
+def is_dark(event: gr.EventData) -> bool:
+    """Is the page dark? Figures are drawn for it."""
+    data = getattr(event, "_data", None)
+    return isinstance(data, dict) and data.get("dark") is True
+
+
+def _follow_server(
     desk: Desk, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
-    wheel: gr.HTML, maps: localize.Localize, hunt: search.Search, talk: chat.Chat,
-    pulse: gr.Timer,
+    wheel: gr.HTML, pulse: gr.Timer,
 ) -> None:  # fmt: skip
+    """Header, session and strip follow what is loaded, here or from another browser."""
+
     @guarded
     def look(here: Session, seen: Any) -> tuple[Any, ...]:
         """Follow the server: the header always, session and strip when the pair changed."""
@@ -61,6 +84,16 @@ def _wire(
             return gr.skip(), gr.skip(), bar, gr.skip(), timer
         now = fresh(desk.epoch, desk.workbench.pair)
         return now, desk.epoch, bar, strip.draw(desk, now), timer
+
+    out = [session, epoch, top.brand, wheel, pulse]
+    page.load(look, [session, epoch], out, api_name="open", **_STEER)
+    pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
+
+
+def _steering(
+    desk: Desk, session: gr.State, wheel: gr.HTML, maps: localize.Localize
+) -> dict[str, Any]:
+    """What the strip and the heatmap press; name -> event, for whoever answers to a new mask."""
 
     @guarded
     def steer(here: Session, event: gr.EventData) -> tuple[Session, str]:
@@ -77,27 +110,17 @@ def _wire(
         now = apply(current(desk, here), desk.workbench.pair, press)
         return now, strip.draw(desk, now)
 
-    header.wire(desk, top)
-    out = [session, epoch, top.brand, wheel, pulse]
-    page.load(look, [session, epoch], out, api_name="open", **_STEER)
-    pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
-    answer_again = chat.wire(desk, talk, session)
-    pressed = wheel.select(steer, session, [session, wheel], api_name="steer", **_STEER)
-    answer_again(pressed, "steer_answer")
-    clicked = maps.bridge.select(
-        click_column, session, [session, wheel], api_name="click_column", **_STEER
-    )
-    answer_again(clicked, "click_answer")
-    localize.wire(desk, maps, epoch)
-    (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER)
-    page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-    answer_again(applied, "use_answer")
+    out = [session, wheel]
+    return {
+        "steer": wheel.select(steer, session, out, api_name="steer", **_STEER),
+        "click": maps.bridge.select(click_column, session, out, api_name="click_column", **_STEER),
+    }
 
 
 def current(desk: Desk, here: Session) -> Session:
     """This session, or a fresh one where the pair was swapped since."""
     pair = desk.workbench.pair
-    return here if here.epoch == desk.epoch else replace(fresh(desk.epoch, pair))
+    return here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
 
 
 def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:

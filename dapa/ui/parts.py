@@ -128,7 +128,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag}{" class=num" if i in right else ""}>{cell}</{tag}>'
+            f"<{tag}{' class=num' if i in right else ''}>{cell}</{tag}>"
             for i, cell in enumerate(row)
         )
 

@@ -67,9 +67,7 @@ class Session:
             return self
         chosen, strength = self.past[-1]
         future = (*self.future, (self.chosen, self.strength))
-        return replace(
-            self, chosen=chosen, strength=strength, past=self.past[:-1], future=future
-        )
+        return replace(self, chosen=chosen, strength=strength, past=self.past[:-1], future=future)
 
     def redo(self) -> Session:
         """One step forward again, if there is one."""
@@ -77,9 +75,7 @@ class Session:
             return self
         chosen, strength = self.future[-1]
         past = (*self.past, (self.chosen, self.strength))
-        return replace(
-            self, chosen=chosen, strength=strength, past=past, future=self.future[:-1]
-        )
+        return replace(self, chosen=chosen, strength=strength, past=past, future=self.future[:-1])
 
 
 def fresh(epoch: int, pair: Shape) -> Session:

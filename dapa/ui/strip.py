@@ -13,6 +13,7 @@ from dapa.ui.parts import PLURALS, count_of, percent
 from dapa.ui.session import Session, Shape, state
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
+_TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
 _LINKS = ("none", "all", "found", "invert", "undo", "redo")
 
 
@@ -104,7 +105,7 @@ def _kinds(pair: Shape, session: Session) -> str:
 
 def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
     cells = "".join(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
-    head = f'<span class="kind">{label}</span>' if session.opened else ""
+    head = f'<span class="kind">{label}</span>'
     sub = "" if label == "layer" else " sub"
     return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
 
@@ -115,10 +116,7 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> s
         how = "part"
     able = layer in pair.differs[kind]
     what = f"layer {layer}" if label == "layer" else f"layer {layer}, {KIND_TITLES[kind]}"
-    if able:
-        tip = f"{what}: {'transplanted' if how == 'all' else 'partly' if how == 'part' else 'student'}"
-    else:
-        tip = f"{what}: equal in both models"
+    tip = f"{what}: {_TIPS[how]}" if able else f"{what}: equal in both models"
     text = str(layer) if label == "layer" else {"none": "", "part": "part", "all": "✓"}[how]
     disabled = "" if able else ' aria-disabled="true"'
     return (

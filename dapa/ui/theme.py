@@ -1,4 +1,4 @@
-"""Colours, type and spacing for Gradio's own components; system fonts only, so nothing is fetched."""
+"""Colours, type and spacing for Gradio's own components; system fonts only."""
 
 from __future__ import annotations
 

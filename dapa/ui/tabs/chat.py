@@ -176,9 +176,7 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
             yield gr.skip(), gr.skip()
             return
         settings = (mode, tokens, temperature, seed, blur)
-        yield from answer(
-            talk.prompt, ("patched",), talk, session.mask, _who(request), settings
-        )
+        yield from answer(talk.prompt, ("patched",), talk, session.mask, _who(request), settings)
 
     @guarded
     def stop(request: gr.Request) -> None:

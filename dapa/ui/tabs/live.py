@@ -89,7 +89,7 @@ def grid(trials: Sequence[Trial], layers: Sequence[int], asking: Sequence[Outcom
         label = f"being judged: {outcome.judged} of {outcome.asked} prompts"
         parts.append(
             f'<div class="test open" role="listitem" aria-label="{label}"><b>…</b>'
-            f'{_cells(outcome.mask, column)}<em>{outcome.judged}/{outcome.asked}</em></div>'
+            f"{_cells(outcome.mask, column)}<em>{outcome.judged}/{outcome.asked}</em></div>"
         )
     axis = "".join(f"<i>{layer}</i>" for layer in layers)
     return (
@@ -179,7 +179,7 @@ def curve(now: SearchProgress) -> str:
         for v in (0, 0.5, 1)
     )
     return (
-        f'{title("DSR of each test", "Dots refuse, triangles do not; lines are bounds.")}'
+        f"{title('DSR of each test', 'Dots refuse, triangles do not; lines are bounds.')}"
         f'<svg class="curve" viewBox="0 0 {wide} {high}" role="img" '
         f'aria-label="DSR of {len(trials)} tests">{ticks}{goal}{"".join(marks)}'
         f'<text x="{left + inner_w / 2}" y="{high - 4}" text-anchor="middle">test</text></svg>'

@@ -195,9 +195,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State) -> None:
     parts.dark.change(show, inputs, out, api_name="map_dark", **plain)
     for i, component in enumerate(parts.settings):
         event = component.input if component is not parts.limit else component.submit
-        event(
-            show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain
-        )
+        event(show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain)
     parts.bridge.select(
         behind, parts.shown, parts.cell, api_name="map_cell", show_progress="hidden",
         trigger_mode="multiple",
@@ -234,6 +232,6 @@ def card(found: DivergenceMap, layer: int, site: str) -> str:
     else:
         body = f'<div class="scroll">{table(("prompt", "distance"), rows, numeric=[1])}</div>'
     return (
-        f'<div class="card">{title(name, f"Prompts behind the cell, furthest apart first")}'
+        f'<div class="card">{title(name, "Prompts behind the cell, furthest apart first")}'
         f"{body}</div>"
     )

@@ -66,7 +66,7 @@ def _pane(name: str, pane: Pane | None, prompt: str, mask: Mask) -> str:
         f'<div class="asked" dir="auto">{esc(prompt)}</div>'
         f'<div class="reply" role="log" aria-live="polite" aria-label="{name}\'s reply" dir="auto">'
         f'<span class="text">{words}</span>{empty}{caret}</div>'
-        f'<footer>{"".join(f"<span>{part}</span>" for part in foot if part)}{show}</footer>'
+        f"<footer>{''.join(f'<span>{part}</span>' for part in foot if part)}{show}</footer>"
         "</article>"
     )
 

@@ -167,11 +167,13 @@ class Tail:
         running = not over
         done = job.report is not None and bool(job.report.units)
         mlp = isinstance(job.error, NothingToLocalize) and job.settings.kind != "mlp"
+        empty = over and not now.trials
+        rows = live.grid(now.trials, layers, now.asking if running else ())
         return (
             self.headline(job, state),
-            live.meter(now),
-            _card(head + live.grid(now.trials, layers, now.asking if running else ())),
-            pictures,
+            "" if empty else live.meter(now),
+            "" if empty else _card(head + rows),
+            "" if empty else pictures,
             gr.update(
                 visible=not running,
                 value="Search again" if over else "Start search",
@@ -289,9 +291,7 @@ def wire(
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out = tail.outputs
-    parts.start.click(
-        start, parts.settings, [parts.job, *out], api_name="search_start", **quiet
-    )
+    parts.start.click(start, parts.settings, [parts.job, *out], api_name="search_start", **quiet)
     parts.whole_mlp.click(
         start_mlp, parts.settings, [parts.job, parts.kind, *out], api_name="search_mlp", **quiet
     )
