@@ -65,6 +65,7 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     try:
         named = options.pair or (None if options.student or options.teacher else "toy-gate")
         workbench = Workbench(options.run_dir)
+        _ = workbench.store  # a folder that cannot be used is told at once
         spec = workbench.spec(
             named, options.student, options.teacher, options.dtype, options.device
         )
