@@ -1,4 +1,4 @@
-"""The row-masked student: bit for bit at 0 and 1, equal to copied weights between, never crossing."""
+"""The row-masked student: bit for bit at 0 and 1, equal to copied weights between, no crossing."""
 
 import threading
 
@@ -161,9 +161,9 @@ def test_two_threads_with_different_masks_one_recording_do_not_cross(trio):
         try:
             for _ in range(rounds):
                 start.wait()
-                with torch.inference_mode(), masked(plans[name]):
-                    with watching(record if name == "a" else None):
-                        found = trio.pair.student(IDS).logits
+                watcher = record if name == "a" else None
+                with torch.inference_mode(), masked(plans[name]), watching(watcher):
+                    found = trio.pair.student(IDS).logits
                 if not torch.equal(found, expected[name]):
                     wrong.append(name)
         except BaseException as error:
