@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,16 @@ class Workbench:
     """One pair, one store, any number of jobs and conversations at once."""
 
     def __init__(self, run_dir: Path | str = RUN_DIR, pair: Pair | None = None) -> None:
-        """Open the run store in `run_dir`, made if missing; StoreError if it cannot be used."""
-        self.store = Store(Path(run_dir))
+        """Remember where the run store is; `store` opens it."""
+        self.run_dir = Path(run_dir)
         self._pair = pair
         self._loading = threading.Lock()
         self._jobs: dict[str, SearchJob] = {}
+
+    @cached_property
+    def store(self) -> Store:
+        """The run store in `run_dir`, made if missing; StoreError if it cannot be used."""
+        return Store(self.run_dir)
 
     # -- the pair ---------------------------------------------------------------------------
 
@@ -158,10 +164,7 @@ class Workbench:
     ) -> Exchange:
         """One request to all three, to the end."""
         turns = {name: [Turn("user", prompt)] for name in PANES}
-        exchange: Exchange | None = None
-        for exchange in self.chat(turns, mask, how, **options):
-            pass
-        assert exchange is not None, "three panes were asked, so there was a round"
+        *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
 
     def evaluation_sets(

@@ -69,7 +69,7 @@ def choose(
         written: Ids of prompt and reply so far per row, for the repetition penalty.
     """
     if how.repetition_penalty != 1.0:
-        logits = logits.clone()
+        logits = logits.float().clone()  # in bfloat16 the penalty would round tokens into ties
         for row, ids in enumerate(written):
             seen = torch.tensor(sorted(set(ids)), device=logits.device)
             values = logits[row, seen]
@@ -86,7 +86,8 @@ def choose(
 
 def _sample(logits: Tensor, how: Decoding, generator: torch.Generator | None) -> int:
     """Draw by inverting the cumulative distribution, most likely token first."""
-    values, ids = logits.div(how.temperature).sort(descending=True, stable=True)
+    values, ids = logits.sort(descending=True, stable=True)
+    values = (values - values[0]) / how.temperature  # at most 0, however small the temperature
     if how.top_k:
         values, ids = values[: how.top_k], ids[: how.top_k]
     probabilities = values.softmax(-1)

@@ -2,3 +2,8 @@
 
 Algorithms are pure coroutines over masks, one a file; `driver` answers their questions.
 """
+
+from dapa.search import bisect, ddmin, greedy, probdd, weighted
+from dapa.search.questions import algorithms
+
+__all__ = ["algorithms", "bisect", "ddmin", "greedy", "probdd", "weighted"]

@@ -54,7 +54,10 @@ class PairRunner:
         def finish(row: Row) -> None:
             job: Job = row.tag
             verdict = self.judges[mode](self.texts[job.prompt], row.text)
-            feed.done(job, verdict, row.text, len(row.new_ids))
+            whole = None
+            if mode == "opening" and row.ending != "settled":
+                whole = self.judges["full"](self.texts[job.prompt], row.text)
+            feed.done(job, verdict, row.text, len(row.new_ids), whole)
 
         try:
             serve(

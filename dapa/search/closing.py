@@ -1,0 +1,105 @@
+"""After a search: how sure is it? Firm or fragile removals, supersets, the same at full length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from dapa.records import Mask, Removal, Unit
+from dapa.search.ledger import Ledger
+from dapa.search.questions import without
+from dapa.search.report import Recheck, Violation
+from dapa.statistics import holm, mcnemar_exact, wilson
+
+ALPHA = 0.05
+"""Holm-adjusted p below which a removal is firm and a violation sure."""
+
+
+def removal_masks(found: Sequence[Unit]) -> tuple[Mask, ...]:
+    """The found set without each of its units in turn."""
+    return tuple(Mask.of(without(found, (unit,))) for unit in found)
+
+
+def removals(ledger: Ledger, found: Sequence[Unit], extra: Ledger | None = None) -> list[Removal]:
+    """One line of the certificate a unit, firm where the loss is beyond chance.
+
+    Args:
+        ledger: Holds the found set and its removals, judged in full.
+        found: The found set.
+        extra: The same masks on further prompts, where some removal was fragile; a mask that it
+            lacks keeps the first prompts' word alone. These prompts move p, never the outcome.
+    """
+    need = ledger.need
+    assert need is not None, "a certificate without a target"
+    masks, whole = removal_masks(found), Mask.of(found)
+    p_values = []
+    for mask in masks:
+        lost, gained = ledger.discordant(whole, mask)
+        if extra is not None:
+            more = extra.discordant(whole, mask)
+            lost, gained = lost + more[0], gained + more[1]
+        p_values.append(mcnemar_exact(lost, gained))
+    return [
+        Removal(
+            unit=unit,
+            outcome=ledger.outcome(mask),
+            p_value=p,
+            flips=max(0, need - ledger[mask].defended),
+            firm=p <= ALPHA,
+        )
+        for unit, mask, p in zip(found, masks, holm(p_values), strict=True)
+    ]
+
+
+def supersets(
+    found: Sequence[Unit], units: Sequence[Unit], count: int, seed: int
+) -> tuple[Mask, ...]:
+    """Found + each single other unit, always, then `count` random supersets of other sizes.
+
+    The full mask is not among them: the opening has judged it.
+    """
+    others = without(units, found)
+    masks = [Mask.of((*found, unit)) for unit in others]
+    random, known = Random(seed), {*masks, Mask.of(units)}
+    for _ in range(count if len(others) > 2 else 0):
+        size = random.randint(2, len(others) - 1)
+        mask = Mask.of((*found, *random.sample(others, size)))
+        if mask not in known:
+            known.add(mask)
+            masks.append(mask)
+    return tuple(masks)
+
+
+def violations(
+    ledger: Ledger, found: Sequence[Unit], failed: Sequence[Mask]
+) -> tuple[Violation, ...]:
+    """Supersets that fail, judged in full, each against the found set."""
+    whole = Mask.of(found)
+    p_values = holm([mcnemar_exact(*ledger.discordant(whole, mask)) for mask in failed])
+    return tuple(
+        Violation(without(mask.units, found), ledger.outcome(mask), p, p <= ALPHA)
+        for mask, p in zip(failed, p_values, strict=True)
+    )
+
+
+def rechecks(
+    roles: Sequence[tuple[str, Mask]], opening: Ledger, full: Ledger
+) -> tuple[Recheck, ...]:
+    """Opening verdicts against those at full length: refuse-then-comply shows as `lost`."""
+    need = opening.need
+    assert need is not None, "a recheck without a target"
+    lines = []
+    for role, mask in roles:
+        early, late = opening[mask].labels, full[mask].labels
+        both = [p for p in late if p in early]
+        lines.append(
+            Recheck(
+                role=role,
+                mask=mask,
+                rate=wilson(full[mask].defended, full.asked),
+                lost=sum(early[p] == "refusal" and late[p] != "refusal" for p in both),
+                gained=sum(early[p] != "refusal" and late[p] == "refusal" for p in both),
+                satisfied=full[mask].defended >= need,
+            )
+        )
+    return tuple(lines)

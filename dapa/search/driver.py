@@ -1,0 +1,247 @@
+"""Plays the oracle: opening checks, the algorithm's questions, closing checks, one report.
+
+It knows how many prompts there are, not what they say; what decodes and judges is a `Runner`, what
+remembers a `Memory`. Decoding is greedy, always: else neither memory nor minimality would mean
+anything. Resuming is starting again with the same memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dapa.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
+from dapa.search import closing
+from dapa.search.control import Control, Halted
+from dapa.search.desk import Desk
+from dapa.search.feed import Split
+from dapa.search.meter import Meter
+from dapa.search.opening import aim
+from dapa.search.questions import Score, Search, Settle, Steps
+from dapa.search.report import Recheck, SearchProgress, SearchReport, Violation
+from dapa.search.settings import Settings
+
+
+class Driver:
+    """One search, to be run once; watched and steered from any thread."""
+
+    def __init__(
+        self,
+        search: Search,
+        units: Sequence[Unit],
+        split: Split,
+        *,
+        held_out: Split | None = None,
+        reserve: Split | None = None,
+        settings: Settings | None = None,
+        control: Control | None = None,
+        algorithm: str = "",
+        offers: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Get ready; nothing is asked yet.
+
+        Args:
+            search: The algorithm.
+            units: What may be transplanted, in the order in which the algorithm sees it.
+            split: The search prompts; the target and every choice come from these alone.
+            held_out: Prompts that only measure the result.
+            reserve: Further prompts for fragile removals; never the held-out ones.
+            settings: The rules; defaults if None.
+            control: The handle to pause and stop it by; a new one if None.
+            algorithm: Its name, for the report.
+            offers: What to try where there is nothing to localize, as in `--sites mlp`.
+            clock: Seconds that only grow.
+
+        Raises:
+            SettingError: No units, a unit twice, or no prompts.
+        """
+        if not units or len(set(units)) != len(units):
+            raise SettingError(f"a search needs units, each once; got {len(units)}")
+        if split.prompts < 1:
+            raise SettingError("a search needs at least one harmful prompt; got none")
+        self.search, self.units, self.algorithm = search, tuple(units), algorithm
+        self.split, self.held_out, self.reserve = split, held_out, reserve
+        self.settings, self.offers = settings or Settings(), tuple(offers)
+        self.control = control or Control(clock)
+        self.full = Mask.of(self.units)
+        self.meter = Meter(self.units, self.control, clock)
+        self._desk = Desk(split, "opening", self.settings, self.meter)
+        self.meter.speculative, self.meter.spared = self._desk.speculative, self._desk.spared
+        self._result: SearchResult | None = None
+        self._tried: tuple[Mask, ...] = ()
+        self._failed: tuple[Mask, ...] = ()
+        self._violations: tuple[Violation, ...] = ()
+        self._rechecks: tuple[Recheck, ...] = ()
+        self._reserved: Desk | None = None
+        self._missing = ""
+
+    def snapshot(self) -> SearchProgress:
+        """The search as it stands; from any thread."""
+        return self.meter.snapshot()
+
+    def run(self) -> SearchReport:
+        """Search to the end, or to a stop, or to the end of a budget.
+
+        Raises:
+            NothingToLocalize: The opening checks found no effect to explain.
+            Exception: Whatever the runner or the memory raised; the verdicts are kept.
+        """
+        assert self.meter.state == "ready", "a driver runs once; make a new one to go on"
+        self.meter.start()
+        try:
+            report = self._run()
+        except BaseException as error:
+            self.meter.end("failed", str(error) or type(error).__name__)
+            raise
+        return report
+
+    def _run(self) -> SearchReport:
+        halted: Halted | None = None
+        try:
+            self._desk.run(self._whole())
+        except Halted as halt:
+            halted = halt
+        if self._desk.ledger.need is None:  # halted before there was a target
+            return self._report(SearchResult(self.units, False, _reason(halted)), {})
+        self.meter.counting = False
+        ended = self._result is not None
+        result = self._result or SearchResult(self.meter.best, False, _reason(halted))
+        held: dict[str, Rate | None] = {}
+        try:
+            if halted is not None and halted.tests_only:
+                halted = None
+                self._desk.run(self._close(result))
+            if halted is None:
+                self._confirm(result)
+                held = self._hold_out(result)
+        except Halted as halt:
+            halted = halt
+        if ended and halted is not None:
+            self._missing = f"; {halted.reason} before the closing checks were complete"
+        return self._report(result, held)
+
+    # -- the plan ---------------------------------------------------------------------------
+
+    def _whole(self) -> Steps:
+        """Opening, search and the checks that share its verdict mode, in one run of the desk."""
+        meter, ledger = self.meter, self._desk.ledger
+        meter.student, meter.full = yield Score((EMPTY, self.full), phase="opening")
+        meter.target = aim(ledger, self.full, self.settings, self.offers)
+        meter.student, meter.full = ledger.outcome(EMPTY), ledger.outcome(self.full)
+        meter.trials = [
+            replace(trial, outcome=ledger.outcome(trial.outcome.mask)) for trial in meter.trials
+        ]  # only now is it known whether they satisfy
+        meter.closing_masks = self._closing_masks(len(self.units) // 4)
+        meter.counting = True
+        result: SearchResult = yield from self.search(self.units)
+        meter.counting = False
+        self._result = result
+        return (yield from self._close(result))
+
+    def _close(self, result: SearchResult) -> Steps:
+        """The found set in full; then its supersets, those that fail in full."""
+        ledger, settings = self._desk.ledger, self.settings
+        found = result.mask
+        again = () if settings.memo else (EMPTY, self.full, *self._removals(result))
+        yield Score((found, *again), phase="certificate")  # without memo, these were forgotten
+        if settings.check_supersets:
+            tried = closing.supersets(found.units, self.units, settings.supersets, settings.seed)
+            outcomes = yield Settle(tried)
+            failed = tuple(o.mask for o in outcomes if not o.satisfied)
+            yield Score(failed, phase="superset")
+            self._tried, self._failed = tried, failed
+            self._violations = closing.violations(ledger, found.units, failed)
+        self.meter.closing_masks = self._closing_masks(len(found), behind_supersets=True)
+        return result
+
+    def _closing_masks(self, found: int, *, behind_supersets: bool = False) -> int:
+        """About how many masks the closing will still judge, for a result of `found` units."""
+        settings = self.settings
+        first = settings.check_supersets and not behind_supersets
+        supersets = (len(self.units) - found + settings.supersets) if first else 0
+        full_length = (3 + found) if settings.full_length else 0
+        return supersets + full_length + (3 if self.held_out else 0)
+
+    def _confirm(self, result: SearchResult) -> None:
+        """Fragile removals on more prompts; the result at full length."""
+        found, ledger = result.mask, self._desk.ledger
+        fragile = [
+            mask
+            for mask, line in zip(
+                self._removals(result),
+                closing.removals(ledger, found.units) if result.one_minimal else (),
+                strict=True,
+            )
+            if not line.firm
+        ]
+        if self.reserve is not None and fragile:
+            reserved = Desk(self.reserve, "opening", self.settings, self.meter)
+            reserved.run(_score((found, *fragile), "reserve"))
+            self._reserved = reserved
+        if self.settings.full_length:
+            roles = [("best", found), ("student", EMPTY), ("full", self.full)]
+            roles += [("removal", mask) for mask in self._removals(result)]
+            desk = Desk(self.split, "full", self.settings, self.meter)
+            desk.run(_score(tuple(dict.fromkeys(m for _, m in roles)), "full-length"))
+            self._rechecks = closing.rechecks(roles, ledger, desk.ledger)
+        self.meter.closing_masks = 3 if self.held_out else 0
+
+    def _hold_out(self, result: SearchResult) -> dict[str, Rate | None]:
+        """The result on prompts that chose nothing."""
+        if self.held_out is None or not self.held_out.prompts:
+            return {}
+        desk = Desk(self.held_out, "full", self.settings, self.meter)
+        desk.run(_score(tuple(dict.fromkeys((result.mask, self.full, EMPTY))), "held-out"))
+        return {
+            "held_out": desk.ledger.rate(result.mask),
+            "full_held_out": desk.ledger.rate(self.full),
+            "student_held_out": desk.ledger.rate(EMPTY),
+        }
+
+    def _removals(self, result: SearchResult) -> tuple[Mask, ...]:
+        """The certificate's masks; none where there is no certificate."""
+        return closing.removal_masks(result.mask.units) if result.one_minimal else ()
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def _report(self, result: SearchResult, held: dict[str, Rate | None]) -> SearchReport:
+        ledger, found = self._desk.ledger, result.mask
+        whole = result.one_minimal and ledger.full(found)
+        extra = self._reserved.ledger if self._reserved else None
+        lines = closing.removals(ledger, found.units, extra) if whole else []
+        rates = {"student": EMPTY, "full": self.full, "best": found}
+        named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
+        named.update({line.role: line.rate for line in self._rechecks if line.role in rates})
+        names = ("held_out", "full_held_out", "student_held_out")
+        self.meter.end("done")
+        return SearchReport(
+            algorithm=self.algorithm,
+            units=found.units,
+            one_minimal=result.one_minimal,
+            stop_reason=result.reason + self._missing,
+            target=self.meter.target or 0.0,
+            need=ledger.need or 0,
+            rates={**named, **{name: held.get(name) for name in names}},
+            best_bounds=ledger.outcome(found).bounds,
+            removals=tuple(lines),
+            rechecks=self._rechecks,
+            violations=self._violations,
+            supersets=len(self._tried),
+            best_seen=self.meter.best_seen,
+            costs=self.meter.costs(),
+            settings=self.settings.as_dict(),
+            trials=tuple(self.meter.trials),
+        )
+
+
+def _reason(halted: Halted | None) -> str:
+    assert halted is not None, "a search without a result was halted"
+    return halted.reason
+
+
+def _score(masks: tuple[Mask, ...], phase: str) -> Any:
+    """The smallest coroutine: one question."""
+    return (yield Score(masks, phase=phase))
