@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from support import FOLDERS, planted_models, random_trio  # noqa: E402
 
 from dapa.model.pair import load_pair  # noqa: E402
+from dapa.model.presets import DEFAULT, preset  # noqa: E402
 from dapa.model.sites import FAMILIES  # noqa: E402
 
 torch.set_num_threads(1)
@@ -67,8 +68,4 @@ def planted_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_pair():
     """The bundled default pair."""
-    from dapa.model.presets import DEFAULT, preset, presets
-
-    if DEFAULT not in presets():
-        pytest.skip(f"assets/toy holds no {DEFAULT} yet")
     return load_pair(preset(DEFAULT).spec("float32", "cpu"))

@@ -42,10 +42,7 @@ class Trio:
 
 def random_model(model_type: str, seed: int, dtype: torch.dtype = torch.float32, **extra: Any):
     """A small model with random weights, wide enough apart for clear-cut tokens."""
-    if model_type == "mistral":
-        extra = {"sliding_window": 7, **extra}
-    config = AutoConfig.for_model(
-        model_type,
+    settings = dict(
         vocab_size=len(TOKENIZER),
         hidden_size=32,
         intermediate_size=NEURONS,
@@ -55,12 +52,13 @@ def random_model(model_type: str, seed: int, dtype: torch.dtype = torch.float32,
         head_dim=8,
         max_position_embeddings=64,
         tie_word_embeddings=False,
+        sliding_window=7 if model_type == "mistral" else None,
         initializer_range=0.3,
         pad_token_id=TOKENIZER.pad_token_id,
         eos_token_id=TOKENIZER.eos_token_id,
         bos_token_id=None,
-        **extra,
     )
+    config = AutoConfig.for_model(model_type, **{**settings, **extra})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     for name, parameter in model.named_parameters():

@@ -8,26 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
+from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
 from dapa.model.compatibility import Report, check, kinds_that_differ
-from dapa.model.loading import Checkpoint, Progress, load_tokenizer, load_weights, open_checkpoint
+from dapa.model.loading import load_weights
+from dapa.model.machine import choose_device, choose_dtype, refuse_if_too_large
 from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, units_for
 from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
-from dapa.records import Mask, PairError, SettingError, Site, Unit
-
-DTYPES = {
-    "auto": None,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-SMALL = 2**28
-"""Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
-two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
+from dapa.records import Mask, SettingError, Site, Unit
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,8 @@ class Pair:
     @property
     def context_length(self) -> int:
         """The most tokens that prompt and reply may have together."""
-        return int(getattr(self.student.config, "max_position_embeddings", 0) or 2**30)
+        configs = (self.student.config, self.teacher.config)  # one prompt is read by both
+        return min(int(getattr(c, "max_position_embeddings", 0) or 2**30) for c in configs)
 
     def layer(self, role: str, index: int) -> nn.Module:
         """One decoder layer of `student` or `teacher`."""
@@ -235,22 +226,11 @@ def digest_of(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` takes CUDA where there is one; PairError if CUDA is asked for and absent."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise PairError(f"device {wanted!r} was asked for, but torch sees no CUDA; use cpu")
-    if wanted.split(":")[0] not in {"cpu", "cuda", "mps"}:
-        raise PairError(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N")
-    return wanted
-
-
-def choose_dtype(wanted: str, device: str) -> torch.dtype:
-    """`auto` is float32 on a CPU and bfloat16 elsewhere."""
-    if wanted not in DTYPES:
-        raise PairError(f"{wanted!r} is not a dtype; choose one of {', '.join(DTYPES)}")
-    return DTYPES[wanted] or (torch.float32 if device == "cpu" else torch.bfloat16)
+def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """The same listener, for a stretch of the whole way."""
+    if progress is None:
+        return None
+    return lambda what, share: progress(what, start + (end - start) * share)
 
 
 def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
@@ -258,56 +238,28 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
 
     Args:
         spec: What to load.
-        progress: Told what is being done and how far it is; may raise to cancel.
+        progress: Told what is being done and how far the whole is; may raise LoadCancelled.
 
     Raises:
         PairError: What keeps the pair from working, with the next step.
     """
     device = choose_device(spec.device)
     dtype = choose_dtype(spec.dtype, device)
-    ours = open_checkpoint(spec.student, progress)
-    theirs = open_checkpoint(spec.teacher, progress)
-    if progress:
-        progress("comparing the two models", 0.0)
-    report = check(ours, theirs)
+    ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
+    theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
+    report = check(ours, theirs, _part(progress, 0.1, 0.2))
     report.raise_if_blocked()
-    _refuse_if_too_large(ours, theirs, dtype, device)
-    if device == "cpu" and ours.bytes < SMALL:
-        torch.set_num_threads(1)
-    student = load_weights(ours, dtype, device, progress)
-    teacher = load_weights(theirs, dtype, device, progress)
+    refuse_if_too_large(ours, theirs, dtype, device)
+    student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
+    teacher = load_weights(theirs, dtype, device, _part(progress, 0.6, 1.0))
     digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
     return Pair(
         student,
         teacher,
-        load_tokenizer(ours),
-        load_tokenizer(theirs),
+        ours.tokenizer,
+        theirs.tokenizer,
         family_of(ours.config["model_type"]),
         spec,
         digest,
         report,
     )
-
-
-def _refuse_if_too_large(
-    ours: Checkpoint, theirs: Checkpoint, dtype: torch.dtype, device: str
-) -> None:
-    """Say what would not fit before reading it; headers give the number of parameters."""
-    width = torch.empty((), dtype=dtype).element_size()
-    need = 0
-    for checkpoint in (ours, theirs):
-        for shape in checkpoint.shapes.values():
-            count = 1
-            for length in shape:
-                count *= length
-            need += count * width
-    free = (
-        torch.cuda.mem_get_info()[0]
-        if device.startswith("cuda")
-        else psutil.virtual_memory().available
-    )
-    if need > free:
-        raise PairError(
-            f"the pair needs {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free "
-            f"on {device}; use bfloat16, a larger device or smaller models"
-        )

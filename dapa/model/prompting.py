@@ -88,13 +88,22 @@ def encode(pair: Pair, text: str, how: PromptFormat, role: str = "student") -> t
     """Token ids of a rendered prompt in one model's own vocabulary.
 
     Raises:
-        PromptError: More tokens than the context holds.
+        PromptError: No token, one that the model has no embedding for, or more than the context
+            holds.
     """
     tokenizer = pair.teacher_tokenizer if role == "teacher" else pair.tokenizer
     templated = how.mode != "raw" and template_of(pair, how.whose)[0] is not None
     ids = tokenizer(text, add_special_tokens=not templated)["input_ids"]
     if not ids:
         raise PromptError("the prompt has no token in this model's vocabulary; write words")
+    model = pair.teacher if role == "teacher" else pair.student
+    rows = model.get_input_embeddings().weight.shape[0]
+    if max(ids) >= rows:
+        unknown = tokenizer.convert_ids_to_tokens(max(ids))
+        raise PromptError(
+            f"the prompt holds {unknown!r}, which the {role}'s tokenizer knows but its {rows:,} "
+            "embeddings do not; choose the raw mode or the other model's template"
+        )
     if len(ids) >= pair.context_length:
         raise PromptError(
             f"the prompt has {len(ids):,} tokens and the context holds {pair.context_length:,}; "

@@ -85,8 +85,8 @@ def family_of(model_type: str) -> Family:
             f"use a gated family: {known}"
         )
     raise PairError(
-        f"model_type {model_type!r} is not a supported family; supported are {known}. "
-        "A new family is one row in dapa/model/sites.py"
+        f"model_type {model_type!r} is not a supported family; choose one of {known} (a new family "
+        "is one row in dapa/model/sites.py)"
     )
 
 

@@ -1,0 +1,268 @@
+"""A model's files: found on this disk or on the hub, their config and headers read, no weights.
+
+Safetensors only, no remote code. Whatever the hub, the disk or a tokenizer raises becomes a
+PairError in plain words with the value seen and the next step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import huggingface_hub.errors as hub_errors
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+
+from dapa.records import PairError
+
+Progress = Callable[[str, float], None]
+"""(what is being done, share done in [0, 1]); may raise LoadCancelled."""
+
+_WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_UNWANTED = ["*/*", "consolidated*"]  # second copies of the weights, in other layouts
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's files on this disk, with their headers read but no weights."""
+
+    name: str
+    """The hub id or folder, as the user gave it."""
+    folder: Path
+    config: dict[str, Any]
+    """config.json as it stands; `settings` has the defaults filled in."""
+    shards: dict[str, str]
+    """Tensor name -> file name."""
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    bytes: int
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor, nothing else."""
+        with safe_open(self.folder / self.shards[name], "pt") as file:
+            return file.get_tensor(name)  # type: ignore[no-any-return]
+
+    @cached_property
+    def settings(self) -> Any:
+        """The config as transformers completes it; PairError for values it refuses."""
+        try:
+            return AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # validation raises a kind of its own for each fault
+            raise PairError(
+                f"{self.name}: config.json is not usable ({gist(error)}); download it again"
+            ) from error
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer, read once."""
+        return load_tokenizer(self)
+
+
+def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
+    """Find a model's files and read its config and headers.
+
+    Args:
+        name: A local folder, or `org/name` or `org/name@revision` on the hub.
+        progress: Told while the hub's files are being fetched.
+
+    Raises:
+        PairError: Whatever keeps it from being read, with the next step.
+    """
+    folder = _folder_of(name, progress)
+    config = _read_config(name, folder)
+    promised = _files_of(name, folder)
+    shards: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    for file in promised:
+        path = folder / file
+        try:
+            with safe_open(path, "pt") as opened:
+                for key in opened.keys():  # noqa: SIM118 (not a dict)
+                    part = opened.get_slice(key)
+                    shards[key] = file
+                    shapes[key] = tuple(part.get_shape())
+                    dtypes[key] = str(part.get_dtype())
+        except (SafetensorError, OSError, ValueError) as error:
+            raise PairError(
+                f"{name}: {file} ({path.stat().st_size} bytes) is not a whole safetensors file "
+                f"({gist(error)}); download it again"
+            ) from error
+    for file, keys in promised.items():
+        lost = sorted(keys - {key for key, where in shards.items() if where == file})
+        if lost:
+            raise PairError(
+                f"{name}: the index promises {lost[0]} in {file}, where it is not; "
+                "download the model again"
+            )
+    size = sum((folder / file).stat().st_size for file in promised)
+    return Checkpoint(name, folder, config, shards, shapes, dtypes, size)
+
+
+def _folder_of(name: str, progress: Progress | None) -> Path:
+    if not name.strip():
+        raise PairError("no model given; give a folder or a hub id such as org/name")
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or ~ of nobody
+        shown = name if len(name) <= 100 else f"{name[:100]}..."
+        raise PairError(f"{shown!r} cannot be a folder ({gist(error)}); check the name") from error
+    if is_folder:
+        return path
+    if is_file:
+        raise PairError(f"{name} is a file; give the folder that holds config.json")
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name
+    if looks_local:
+        raise PairError(f"{name} does not exist; give a model folder or a hub id such as org/name")
+    return _fetch(name, progress)
+
+
+def _fetch(name: str, progress: Progress | None) -> Path:
+    """The folder of a hub model, out of the cache or downloaded into it."""
+    repo, _, revision = name.partition("@")
+    if progress:
+        progress(f"fetching {repo}", 0.0)
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                repo,
+                revision=revision or None,
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+            )
+        )
+    except hub_errors.GatedRepoError as error:
+        raise PairError(
+            f"{repo} is gated; accept its licence on the hub and log in with `hf auth login`"
+        ) from error
+    except hub_errors.RevisionNotFoundError as error:
+        raise PairError(f"{repo} has no revision {revision!r}; check its branches") from error
+    except hub_errors.RepositoryNotFoundError as error:
+        raise PairError(
+            f"{repo} is not on the hub, or is private; check the name or log in with "
+            "`hf auth login`"
+        ) from error
+    except hub_errors.HFValidationError as error:
+        raise PairError(f"{name!r} is neither a folder nor a hub id; check its spelling") from error
+    except (hub_errors.LocalEntryNotFoundError, OSError) as error:
+        raise PairError(
+            f"{repo} is not in the local cache and the hub cannot be reached; "
+            "connect, or give a local folder"
+        ) from error
+
+
+def _read_config(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise PairError(
+                f"{folder} holds an adapter (adapter_config.json), not a model; merge it into its "
+                "base first"
+            )
+        raise PairError(f"{folder} has no config.json; give the folder of a transformers model")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise PairError(
+            f"{name}: config.json cannot be read as JSON ({gist(error)}); download it again"
+        ) from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise PairError(
+            f"{name}: config.json names no model_type; give the folder of a transformers model"
+        )
+    if "auto_map" in config:
+        raise PairError(
+            f"{name} needs code of its own (auto_map in config.json); remote code is never run, "
+            "so choose a model that transformers supports by itself"
+        )
+    return config
+
+
+def _files_of(name: str, folder: Path) -> dict[str, set[str]]:
+    """File name -> tensors that the index promises there; the files that transformers reads."""
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return {single.name: set()}
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _indexed(name, folder, index)
+    for pattern in _PICKLED:
+        for pickled in sorted(folder.glob(pattern)):
+            raise PairError(
+                f"{name} has only pickled weights ({pickled.name}), which can run code when "
+                "opened; convert them to safetensors first"
+            )
+    raise PairError(f"{folder} has no model.safetensors; give the folder of a whole model")
+
+
+def _indexed(name: str, folder: Path, index: Path) -> dict[str, set[str]]:
+    promised: dict[str, set[str]] = {}
+    try:
+        for key, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
+            promised.setdefault(str(file), set()).add(str(key))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise PairError(
+            f"{name}: {index.name} has no readable weight_map ({gist(error)}); download it again"
+        ) from error
+    if not promised:
+        raise PairError(f"{name}: {index.name} names no tensor; download it again")
+    for file in promised:
+        if Path(file).name != file:
+            raise PairError(
+                f"{name}: the index names {file!r}, outside of its folder; choose another model"
+            )
+        if not (folder / file).is_file():
+            raise PairError(
+                f"{name}: the index names {file}, but it is not in {folder}; download it again"
+            )
+    return dict(sorted(promised.items()))
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's tokenizer, set to pad on the left; PairError if there is none.
+
+    Where tokenizer_config.json declares the generic class, tokenizer.json is all there is to know:
+    transformers would put the architecture's own rules (Qwen2's, say) in its place.
+    """
+    kind: Any = AutoTokenizer
+    declared = checkpoint.folder / "tokenizer_config.json"
+    try:
+        if declared.is_file() and (checkpoint.folder / "tokenizer.json").is_file():
+            told = json.loads(declared.read_text(encoding="utf-8"))
+            if told.get("tokenizer_class") in _GENERIC and "auto_map" not in told:
+                kind = PreTrainedTokenizerFast
+        tokenizer = kind.from_pretrained(
+            checkpoint.folder, trust_remote_code=False, local_files_only=True
+        )
+        if not len(tokenizer):
+            raise ValueError("it has no tokens")
+    except Exception as error:  # every tokenizer backend raises its own kind
+        raise PairError(
+            f"{checkpoint.name}: its tokenizer cannot be read ({gist(error)}); "
+            "give a folder with a whole tokenizer.json"
+        ) from error
+    tokenizer.padding_side = "left"
+    if tokenizer.is_fast:  # else the first call would change these, under other threads' feet
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def gist(error: BaseException) -> str:
+    """What an error says, on one line of at most 200 characters; its kind if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    if first.endswith(":") and len(lines) > 1:  # a heading, so what it heads is the cause
+        first += " " + lines[1]
+    return first if len(first) <= 200 else f"{first[:197]}..."

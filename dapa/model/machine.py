@@ -1,0 +1,82 @@
+"""What this machine offers: devices, dtypes, memory. Asked before anything is read."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import psutil
+import torch
+
+from dapa.model.checkpoint import Checkpoint
+from dapa.records import PairError
+
+DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` takes CUDA where there is one; PairError if CUDA is asked for and absent."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = wanted.partition(":")
+    if kind not in {"cpu", "cuda", "mps"} or (number and not number.isdecimal()):
+        raise PairError(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise PairError(f"device {wanted!r} was asked for, but torch sees no CUDA; use cpu")
+        if int(number or 0) >= torch.cuda.device_count():
+            raise PairError(
+                f"device {wanted!r} was asked for, but there are only "
+                f"{torch.cuda.device_count()}; use cuda:0"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise PairError(f"device {wanted!r} was asked for, but torch sees none; use cpu")
+    return kind if kind == "cpu" else wanted
+
+
+def choose_dtype(wanted: str, device: str) -> torch.dtype:
+    """`auto` is float32 on a CPU and bfloat16 elsewhere."""
+    if wanted not in DTYPES:
+        raise PairError(f"{wanted!r} is not a dtype; choose one of {', '.join(DTYPES)}")
+    return DTYPES[wanted] or (torch.float32 if device == "cpu" else torch.bfloat16)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a load may still take: of the graphics card, or of this machine or container."""
+    if device.startswith("cuda"):
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + reusable)
+    free = int(psutil.virtual_memory().available)
+    try:  # a container's limit lies below the machine's
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+        lines = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        cache = int(dict(lines).get("inactive_file", 0))
+        return free if limit == "max" else min(free, int(limit) - used + cache)
+    except (OSError, ValueError):
+        return free
+
+
+def refuse_if_too_large(
+    ours: Checkpoint, theirs: Checkpoint, dtype: torch.dtype, device: str
+) -> None:
+    """Say what would not fit before reading it; headers give the number of parameters.
+
+    Raises:
+        PairError: The bytes needed and the bytes free.
+    """
+    width = torch.empty((), dtype=dtype).element_size()
+    need = width * sum(prod(shape) for side in (ours, theirs) for shape in side.shapes.values())
+    free = free_memory(device)
+    if need > free:
+        smaller = "use bfloat16, " if width > 2 else "use "
+        raise PairError(
+            f"the pair needs {need / 2**30:.1f} GiB of memory and {max(0, free) / 2**30:.1f} GiB "
+            f"are free on {device}; {smaller}a larger device or smaller models"
+        )
