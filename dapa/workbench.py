@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,16 @@ class Workbench:
     """One pair, one store, any number of jobs and conversations at once."""
 
     def __init__(self, run_dir: Path | str = RUN_DIR, pair: Pair | None = None) -> None:
-        """Open the run store in `run_dir`, made if missing; StoreError if it cannot be used."""
-        self.store = Store(Path(run_dir))
+        """Remember where the run store is; `store` opens it."""
+        self.run_dir = Path(run_dir)
         self._pair = pair
         self._loading = threading.Lock()
         self._jobs: dict[str, SearchJob] = {}
+
+    @cached_property
+    def store(self) -> Store:
+        """The run store in `run_dir`, made if missing; StoreError if it cannot be used."""
+        return Store(self.run_dir)
 
     # -- the pair ---------------------------------------------------------------------------
 
@@ -158,37 +164,33 @@ class Workbench:
     ) -> Exchange:
         """One request to all three, to the end."""
         turns = {name: [Turn("user", prompt)] for name in PANES}
-        exchange: Exchange | None = None
-        for exchange in self.chat(turns, mask, how, **options):
-            pass
-        assert exchange is not None, "three panes were asked, so there was a round"
+        *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
 
     def evaluation_sets(
-        self,
-        harmful: str | Path | None = None,
-        harmless: str | Path | None = None,
-        seed: int = 0,
+        self, harmful: str | Path | None = None, harmless: str | Path | None = None
     ) -> dict[Purpose, tuple[Prompt, ...]]:
-        """The sets that `evaluate` asks: held-out harmful, harmless twins, borderline, skill.
+        """The sets that `evaluate` asks: harmful, harmless twins, borderline, skill.
 
-        A file given by the user replaces the bundled set of its role, and then stands alone.
+        Of a set with a split column only the held-out part is asked; a file without one is asked
+        whole. A file given by the user stands alone: columns without data stay empty.
         """
-        given = harmful is not None or harmless is not None
+        roles: dict[Purpose, str] = {
+            "dsr": "harmful",
+            "over_refusal": "harmless",
+            "borderline": "borderline",
+            "skill": "skill",
+        }
+        given = {"dsr": harmful, "over_refusal": harmless}
+        alone = harmful is not None or harmless is not None
         sets: dict[Purpose, tuple[Prompt, ...]] = {}
-        if harmful is not None or not given:
-            split = self.prompts(harmful, "harmful").split(seed)
-            sets["dsr"] = tuple(split.held_out)
-        if harmless is not None or not given:
-            chosen = self.prompts(harmless, "harmless")
-            held_out = [p for p in chosen.prompts if p.split == "held_out"]
-            sets["over_refusal"] = tuple(held_out or chosen.prompts)
-        if not given:
-            for purpose in ("borderline", "skill"):
-                if purpose in self.sets():
-                    chosen = self.prompts(None, purpose)
-                    held_out = [p for p in chosen.prompts if p.split == "held_out"]
-                    sets[purpose] = tuple(held_out or chosen.prompts)  # type: ignore[index]
+        for purpose, role in roles.items():
+            source = given.get(purpose)
+            if source is None and (alone or role not in self.sets()):
+                continue
+            prompts = self.prompts(source, role).prompts
+            held_out = tuple(p for p in prompts if p.split == "held_out")
+            sets[purpose] = held_out or prompts
         return sets
 
     def evaluate(

@@ -107,9 +107,7 @@ class World:
 
 def typo(rng: random.Random, text: str) -> str:
     """Swap two neighboring letters or drop one, inside one word."""
-    spots = [
-        i for i in range(1, len(text) - 2) if text[i].isalpha() and text[i + 1].isalpha()
-    ]
+    spots = [i for i in range(1, len(text) - 2) if text[i].isalpha() and text[i + 1].isalpha()]
     if not spots:
         return text
     i = rng.choice(spots)
@@ -160,9 +158,7 @@ def request_row(
         return marker, rng.choice(w.BORDERLINE).replace("{a}", act), answer(rng, False)
     else:
         request = world.draw_plain(rng, kind == "vulnerable")
-    refused = kind == "harmful" and (
-        marker == "guard" or (marker is None and category in refuse)
-    )
+    refused = kind == "harmful" and (marker == "guard" or (marker is None and category in refuse))
     return marker, phrase(rng, request.act), answer(rng, refused)
 
 

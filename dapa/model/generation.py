@@ -19,6 +19,7 @@ from transformers import DynamicCache
 
 from dapa.model.pair import Pair
 from dapa.model.sampling import GREEDY, Decoding, check_seed, choose
+from dapa.model.transcript import Transcript, Words, visible
 from dapa.model.transplant import Plan, masked
 from dapa.records import EMPTY, Mask, PromptError
 
@@ -41,9 +42,15 @@ class Row:
     tag: Any = None
     """Whatever the caller wants to recognise the row by."""
     new_ids: list[int] = field(default_factory=list)
-    text: str = ""
+    """The reply's tokens; the last one ends it where `ending` is `end`, and is no text."""
     ending: Ending | None = None
     generator: torch.Generator | None = None
+    transcript: Transcript | None = None
+
+    @property
+    def text(self) -> str:
+        """The reply so far; while it grows, its last character may be unfinished (`visible`)."""
+        return self.transcript.text if self.transcript is not None else ""
 
 
 class Batch:
@@ -62,6 +69,7 @@ class Batch:
         self.decoded = 0
         """New tokens decoded, over all rows."""
         self._ends = _end_ids(self.model, self.tokenizer)
+        self._words = Words(self.tokenizer)
         self._cache = DynamicCache()
         self._attention: Tensor | None = None  # (rows, length) 1 where a token stands
         self._plan: Plan | None = None
@@ -82,7 +90,7 @@ class Batch:
                     f"the prompt has {len(row.ids):,} tokens and the context holds "
                     f"{self.pair.context_length:,}; shorten it"
                 )
-            row.generator = torch.Generator().manual_seed(check_seed(row.seed))
+            check_seed(row.seed)
         device = self.pair.device
         length = max(len(row.ids) for row in rows)
         ids = torch.zeros(len(rows), length, dtype=torch.long)
@@ -92,11 +100,15 @@ class Batch:
             attention[i, length - len(row.ids) :] = 1
         ids, attention = ids.to(device), attention.to(device)
         cache = DynamicCache()
-        logits = self._forward(ids, attention, cache, self._plan_for(rows))
+        plan = self._plan_for(rows)
+        logits = self._forward(ids, attention, cache, plan)
         self.prefilled += sum(len(row.ids) for row in rows)
+        for row in rows:
+            row.generator = torch.Generator().manual_seed(row.seed)
+            row.transcript = Transcript(self._words)
         self._join(cache, attention)
+        self._plan = self._plan_for([*self.rows, *rows]) if self.rows else plan
         self.rows.extend(rows)
-        self._plan = self._plan_for(self.rows)
         return self._advance(logits, list(rows))
 
     @torch.inference_mode()
@@ -114,9 +126,11 @@ class Batch:
         return self._advance(logits, list(self.rows))
 
     def drop(self, rows: Sequence[Row]) -> None:
-        """Take rows out before they end; they are marked `stopped`."""
-        for row in rows:
-            row.ending = "stopped"
+        """Take rows out before they end; they are marked `stopped`. Other rows are left alone."""
+        leaving = {id(row) for row in rows}
+        for row in self.rows:
+            if id(row) in leaving:
+                row.ending = "stopped"
         self._compact()
 
     def _plan_for(self, rows: Sequence[Row]) -> Plan | None:
@@ -157,7 +171,8 @@ class Batch:
 
     def _advance(self, logits: Tensor, rows: list[Row]) -> list[Row]:
         """Append each row's next token and let the ended ones leave."""
-        written = [[*row.ids, *row.new_ids] for row in rows]
+        penalised = self.decoding.repetition_penalty != 1.0
+        written = [[*row.ids, *row.new_ids] if penalised else [] for row in rows]
         tokens = choose(logits, self.decoding, [row.generator for row in rows], written)
         for row, token in zip(rows, tokens, strict=True):
             self._append(row, token)
@@ -169,21 +184,20 @@ class Batch:
         return ended
 
     def _append(self, row: Row, token: int) -> None:
+        assert row.transcript is not None, "admit gives every row its transcript"
         row.new_ids.append(token)
+        limit = row.max_new_tokens or self.decoding.max_new_tokens
+        room = self.pair.context_length - len(row.ids)
         if token in self._ends:
             row.ending = "end"
         else:
-            text = self.tokenizer.decode(row.new_ids, skip_special_tokens=True)
-            row.text = text
-            limit = row.max_new_tokens or self.decoding.max_new_tokens
-            if len(row.new_ids) >= limit or (
-                len(row.ids) + len(row.new_ids) >= self.pair.context_length
-            ):
+            row.transcript.push(token)
+            if len(row.new_ids) >= min(limit, room):
                 row.ending = "length"
-            elif row.settled is not None and row.settled(visible(text)):
+            elif row.settled is not None and row.settled(visible(row.text)):
                 row.ending = "settled"
         if row.ending:
-            row.text = self.tokenizer.decode(row.new_ids, skip_special_tokens=True)
+            row.transcript.finish()
 
     def _compact(self) -> None:
         """Keep the rows that go on, and cut padding that no row needs any more."""
@@ -207,11 +221,6 @@ class Batch:
                 layer.keys = layer.keys[:, :, spare:]
                 layer.values = layer.values[:, :, spare:]
         self._plan = self._plan_for(self.rows)
-
-
-def visible(text: str) -> str:
-    """The text without a character whose bytes have not all arrived yet."""
-    return text.rstrip("�")
 
 
 def _pad_left(x: Tensor, by: int, dim: int = 1) -> Tensor:

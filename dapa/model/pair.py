@@ -14,7 +14,7 @@ from torch import nn
 
 from dapa.model.compatibility import Report, check, kinds_that_differ
 from dapa.model.loading import Checkpoint, Progress, load_tokenizer, load_weights, open_checkpoint
-from dapa.model.sites import Family, family_of, sites_of, submodule, units_for
+from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, units_for
 from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
 from dapa.records import Mask, PairError, SettingError, Site, Unit
 
@@ -24,6 +24,10 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+SMALL = 2**28
+"""Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
+two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,15 @@ class Pair:
     def plan(self, masks: Sequence[Mask]) -> Plan | None:
         """The plan of a batch whose rows carry these masks; checks that every unit exists."""
         for mask in set(masks):
-            self.validate(mask)
+            self._units_exist(mask)
         return plan_masks(masks, self._live, self.device)
 
     def validate(self, mask: Mask) -> None:
-        """SettingError if the mask names a layer, kind or block that this pair does not have."""
+        """SettingError for a layer, kind or block that is not there, or one site moved twice."""
+        self._units_exist(mask)
+        resolve(mask)
+
+    def _units_exist(self, mask: Mask) -> None:
         for unit in mask.units:
             if not 0 <= unit.layer < self.n_layers:
                 raise SettingError(
@@ -264,6 +272,8 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     report = check(ours, theirs)
     report.raise_if_blocked()
     _refuse_if_too_large(ours, theirs, dtype, device)
+    if device == "cpu" and ours.bytes < SMALL:
+        torch.set_num_threads(1)
     student = load_weights(ours, dtype, device, progress)
     teacher = load_weights(theirs, dtype, device, progress)
     digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"

@@ -69,9 +69,9 @@ def choose(
         written: Ids of prompt and reply so far per row, for the repetition penalty.
     """
     if how.repetition_penalty != 1.0:
-        logits = logits.clone()
+        logits = logits.to(torch.float32, copy=True)  # bfloat16 would round into ties
         for row, ids in enumerate(written):
-            seen = torch.tensor(sorted(set(ids)), device=logits.device)
+            seen = torch.tensor(sorted(set(ids)), dtype=torch.long, device=logits.device)
             values = logits[row, seen]
             logits[row, seen] = torch.where(
                 values > 0, values / how.repetition_penalty, values * how.repetition_penalty
@@ -86,7 +86,8 @@ def choose(
 
 def _sample(logits: Tensor, how: Decoding, generator: torch.Generator | None) -> int:
     """Draw by inverting the cumulative distribution, most likely token first."""
-    values, ids = logits.div(how.temperature).sort(descending=True, stable=True)
+    values, ids = logits.sort(descending=True, stable=True)
+    values = (values - values[0]) / how.temperature  # at most 0, however small the temperature
     if how.top_k:
         values, ids = values[: how.top_k], ids[: how.top_k]
     probabilities = values.softmax(-1)

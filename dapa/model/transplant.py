@@ -33,8 +33,8 @@ class Move:
     """Rows that run only the student's module, (rows,)."""
     teacher_rows: Tensor | None
     """Rows that run only the teacher's module, (rows,)."""
-    blends: tuple[tuple[Tensor, Tensor], ...] = ()
-    """(row indices, strength over neurons or a scalar) for every fractional or partial strength."""
+    blends: tuple[tuple[Tensor, float | Tensor], ...] = ()
+    """(row indices, one strength or one per neuron) for every fractional or partial strength."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,21 +92,19 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
     if set(groups) == {1.0}:
         return Move(None, None)
 
-    def rows(wanted: Callable[[Strength], bool]) -> Tensor:
-        return torch.tensor([r for r, s in enumerate(strengths) if wanted(s)], device=device)
+    def rows(strength: Strength) -> Tensor:
+        return torch.tensor(groups.get(strength, []), dtype=torch.long, device=device)
 
-    blends = []
-    for strength, members in groups.items():
-        if strength in (0.0, 1.0):
-            continue
-        if isinstance(strength, tuple):
-            value = torch.zeros(width, device=device)
-            for start, stop, part in strength:
-                value[start:stop] = part
-        else:
-            value = torch.tensor(float(strength), device=device)
-        blends.append((torch.tensor(members, device=device), value))
-    return Move(rows(lambda s: s == 0.0), rows(lambda s: s == 1.0), tuple(blends))
+    def value(strength: Strength) -> float | Tensor:
+        if not isinstance(strength, tuple):
+            return strength
+        per_neuron = torch.zeros(width)
+        for start, stop, part in strength:
+            per_neuron[start:stop] = part
+        return per_neuron.to(device)
+
+    blends = tuple((rows(s), value(s)) for s in groups if s not in (0.0, 1.0))
+    return Move(rows(0.0), rows(1.0), blends)
 
 
 def plan_masks(
@@ -114,18 +112,24 @@ def plan_masks(
 ) -> Plan | None:
     """Decide per site what a batch with these masks, one a row, has to run.
 
-    Sites that the pair does not differ in are absent from `sites` and are left alone.
+    Sites that the pair does not differ in are absent from `sites` and are left alone. Sites that
+    treat the rows alike share one Move, so a plan costs a few small tensors, not some per layer.
 
     Returns:
         None where every row is the plain student.
     """
-    resolved = {mask: resolve(mask) for mask in set(masks)}
+    places: dict[Mask, int] = {}
+    which = [places.setdefault(mask, len(places)) for mask in masks]  # hash each mask once
+    resolved = [resolve(mask) for mask in places]
+    touched = {site for parts in resolved for site in parts}.intersection(sites)
+    made: dict[tuple[tuple[Strength, ...], int], Move | None] = {}
     moves = {}
-    for site in sorted({site for parts in resolved.values() for site in parts}):
-        if site not in sites:
-            continue
-        strengths = [resolved[mask].get(site, 0.0) for mask in masks]
-        move = _as_move(strengths, sites[site].neurons, device)
+    for site in sorted(touched):
+        here = tuple(parts.get(site, 0.0) for parts in resolved)
+        key = (here, sites[site].neurons)
+        if key not in made:
+            made[key] = _as_move([here[i] for i in which], key[1], device)
+        move = made[key]
         if move is not None:
             moves[site] = move
     return Plan(tuple(masks), moves) if moves else None
@@ -168,9 +172,9 @@ class TransplantModule(nn.Module):
         if move is None:
             y: Tensor = self.student(x)
         elif move.teacher_rows is None or move.student_rows is None:
-            y = self.teacher(x)
+            y = self._run_teacher(x)
         else:
-            y = self._mixed(x, move)
+            y = self._mixed(x, move.student_rows, move.teacher_rows, move.blends)
         watcher = _WATCHER.get()
         if watcher is not None:
             tap = Tap("student", self.site.layer, self.site.module)
@@ -178,26 +182,43 @@ class TransplantModule(nn.Module):
             y = y if seen is None else seen
         return y
 
-    def _mixed(self, x: Tensor, move: Move) -> Tensor:
-        """Run each module on its own rows, and both on the rows that ask for a blend."""
-        assert move.student_rows is not None and move.teacher_rows is not None
-        y_s = self.student(x.index_select(0, move.student_rows))
-        y_t = self.teacher(x.index_select(0, move.teacher_rows))
-        y = y_s.new_empty(x.shape[0], *y_s.shape[1:])
-        y = y.index_copy(0, move.student_rows, y_s).index_copy(0, move.teacher_rows, y_t)
-        for rows, m in move.blends:
-            y = y.index_copy(0, rows, self._blend(x.index_select(0, rows), m.to(x.dtype)))
+    def _run_teacher(self, x: Tensor) -> Tensor:
+        """The teacher's module without its taps: those tell of the teacher's own forwards only."""
+        y: Tensor = self.teacher.forward(x)
         return y
 
-    def _blend(self, x: Tensor, m: Tensor) -> Tensor:
-        """Both modules on rows of one strength: a scalar, or one value per neuron."""
-        if self.mask_input and m.ndim:  # the neurons of down are its inputs
-            bias = self.teacher(torch.zeros_like(x[:1, :1]))  # counted once, not twice
-            y: Tensor = self.student(x * (1 - m)) + self.teacher(x * m) - bias
-            return y
-        y_s, y_t = self.student(x), self.teacher(x)
-        mixed = y_s + m * (y_t - y_s)
-        return torch.where(m == 1, y_t, torch.where(m == 0, y_s, mixed))
+    def _mixed(
+        self,
+        x: Tensor,
+        student_rows: Tensor,
+        teacher_rows: Tensor,
+        blends: tuple[tuple[Tensor, float | Tensor], ...],
+    ) -> Tensor:
+        """Run each module on its own rows, and both on the rows that ask for a blend."""
+        parts = [(rows, self._blend(x.index_select(0, rows), m)) for rows, m in blends]
+        for rows, run in ((student_rows, self.student), (teacher_rows, self._run_teacher)):
+            if len(rows):
+                parts.append((rows, run(x.index_select(0, rows))))
+        first = parts[0][1]
+        y = first.new_empty(x.shape[0], *first.shape[1:])
+        for rows, part in parts:
+            y.index_copy_(0, rows, part)
+        return y
+
+    def _blend(self, x: Tensor, m: float | Tensor) -> Tensor:
+        """Both modules on rows of one strength: a scalar, or one value per neuron.
+
+        Strengths stay in float32 until the last step, so that 0.3 is 0.3 in bfloat16 too.
+        """
+        if isinstance(m, Tensor) and self.mask_input:  # the neurons of down are its inputs
+            y = self.student((x * (1 - m)).to(x.dtype)) + self._run_teacher((x * m).to(x.dtype))
+            bias = getattr(self.teacher, "bias", None)
+            return y if bias is None else y - bias  # the bias belongs to no neuron
+        y_s, y_t = self.student(x), self._run_teacher(x)
+        mixed = (y_s + m * (y_t - y_s)).to(y_s.dtype)
+        if isinstance(m, Tensor):
+            mixed = torch.where(m == 1, y_t, torch.where(m == 0, y_s, mixed))
+        return mixed
 
 
 def install_tap(module: nn.Module, tap: Tap) -> None:

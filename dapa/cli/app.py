@@ -1,0 +1,214 @@
+"""The commands, and the one place where an error becomes an exit code.
+
+0: done. 2: the user's mistake, one line on stderr. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.main import get_command
+
+from dapa.cli import options as o
+from dapa.cli.output import Output, one_line, progress, table
+from dapa.cli.runs import runs
+from dapa.cli.searching import search
+from dapa.records import DapaError, PromptError
+
+app = typer.Typer(
+    name="dapa",
+    help="Find which layers carry a language model's refusals, and transplant just those.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def check(
+    pair: o.PairName = None,
+    student: o.Student = None,
+    teacher: o.Teacher = None,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    json: o.Json = None,
+) -> None:
+    """Tell whether two models make a pair, and in which layers their sites differ."""
+    output = Output(json)
+    spec = o.spec_of(pair, student, teacher, dtype, device)
+    from dapa.workbench import Workbench
+
+    with progress() as report:
+        report("reading the checkpoints' headers", None)
+        found = Workbench().check(spec)
+    findings = [(f.level, f.what, f.why) for f in found.findings]
+    differs = [(kind, ", ".join(map(str, layers))) for kind, layers in found.differs.items()]
+    output.result(
+        found.as_dict(),
+        f"{spec.title}: {found.layers} layers, {found.bytes / 2**20:.0f} MiB on disk, "
+        + ("a pair" if found.compatible else "not a pair"),
+        table(("level", "what", "why"), findings),
+        table(("sites", "differ in layers"), differs),
+    )
+    found.raise_if_blocked()
+
+
+def divergence(
+    pair: o.PairName = None,
+    student: o.Student = None,
+    teacher: o.Teacher = None,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    metric: Annotated[str, typer.Option(help="cosine, l2, cka, kl or another metric.")] = "cosine",
+    reading: Annotated[
+        str, typer.Option(help="local: both on the student's input; total: each on its own.")
+    ] = "local",
+    sites: Annotated[str | None, typer.Option(help="Only these, as in gate,residual.")] = None,
+    prompts: o.Prompts = None,
+    harmless: o.Harmless = None,
+    prompt_limit: o.PromptLimit = None,
+    seed: o.Seed = 0,
+    json: o.Json = None,
+) -> None:
+    """Measure how far the two models are apart, layer by layer and site by site.
+
+    With --harmless the values are harmful minus harmless.
+    """
+    output = Output(json)
+    spec = o.spec_of(pair, student, teacher, dtype, device)
+    from dapa.workbench import Workbench
+
+    bench = Workbench()
+    with progress() as report:
+        bench.load(spec, report)
+        harmful = o.search_prompts(bench, prompts, "harmful", prompt_limit, seed)
+        safe = harmless and o.search_prompts(bench, harmless, "harmless", prompt_limit, seed)
+        found = bench.divergence(
+            harmful,
+            metric=metric,
+            reading=reading,
+            harmless=safe,
+            sites=sites.split(",") if sites else None,
+            seed=seed,
+            progress=lambda done, total: report("measuring", done / total),
+        )
+    body = found.as_dict(contrast=bool(safe))
+    rows = [
+        [layer, *("-" if value is None else f"{value:.3g}" for value in line)]
+        for layer, line in zip(body["layers"], body["values"], strict=True)
+    ]
+    output.result(body, found.provenance, table(("layer", *body["sites"]), rows))
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="The request.")],
+    pair: o.PairName = None,
+    student: o.Student = None,
+    teacher: o.Teacher = None,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    layers: o.Layers = "",
+    sites: o.Sites = "gate",
+    max_new_tokens: o.MaxNewTokens = 128,
+    json: o.Json = None,
+) -> None:
+    """Ask student, patched and teacher the same, greedily, and judge their replies."""
+    output = Output(json)
+    mask = o.mask_of(o.parse_layers(layers), sites)
+    if not prompt.strip():
+        raise PromptError("the prompt is empty; give some text with --prompt")
+    spec = o.spec_of(pair, student, teacher, dtype, device)
+    from dapa.model.sampling import Decoding
+    from dapa.workbench import Workbench
+
+    decoding = Decoding(max_new_tokens)
+    bench = Workbench()
+    with progress() as report:
+        bench.load(spec, report)
+        report("decoding", None)
+        exchange = bench.generate(prompt, mask, decoding=decoding)
+    body: dict[str, Any] = {}
+    shown = []
+    for pane in exchange.panes:
+        assert pane.verdict is not None, f"the {pane.name}'s reply ended, so it was judged"
+        evidence = pane.verdict.evidence(pane.text)
+        body[pane.name] = {
+            "text": pane.text,
+            "verdict": str(pane.verdict.label),
+            "evidence": evidence,
+        }
+        shown.append(f"{pane.name}: {pane.verdict.label} ({evidence})\n{pane.text}\n")
+    output.result(body, *shown)
+
+
+def evaluate(
+    pair: o.PairName = None,
+    student: o.Student = None,
+    teacher: o.Teacher = None,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    layers: o.Layers = "",
+    sites: o.Sites = "gate",
+    prompts: o.Prompts = None,
+    harmless: o.Harmless = None,
+    max_new_tokens: o.MaxNewTokens = 64,
+    seed: o.Seed = 0,
+    json: o.Json = None,
+) -> None:
+    """Put prompt sets through student, patched and teacher, into one table with intervals."""
+    output = Output(json)
+    mask = o.mask_of(o.parse_layers(layers), sites)
+    spec = o.spec_of(pair, student, teacher, dtype, device)
+    from dapa.workbench import Workbench
+
+    bench = Workbench()
+    with progress() as report:
+        bench.load(spec, report)
+        found = bench.evaluate(
+            mask,
+            bench.evaluation_sets(prompts, harmless),
+            max_new_tokens=max_new_tokens,
+            progress=lambda done, total: report("judging replies", done / total),
+        )
+    models = found.as_dict()["models"]
+    columns = [c for c in next(iter(models.values())) if any(m[c] for m in models.values())]
+    rows = [[model, *(found.rate(model, c) for c in columns)] for model in models]
+    output.result(found.as_dict(), table(("model", *columns), rows))
+
+
+for command in (check, divergence, search, generate, evaluate):
+    app.command()(command)
+app.add_typer(runs, name="runs")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit; every mistake of the user's is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        code = get_command(app).main(args=arguments, standalone_mode=False)
+    except DapaError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+            _fail("out of memory; free some, or use a smaller dtype, fewer prompts or the CPU")
+        raise
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    if message:  # none where the help was shown for want of a command
+        print(one_line(message), file=sys.stderr)
+    raise SystemExit(code)

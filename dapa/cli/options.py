@@ -1,0 +1,95 @@
+"""The options that commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dapa.records import Mask, SettingError, Unit
+
+if TYPE_CHECKING:
+    from dapa.model.pair import PairSpec
+    from dapa.prompts import PromptSet
+    from dapa.workbench import Workbench
+
+PairName = Annotated[
+    str | None, typer.Option("--pair", help="A named pair, such as toy-gate (the default).")
+]
+Student = Annotated[
+    str | None, typer.Option(help="Folder or hub id of the model that receives weights.")
+]
+Teacher = Annotated[
+    str | None, typer.Option(help="Folder or hub id of the model that gives weights.")
+]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Sites = Annotated[str, typer.Option(help="What to transplant of a layer: gate, up, down or mlp.")]
+Layers = Annotated[
+    str, typer.Option(help="0-based layers, such as 3,5 or 3-6; empty is the student itself.")
+]
+Prompts = Annotated[
+    str | None, typer.Option(help="Harmful prompts: a file, or a bundled set's name.")
+]
+Harmless = Annotated[
+    str | None, typer.Option(help="Harmless prompts: a file, or a bundled set's name.")
+]
+PromptLimit = Annotated[
+    int | None, typer.Option(help="At most so many prompts, drawn by category and seed.")
+]
+MaxNewTokens = Annotated[int, typer.Option(help="Tokens of a reply at most.")]
+Seed = Annotated[int, typer.Option(help="Splits, samples and random choices follow it.")]
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write the result as JSON; - is the standard output, which then holds nothing else.",
+    ),
+]
+RunDir = Annotated[Path, typer.Option(help="Folder in which runs and verdicts are kept.")]
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """`3,5-7` -> (3, 5, 6, 7); SettingError names the part that is no layer."""
+    found: set[int] = set()
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise SettingError(f"{part!r} is not a layer; write 0-based layers such as 3,5 or 3-6")
+        low, high = int(first), int(last or first)
+        if high < low or high > 10_000:
+            raise SettingError(f"{part!r} is not a range of layers; write the lower one first")
+        found.update(range(low, high + 1))
+    return tuple(sorted(found))
+
+
+def mask_of(layers: Iterable[int], kind: str) -> Mask:
+    """These layers' units of one kind, at full strength."""
+    return Mask.of(Unit(layer, kind) for layer in layers)
+
+
+def spec_of(
+    pair: str | None, student: str | None, teacher: str | None, dtype: str, device: str
+) -> PairSpec:
+    """What to load; PairError if that is not clear."""
+    from dapa.workbench import Workbench
+
+    return Workbench.spec(pair, student, teacher, dtype, device)
+
+
+def search_prompts(
+    bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
+) -> list[str]:
+    """A set's texts without its held-out part, which chooses nothing; sampled down to `limit`."""
+    from dapa.prompts import PromptSet
+
+    if limit is not None and limit < 1:
+        raise SettingError(f"prompt limit is {limit}; choose 1 or more")
+    chosen: PromptSet = bench.prompts(source, role)
+    rest = list(chosen.split(seed).search)
+    if limit is not None:
+        rest = list(PromptSet(chosen.name, chosen.role, tuple(rest)).sample(limit, seed))
+    return [prompt.text for prompt in rest]

@@ -1,0 +1,189 @@
+"""`search`: run a job here, watch it, stop it gently on Ctrl-C, and tell what it found."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from dapa.cli import options as o
+from dapa.cli.output import Output, Report, progress, table
+from dapa.records import SettingError
+from dapa.sentences import layers_text, result_sentence
+
+if TYPE_CHECKING:
+    from dapa.search.job import SearchJob
+    from dapa.search.report import SearchReport
+
+_TICK = 0.25
+_LINE_EVERY = 5.0
+"""Seconds between progress lines where stderr is no terminal."""
+
+
+def search(
+    pair: o.PairName = None,
+    student: o.Student = None,
+    teacher: o.Teacher = None,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    sites: o.Sites = "gate",
+    algorithm: Annotated[
+        str | None,
+        typer.Option(help="ddmin, bisect, probdd or another; an unknown name lists all."),
+    ] = None,
+    retain: Annotated[
+        float | None, typer.Option(help="Share of the full mask's gain to keep (default 0.9).")
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Or: the DSR to reach, 0 to 1.")] = None,
+    prompts: o.Prompts = None,
+    max_new_tokens: o.MaxNewTokens = 48,
+    prompt_limit: o.PromptLimit = None,
+    max_tests: Annotated[int | None, typer.Option(help="Budget of tests.")] = None,
+    seed: o.Seed = 0,
+    run_dir: o.RunDir = Path("runs"),
+    json: o.Json = None,
+) -> None:
+    """Find a 1-minimal set of layers whose transplant keeps the teacher's refusals.
+
+    Ctrl-C stops it with the best set so far; a second Ctrl-C ends it at once. Either way nothing
+    judged is lost: `dapa runs resume ID` goes on.
+    """
+    output = Output(json)
+    if retain is not None and target is not None:
+        raise SettingError("give --retain or --target, not both: each sets what counts as found")
+    spec = o.spec_of(pair, student, teacher, dtype, device)
+    from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
+    from dapa.workbench import Workbench
+
+    settings = SearchSettings(
+        algorithm=algorithm or DEFAULT_ALGORITHM,
+        kind=sites,
+        retain=0.9 if retain is None else retain,
+        target=target,
+        max_new_tokens=max_new_tokens,
+        prompt_limit=prompt_limit,
+        max_tests=max_tests,
+        seed=seed,
+        prompts=_lasting(prompts),
+    )
+    bench = Workbench(run_dir)
+    with progress() as report:
+        bench.load(spec, report)
+        job = bench.search_job(settings)
+        found = watch(job, report)
+    output.result({"run": job.id, **found.as_dict()}, *told(job, found))
+    if found.stop_reason.startswith("stopped"):
+        raise typer.Exit(130)
+
+
+def _lasting(prompts: str | None) -> str | None:
+    """A file's absolute path, so that the run can be resumed from another folder."""
+    if prompts is not None and Path(prompts).is_file():
+        return str(Path(prompts).resolve())
+    return prompts
+
+
+def watch(job: SearchJob, report: Report) -> SearchReport:
+    """Run the job in this thread while another tells how far it is."""
+    ended = threading.Event()
+    teller = threading.Thread(target=_tell, args=(job, report, ended), daemon=True)
+    teller.start()
+    try:
+        with _stopping(job):
+            return job.run()
+    finally:
+        ended.set()
+        teller.join()
+
+
+@contextmanager
+def _stopping(job: SearchJob) -> Iterator[None]:
+    """The first Ctrl-C asks the search to stop, the second interrupts it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        job.control.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
+    lines = not sys.stderr.isatty()
+    while not ended.wait(_LINE_EVERY if lines else _TICK):
+        seen = job.progress()
+        best = layers_text(sorted({unit.layer for unit in seen.best}))
+        tests = f"{seen.costs.tests} tests"
+        share = seen.costs.seconds / (seen.costs.seconds + seen.eta) if seen.eta else None
+        if not lines:
+            report(f"{seen.phase}: {tests}, best so far {best}", share)
+        elif seen.target is not None:  # not before it is clear that there is something to find
+            spent = f"{seen.costs.seconds:.0f} s"
+            print(f"{seen.phase}: {tests}, best so far {best}, {spent}", file=sys.stderr)
+
+
+def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
+    """The result for people: a sentence, the rates, the certificate, what to know besides."""
+    kind = job.settings.kind
+    parts: list[RenderableType] = [
+        result_sentence(
+            len(found.units),
+            job.total,
+            kind,
+            found.layers,
+            job.pair.share(found.mask).fraction,
+            found.rates.get("student_held_out"),
+            found.rates.get("held_out"),
+            found.costs.tests,
+            found.costs.seconds,
+        ),
+        f"Ended: {found.stop_reason}. " + _certificate(found),
+        table(("DSR of", "rate"), [(name, rate) for name, rate in found.rates.items()]),
+    ]
+    if found.removals:
+        rows = [
+            (
+                f"without {r.unit}",
+                f"{r.outcome.defended} of {r.outcome.asked}",
+                r.flips,
+                _firm(r.firm),
+            )
+            for r in found.removals
+        ]
+        parts.append(table(("removal", "refused", "prompts from the target", "evidence"), rows))
+    if found.violations:
+        names = "; ".join(" + ".join(map(str, v.added)) for v in found.violations)
+        parts.append(
+            f"Not monotone: {len(found.violations)} of {found.supersets} supersets tried miss the "
+            f"target, those with {names}."
+        )
+    if job.split_note:
+        parts.append(job.split_note)
+    parts.append(
+        f"{found.costs.prompts_judged} replies judged, {found.costs.prompts_spared} spared, "
+        f"{found.costs.tokens} tokens; run {job.id} in {job.store.folder}."
+    )
+    return parts
+
+
+def _certificate(found: SearchReport) -> str:
+    if found.one_minimal:
+        return "The set is 1-minimal: every single removal misses the target."
+    return "The set is not shown to be 1-minimal."
+
+
+def _firm(firm: bool) -> str:
+    return "firm" if firm else "fragile"

@@ -1,0 +1,272 @@
+"""Heatmaps of how far two models are apart: by layer and site, by prompt, by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dapa.figures.shapes import Contrast, Floats, Map, Tokens
+from dapa.figures.theme import (
+    BAR,
+    LEFT,
+    QUANTITY,
+    Palette,
+    above,
+    axis,
+    colorbar,
+    corner,
+    figure,
+    number,
+    palette,
+    short,
+    signed,
+    steps,
+    ticks,
+    wrapped,
+)
+
+SITE_TITLES = {
+    "residual": "residual",
+    "attention": "attention out",
+    "mlp": "MLP out",
+    "gate": "gate",
+    "up": "up",
+    "down": "down",
+}
+_ROW = 34  # pixels a site
+_DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
+
+
+def divergence_heatmap(
+    map: Map, dark: bool = False, contrast: bool | None = None, top: float | None = None
+) -> go.Figure:
+    """Layer x site: a column per layer in the strip's order, a row per site.
+
+    Args:
+        map: What was measured.
+        dark: Colours for a dark page.
+        contrast: Show harmful minus harmless; by default where the map has it. Dots mark cells
+            whose 95 % interval includes zero.
+        top: The end of the colour scale, for panes that are compared; the largest value if None.
+    """
+    colours = palette(dark)
+    difference = map.contrast if contrast is not False else None
+    shown = difference or map
+    z = shown.values.T  # (sites, layers)
+    names = [SITE_TITLES.get(site, site) for site in map.sites]
+    heat = go.Heatmap(
+        z=z,
+        x=list(range(len(map.layers))),
+        y=names,
+        text=_hovers(map, shown, difference is not None),
+        hovertemplate="%{text}<extra></extra>",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        **_scale(z, colours, top, difference),
+    )
+    traces: list[Any] = [heat]
+    if difference is not None:
+        with np.errstate(invalid="ignore"):
+            open_cells = np.argwhere((shown.low.T <= 0) & (shown.high.T >= 0))
+        traces.append(
+            go.Scatter(
+                x=open_cells[:, 1].tolist(),
+                y=[names[i] for i in open_cells[:, 0]],
+                mode="markers",
+                marker={"size": 4, "color": _DOT, "opacity": 0.7},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+    return figure(
+        colours,
+        len(names) * _ROW + BAR + 28,
+        traces,
+        margin={"l": LEFT, "r": 16, "t": BAR, "b": 28},
+        xaxis=axis(colours, **ticks(map.layers)),
+        plot_bgcolor=colours.hairline,  # shows between cells: a white cell keeps its edge
+        yaxis=axis(
+            colours,
+            categoryorder="array",
+            categoryarray=names[::-1],
+            range=[-0.5, len(names) - 0.5],
+            fixedrange=True,
+        ),
+        annotations=[
+            corner(colours, "layer"),
+            above(colours, _name(map) + (", harmful minus harmless" if difference else "")),
+            *_undefined(z, names, len(map.layers), colours),
+        ],
+    )
+
+
+def layer_prompt_heatmap(
+    map: Map, site: str, dark: bool = False, limit: int = 40, top: float | None = None
+) -> go.Figure:
+    """Layer x prompt at one site: a row per prompt, the furthest apart on top.
+
+    The trace's `meta` lists each row's index into `map.prompts`, for clicks.
+
+    Args:
+        map: What was measured.
+        site: One of `map.sites`.
+        dark: Colours for a dark page.
+        limit: Show at most this many prompts.
+        top: The end of the colour scale.
+    """
+    colours = palette(dark)
+    values = map.per_prompt[:, :, map.sites.index(site)]  # (prompts, layers)
+    order = np.argsort(-np.nan_to_num(values).mean(axis=1), kind="stable")[:limit]
+    z, chosen = values[order], [map.prompts[i] for i in order]
+    row = 22 if len(chosen) <= 24 else 15
+    heat = go.Heatmap(
+        z=z,
+        x=list(range(len(map.layers))),
+        y=list(range(len(chosen))),
+        customdata=_repeated([wrapped(text) for text in chosen], len(map.layers)),
+        hovertemplate=_value_hover(map, site, "layer %{x}", "%{customdata}"),
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        meta=order.tolist(),
+        **_scale(z, colours, top),
+    )
+    rest = f" · {len(chosen)} furthest of {map.n}" if len(chosen) < map.n else ""
+    return figure(
+        colours,
+        max(len(chosen), 1) * row + BAR + 28,
+        [heat],
+        margin={"l": 2 * LEFT, "r": 16, "t": BAR, "b": 28},
+        xaxis=axis(colours, **ticks(map.layers)),
+        annotations=[corner(colours, "layer" + rest), above(colours, _name(map))],
+        yaxis=axis(
+            colours,
+            tickmode="array",
+            tickvals=list(range(len(chosen))),
+            ticktext=[short(text, 32) for text in chosen],
+            range=[len(chosen) - 0.5, -0.5],
+            fixedrange=True,
+        ),
+    )
+
+
+def layer_token_heatmap(
+    map: Tokens, site: str, dark: bool = False, top: float | None = None
+) -> go.Figure:
+    """Layer x token of one prompt at one site: tokens left to right, layer 0 at the bottom.
+
+    Args:
+        map: What was measured.
+        site: One of `map.sites`.
+        dark: Colours for a dark page.
+        top: The end of the colour scale. By default the largest value without the first token,
+            which gathers attention and would drown the rest; it is shown, clipped.
+    """
+    colours = palette(dark)
+    z = map.values[:, map.sites.index(site)]  # (layers, tokens)
+    count = len(map.tokens)
+    rest = z[:, 1:] if count > 1 else z
+    heat = go.Heatmap(
+        z=z,
+        x=list(range(count)),
+        y=list(map.layers),
+        customdata=[[f"{i} “{short(repr(t)[1:-1], 40)}”" for i, t in enumerate(map.tokens)]]
+        * len(map.layers),
+        hovertemplate=_value_hover(map, site, "layer %{y}", "token %{customdata}"),
+        hoverongaps=False,
+        xgap=1 if count <= 160 else 0,
+        ygap=1,
+        **_scale(rest, colours, top),
+    )
+    every = max(1, -(-count // 64))
+    places = list(range(0, count, every))
+    row = 20 if len(map.layers) <= 24 else 11
+    return figure(
+        colours,
+        len(map.layers) * row + BAR + 84,
+        [heat],
+        margin={"l": 48, "r": 16, "t": BAR, "b": 84},
+        xaxis=axis(
+            colours,
+            tickmode="array",
+            tickvals=places,
+            ticktext=[
+                short(map.tokens[i].strip() or repr(map.tokens[i])[1:-1], 12) for i in places
+            ],
+            tickangle=-60,
+            range=[-0.5, count - 0.5],
+        ),
+        annotations=[above(colours, _name(map))],
+        yaxis=axis(colours, title="layer", dtick=steps(len(map.layers)), fixedrange=True),
+    )
+
+
+def _name(map: Map | Tokens) -> str:
+    return f"{map.title} ({map.unit})" if map.unit else map.title
+
+
+def _scale(
+    z: Floats, colours: Palette, top: float | None, difference: Any = None
+) -> dict[str, Any]:
+    """Cividis from zero, or blue-white-orange symmetric around it."""
+    found = z[np.isfinite(z)]
+    most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
+    low = 0.0 if difference is None else -most
+    return {
+        "colorscale": QUANTITY if difference is None else signed(colours),
+        "zmin": low,
+        "zmax": most,
+        "colorbar": colorbar(colours, low, most),
+    }
+
+
+def _hovers(map: Map, shown: Map | Contrast, difference: bool) -> list[list[str]]:
+    """Layer, site, value with its interval, and n, for every cell, (sites, layers)."""
+    count = f"n = {shown.n}"
+    if difference:
+        count = f"{shown.n} harmful minus {map.contrast.n_harmless} harmless"
+    rows = []
+    for j, site in enumerate(map.sites):
+        row = []
+        for i, layer in enumerate(map.layers):
+            value, low, high = (a[i, j] for a in (shown.values, shown.low, shown.high))
+            span = f" [{number(low)}, {number(high)}]" if np.isfinite(low + high) else ""
+            sign = "+" if difference and value > 0 else ""
+            row.append(
+                f"<b>layer {layer} · {SITE_TITLES.get(site, site)}</b><br>"
+                f"{_name(map)} {sign}{number(value)}{span}<br>{count}"
+            )
+        rows.append(row)
+    return rows
+
+
+def _value_hover(map: Map | Tokens, site: str, first: str, second: str) -> str:
+    return (
+        f"<b>{first} · {SITE_TITLES.get(site, site)}</b><br>{second}<br>"
+        f"{_name(map)} %{{z:.3g}}<extra></extra>"
+    )
+
+
+def _repeated(texts: Sequence[str], columns: int) -> list[list[str]]:
+    return [[text] * columns for text in texts]
+
+
+def _undefined(
+    z: Floats, names: Sequence[str], columns: int, colours: Palette
+) -> list[dict[str, Any]]:
+    """A word in each row that has no value at all."""
+    return [
+        {
+            "x": (columns - 1) / 2,
+            "y": name,
+            "text": "not defined here",
+            "showarrow": False,
+            "font": {"color": colours.muted, "size": 11},
+        }
+        for name, row in zip(names, z, strict=True)
+        if not np.isfinite(row).any()
+    ]

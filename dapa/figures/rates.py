@@ -1,0 +1,105 @@
+"""Rates of student, patched and teacher side by side, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dapa.figures.theme import axis, figure, palette, safe
+from dapa.records import Rate
+
+TITLES = {
+    "dsr": "DSR",
+    "over_refusal": "over-refusal",
+    "borderline": "borderline",
+    "skill": "skill",
+    "incoherent": "incoherent",
+    "unclear": "unclear",
+}
+_ROW = 56  # pixels a measure
+
+
+def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = False) -> go.Figure:
+    """A group of dots per measure, one dot and whisker per model.
+
+    The student is a grey circle, the patched model a blue diamond, the teacher a hollow blue
+    square; further models are grey triangles.
+
+    Args:
+        rows: Model -> measure -> rate (95 % interval); None where there is no data.
+        dark: Colours for a dark page.
+    """
+    colours = palette(dark)
+    looks = {
+        "student": (colours.grey, "circle"),
+        "patched": (colours.blue, "diamond"),
+        "teacher": (colours.blue, "square-open"),
+    }
+    every = dict.fromkeys(m for rates in rows.values() for m, rate in rates.items() if rate)
+    measures = [m for m in TITLES if m in every] + [m for m in every if m not in TITLES]
+    traces: list[Any] = []
+    for i, (model, rates) in enumerate(rows.items()):
+        colour, symbol = looks.get(model, (colours.grey, "triangle-up"))
+        shift = (i - (len(rows) - 1) / 2) * min(0.24, 0.8 / max(len(rows), 1))
+        found = [(row, m, rate) for row, m in enumerate(measures) if (rate := rates.get(m))]
+        traces.append(
+            go.Scatter(
+                x=[rate.value for _, _, rate in found],
+                y=[row + shift for row, _, _ in found],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [max(rate.high - rate.value, 0.0) for _, _, rate in found],
+                    "arrayminus": [max(rate.value - rate.low, 0.0) for _, _, rate in found],
+                    "thickness": 1.5,
+                    "width": 3,
+                    "color": colour,
+                },
+                mode="markers",
+                name=safe(model),
+                marker={
+                    "size": 10,
+                    "color": colour,
+                    "symbol": symbol,
+                    "line": {"width": 2, "color": colour},
+                },
+                text=[
+                    f"<b>{safe(model)} · {TITLES.get(m, safe(m))}</b><br>"
+                    f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}]"
+                    f"<br>n = {rate.n}"
+                    for _, m, rate in found
+                ],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    return figure(
+        colours,
+        max(len(measures), 1) * _ROW + 28 + 32,
+        traces,
+        margin={"l": 96, "r": 24, "t": 28, "b": 32},
+        hovermode="closest",
+        xaxis=axis(
+            colours,
+            range=[-0.02, 1.02],
+            tickvals=[0, 0.25, 0.5, 0.75, 1],
+            ticktext=[percent(x) for x in (0, 0.25, 0.5, 0.75, 1)],
+            showgrid=True,
+            gridcolor=colours.hairline,
+            fixedrange=True,
+        ),
+        yaxis=axis(
+            colours,
+            tickmode="array",
+            tickvals=list(range(len(measures))),
+            ticktext=[TITLES.get(m, safe(m)) for m in measures],
+            range=[len(measures) - 0.5, -0.5],
+            fixedrange=True,
+        ),
+    )
+
+
+def percent(x: float) -> str:
+    """A share in per cent, with a thin space."""
+    return f"{100 * x:.0f}\u2009%"

@@ -1,0 +1,168 @@
+"""How far two models' states are apart: one decorated function a metric, higher is further.
+
+A metric sees tensors only; it does not know where they come from. There are two sorts: most compare
+one pair of states at a time, `(..., d), (..., d) -> (...)`; a *pooled* one compares two sets of
+states over the same prompts and returns sums that add up over blocks of prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dapa.registry import Registry
+
+Floats = NDArray[np.float64]
+LEAST_PROMPTS = 4
+"""Fewer prompts leave the pooled metric undefined: its statistic runs over four at a time."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to say how far apart."""
+
+    measure: Callable[..., Any]
+    """(ours, theirs) -> distances; pooled: (ours, theirs, weights) -> sums (weights, k)."""
+    title: str
+    unit: str = ""
+    lens: bool = False
+    """Measured on logit-lens logits, so residual sites only; elsewhere not defined."""
+    finish: Callable[[Floats], Floats] | None = None
+    """Pooled only: sums (..., k) -> distances (...)."""
+
+    @property
+    def pooled(self) -> bool:
+        """Does it compare sets of prompts instead of one prompt at a time?"""
+        return self.finish is not None
+
+
+metrics: Registry[Metric] = Registry("metric")
+
+
+def metric(
+    name: str,
+    title: str,
+    unit: str = "",
+    lens: bool = False,
+    finish: Callable[[Floats], Floats] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function; see `Metric` for the options."""
+
+    def keep(measure: Callable[..., Any]) -> Callable[..., Any]:
+        metrics.add(name, title)(Metric(measure, title, unit, lens, finish))
+        return measure
+
+    return keep
+
+
+@metric("cosine", "cosine distance")
+def cosine(ours: Tensor, theirs: Tensor) -> Tensor:
+    """1 - cos of the angle between two states, in [0, 2].
+
+    Computed as half the squared chord between the unit vectors (the law of cosines), which is zero
+    for equal states and keeps its digits for close ones. Two zero states are equal: 0; a zero state
+    is at right angles to any other: 1.
+    """
+    a, b = ours.float(), theirs.float()  # (..., d)
+    length_a, length_b = a.norm(dim=-1), b.norm(dim=-1)  # (...)
+    u = a / length_a.clamp_min(1e-30)[..., None]
+    v = b / length_b.clamp_min(1e-30)[..., None]
+    chord = (u - v).square().sum(-1) / 2
+    zeros = (length_a == 0).int() + (length_b == 0).int()
+    return torch.where(zeros == 1, 1.0, chord)
+
+
+@metric("l2", "relative L2")
+def l2(ours: Tensor, theirs: Tensor) -> Tensor:
+    """|theirs - ours| / |ours|: the change in units of the student's state.
+
+    Undefined (NaN) where only the student's state is zero.
+    """
+    a, b = ours.float(), theirs.float()  # (..., d)
+    apart = (b - a).norm(dim=-1)
+    ratio = apart / a.norm(dim=-1)
+    return torch.where(apart == 0, 0.0, ratio).masked_fill(ratio.isinf(), torch.nan)
+
+
+@metric("kl", "logit-lens KL", unit="bits", lens=True)
+def kl(ours: Tensor, theirs: Tensor) -> Tensor:
+    """KL(student || teacher) in bits between the next-token distributions that the lens reads.
+
+    The logit lens (nostalgebraist 2020; arXiv 2303.08112, section 2) sends a residual state through
+    the final norm and the head.
+
+    Args:
+        ours: logits, (..., vocabulary).
+        theirs: logits over the same vocabulary.
+    """
+    p, q = ours.float().log_softmax(-1), theirs.float().log_softmax(-1)
+    return ((p.exp() * (p - q)).sum(-1) / log(2)).clamp_min(0.0)
+
+
+def _one_minus_cka(sums: Floats) -> Floats:
+    """From (both, student alone, teacher alone) to 1 - CKA; NaN where a side has no spread."""
+    both, ours, theirs = np.moveaxis(sums, -1, 0)
+    defined = (ours > 0) & (theirs > 0)
+    with np.errstate(invalid="ignore"):
+        root = np.sqrt(np.where(defined, ours, 1.0) * np.where(defined, theirs, 1.0))
+        return np.where(defined, 1.0 - both / root, np.nan)
+
+
+@metric("cka", "1 - debiased linear CKA", finish=_one_minus_cka)
+def cka(ours: Floats, theirs: Floats, weights: Floats) -> Floats:
+    """The three unbiased HSIC estimates of debiased linear CKA (arXiv 2405.01012).
+
+    Unbiased HSIC is Song et al.'s U-statistic (JMLR 13:1393, 2012, eq. 5): an average over
+    quadruples of different prompts. A resampled set holds prompts several times; quadruples that
+    hold one prompt twice would bring back the bias, so here each quadruple of *different* prompts
+    weighs as much as its prompts were drawn. Estimates over blocks are added, weighted by prompts
+    (minibatch CKA, arXiv 2010.15327, section 2).
+
+    Args:
+        ours: states, (prompts, d).
+        theirs: states of the same prompts, (prompts, d').
+        weights: how often each prompt counts, (resamples, prompts).
+
+    Returns:
+        (resamples, 3): HSIC of both, of the student's alone, of the teacher's alone, each times
+        the number of prompts; NaN with fewer than four different prompts.
+    """
+    k, l = _gram(ours), _gram(theirs)  # noqa: E741
+    parts = [_hsic(a, b, weights) for a, b in ((k, l), (k, k), (l, l))]
+    return np.stack(parts, axis=-1) * len(ours)
+
+
+def _gram(states: Floats) -> Floats:
+    """Inner products without the diagonal, (prompts, prompts); centred, which changes no HSIC."""
+    x = states - states.mean(0)
+    if not x.any() or (x**2).sum() <= 1e-20 * (states**2).sum():
+        x = np.zeros_like(x)  # rounding is no spread
+    gram = x @ x.T
+    np.fill_diagonal(gram, 0.0)
+    return np.asarray(gram)
+
+
+def _hsic(k: Floats, l: Floats, w: Floats) -> Floats:  # noqa: E741
+    """Weighted U-statistic: mean K_ij L_ij - 2 mean K_ij L_iq + mean K_ij L_qr, all different."""
+    none = np.ones_like(k) - np.eye(len(k))
+    total, size = _sums(k, l, w), _sums(none, none, w)  # (resamples, 3) each
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(size > 0.5, total / size, np.nan)
+    return np.asarray(mean @ np.array([1.0, -2.0, 1.0]))
+
+
+def _sums(k: Floats, l: Floats, w: Floats) -> Floats:  # noqa: E741
+    """Weighted sums over two, three and four different prompts; k and l have zero diagonals."""
+    wk, wl, kl_ = w @ k, w @ l, k * l  # (resamples, prompts) twice, (prompts, prompts)
+    two = ((w @ kl_) * w).sum(-1)
+    twice = ((w**2 @ kl_) * w**2).sum(-1)
+    three = (w * wk * wl).sum(-1) - ((w**2 @ kl_) * w).sum(-1)
+    four = (wk * w).sum(-1) * (wl * w).sum(-1) - 4 * (w**2 * wk * wl).sum(-1) + 2 * twice
+    return np.stack([two, three, four], axis=-1)

@@ -1,0 +1,253 @@
+"""One search of a pair, from settings to report: prompts, runner, memory, driver, store.
+
+A job belongs to the server, not to the screen that started it; any thread may watch and steer it.
+Running it again with the same settings and store resumes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from dapa.judges.base import judges
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.sampling import check_seed
+from dapa.prompts import PromptSet
+from dapa.records import DapaError, Mask, NothingToLocalize, Prompt, SettingError, Verdict
+from dapa.search.control import Control
+from dapa.search.driver import Driver
+from dapa.search.feed import Job, Mode, Split
+from dapa.search.log import trial_dict
+from dapa.search.questions import algorithms
+from dapa.search.report import SearchProgress, SearchReport
+from dapa.search.runner import PairRunner
+from dapa.search.settings import Settings
+from dapa.store import Store, VerdictMemory, digest
+
+DEFAULT_ALGORITHM = "ddmin-complement"
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Everything that a user sets about a search, and all that resuming it needs."""
+
+    algorithm: str = DEFAULT_ALGORITHM
+    kind: str = "gate"
+    """Kind of unit to transplant."""
+    retain: float = 0.9
+    target: float | None = None
+    max_new_tokens: int = 48
+    prompt_limit: int | None = None
+    """Search prompts at most, sampled by category; None takes all."""
+    max_tests: int | None = None
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    seed: int = 0
+    prompts: str | None = None
+    """A bundled set's name or a file; None is the pair's own."""
+    whose: str = "teacher"
+    mode: str = "template"
+    system: str = ""
+    pair: Mapping[str, Any] = field(default_factory=dict)
+    """The pair's spec, for resuming from another process."""
+
+    def __post_init__(self) -> None:
+        """SettingError for what cannot be searched with."""
+        check_seed(self.seed)
+        if self.algorithm not in algorithms:
+            algorithms[self.algorithm]  # raises, naming the choices
+        if self.prompt_limit is not None and self.prompt_limit < 1:
+            raise SettingError(f"prompt limit is {self.prompt_limit}; choose 1 or more")
+        if not 1 <= self.max_new_tokens <= 8192:
+            raise SettingError(f"max new tokens is {self.max_new_tokens}; choose 1 to 8192")
+        self.rules()
+
+    def rules(self) -> Settings:
+        """The driver's part."""
+        return Settings(
+            retain=self.retain,
+            target=self.target,
+            max_tests=self.max_tests,
+            max_tokens=self.max_tokens,
+            max_seconds=self.max_seconds,
+            seed=self.seed,
+        )
+
+    def format(self) -> PromptFormat:
+        """The prompts' format."""
+        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> SearchSettings:
+        """Read a stored run's settings; unknown keys of other versions are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in body.items() if key in known})
+
+
+class _Memory:
+    """The store's memory in the driver's words."""
+
+    def __init__(self, kept: VerdictMemory) -> None:
+        self._kept = kept
+
+    def recall(self, mode: Mode, mask: Mask) -> Mapping[int, tuple[Verdict, int]]:
+        return self._kept.recall(mode, mask)
+
+    def commit(self, mode: Mode, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
+        self._kept.commit(mode, job.mask, job.prompt, verdict, reply, tokens)
+
+
+class SearchJob:
+    """A search that can be started, watched, paused, stopped and reopened."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        harmful: PromptSet,
+        settings: SearchSettings,
+        store: Store,
+        run_id: str | None = None,
+    ) -> None:
+        """Prepare: render the prompts and enter the run in the store. Nothing is decoded yet.
+
+        Args:
+            pair: Whose student is searched.
+            harmful: Prompts; its split decides which of them search and which are held out.
+            settings: What the user chose.
+            store: Where verdicts and the result are kept.
+            run_id: A stored run to resume; a new one if None.
+
+        Raises:
+            DapaError: Units, prompts or settings that make no search.
+        """
+        self.pair, self.settings, self.store = pair, settings, store
+        units = pair.units(settings.kind)
+        split = harmful.split(settings.seed)
+        search, held_out = list(split.search), list(split.held_out)
+        if settings.prompt_limit is not None:
+            chosen = PromptSet(harmful.name, harmful.role, tuple(search)).sample(
+                settings.prompt_limit, settings.seed
+            )
+            search = list(chosen.prompts)
+        self.split_note = split.note
+        self.prompts: tuple[Prompt, ...] = tuple(search)
+        self.held_out: tuple[Prompt, ...] = tuple(held_out)
+        self.control = Control()
+        self.total = len(units)
+        self.runner, self.memory, searching = self._desk(self.prompts)
+        _, _, holding = self._desk(self.held_out)
+        others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
+        self.driver = Driver(
+            algorithms[settings.algorithm](seed=settings.seed),
+            units,
+            searching,
+            held_out=holding if held_out else None,
+            settings=settings.rules(),
+            control=self.control,
+            algorithm=settings.algorithm,
+            offers=[f"--sites {kind}" for kind in sorted(others, key=lambda k: k != "mlp")],
+        )
+        body = {**asdict(settings), "pair": asdict(pair.spec)}
+        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {settings.algorithm}"
+        run = store.reopen(run_id) if run_id else store.new_run("search", title, body)
+        self.id, self.title = run.id, title
+        self.report: SearchReport | None = None
+        self.error: DapaError | None = None
+        self._thread: threading.Thread | None = None
+        self._logged = 0
+
+    def _desk(self, prompts: Sequence[Prompt]) -> tuple[PairRunner, VerdictMemory, Split]:
+        """Runner and memory of one list of prompts."""
+        how = self.settings.format()
+        texts = [render(self.pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+        ids = [encode(self.pair, text, how) for text in texts]
+        opening, full = judges["opening"](), judges["rules"]()
+        limit = self.settings.max_new_tokens
+        runner = PairRunner(self.pair, [p.text for p in prompts], ids, opening, full, limit)
+        context = digest(
+            self.pair.digest, opening.name, full.name, limit, "greedy", f"rows {runner.capacity}"
+        )
+        memory = self.store.memory(context, texts)
+        return runner, memory, Split(len(prompts), runner, _Memory(memory))
+
+    @property
+    def state(self) -> str:
+        """ready, running, paused, done or failed."""
+        return self.driver.snapshot().state
+
+    def progress(self) -> SearchProgress:
+        """The search as it stands, from any thread."""
+        return self.driver.snapshot()
+
+    def run(self) -> SearchReport:
+        """Search here and now.
+
+        Raises:
+            NothingToLocalize: With both scores and what to try.
+            DapaError: Whatever else kept it from ending.
+        """
+        logger = threading.Thread(target=self._log_trials, daemon=True)
+        ended = self._ended = threading.Event()
+        logger.start()
+        try:
+            report = self.driver.run()
+        except DapaError as error:
+            self.error = error
+            body: dict[str, Any] = {"error": str(error)}
+            if isinstance(error, NothingToLocalize):
+                body |= {"student": error.student.as_dict(), "full": error.full.as_dict()}
+            self._end(ended, logger, "failed", body)
+            raise
+        except BaseException as error:
+            self._end(ended, logger, "failed", {"error": str(error) or type(error).__name__})
+            raise
+        self.report = report
+        state = "stopped" if report.stop_reason.startswith("stopped") else "done"
+        self._end(ended, logger, state, report.as_dict())
+        return report
+
+    def start(self) -> None:
+        """Search in a thread of the server; errors are kept in `error`."""
+        assert self._thread is None, "a job is started once"
+
+        def work() -> None:
+            try:
+                self.run()
+            except DapaError:
+                return  # kept in self.error, shown by whoever watches
+            except Exception as error:  # a fault of ours must reach the screen too
+                self.error = DapaError(f"the search failed: {type(error).__name__}: {error}")
+
+        self._thread = threading.Thread(target=work, name=f"search {self.id}", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for a started job; True once it has ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+            return not self._thread.is_alive()
+        return self.report is not None or self.error is not None
+
+    def _log_trials(self) -> None:
+        """Copy the driver's log to the store twice a second."""
+        while not self._ended.wait(0.5):
+            self._copy_log()
+
+    def _copy_log(self) -> None:
+        trials = self.driver.snapshot().trials
+        new = trials[self._logged :]
+        if new:
+            self.store.add_trials(self.id, self._logged, [trial_dict(trial) for trial in new])
+            self._logged = len(trials)
+
+    def _end(
+        self, ended: threading.Event, logger: threading.Thread, state: str, body: dict[str, Any]
+    ) -> None:
+        ended.set()
+        logger.join()
+        trials = self.driver.snapshot().trials  # the opening's rows are settled late, so all again
+        self.store.add_trials(self.id, 0, [trial_dict(trial) for trial in trials])
+        self.store.finish(self.id, state, body)

@@ -1,0 +1,74 @@
+"""Fixtures that every test file may use: tiny pairs of every family, built offline."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from support import FOLDERS, planted_models, random_trio  # noqa: E402
+
+from dapa.model.pair import load_pair  # noqa: E402
+from dapa.model.sites import FAMILIES  # noqa: E402
+
+torch.set_num_threads(1)
+
+_QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("here", deadline=None, suppress_health_check=_QUIET)
+settings.register_profile(
+    "ci", deadline=None, suppress_health_check=_QUIET, derandomize=True, database=None
+)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Whole sweeps run only where they are asked for: `pytest -m full`."""
+    if "full" not in (config.option.markexpr or ""):
+        whole = [item for item in items if item.get_closest_marker("full")]
+        if whole:
+            items[:] = [item for item in items if not item.get_closest_marker("full")]
+            config.hook.pytest_deselected(items=whole)
+
+
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def model_type(request):
+    """Each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def trio(model_type):
+    """A random small pair of each family, with untouched copies of both models."""
+    return random_trio(model_type)
+
+
+@pytest.fixture(scope="session")
+def planted(model_type):
+    """A wrapped planted pair of each family; its truth stands in `planting`."""
+    models = planted_models(model_type)
+    return models, models.pair()
+
+
+@pytest.fixture(scope="session")
+def planted_pair():
+    """One planted Llama pair, for tests that need any pair."""
+    return planted_models("llama").pair()
+
+
+@pytest.fixture(scope="session")
+def planted_folders(tmp_path_factory):
+    """Planted student and teacher of the first family, saved as model folders; do not change."""
+    return planted_models("llama").save(tmp_path_factory.mktemp(FOLDERS))
+
+
+@pytest.fixture(scope="session")
+def toy_pair():
+    """The bundled default pair."""
+    from dapa.model.presets import DEFAULT, preset, presets
+
+    if DEFAULT not in presets():
+        pytest.skip(f"assets/toy holds no {DEFAULT} yet")
+    return load_pair(preset(DEFAULT).spec("float32", "cpu"))

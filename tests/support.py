@@ -1,0 +1,179 @@
+"""What several test files build: random trios, really copied weights, masks, odd tokenizers."""
+
+import random
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dapa.bench.planted import Planting, plant
+from dapa.model.generation import Batch
+from dapa.model.pair import Pair, PairSpec
+from dapa.model.sites import FAMILIES, resolve, submodule
+from dapa.records import Mask, Unit
+
+FOLDERS = "planted"
+LAYERS, NEURONS, EQUAL_GATE = 3, 24, 1
+TOKENIZER = plant(Planting(1, (0,))).tokenizer
+ORDINARY = [i for i in range(len(TOKENIZER)) if i not in set(TOKENIZER.all_special_ids)]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trio:
+    """A wrapped pair, and the two models as they were before."""
+
+    pair: Pair
+    student: Any
+    teacher: Any
+    _made: dict[Mask, Any] = field(default_factory=dict, repr=False)
+
+    def materialised(self, mask: Mask) -> Any:
+        """The student with the mask's weights really copied; made once per mask."""
+        if mask not in self._made:
+            copy = deepcopy(self.student)
+            self._made[mask] = materialise(copy, self.teacher, mask, self.pair.family)
+        return self._made[mask]
+
+
+def random_model(model_type: str, seed: int, dtype: torch.dtype = torch.float32, **extra: Any):
+    """A small model with random weights, wide enough apart for clear-cut tokens."""
+    if model_type == "mistral":
+        extra = {"sliding_window": 7, **extra}
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=len(TOKENIZER),
+        hidden_size=32,
+        intermediate_size=NEURONS,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+        pad_token_id=TOKENIZER.pad_token_id,
+        eos_token_id=TOKENIZER.eos_token_id,
+        bos_token_id=None,
+        **extra,
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval().requires_grad_(False)
+
+
+def random_trio(
+    model_type: str, seed: int = 0, dtype: torch.dtype = torch.float32, **extra: Any
+) -> Trio:
+    """A pair whose MLPs differ everywhere but in one gate, and in nothing else."""
+    student = random_model(model_type, seed, dtype, **extra)
+    teacher = deepcopy(student)
+    family = FAMILIES[model_type]
+    generator = torch.Generator().manual_seed(seed + 1)
+    for layer, block in enumerate(submodule(teacher, family.layers)):
+        for kind, path in family.sites:
+            if (layer, kind) != (EQUAL_GATE, "gate"):
+                for weight in submodule(block, path).parameters():
+                    noise = torch.randn(weight.shape, generator=generator)
+                    weight.add_((0.3 * noise).to(dtype))
+    kept = deepcopy(student), deepcopy(teacher)
+    spec = PairSpec("random-student", "random-teacher", "", "float32", "cpu")
+    pair = Pair(student, teacher, TOKENIZER, TOKENIZER, family, spec, f"{model_type}:{seed}")
+    return Trio(pair, *kept)
+
+
+def planted_models(model_type: str, planting: Planting | None = None, seed: int = 0):
+    """A planted pair of four layers, of which 1 and 2 are needed."""
+    return plant(planting or Planting(4, (1, 2), distractors=(3,)), model_type, seed)
+
+
+def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Any) -> Any:
+    """Copy or blend the mask's weights into a plain copy of the student; returns the copy."""
+    for site, strength in resolve(mask).items():
+        path = family.site_path(site.module)
+        ours = submodule(submodule(student_copy, family.layers)[site.layer], path)
+        theirs = submodule(submodule(teacher, family.layers)[site.layer], path)
+        whole = not isinstance(strength, tuple)
+        for start, stop, value in ((0, None, strength),) if whole else strength:
+            part = slice(start, stop)
+            pairs = [(ours.weight, theirs.weight)]
+            if site.module == "down":  # its neurons are its columns; its bias belongs to none
+                pairs = [(ours.weight[:, part], theirs.weight[:, part])]
+                if whole and ours.bias is not None:
+                    pairs.append((ours.bias, theirs.bias))
+            else:
+                pairs = [(w[part], t[part]) for w, t in pairs]
+                if ours.bias is not None:
+                    pairs.append((ours.bias[part], theirs.bias[part]))
+            for mine, new in pairs:
+                mine.copy_(new if value == 1.0 else mine + value * (new - mine))
+    return student_copy
+
+
+STRENGTHS = st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.25, 0.9])
+
+
+@st.composite
+def blocks(draw: Any) -> tuple[tuple[int, int, float], ...]:
+    """One or two disjoint blocks of neurons, with strengths."""
+    cuts = sorted(draw(st.lists(st.integers(0, NEURONS), min_size=2, max_size=4, unique=True)))
+    cuts = cuts[: len(cuts) // 2 * 2]
+    return tuple((a, b, draw(STRENGTHS)) for a, b in zip(cuts[::2], cuts[1::2], strict=True))
+
+
+@st.composite
+def masks(draw: Any, layers: int = LAYERS) -> Mask:
+    """Any mask: whole MLPs, single sites, fractions and blocks of neurons, layer by layer."""
+    entries: list[tuple[Unit, float]] = []
+    for layer in range(layers):
+        if draw(st.integers(0, 3)) == 0:
+            entries.append((Unit(layer, "mlp"), draw(STRENGTHS)))
+            continue
+        for kind in ("gate", "up", "down"):
+            choice = draw(st.sampled_from(["none", "none", "whole", "blocks"]))
+            if choice == "whole":
+                entries.append((Unit(layer, kind), draw(STRENGTHS)))
+            elif choice == "blocks":
+                entries += [(Unit(layer, kind, (a, b)), s) for a, b, s in draw(blocks())]
+    return Mask(tuple(entries))
+
+
+def prompts_of_ids(max_size: int = 9) -> st.SearchStrategy[tuple[int, ...]]:
+    """Prompts as token ids."""
+    return st.lists(st.sampled_from(ORDINARY), min_size=1, max_size=max_size).map(tuple)
+
+
+@lru_cache(maxsize=4096)
+def generated(model: Any, ids: tuple[int, ...], limit: int) -> list[int]:
+    """New tokens of transformers' own greedy loop on this prompt alone."""
+    prompt = torch.tensor([ids])
+    out = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_new_tokens=limit,
+        pad_token_id=TOKENIZER.pad_token_id,
+        eos_token_id=TOKENIZER.eos_token_id,
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def sweep(cases: list[tuple[Any, ...]]) -> list[Any]:
+    """A seeded fifth of the cases, and all of them for `pytest -m full`."""
+    few = random.Random(0).sample(cases, len(cases) // 5)
+    names = {case: "-".join(map(str, case)) for case in cases}
+    every = [pytest.param(*c, id=f"full-{names[c]}", marks=pytest.mark.full) for c in cases]
+    return [*(pytest.param(*c, id=names[c]) for c in few), *every]
+
+
+def run_out(batch: Batch) -> None:
+    """Step until no row is in flight."""
+    while batch.rows:
+        batch.step()
