@@ -71,6 +71,15 @@ def test_intervals_and_contrasts_agree_with_scipy():
     assert a.contrast.low[EQUAL, gate] == a.contrast.high[EQUAL, gate] == 0.0
 
 
+def test_cka_draws_twins_together():
+    pair, *_ = rough("llama")
+    twin = divergence(pair, PROMPTS, HOW, "cka", harmless=PROMPTS, twins=True).contrast
+    apart = divergence(pair, PROMPTS, HOW, "cka", harmless=PROMPTS).contrast
+    assert not twin.values.any() and not twin.low.any() and not twin.high.any()
+    assert not apart.values.any()
+    assert (apart.low <= 0).all() and (apart.high >= 0).all() and apart.high.max() > 0
+
+
 def test_json_has_exactly_the_agreed_keys_and_null_where_undefined():
     pair, *_ = rough("llama")
     found = divergence(pair, PROMPTS, HOW, "kl", harmless=PROMPTS)
