@@ -158,11 +158,12 @@ def _neighbours(texts: Sequence[str]) -> list[tuple[int, int]]:
     often = Counter(word for words in sets for word in words)
     index: dict[str, list[int]] = defaultdict(list)
     pairs = []
+    most = max(20, 4_000_000 // max(len(sets), 1))  # keeps huge sets to seconds; exact below 2,000
     for here, words in enumerate(sets):
         ordered = sorted(words, key=lambda word: (often[word], word))
         near: set[int] = set()
         for word in ordered[: len(ordered) - -(-len(ordered) // 2) + 1]:
-            near.update(index[word][-2000:])  # a word in so many prompts tells nothing more
+            near.update(index[word][-most:])
             index[word].append(here)
         for there in near:
             shared = len(words & sets[there])

@@ -168,30 +168,29 @@ class Workbench:
         return exchange
 
     def evaluation_sets(
-        self,
-        harmful: str | Path | None = None,
-        harmless: str | Path | None = None,
-        seed: int = 0,
+        self, harmful: str | Path | None = None, harmless: str | Path | None = None
     ) -> dict[Purpose, tuple[Prompt, ...]]:
-        """The sets that `evaluate` asks: held-out harmful, harmless twins, borderline, skill.
+        """The sets that `evaluate` asks: harmful, harmless twins, borderline, skill.
 
-        A file given by the user replaces the bundled set of its role, and then stands alone.
+        Of a set with a split column only the held-out part is asked; a file without one is asked
+        whole. A file given by the user stands alone: columns without data stay empty.
         """
-        given = harmful is not None or harmless is not None
+        roles: dict[Purpose, str] = {
+            "dsr": "harmful",
+            "over_refusal": "harmless",
+            "borderline": "borderline",
+            "skill": "skill",
+        }
+        given = {"dsr": harmful, "over_refusal": harmless}
+        alone = harmful is not None or harmless is not None
         sets: dict[Purpose, tuple[Prompt, ...]] = {}
-        if harmful is not None or not given:
-            split = self.prompts(harmful, "harmful").split(seed)
-            sets["dsr"] = tuple(split.held_out)
-        if harmless is not None or not given:
-            chosen = self.prompts(harmless, "harmless")
-            held_out = [p for p in chosen.prompts if p.split == "held_out"]
-            sets["over_refusal"] = tuple(held_out or chosen.prompts)
-        if not given:
-            for purpose in ("borderline", "skill"):
-                if purpose in self.sets():
-                    chosen = self.prompts(None, purpose)
-                    held_out = [p for p in chosen.prompts if p.split == "held_out"]
-                    sets[purpose] = tuple(held_out or chosen.prompts)  # type: ignore[index]
+        for purpose, role in roles.items():
+            source = given.get(purpose)
+            if source is None and (alone or role not in self.sets()):
+                continue
+            prompts = self.prompts(source, role).prompts
+            held_out = tuple(p for p in prompts if p.split == "held_out")
+            sets[purpose] = held_out or prompts
         return sets
 
     def evaluate(

@@ -24,6 +24,15 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Whole sweeps run only where they are asked for: `pytest -m full`."""
+    if "full" not in (config.option.markexpr or ""):
+        whole = [item for item in items if item.get_closest_marker("full")]
+        if whole:
+            items[:] = [item for item in items if not item.get_closest_marker("full")]
+            config.hook.pytest_deselected(items=whole)
+
+
 @pytest.fixture(scope="session", params=list(FAMILIES))
 def model_type(request):
     """Each family in turn."""

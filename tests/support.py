@@ -1,10 +1,12 @@
 """What several test files build: random trios, really copied weights, masks, odd tokenizers."""
 
+import random
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -161,6 +163,14 @@ def generated(model: Any, ids: tuple[int, ...], limit: int) -> list[int]:
         eos_token_id=TOKENIZER.eos_token_id,
     )
     return out[0, len(ids) :].tolist()
+
+
+def sweep(cases: list[tuple[Any, ...]]) -> list[Any]:
+    """A seeded fifth of the cases, and all of them for `pytest -m full`."""
+    few = random.Random(0).sample(cases, len(cases) // 5)
+    names = {case: "-".join(map(str, case)) for case in cases}
+    every = [pytest.param(*c, id=f"full-{names[c]}", marks=pytest.mark.full) for c in cases]
+    return [*(pytest.param(*c, id=names[c]) for c in few), *every]
 
 
 def run_out(batch: Batch) -> None:

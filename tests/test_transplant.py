@@ -1,4 +1,4 @@
-"""The row-masked student: bit for bit at 0 and 1, equal to copied weights between, never crossing."""
+"""The row-masked student: bit for bit at 0 and 1, equal to copied weights between, no crossing."""
 
 import threading
 
@@ -79,6 +79,16 @@ def test_neuron_blocks_of_a_down_projection_with_a_bias_keep_the_students_bias()
     )
 
 
+@pytest.mark.parametrize("kind", ["gate", "up"])
+def test_a_block_selects_its_neurons_bit_for_bit(trio, kind):
+    site, x = trio.pair.sites[Site(2, kind)], torch.randn(3, 4, 32)
+    with masked(trio.pair.plan([Mask.of([Unit(2, kind, (3, 9))])] * 3)):
+        y = site(x)
+    assert torch.equal(y[..., 3:9], site.teacher(x)[..., 3:9])
+    assert torch.equal(y[..., :3], site.student(x)[..., :3])
+    assert torch.equal(y[..., 9:], site.student(x)[..., 9:])
+
+
 def test_blocks_that_together_cover_a_site_equal_the_whole_site(trio):
     half = NEURONS // 2
     for kind in ("gate", "up", "down"):
@@ -151,9 +161,9 @@ def test_two_threads_with_different_masks_one_recording_do_not_cross(trio):
         try:
             for _ in range(rounds):
                 start.wait()
-                with torch.inference_mode(), masked(plans[name]):
-                    with watching(record if name == "a" else None):
-                        found = trio.pair.student(IDS).logits
+                watcher = record if name == "a" else None
+                with torch.inference_mode(), masked(plans[name]), watching(watcher):
+                    found = trio.pair.student(IDS).logits
                 if not torch.equal(found, expected[name]):
                     wrong.append(name)
         except BaseException as error:
@@ -240,18 +250,31 @@ def test_the_teachers_own_forward_shows_its_taps(trio):
     assert len(found) == LAYERS * 6
 
 
-def test_an_intervention_replaces_the_output_of_a_site_and_of_a_layer(trio):
-    def silence(tap, module, args, kwargs, output):
-        return torch.zeros_like(output) if (tap.layer, tap.kind) == (1, "down") else None
+@pytest.mark.parametrize("kind", ["down", "gate", "attention", "mlp", "residual"])
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_an_intervention_replaces_what_a_tap_sees(trio, role, kind):
+    def halve(tap, module, args, kwargs, output):
+        if (tap.role, tap.layer, tap.kind) != (role, 1, kind):
+            return None
+        return (output[0] / 2, *output[1:]) if isinstance(output, tuple) else output / 2
 
-    without = trio.materialised(EMPTY)
-    layer = submodule(without, trio.pair.family.layers)[1]
-    handle = layer.mlp.down_proj.register_forward_hook(lambda m, a, o: torch.zeros_like(o))
-    expected = plain(without)
+    family = trio.pair.family
+    unwrapped, wrapped = (
+        (trio.student, trio.pair.student)
+        if role == "student"
+        else (trio.teacher, trio.pair.teacher)
+    )
+    paths = {"residual": "", "attention": family.attention, "mlp": family.mlp, **dict(family.sites)}
+    place = submodule(submodule(unwrapped, family.layers)[1], paths[kind])
+    handle = place.register_forward_hook(
+        lambda m, a, o: (o[0] / 2, *o[1:]) if isinstance(o, tuple) else o / 2
+    )
+    expected = plain(unwrapped)
     handle.remove()
-    with watching(silence):
-        assert torch.equal(plain(trio.pair.student), expected)
-    assert torch.equal(plain(trio.pair.student), plain(trio.student))
+    with watching(halve):
+        assert torch.equal(plain(wrapped), expected)
+    assert not torch.equal(expected, plain(unwrapped))
+    assert torch.equal(plain(wrapped), plain(unwrapped))
 
 
 # -- what the pair owns -------------------------------------------------------------------------

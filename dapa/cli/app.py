@@ -168,7 +168,7 @@ def evaluate(
         bench.load(spec, report)
         found = bench.evaluate(
             mask,
-            bench.evaluation_sets(prompts, harmless, seed),
+            bench.evaluation_sets(prompts, harmless),
             max_new_tokens=max_new_tokens,
             progress=lambda done, total: report("judging replies", done / total),
         )

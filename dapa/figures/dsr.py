@@ -11,6 +11,8 @@ from dapa.figures.theme import Palette, axis, corner, figure, palette
 from dapa.figures.trials import describe, kinds
 from dapa.records import Trial
 
+_ENDS = {True: "triangle-up", False: "triangle-down", None: "line-ew"}
+
 
 def dsr_curve(
     trials: Sequence[Trial], target: float | None = None, dark: bool = False
@@ -84,7 +86,7 @@ def _whiskers(name: str, trials: Sequence[Trial], colour: str) -> go.Scatter:
         marker={
             "size": 7,
             "color": colour,
-            "symbol": ["triangle-up" if up else "triangle-down" for up in reached],
+            "symbol": [_ENDS[t.outcome.satisfied] for t in trials],
         },
         text=[describe(t) for t in trials],
         hovertemplate="%{text}<extra></extra>",

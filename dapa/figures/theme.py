@@ -94,7 +94,8 @@ def wrapped(text: str, width: int = 44, lines: int = 8) -> str:
 
 def number(value: float) -> str:
     """Three digits, no exponent until it is needed."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("-", "\u2212")
 
 
 def axis(colours: Palette, **more: Any) -> dict[str, Any]:
@@ -192,8 +193,8 @@ def colorbar(colours: Palette, low: float, high: float) -> dict[str, Any]:
         "outlinewidth": 0,
         "ticks": "",
         "tickmode": "array",
-        "tickvals": ends,
-        "ticktext": [f"{x:.2g}" for x in ends],
+        "tickvals": [x * 0.999 for x in ends],  # at the very end rounding may lose the label
+        "ticktext": [f"{x:.2g}".replace("-", "\u2212") for x in ends],
         "tickangle": 0,
         "tickfont": {"color": colours.muted, "size": 11},
     }

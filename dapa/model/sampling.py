@@ -69,9 +69,9 @@ def choose(
         written: Ids of prompt and reply so far per row, for the repetition penalty.
     """
     if how.repetition_penalty != 1.0:
-        logits = logits.float().clone()  # in bfloat16 the penalty would round tokens into ties
+        logits = logits.to(torch.float32, copy=True)  # bfloat16 would round into ties
         for row, ids in enumerate(written):
-            seen = torch.tensor(sorted(set(ids)), device=logits.device)
+            seen = torch.tensor(sorted(set(ids)), dtype=torch.long, device=logits.device)
             values = logits[row, seen]
             logits[row, seen] = torch.where(
                 values > 0, values / how.repetition_penalty, values * how.repetition_penalty

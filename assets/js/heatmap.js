@@ -1,0 +1,43 @@
+// Clicks on the heatmap: a cell toggles its layer (shift: only looks), a column's label toggles too.
+// The figure is Gradio's; it is rebound after every redraw. Pressed columns are marked in place.
+let bound = null;
+let shift = false;
+let layers = [];
+
+function mark() {
+  const plot = document.querySelector('#heatmap .js-plotly-plot');
+  if (!plot) return;
+  plot.querySelectorAll('.xtick text').forEach((t) => {
+    t.classList.toggle('on', layers.includes(t.textContent.trim()));
+  });
+}
+
+function bind() {
+  const plot = document.querySelector('#heatmap .js-plotly-plot');
+  if (!plot || plot === bound || typeof plot.on !== 'function') return;
+  bound = plot;
+  plot.addEventListener('mousedown', (e) => { shift = e.shiftKey; }, true);
+  plot.on('plotly_click', (event) => {
+    const point = event.points && event.points[0];
+    if (!point) return;
+    trigger('select', { layer: Math.round(Number(point.x)), site: String(point.y), toggle: !shift });
+  });
+  plot.on('plotly_afterplot', mark);
+  mark();
+}
+
+// The band of column names lies under plotly's own drag area: find the column by position.
+document.addEventListener('click', (event) => {
+  const plot = event.target.closest && event.target.closest('#heatmap .js-plotly-plot');
+  if (!plot || !plot._fullLayout || event.target.closest('.modebar, .nsewdrag')) return;
+  const box = plot.getBoundingClientRect();
+  const size = plot._fullLayout._size;
+  const x = event.clientX - box.left - size.l;
+  const y = event.clientY - box.top - size.t - size.h;
+  if (x < 0 || x > size.w || y < 0 || y > 28) return;
+  trigger('select', { layer: Math.round(plot._fullLayout.xaxis.p2d(x)), site: null, toggle: true });
+});
+document.addEventListener('dapa-layers', (event) => { layers = event.detail; mark(); });
+new MutationObserver(bind).observe(document.getElementById('map-card') || document.body,
+  { childList: true, subtree: true });
+bind();

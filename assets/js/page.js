@@ -1,0 +1,83 @@
+// Runs once when the page opens: shortcuts, and the first-run guide.
+() => {
+  const press = (id) => {
+    const node = document.getElementById(id);
+    const button = node && (node.tagName === 'BUTTON' ? node : node.querySelector('button'));
+    if (button && !button.disabled && button.offsetParent) { button.click(); return true; }
+    return false;
+  };
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+      if (press('send')) event.preventDefault();
+    }
+    if (event.key === 'Escape') {
+      const guide = document.getElementById('guide');
+      if (guide) guide.querySelector('.skip').click();
+      else press('stop');
+    }
+  }, true);
+
+  const steps = [
+    ['#heatmap', 'Localize', 'See it: bright cells are where the two models part. Click a column to transplant its layer.'],
+    ['#search-start', 'Search', 'Search it: this finds the smallest set of layers that makes the student refuse.'],
+    ['#strip', null, 'Toggle it: pressed layers come from the teacher. Every tab obeys this strip.'],
+    ['#composer', 'Chat', 'Ask it: one prompt, three models side by side. Toggle a layer and the patched one answers again.'],
+  ];
+  const seen = () => { try { return localStorage.getItem('dapa-guide') === 'closed'; } catch { return true; } };
+  const close = () => {
+    try { localStorage.setItem('dapa-guide', 'closed'); } catch { /* private window */ }
+    document.getElementById('guide')?.remove();
+    document.querySelectorAll('.guided').forEach((n) => n.classList.remove('guided'));
+  };
+  const openTab = (name) => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
+    .find((b) => b.textContent.trim() === name)?.click();
+
+  function show(index) {
+    document.getElementById('guide')?.remove();
+    document.querySelectorAll('.guided').forEach((n) => n.classList.remove('guided'));
+    if (index >= steps.length) { close(); openTab('Localize'); return; }
+    const [selector, tab, sentence] = steps[index];
+    if (tab) openTab(tab);
+    setTimeout(() => {
+      const target = document.querySelector(selector);
+      if (!target) return;
+      target.classList.add('guided');
+      const box = target.getBoundingClientRect();
+      const guide = document.createElement('div');
+      guide.id = 'guide';
+      guide.setAttribute('role', 'dialog');
+      guide.setAttribute('aria-label', 'First steps');
+      const [head, ...rest] = sentence.split(':');
+      const p = document.createElement('p');
+      const b = document.createElement('b');
+      b.textContent = head + ':';
+      p.append(b, rest.join(':'));
+      const row = document.createElement('div');
+      const count = document.createElement('span');
+      count.textContent = `${index + 1} of ${steps.length}`;
+      const skip = document.createElement('button');
+      skip.className = 'skip';
+      skip.textContent = 'Skip';
+      skip.onclick = close;
+      const go = document.createElement('button');
+      go.className = 'go';
+      go.textContent = index + 1 < steps.length ? 'Next' : 'Done';
+      go.onclick = () => show(index + 1);
+      row.append(count, skip, go);
+      guide.append(p, row);
+      document.body.append(guide);
+      const left = Math.min(Math.max(12, box.left + 24), innerWidth - guide.offsetWidth - 12);
+      const below = box.bottom + 12 + guide.offsetHeight < innerHeight;
+      const top = below ? box.bottom + 12 : Math.max(12, Math.min(box.top + 64, innerHeight - guide.offsetHeight - 12));
+      guide.style.left = `${left + scrollX}px`;
+      guide.style.top = `${top + scrollY}px`;
+      go.focus({ preventScroll: true });
+    }, tab ? 350 : 50);
+  }
+  if (!seen()) {
+    const wait = setInterval(() => {
+      if (document.querySelector('#heatmap .nsewdrag')) { clearInterval(wait); show(0); }
+    }, 300);
+    setTimeout(() => clearInterval(wait), 60000);
+  }
+}

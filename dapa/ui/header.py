@@ -1,0 +1,193 @@
+"""The header: which pair, on what, how much memory; and the drawer that changes the pair."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dapa.model.compatibility import Report
+from dapa.model.pair import DTYPES, PairSpec, short_name
+from dapa.ui.desk import Desk, guarded, piece, text
+from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
+
+_LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
+_DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header's components, for the page to wire."""
+
+    brand: gr.HTML
+    change: gr.Button
+    drawer: gr.Column
+    preset: gr.Dropdown
+    student: gr.Textbox
+    teacher: gr.Textbox
+    dtype: gr.Dropdown
+    device: gr.Dropdown
+    check: gr.Button
+    load: gr.Button
+    cancel: gr.Button
+    report: gr.HTML
+    open: gr.State
+
+
+def build(desk: Desk) -> Header:
+    """The slim bar and, folded under it, the pair picker."""
+    with gr.Row(elem_id="header"):
+        brand = piece(draw(desk), elem_id="brand", scale=1)
+        change = gr.Button("Change pair", elem_classes="plain", scale=0, elem_id="change-pair")
+    opened = gr.State(False)
+    with (
+        gr.Column(visible=False, elem_id="drawer") as drawer,
+        gr.Column(elem_classes="card"),
+    ):
+        piece(
+            title(
+                "Which two models?",
+                "The student receives, the teacher gives. Take a named pair, or give two models "
+                "of one architecture.",
+            )
+        )
+        with gr.Row():
+            preset = gr.Dropdown(_choices(desk), label="named pair", value=None, scale=2)
+            student = gr.Textbox(
+                label="student", placeholder="org/name@revision, or a folder", max_length=1000
+            )
+            teacher = gr.Textbox(
+                label="teacher", placeholder="org/name@revision, or a folder", max_length=1000
+            )
+            dtype = gr.Dropdown(list(DTYPES), value="auto", label="precision", min_width=100)
+            device = gr.Dropdown(
+                _DEVICES, value="auto", label="device", min_width=100, allow_custom_value=True
+            )
+        with gr.Row(elem_classes="buttons"):
+            load = gr.Button("Load pair", elem_classes="primary-action", elem_id="load-pair")
+            check = gr.Button("Check first", elem_classes="plain", elem_id="check-pair")
+            cancel = gr.Button("Cancel loading", elem_classes="plain", elem_id="cancel-load")
+        report = piece(elem_id="pair-report")
+    return Header(
+        brand, change, drawer, preset, student, teacher, dtype, device, check, load, cancel,
+        report, opened,
+    )  # fmt: skip
+
+
+def wire(desk: Desk, parts: Header) -> None:
+    """What the drawer's buttons do; the page's pulse notices the new pair."""
+
+    @guarded
+    def fold(opened: Any) -> tuple[bool, Any, Any]:
+        now = opened is not True
+        return now, gr.update(visible=now), gr.update(value="Close" if now else "Change pair")
+
+    def wanted(preset: Any, student: Any, teacher: Any, dtype: Any, device: Any) -> PairSpec:
+        ours, theirs = text(student or "", "student", 1000), text(teacher or "", "teacher", 1000)
+        name = text(preset or "", "named pair", 200)
+        own = bool(ours.strip() or theirs.strip())
+        return desk.workbench.spec(
+            None if own else name or None,
+            ours.strip() or None,
+            theirs.strip() or None,
+            text(dtype, "precision", 40),
+            text(device, "device", 40),
+        )
+
+    @guarded
+    def check(*values: Any) -> str:
+        spec = wanted(*values)
+        return report_html(desk.workbench.check(spec), spec)
+
+    @guarded
+    def load(*values: Any) -> str:
+        desk.load(wanted(*values))
+        return note("Loading; the pair on screen stays usable until the new one is whole.")
+
+    @guarded
+    def cancel() -> str:
+        if desk.loading is None:
+            return note("Nothing is being loaded.")
+        desk.cancel()
+        return note("Cancelled; the previous pair stays.")
+
+    choice = [parts.preset, parts.student, parts.teacher, parts.dtype, parts.device]
+    parts.change.click(
+        fold,
+        parts.open,
+        [parts.open, parts.drawer, parts.change],
+        api_name="pair_drawer",
+        show_progress="hidden",
+    )
+    parts.check.click(check, choice, parts.report, api_name="check_pair")
+    parts.load.click(load, choice, parts.report, api_name="load_pair", show_progress="hidden")
+    parts.cancel.click(cancel, None, parts.report, api_name="cancel_load", show_progress="hidden")
+
+
+def draw(desk: Desk) -> str:
+    """The bar itself: title, pair, place, memory, and a load under way."""
+    used, total = desk.memory()
+    memory = f"memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB"
+    return (
+        f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(desk)}{_busy(desk)}'
+        f'<span class="memory">{memory}</span></div>'
+    )
+
+
+def _pair(desk: Desk) -> str:
+    if not desk.workbench.loaded:
+        return '<span class="chip muted">no pair yet</span>'
+    pair = desk.workbench.pair
+    spec = pair.spec
+    dtype = str(next(pair.student.parameters()).dtype).removeprefix("torch.")
+    ours, theirs = esc(short_name(spec.student)), esc(short_name(spec.teacher))
+    return (
+        f'<span class="chip" title="{esc(spec.student)} ← {esc(spec.teacher)}"><b>{ours}</b>'
+        f'<span class="muted">student ←</span><b>{theirs}</b><span class="muted">teacher</span>'
+        f'</span><span class="where">{esc(dtype)} · {esc(pair.device)}</span>'
+    )
+
+
+def _busy(desk: Desk) -> str:
+    loading = desk.loading
+    if loading is None:
+        if not desk.failure:
+            return ""
+        return f'<span class="note fail" role="alert">{esc(desk.failure)}</span>'
+    took = time.monotonic() - loading.since
+    left = ""
+    if took > 2 and loading.fraction > 0.05:
+        left = f", about {seconds(took * (1 - loading.fraction) / loading.fraction)} left"
+    fraction = loading.fraction or None
+    return f'<span class="busy" role="status">{bar(fraction)}{esc(loading.what)}{left}</span>'
+
+
+def report_html(report: Report, spec: PairSpec) -> str:
+    """The compatibility report as a table, the verdict first."""
+    blocked = sum(finding.level == "blocks" for finding in report.findings)
+    warned = sum(finding.level == "warns" for finding in report.findings)
+    verdict = (
+        f"These two cannot be a pair: {blocked} finding{'s' * (blocked != 1)} block."
+        if blocked
+        else f"These two make a pair{f', with {warned} warnings' if warned else ''}: "
+        f"{report.layers} layers, {gib(report.bytes)}\u2009GiB on disk."
+    )
+    order = {"blocks": 0, "warns": 1, "fine": 2}
+    rows = [
+        (f"<b>{_LEVELS[f.level]}</b>" if f.level != "fine" else _LEVELS[f.level], esc(f.what),
+         esc(f.why))
+        for f in sorted(report.findings, key=lambda f: order[f.level])
+    ]  # fmt: skip
+    return (
+        f"{note(f'{esc(spec.title)}. {verdict}', 'fail' if blocked else '')}"
+        f"{table(('consequence', 'what', 'why'), rows)}"
+    )
+
+
+def _choices(desk: Desk) -> list[tuple[str, str]]:
+    return [
+        (f"{preset.name}: {preset.title}" if preset.title != preset.name else preset.name, name)
+        for name, preset in desk.workbench.presets().items()
+    ]

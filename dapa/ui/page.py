@@ -1,0 +1,142 @@
+"""The page: header, strip, tabs, and the wiring between them.
+
+Layout first, wiring once. Every tab obeys the strip and may set it; the pulse notices a pair that
+was loaded here or in another browser.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from dapa.assets import asset
+from dapa.ui import header, strip
+from dapa.ui.desk import Desk, guarded, piece, script
+from dapa.ui.session import Session, apply, fresh
+from dapa.ui.tabs import chat, evaluate, localize, runs, search
+from dapa.ui.theme import theme
+
+_STEER: dict[str, Any] = {
+    "show_progress": "hidden",
+    "trigger_mode": "multiple",
+    "concurrency_id": "session",
+    "concurrency_limit": 1,
+}
+"""Handlers that replace a session run one after the other, so no press is lost."""
+
+
+def build(desk: Desk) -> gr.Blocks:
+    """The whole page over one desk."""
+    with gr.Blocks(title="DAPA Dashboard", fill_width=True, analytics_enabled=False) as page:
+        session = gr.State(Session())
+        epoch = gr.State(-1)
+        with gr.Column(elem_id="page"):
+            top = header.build(desk)
+            wheel = strip.build()
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Localize", id="localize"):
+                    maps = localize.build(desk)
+                with gr.Tab("Search", id="search"):
+                    hunt = search.build(desk)
+                with gr.Tab("Chat", id="chat"):
+                    talk = chat.build(desk)
+                with gr.Tab("Evaluate", id="evaluate"):
+                    scores = evaluate.build(desk)
+                with gr.Tab("Runs", id="runs") as tab:
+                    past = runs.build(desk, tab)
+        theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
+        pulse = gr.Timer(1.0)
+        header.wire(desk, top)
+        _follow_server(desk, page, session, epoch, top, wheel, pulse)
+        localize.wire(desk, maps, epoch)
+        evaluate.wire(desk, scores, session, maps.dark)
+        theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
+        (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER)
+        page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
+        reopened = runs.wire(desk, past, session, wheel, _STEER)
+        answer_again = chat.wire(desk, talk, session)
+        steered = _steering(desk, session, wheel, maps)
+        for name, event in {**steered, "use": applied, "reopen": reopened}.items():
+            answer_again(event, f"{name}_answer")
+    return page
+
+
+@guarded
+def is_dark(event: gr.EventData) -> bool:
+    """Is the page dark? Figures are drawn for it."""
+    data = getattr(event, "_data", None)
+    return isinstance(data, dict) and data.get("dark") is True
+
+
+def _follow_server(
+    desk: Desk, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
+    wheel: gr.HTML, pulse: gr.Timer,
+) -> None:  # fmt: skip
+    """Header, session and strip follow what is loaded, here or from another browser."""
+
+    @guarded
+    def look(here: Session, seen: Any) -> tuple[Any, ...]:
+        """Follow the server: the header always, session and strip when the pair changed."""
+        bar = header.draw(desk)
+        timer = gr.Timer(0.5 if desk.loading else 2.0)
+        if not desk.workbench.loaded or here.epoch == desk.epoch:
+            return gr.skip(), gr.skip(), bar, gr.skip(), timer
+        now = fresh(desk.epoch, desk.workbench.pair)
+        return now, desk.epoch, bar, strip.draw(desk, now), timer
+
+    out = [session, epoch, top.brand, wheel, pulse]
+    page.load(look, [session, epoch], out, api_name="open", **_STEER)
+    pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
+
+
+def _steering(
+    desk: Desk, session: gr.State, wheel: gr.HTML, maps: localize.Localize
+) -> dict[str, Any]:
+    """What the strip and the heatmap press; name -> event, for whoever answers to a new mask."""
+
+    @guarded
+    def steer(here: Session, event: gr.EventData) -> tuple[Session, str]:
+        now = apply(current(desk, here), desk.workbench.pair, strip.operation(event))
+        return now, strip.draw(desk, now)
+
+    @guarded
+    def click_column(here: Session, event: gr.EventData) -> tuple[Any, Any]:
+        """A click on the heatmap: its layer, unless the click only looks."""
+        data = strip.operation(event)
+        if data.get("toggle") is not True:
+            return gr.skip(), gr.skip()
+        press = {"op": "toggle", "layers": [data.get("layer")]}
+        now = apply(current(desk, here), desk.workbench.pair, press)
+        return now, strip.draw(desk, now)
+
+    out = [session, wheel]
+    return {
+        "steer": wheel.select(steer, session, out, api_name="steer", **_STEER),
+        "click": maps.bridge.select(click_column, session, out, api_name="click_column", **_STEER),
+    }
+
+
+def current(desk: Desk, here: Session) -> Session:
+    """This session, or a fresh one where the pair was swapped since."""
+    pair = desk.workbench.pair
+    return here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
+
+
+def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:
+    """What `launch` needs for look, limits and safety."""
+    return {
+        "theme": theme(),
+        "css": asset("css/dapa.css").read_text(encoding="utf-8"),
+        "js": script("page.js"),
+        "footer_links": [],
+        "run_history": False,
+        "show_error": False,
+        "allowed_paths": [],
+        "max_file_size": "20mb",
+        "auth": auth,
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "share": False,
+        "quiet": True,
+    }

@@ -1,0 +1,147 @@
+"""Small pieces of HTML, all text escaped here, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from dapa import sentences
+from dapa.records import Label, Rate, Unit, Verdict
+from dapa.sentences import THIN
+
+SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
+PLURALS = {
+    "gate": ("gate", "gates"),
+    "up": ("up projection", "up projections"),
+    "down": ("down projection", "down projections"),
+    "mlp": ("whole MLP", "whole MLPs"),
+}
+
+
+def esc(text: Any) -> str:
+    """Text as HTML: markup becomes visible characters, quotes included."""
+    return escape(str(text), quote=True)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in [0, 1] as per cent, with a thin space."""
+    return sentences.percent(value, digits)
+
+
+def number(value: float) -> str:
+    """A count, short: 1,214 or 24.1 k."""
+    if value >= 10_000:
+        return f"{value / 1000:.1f}{THIN}k" if value < 1e6 else f"{value / 1e6:.1f}{THIN}M"
+    return f"{value:,.0f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: 0.4 s, 9.8 s, 2 min 05 s."""
+    if value < 60:
+        return f"{value:.1f}{THIN}s"
+    return f"{int(value // 60)}{THIN}min {int(value % 60):02d}{THIN}s"
+
+
+def gib(value: float) -> str:
+    """Bytes in GiB, one decimal."""
+    return f"{value / 2**30:.1f}"
+
+
+def rate(value: Rate | None, with_n: bool = True) -> str:
+    """A proportion with its interval and n, or a dash."""
+    if value is None:
+        return '<span class="interval">not asked</span>'
+    n = f", n{THIN}={THIN}{value.n}" if with_n else ""
+    return (
+        f"<b>{value.value:.2f}</b> "
+        f'<span class="interval">[{value.low:.2f}, {value.high:.2f}]{n}</span>'
+    )
+
+
+def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
+    """How much is pressed, as in `<b>4</b> of 32 gates`."""
+    kinds = {unit.kind for unit in units}
+    if len(kinds) == 1 and all(unit.block is None for unit in units):
+        kind = next(iter(kinds))
+        return f"<b>{len(units)}</b> of {totals.get(kind, layers)} {PLURALS[kind][1]}"
+    touched = len({unit.layer for unit in units})
+    return f"<b>{len(units)}</b> units in <b>{touched}</b> of {layers} layers"
+
+
+def names(units: Iterable[Unit]) -> str:
+    """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`, escaped."""
+    units = list(units)
+    kinds = {unit.kind for unit in units}
+    if len(kinds) == 1 and all(unit.block is None for unit in units):
+        word = "layer" if len(units) == 1 else "layers"
+        return f"{word} {', '.join(str(unit.layer) for unit in units)}"
+    return esc(", ".join(str(unit) for unit in units))
+
+
+def badge(label: str | Label) -> str:
+    """A verdict's badge: a shape and a word, so that colour is never alone."""
+    name = str(label)
+    return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
+
+
+def marked(text: str, verdict: Verdict | None) -> str:
+    """A reply, escaped, with the evidence of its verdict marked."""
+    if verdict is None or verdict.span is None:
+        return esc(text)
+    start, stop = verdict.span
+    return (
+        f'{esc(text[:start])}<mark class="{esc(verdict.label)}">{esc(text[start:stop])}</mark>'
+        f"{esc(text[stop:])}"
+    )
+
+
+def title(head: str, line: str = "") -> str:
+    """A card's title and the line under it; both are our own words, given as HTML."""
+    below = f"<p>{line}</p>" if line else ""
+    return f'<div class="title"><h2>{head}</h2>{below}</div>'
+
+
+def hint(head: str, line: str) -> str:
+    """An empty state: what this shows and what fills it; our own words, given as HTML."""
+    return f'<div class="hint"><b>{head}</b>{line}</div>'
+
+
+def note(text: str, kind: str = "") -> str:
+    """A remark, a warning (`warn`) or a failure (`fail`); given as HTML."""
+    role = "alert" if kind == "fail" else "status"
+    return f'<p class="note {kind}" role="{role}">{text}</p>'
+
+
+def skeleton(line: str) -> str:
+    """Something is on its way: breathing cells and a sentence."""
+    cells = "<i></i>" * 96
+    return (
+        f'<div role="status"><p class="note">{line}</p>'
+        f'<div class="skeleton" aria-hidden="true">{cells}</div></div>'
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """A table that scrolls inside its card; cells are HTML already."""
+    right = set(numeric)
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}{' class=num' if i in right else ''}>{cell}</{tag}>"
+            for i, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return (
+        f'<div class="table" tabindex="0"><table><thead><tr>{cells(head, "th")}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def bar(fraction: float | None) -> str:
+    """A thin progress line; None where the end is unknown."""
+    if fraction is None:
+        return '<span class="meterline unknown"><i></i></span>'
+    width = min(100.0, max(0.0, 100 * fraction))
+    return f'<span class="meterline"><i style="width:{width:.1f}%"></i></span>'

@@ -1,0 +1,200 @@
+"""What one browser tab has chosen: the layers pressed, their strength, and how it got there.
+
+A `Session` is frozen and replaced whole. Operations arrive from the browser as plain data and are
+checked here, on the server, against the loaded pair. This module does not know HTML or Gradio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from dapa.model.sites import GROUPS, sites_of
+from dapa.records import EMPTY, Mask, SettingError, Site, Unit
+
+_KEPT = 100
+"""How many steps can be undone."""
+
+
+class Shape(Protocol):
+    """What must be known of a pair to steer it."""
+
+    n_layers: int
+    differs: Mapping[str, Iterable[int]]
+
+
+Step = tuple[Mask, float]
+"""The pressed units (at full strength) and the strength: what undo brings back."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One tab's choices about one loaded pair."""
+
+    epoch: int = -1
+    """Which load of the server these choices belong to."""
+    chosen: Mask = EMPTY
+    """The pressed units, at full strength."""
+    strength: float = 1.0
+    kind: str = "gate"
+    """The kind of unit that the strip's first row presses."""
+    opened: bool = False
+    """Does the strip show a row per kind?"""
+    found: Mask = EMPTY
+    """The last search result applied or seen."""
+    past: tuple[Step, ...] = ()
+    future: tuple[Step, ...] = ()
+
+    @property
+    def mask(self) -> Mask:
+        """What the patched model transplants."""
+        return Mask.of(self.chosen.units, self.strength)
+
+    def press(self, chosen: Mask, strength: float | None = None) -> Session:
+        """New choices, undoable; the same session where nothing changes."""
+        step = (chosen, self.strength if strength is None else strength)
+        here = (self.chosen, self.strength)
+        if step == here:
+            return self
+        past = (*self.past, here)[-_KEPT:]
+        return replace(self, chosen=step[0], strength=step[1], past=past, future=())
+
+    def undo(self) -> Session:
+        """One step back, if there is one."""
+        if not self.past:
+            return self
+        chosen, strength = self.past[-1]
+        future = (*self.future, (self.chosen, self.strength))
+        return replace(self, chosen=chosen, strength=strength, past=self.past[:-1], future=future)
+
+    def redo(self) -> Session:
+        """One step forward again, if there is one."""
+        if not self.future:
+            return self
+        chosen, strength = self.future[-1]
+        past = (*self.past, (self.chosen, self.strength))
+        return replace(self, chosen=chosen, strength=strength, past=past, future=self.future[:-1])
+
+
+def fresh(epoch: int, pair: Shape) -> Session:
+    """The first session of a newly loaded pair: nothing pressed, a kind that can be pressed."""
+    able = [kind for kind, layers in pair.differs.items() if layers]
+    return Session(epoch, kind="gate" if "gate" in able or not able else able[0])
+
+
+def pressed(chosen: Mask) -> frozenset[Site]:
+    """The sites that the units move."""
+    return frozenset(site for unit in chosen.units for site in sites_of(unit))
+
+
+def mask_of(sites: Iterable[Site]) -> Mask:
+    """Sites as units: a layer's gate, up and down together are its whole MLP."""
+    by_layer: dict[int, set[str]] = {}
+    for site in sites:
+        by_layer.setdefault(site.layer, set()).add(site.module)
+    units = []
+    for layer, modules in by_layer.items():
+        if modules.issuperset(GROUPS["mlp"]):
+            units.append(Unit(layer, "mlp"))
+        else:
+            units += [Unit(layer, module) for module in modules]
+    return Mask.of(units)
+
+
+def state(pair: Shape, chosen: Mask, layer: int, kind: str) -> str:
+    """How much of a layer's unit is pressed: `none`, `part` or `all`."""
+    on = {site.module for site in pressed(chosen) if site.layer == layer}
+    if on.issuperset(GROUPS[kind]):
+        return "all"
+    return "part" if on.intersection(GROUPS[kind]) else "none"
+
+
+def apply(session: Session, pair: Shape, data: Mapping[str, Any]) -> Session:
+    """Carry out one operation of the strip or of a picture.
+
+    Args:
+        session: The choices so far.
+        pair: The loaded pair.
+        data: `op` and its values, as the browser (or anyone) sent them.
+
+    Raises:
+        SettingError: An operation, layer, kind or strength that does not exist.
+    """
+    op = data.get("op")
+    if op == "none":
+        return session.press(EMPTY)
+    if op == "all":
+        return session.press(_with(pair, session, pair.differs[session.kind], session.kind, True))
+    if op == "found":
+        return session.press(session.found, 1.0) if session.found.entries else session
+    if op == "invert":
+        layers = [int(x) for x in pair.differs[session.kind]]
+        off = [x for x in layers if state(pair, session.chosen, x, session.kind) != "all"]
+        on = [x for x in layers if x not in off]
+        turned = replace(session, chosen=_with(pair, session, on, session.kind, False))
+        return session.press(_with(pair, turned, off, session.kind, True))
+    if op in ("undo", "redo"):
+        return session.undo() if op == "undo" else session.redo()
+    if op == "open":
+        return replace(session, opened=not session.opened)
+    if op == "kind":
+        return replace(session, kind=_kind(pair, data.get("kind")))
+    if op == "strength":
+        return session.press(session.chosen, _strength(data.get("value")))
+    if op == "toggle":
+        kind = _kind(pair, data.get("kind") or session.kind)
+        layers = _layers(pair, data.get("layers"))
+        on = data.get("on")
+        if not isinstance(on, bool):
+            on = any(
+                state(pair, session.chosen, x, kind) != "all"
+                for x in layers
+                if x in pair.differs[kind]
+            )
+        return session.press(_with(pair, session, layers, kind, on))
+    raise SettingError(f"{str(op)[:40]!r} is not something that the layer strip can do")
+
+
+def _with(pair: Shape, session: Session, layers: Iterable[int], kind: str, on: bool) -> Mask:
+    """The pressed units with these layers' units of one kind on or off; equal ones stay off."""
+    sites = set(pressed(session.chosen))
+    for layer in layers:
+        if layer not in pair.differs[kind]:
+            continue
+        parts = {Site(layer, module) for module in GROUPS[kind]}
+        sites = sites | parts if on else sites - parts
+    return mask_of(sites)
+
+
+def _kind(pair: Shape, value: Any) -> str:
+    if not isinstance(value, str) or value not in pair.differs:
+        raise SettingError(
+            f"{str(value)[:40]!r} is not a kind of site; choose one of {', '.join(pair.differs)}"
+        )
+    return value
+
+
+def _strength(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise SettingError(f"strength {str(value)[:40]} is outside 0 to 1")
+    return number
+
+
+def _layers(pair: Shape, value: Any) -> list[int]:
+    if not isinstance(value, list) or len(value) > pair.n_layers:
+        raise SettingError("no layer was named; press one of the strip's cells")
+    layers = []
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < pair.n_layers:
+            raise SettingError(
+                f"layer {str(item)[:40]} does not exist; this pair has layers 0 to "
+                f"{pair.n_layers - 1}"
+            )
+        layers.append(item)
+    return layers

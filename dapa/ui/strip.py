@@ -1,0 +1,134 @@
+"""The layer strip: the product's steering wheel, drawn as buttons and obeyed by every tab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from dapa.model.sites import KIND_TITLES
+from dapa.records import SettingError
+from dapa.ui.desk import Desk, piece
+from dapa.ui.parts import PLURALS, count_of, percent
+from dapa.ui.session import Session, Shape, state
+
+_PRESSED = {"none": "false", "part": "mixed", "all": "true"}
+_TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
+_LINKS = ("none", "all", "found", "invert", "undo", "redo")
+
+
+def build() -> gr.HTML:
+    """The strip, waiting for a pair."""
+    with gr.Column(elem_id="strip-bar"):
+        return piece(
+            empty("The layers appear here once a pair is loaded."), "strip.js", elem_id="strip"
+        )
+
+
+def empty(line: str) -> str:
+    """The strip without a pair."""
+    return (
+        '<section class="strip" aria-label="Transplanted layers"><div class="strip-top">'
+        f'<h2>Transplanted layers</h2></div><p class="strip-empty">{line}</p></section>'
+    )
+
+
+def draw(desk: Desk, session: Session) -> str:
+    """The strip as HTML for this session's choices."""
+    if not desk.workbench.loaded:
+        return empty("The layers appear here once a pair is loaded.")
+    pair = desk.workbench.pair
+    try:
+        share = percent(desk.workbench.share(session.mask).fraction)
+    except SettingError:  # the pair was swapped a moment ago; the next tick draws anew
+        share = percent(0.0)
+    return render(pair, session, share)
+
+
+def render(pair: Shape, session: Session, share: str) -> str:
+    """The strip's HTML: counts, links, strength, and one row or a row per kind."""
+    totals = {kind: len(list(layers)) for kind, layers in pair.differs.items()}
+    if session.chosen.entries:
+        count = count_of(session.chosen.units, totals, pair.n_layers)
+    else:
+        count = f"<b>0</b> of {totals[session.kind]} {PLURALS[session.kind][1]}"
+    rows = _row(pair, session, session.kind, "layer")
+    caret = "Hide kinds of site" if session.opened else "Show kinds of site"
+    if session.opened:
+        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in pair.differs)
+    return (
+        '<section class="strip" aria-label="Transplanted layers"><div class="strip-top">'
+        f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
+        f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'
+        f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
+        f"of parameters</span>{_links(session)}{_strength(session)}{_kinds(pair, session)}</div>"
+        f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
+        f'aria-label="Layers; arrows move, space toggles, shift extends" '
+        f'style="--n:{pair.n_layers}">{rows}</div></section>'
+    )
+
+
+def _links(session: Session) -> str:
+    able = {
+        "found": bool(session.found.entries),
+        "undo": bool(session.past),
+        "redo": bool(session.future),
+        "none": bool(session.chosen.entries),
+    }
+    buttons = [
+        f'<button class="link" data-op="{op}"{"" if able.get(op, True) else " disabled"}>'
+        f"{op}</button>"
+        for op in _LINKS
+    ]
+    return f'<span class="links">{" · ".join(buttons)}</span>'
+
+
+def _strength(session: Session) -> str:
+    value = f"{session.strength:.2f}"
+    return (
+        '<label class="strength">strength <input type="range" min="0" max="1" step="0.05" '
+        f'value="{value}" data-value="{value}" aria-label="Strength of the transplant">'
+        f"<output>{value}</output></label>"
+    )
+
+
+def _kinds(pair: Shape, session: Session) -> str:
+    if not session.opened:
+        return ""
+    options = "".join(
+        f'<option value="{kind}"{" selected" if kind == session.kind else ""}'
+        f"{'' if list(layers) else ' disabled'}>{KIND_TITLES[kind]}</option>"
+        for kind, layers in pair.differs.items()
+    )
+    return f'<label>a layer is its <select data-kinds aria-label="Kind">{options}</select></label>'
+
+
+def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
+    cells = "".join(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
+    head = f'<span class="kind">{label}</span>'
+    sub = "" if label == "layer" else " sub"
+    return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
+
+
+def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> str:
+    how = state(pair, session.chosen, layer, kind)
+    if label == "layer" and how == "none" and layer in session.chosen.layers:
+        how = "part"
+    able = layer in pair.differs[kind]
+    what = f"layer {layer}" if label == "layer" else f"layer {layer}, {KIND_TITLES[kind]}"
+    tip = f"{what}: {_TIPS[how]}" if able else f"{what}: equal in both models"
+    text = str(layer) if label == "layer" else {"none": "", "part": "part", "all": "✓"}[how]
+    disabled = "" if able else ' aria-disabled="true"'
+    return (
+        f'<button role="gridcell" aria-pressed="{_PRESSED[how]}" data-layer="{layer}" '
+        f'data-kind="{kind}" tabindex="-1" aria-label="{tip}" title="{tip}"{disabled}>'
+        f"{text}</button>"
+    )
+
+
+def operation(event: gr.EventData) -> dict[str, Any]:
+    """What the browser asked for; SettingError if it is no operation at all."""
+    data = getattr(event, "_data", None)
+    if not isinstance(data, dict):
+        raise SettingError("that was not an operation on layers; press one of the strip's cells")
+    return data

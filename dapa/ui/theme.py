@@ -1,0 +1,91 @@
+"""Colours, type and spacing for Gradio's own components; system fonts only."""
+
+from __future__ import annotations
+
+from gradio.themes import Base, Color
+
+_SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
+_MONO = ["ui-monospace", "SF Mono", "DejaVu Sans Mono", "monospace"]
+_BLUE = Color(
+    "#f1f7fb", "#e6f1f8", "#cfe4f1", "#9fcbe4", "#56b4e9", "#0072b2", "#0072b2", "#005f94",
+    "#004b75", "#003a5c", "#002a43", name="dapa",
+)  # fmt: skip
+
+
+def theme() -> Base:
+    """The theme that `launch` is given."""
+    return Base(
+        primary_hue=_BLUE,
+        secondary_hue=_BLUE,
+        neutral_hue="slate",
+        font=_SANS,
+        font_mono=_MONO,
+        text_size="sm",
+        spacing_size="md",
+        radius_size="md",
+    ).set(
+        body_background_fill="var(--ground)",
+        body_background_fill_dark="var(--ground)",
+        body_text_color="var(--ink)",
+        body_text_color_dark="var(--ink)",
+        body_text_color_subdued="var(--muted)",
+        body_text_color_subdued_dark="var(--muted)",
+        background_fill_primary="var(--card)",
+        background_fill_primary_dark="var(--card)",
+        background_fill_secondary="var(--soft)",
+        background_fill_secondary_dark="var(--soft)",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_border_width="0px",
+        block_border_width_dark="0px",
+        block_shadow="none",
+        block_shadow_dark="none",
+        block_padding="0px",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_title_text_color="var(--muted)",
+        block_title_text_color_dark="var(--muted)",
+        block_title_text_weight="400",
+        block_title_text_size="12px",
+        block_info_text_color="var(--muted)",
+        block_info_text_color_dark="var(--muted)",
+        border_color_primary="var(--line)",
+        border_color_primary_dark="var(--line)",
+        border_color_accent="var(--blue)",
+        border_color_accent_dark="var(--blue)",
+        panel_background_fill="transparent",
+        panel_background_fill_dark="transparent",
+        panel_border_width="0px",
+        panel_border_width_dark="0px",
+        input_background_fill="var(--card)",
+        input_background_fill_dark="var(--card)",
+        input_border_color="var(--line)",
+        input_border_color_dark="var(--line)",
+        input_border_color_focus="var(--blue)",
+        input_border_color_focus_dark="var(--blue)",
+        input_shadow="none",
+        input_shadow_dark="none",
+        input_shadow_focus="none",
+        input_shadow_focus_dark="none",
+        input_padding="7px 10px",
+        checkbox_background_color_selected="var(--blue)",
+        checkbox_background_color_selected_dark="var(--blue)",
+        checkbox_border_color_selected="var(--blue)",
+        checkbox_border_color_selected_dark="var(--blue)",
+        checkbox_label_background_fill="transparent",
+        checkbox_label_background_fill_dark="transparent",
+        checkbox_label_background_fill_selected="transparent",
+        checkbox_label_background_fill_selected_dark="transparent",
+        checkbox_label_background_fill_hover="transparent",
+        checkbox_label_background_fill_hover_dark="transparent",
+        checkbox_label_border_width="0px",
+        checkbox_label_border_width_dark="0px",
+        checkbox_label_padding="4px 10px 4px 0",
+        checkbox_label_shadow="none",
+        slider_color="var(--blue)",
+        slider_color_dark="var(--blue)",
+        button_large_radius="8px",
+        button_small_radius="8px",
+        layout_gap="16px",
+        form_gap_width="16px",
+    )

@@ -1,0 +1,423 @@
+"""Divergence against an independent computation: plain copies, one prompt at a time, scipy."""
+
+import copy
+import threading
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.spatial import distance
+from scipy.special import log_softmax, rel_entr
+
+import dapa.localize.divergence as module
+from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.localize import tally
+from dapa.localize.divergence import divergence, token_map
+from dapa.localize.metrics import metrics
+from dapa.localize.recording import sites_of_pair
+from dapa.localize.tokens import encoded
+from dapa.model.prompting import PromptFormat
+from dapa.model.sites import FAMILIES, submodule
+from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
+
+torch.set_num_threads(1)
+HOW = PromptFormat()
+PROMPTS = ["use malware", *harmful_prompts(5, seed=3), "how do I get poison step by step at home"]
+EQUAL = 2  # the layer whose gates are equal
+
+
+@cache
+def rough(model_type):
+    """A pair with random weights everywhere, and unwrapped copies of both models."""
+    models = plant(Planting(3, (1,)), model_type)
+    generator = torch.Generator().manual_seed(5)
+    for ours, theirs in zip(models.student.parameters(), models.teacher.parameters(), strict=True):
+        noise = torch.randn(ours.shape, generator=generator)
+        change = torch.randn(ours.shape, generator=generator)
+        size = 0.1 if ours.ndim == 1 else 0.15
+        ours.copy_((ours if ours.ndim == 1 else 0) + size * noise)
+        theirs.copy_(ours + 0.5 * size * change)
+    family = models.family
+    gates = [
+        submodule(submodule(m, family.layers)[EQUAL], family.site_path("gate")).weight
+        for m in (models.student, models.teacher)
+    ]
+    gates[1].copy_(gates[0])
+    copies = copy.deepcopy(models.student), copy.deepcopy(models.teacher)
+    return models.pair(), *copies
+
+
+def modules(pair, model):
+    """(layer, site) -> module of an unwrapped model."""
+    found = {}
+    for layer, block in enumerate(submodule(model, pair.family.layers)):
+        found[layer, "residual"] = block
+        found[layer, "attention"] = submodule(block, pair.family.attention)
+        found[layer, "mlp"] = submodule(block, pair.family.mlp)
+        for kind, path in pair.family.sites:
+            found[layer, kind] = submodule(block, path)
+    return found
+
+
+def capture(pair, model, ids):
+    """(layer, site) -> (args, kwargs, output) of a plain pass over one unpadded prompt."""
+    seen, handles = {}, []
+    for key, part in modules(pair, model).items():
+
+        def look(_, args, kwargs, output, key=key):
+            seen[key] = (args, kwargs, output)
+
+        handles.append(part.register_forward_hook(look, with_kwargs=True))
+    try:
+        out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in range(pair.n_layers - 1):  # the last one is normed in transformers' list
+        assert torch.equal(states(seen[layer, "residual"][2]), out.hidden_states[layer + 1])
+    return seen, out.logits[0]
+
+
+def states(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+@cache
+def reference(model_type, reading):
+    """Per prompt: (layer, site) -> (student's states, teacher's states), (tokens, d) each."""
+    pair, student, teacher = rough(model_type)
+    found = []
+    with torch.no_grad():
+        for prompt in PROMPTS:
+            ids = encoded(pair, prompt, HOW).ids
+            ours, _ = capture(pair, student, ids)
+            theirs, _ = capture(pair, teacher, ids)
+            row = {}
+            for key, part in modules(pair, teacher).items():
+                args, kwargs, output = ours[key]
+                other = part(*args, **kwargs) if reading == "local" else theirs[key][2]
+                row[key] = tuple(states(x)[0].double().numpy() for x in (output, other))
+            found.append(row)
+    return found
+
+
+def lens(pair, model, h):
+    normed = submodule(model, pair.family.norm)(torch.tensor(h, dtype=torch.float32))
+    return log_softmax(model.get_output_embeddings()(normed).double().numpy(), axis=-1)
+
+
+def one(model_type, reading, metric, a, b):
+    """The metric of two states by scipy and numpy."""
+    pair, student, teacher = rough(model_type)
+    if metric == "cosine":
+        return distance.cosine(a, b)
+    if metric == "l2":
+        return np.linalg.norm(b - a) / np.linalg.norm(a)
+    p = lens(pair, student, a)
+    q = lens(pair, teacher if reading == "total" else student, b)
+    return rel_entr(np.exp(p), np.exp(q)).sum() / np.log(2)
+
+
+def song(x, y):
+    """Unbiased HSIC in closed form (Song et al. 2012, eq. 5)."""
+    k, l = (g - np.diag(np.diag(g)) for g in (x @ x.T, y @ y.T))  # noqa: E741
+    n = len(x)
+    return (
+        np.trace(k @ l)
+        + k.sum() * l.sum() / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (k.sum(0) @ l.sum(0))
+    ) / (n * (n - 3))
+
+
+def debiased(x, y):
+    return 1 - song(x, y) / np.sqrt(song(x, x) * song(y, y))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "kl"])
+@pytest.mark.parametrize("reading", ["local", "total"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_last_token_agrees_with_unpadded_copies(model_type, reading, metric):
+    pair, *_ = rough(model_type)
+    found = divergence(pair, PROMPTS, HOW, metric, reading, batch_size=3)
+    assert found.per_prompt.shape == (len(PROMPTS), 3, 6)
+    for i, row in enumerate(reference(model_type, reading)):
+        for (layer, site), (ours, theirs) in row.items():
+            value = found.per_prompt[i, layer, found.sites.index(site)]
+            if metric == "kl" and site != "residual":
+                assert np.isnan(value)
+                continue
+            wanted = one(model_type, reading, metric, ours[-1], theirs[-1])
+            assert value == pytest.approx(wanted, rel=1e-3, abs=2e-6), (layer, site)
+
+
+@pytest.mark.parametrize("reading", ["local", "total"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_all_tokens_are_averaged_without_the_first(model_type, reading):
+    pair, *_ = rough(model_type)
+    found = divergence(pair, PROMPTS, HOW, "l2", reading, "all", batch_size=4)
+    for i, row in enumerate(reference(model_type, reading)):
+        for (layer, site), (a, b) in row.items():
+            each = np.linalg.norm(b - a, axis=1) / np.linalg.norm(a, axis=1)
+            value = found.per_prompt[i, layer, found.sites.index(site)]
+            assert value == pytest.approx(each[1:].mean(), rel=1e-3, abs=1e-6), (layer, site)
+
+
+@pytest.mark.parametrize("reading", ["local", "total"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_cka_agrees_with_the_closed_form_over_prompts(model_type, reading):
+    pair, *_ = rough(model_type)
+    found = divergence(pair, PROMPTS, HOW, "cka", reading, batch_size=3)
+    rows = reference(model_type, reading)
+    for key in rows[0]:
+        x, y = (np.stack([row[key][side][-1] for row in rows]) for side in (0, 1))
+        value = found.values[key[0], found.sites.index(key[1])]
+        assert value == pytest.approx(debiased(x, y), abs=2e-4), key
+    assert (found.low <= found.high).all()
+
+
+def test_kl_of_the_total_reading_ends_in_the_models_own_predictions():
+    pair, student, teacher = rough("llama")
+    found = divergence(pair, PROMPTS, HOW, "kl", "total")
+    for i, prompt in enumerate(PROMPTS):
+        ids = torch.tensor([encoded(pair, prompt, HOW).ids])
+        with torch.no_grad():
+            p, q = (m(ids).logits[0, -1].double().log_softmax(-1) for m in (student, teacher))
+        wanted = float((p.exp() * (p - q)).sum() / np.log(2))
+        assert found.per_prompt[i, -1, 0] == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", list(metrics))
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_local_divergence_is_zero_exactly_where_gates_are_equal(metric, position):
+    if metrics[metric].lens:
+        pytest.skip("not defined at a gate")
+    pair, *_ = rough("llama")
+    gate = divergence(pair, PROMPTS, HOW, metric, "local", position, batch_size=3, sites=["gate"])
+    assert gate.sites == ("gate",)
+    assert [layer for layer in gate.layers if gate.values[layer, 0] == 0.0] == [EQUAL]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_equal_layers_of_a_planted_pair_are_zero_in_the_local_gate_map(model_type):
+    models = plant(Planting(4, (1,)), model_type)
+    layers = [submodule(m, models.family.layers) for m in (models.student, models.teacher)]
+    for layer in (0, 3):
+        ours, theirs = (submodule(x[layer], models.family.site_path("gate")) for x in layers)
+        theirs.weight.copy_(ours.weight)
+    pair = models.pair()
+    found = divergence(pair, harmful_prompts(4), HOW, sites=["gate", "up", "down"])
+    assert [i for i, value in enumerate(found.values[:, 0]) if value == 0.0] == [0, 3]
+    assert (found.values[:, 1:] == 0.0).all()
+
+
+def test_a_transplanted_gate_is_no_distance_away():
+    pair, *_ = rough("llama")
+    found = divergence(pair, PROMPTS, HOW, mask=Mask.of([Unit(1)]))
+    plain = divergence(pair, PROMPTS, HOW)
+    gate = found.sites.index("gate")
+    assert found.values[1, gate] == 0.0 < plain.values[1, gate]
+    assert np.array_equal(found.values[0], plain.values[0])
+
+
+def test_settings_do_not_leak_and_batches_do_not_matter():
+    pair, *_ = rough("gemma")
+    before = divergence(pair, PROMPTS, HOW, batch_size=1)
+    divergence(pair, PROMPTS, HOW, mask=Mask.of(Unit(i) for i in range(3)))
+    after = divergence(pair, PROMPTS, HOW, batch_size=len(PROMPTS))
+    assert np.allclose(before.per_prompt, after.per_prompt, rtol=1e-3, atol=1e-6)
+
+
+def test_positions_are_found_in_ragged_prompts():
+    pair, *_ = rough("llama")
+    rows = reference("llama", "local")
+    header = len(encoded(pair, PROMPTS[0], HOW).ids) - encoded(pair, PROMPTS[0], HOW).instruction
+    assert header == 2  # the instruction's last word stands right before <assistant>
+    for position, index in (("instruction", -2), (1, 1), ("-3", -3)):
+        found = divergence(pair, PROMPTS, HOW, position=position, batch_size=3)
+        for i, row in enumerate(rows):
+            ours, theirs = row[1, "gate"]
+            wanted = distance.cosine(ours[index], theirs[index])
+            assert found.per_prompt[i, 1, 3] == pytest.approx(wanted, rel=1e-3)
+    raw = divergence(pair, PROMPTS, PromptFormat("raw"), position="instruction")
+    last = divergence(pair, PROMPTS, PromptFormat("raw"), position="last")
+    assert np.array_equal(raw.per_prompt, last.per_prompt)
+
+
+def test_the_instruction_ends_before_header_and_prefill():
+    pair, *_ = rough("llama")
+    plain, filled = (encoded(pair, "use malware", PromptFormat(m)) for m in ("template", "prefill"))
+    assert filled.instruction == plain.instruction
+    assert len(filled.ids) > len(plain.ids)
+
+
+def test_token_map_holds_every_token_with_its_text():
+    pair, *_ = rough("llama")
+    found = token_map(pair, PROMPTS[0], HOW)
+    assert found.tokens == ("<user>", " use", " malware", "<assistant>")
+    for (layer, site), (ours, theirs) in reference("llama", "local")[0].items():
+        wanted = [distance.cosine(a, b) for a, b in zip(ours, theirs, strict=True)]
+        row = found.values[layer, found.sites.index(site)]
+        assert row == pytest.approx(np.array(wanted), rel=1e-3, abs=2e-6)
+    lensed = token_map(pair, PROMPTS[0], HOW, "kl", "total")
+    assert np.isfinite(lensed.values[:, 0]).all() and np.isnan(lensed.values[:, 1:]).all()
+
+
+def test_different_tokens_are_refused_where_tokens_are_compared():
+    models = plant(Planting(2, (1,)))
+    pair = models.pair()
+    pair.teacher_tokenizer = copy.deepcopy(pair.tokenizer)
+    pair.teacher_tokenizer.add_tokens(["use malware"])
+    for call in (
+        lambda: token_map(pair, "use malware", HOW, reading="total"),
+        lambda: divergence(pair, ["use malware"], HOW, reading="total", position="all"),
+    ):
+        with pytest.raises(PromptError, match="different tokens"):
+            call()
+    assert divergence(pair, ["use malware"], HOW, position="all").n == 1
+
+
+def test_a_stopped_sweep_keeps_what_it_has_of_both_sets():
+    pair, *_ = rough("llama")
+    stop, seen = threading.Event(), []
+
+    def progress(done, total):
+        seen.append((done, total))
+        if done >= 4:
+            stop.set()
+
+    bad, good = harmful_prompts(6), harmless_prompts(6)
+    found = divergence(
+        pair, bad, HOW, harmless=good, batch_size=2, progress=progress, stop=stop, twins=True
+    )
+    assert seen == [(2, 12), (4, 12)]
+    assert (found.n, found.asked, found.prompts) == (2, 6, tuple(bad[:2]))
+    assert (found.contrast.n, found.contrast.n_harmless) == (2, 2)
+    assert np.isfinite(found.values).all()
+    nothing = divergence(pair, bad, HOW, "cka", harmless=good, stop=stop)
+    assert nothing.n == 0 and np.isnan(nothing.values).all() and np.isnan(nothing.low).all()
+
+
+def test_intervals_and_contrasts_agree_with_scipy():
+    pair, *_ = rough("llama")
+    bad, good = harmful_prompts(6), harmless_prompts(6)
+    a = divergence(pair, bad, HOW, harmless=good)
+    paired = divergence(pair, bad, HOW, harmless=good, twins=True)
+    b = divergence(pair, good, HOW)
+    x, y = a.per_prompt, b.per_prompt
+    mean = stats.ttest_1samp(x, 0).confidence_interval(0.95)
+    welch = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
+    twin = stats.ttest_rel(x, y).confidence_interval(0.95)
+    for found, wanted in ((a, mean), (a.contrast, welch), (paired.contrast, twin)):
+        good_cells = np.isfinite(wanted.low)
+        assert good_cells.any()
+        assert np.allclose(found.low[good_cells], wanted.low[good_cells], atol=1e-9)
+        assert np.allclose(found.high[good_cells], wanted.high[good_cells], atol=1e-9)
+    assert np.allclose(a.contrast.values, x.mean(0) - y.mean(0))
+    gate = a.sites.index("gate")
+    assert a.contrast.low[EQUAL, gate] == a.contrast.high[EQUAL, gate] == 0.0
+
+
+def test_json_has_exactly_the_agreed_keys_and_null_where_undefined():
+    pair, *_ = rough("llama")
+    found = divergence(pair, PROMPTS, HOW, "kl", harmless=PROMPTS)
+    plain = found.as_dict()
+    assert list(plain) == ["metric", "reading", "sites", "layers", "values", "low", "high", "n"]
+    assert plain["sites"] == ["residual", "attention", "mlp", "gate", "up", "down"]
+    assert plain["layers"] == [0, 1, 2] and plain["n"] == len(PROMPTS)
+    for key in ("values", "low", "high"):
+        assert [len(row) for row in plain[key]] == [6, 6, 6]
+        assert all(row[0] is not None and row[1:] == [None] * 5 for row in plain[key])
+    assert found.as_dict(contrast=True)["values"][0][0] == 0.0
+    assert "7 prompts" in found.provenance and "minus 7 harmless" in found.provenance
+
+
+def test_prompts_behind_a_cell_come_furthest_first():
+    pair, *_ = rough("llama")
+    found = divergence(pair, PROMPTS, HOW)
+    behind = found.behind(1, "gate")
+    values = [value for _, value in behind]
+    assert values == sorted(values, reverse=True)
+    assert sorted(prompt for prompt, _ in behind) == sorted(PROMPTS)
+
+
+def test_a_batch_too_large_for_the_device_is_halved(monkeypatch):
+    pair, *_ = rough("llama")
+    whole = divergence(pair, PROMPTS, HOW, "cka")
+    real, sizes = module.compare_local, []
+
+    def tight(pair, tokens, plan, sites, see):
+        sizes.append(len(tokens.ids))
+        real(pair, tokens, plan, sites, see)  # memory may run out after some cells were seen
+        if len(tokens.ids) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "compare_local", tight)
+    limit = 2
+    halved = divergence(pair, PROMPTS, HOW, "cka")
+    assert sizes[0] == len(PROMPTS) and sum(n for n in sizes if n <= 2) == len(PROMPTS)
+    assert halved.prompts == whole.prompts
+    assert np.allclose(whole.values, halved.values, atol=1e-4)
+    limit = 0
+    with pytest.raises(DapaError, match="out of memory on one prompt"):
+        divergence(pair, PROMPTS, HOW)
+
+
+def test_total_reading_of_all_tokens_waits_in_small_batches(monkeypatch):
+    pair, *_ = rough("llama")
+    whole = divergence(pair, PROMPTS, HOW, reading="total", position="all")
+    monkeypatch.setattr(module, "_MOST_WAITING", 1)
+    small = divergence(pair, PROMPTS, HOW, reading="total", position="all")
+    assert np.allclose(whole.per_prompt, small.per_prompt, rtol=1e-3, atol=1e-6)
+
+
+def test_cka_over_blocks_adds_their_estimates(monkeypatch):
+    monkeypatch.setattr(tally, "_BLOCK", 5)
+    pair, *_ = rough("llama")
+    prompts = harmful_prompts(10)
+    found = divergence(pair, prompts, HOW, "cka", batch_size=3)
+    states = []
+    with torch.no_grad():
+        for prompt in prompts:
+            seen, _ = capture(pair, rough("llama")[1], encoded(pair, prompt, HOW).ids)
+            args, _, ours = seen[1, "gate"]
+            theirs = modules(pair, rough("llama")[2])[1, "gate"](*args)
+            states.append((ours[0, -1].double().numpy(), theirs[0, -1].double().numpy()))
+    x, y = (np.stack(side) for side in zip(*states, strict=True))
+    sums = [sum(song(a[s], b[s]) for s in (slice(5), slice(5, 10))) for a, b in
+            ((x, y), (x, x), (y, y))]  # fmt: skip
+    wanted = 1 - sums[0] / np.sqrt(sums[1] * sums[2])
+    assert found.values[1, found.sites.index("gate")] == pytest.approx(wanted, abs=2e-4)
+    assert found.per_prompt.shape[0] == found.n == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"metric": "euclid"}, SettingError, "choose one of cosine"),
+        ({"reading": "both"}, SettingError, "local or total"),
+        ({"position": "first"}, SettingError, "token's index"),
+        ({"position": True}, SettingError, "token's index"),
+        ({"position": 99}, PromptError, "token 99 does not exist"),
+        ({"sites": ["gates"]}, SettingError, "'gates' is not a site"),
+        ({"batch_size": 0}, SettingError, "batch size 0"),
+        ({"mask": Mask.of([Unit(9)])}, SettingError, "layer 9"),
+        ({"prompts": []}, PromptError, "no prompt"),
+        ({"prompts": ["use poison", " "]}, PromptError, "empty"),
+        ({"harmless": ["x"], "twins": True}, SettingError, "do not pair up"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(options, error, words):
+    pair, *_ = rough("llama")
+    options = {"prompts": PROMPTS, "how": HOW, **options}
+    with pytest.raises(error, match=words):
+        divergence(pair, **options)
+
+
+def test_one_token_has_no_cka():
+    pair, *_ = rough("llama")
+    with pytest.raises(SettingError, match="choose cosine, l2, kl"):
+        token_map(pair, "use poison", HOW, "cka")
+    assert sites_of_pair(pair)[0] == "residual"
+    assert divergence(pair, PROMPTS, HOW, mask=EMPTY).mask == ""

@@ -1,0 +1,298 @@
+"""Figures: the right shapes, the house's colours, safe text, and fast enough to be live."""
+
+import json
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dapa.figures import (
+    divergence_heatmap,
+    dsr_curve,
+    layer_prompt_heatmap,
+    layer_token_heatmap,
+    rates_chart,
+    search_heatmap,
+)
+from dapa.figures.theme import DARK, LIGHT, safe, wrapped
+from dapa.localize.maps import Contrast, DivergenceMap, TokenMap
+from dapa.records import EMPTY, Mask, Outcome, Rate, Trial, Unit
+
+SITES = ("residual", "attention", "mlp", "gate", "up", "down")
+NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
+
+
+def a_map(layers=12, prompts=5, contrast=False, sites=SITES):
+    rng = np.random.default_rng(layers)
+    each = rng.random((prompts, layers, len(sites)))
+    mean = each.mean(0)
+    other = Contrast(mean - 0.5, mean - 0.6, mean - 0.4, prompts, prompts, True)
+    return DivergenceMap(
+        metric="cosine",
+        title="cosine distance",
+        unit="",
+        reading="local",
+        position="last",
+        sites=sites,
+        layers=tuple(range(layers)),
+        values=mean,
+        low=mean - 0.1,
+        high=mean + 0.1,
+        prompts=tuple(f"{NASTY} number {i}" for i in range(prompts)),
+        per_prompt=each,
+        asked=prompts,
+        contrast=other if contrast else None,
+        pair="student ← teacher",
+        mask="",
+        seed=0,
+    )
+
+
+def trial(index, layers, satisfied, memo=False, granularity=None, judged=64, phase="search"):
+    defended = 10 if satisfied is False else 60
+    outcome = Outcome(
+        Mask.of(Unit(i) for i in layers), 64, judged, min(defended, judged), satisfied=satisfied
+    )
+    return Trial(index, outcome, phase, memo, granularity, 0.2, 100)
+
+
+LOG = [
+    trial(0, [], False, phase="opening"),
+    trial(1, range(8), None, phase="opening"),
+    trial(2, range(4, 8), False, granularity=2, judged=40),
+    trial(3, range(4), True, granularity=2),
+    trial(4, [2, 3], False, memo=True, granularity=2),
+    trial(5, [0, 1], True, granularity=2, judged=62),
+]
+UNITS = tuple(Unit(i) for i in range(8))
+
+
+def text_of(figure):
+    return json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
+
+
+EVERY = {
+    "divergence": lambda dark: divergence_heatmap(a_map(), dark),
+    "contrast": lambda dark: divergence_heatmap(a_map(contrast=True), dark),
+    "prompts": lambda dark: layer_prompt_heatmap(a_map(), "gate", dark),
+    "tokens": lambda dark: layer_token_heatmap(a_token_map(), "gate", dark),
+    "search": lambda dark: search_heatmap(LOG, UNITS, dark),
+    "dsr": lambda dark: dsr_curve(LOG, 0.84, dark),
+    "rates": lambda dark: rates_chart({"student": {"dsr": Rate(0.1, 0, 0.2, 9)}}, dark),
+}
+
+
+def a_token_map(layers=4, tokens=("<user>", " how", " <script>", "\n", "<assistant>")):
+    values = np.random.default_rng(1).random((layers, 2, len(tokens)))
+    values[:, :, 0] = 50.0  # the sink
+    return TokenMap(
+        metric="l2",
+        title="relative L2",
+        unit="",
+        reading="local",
+        sites=("residual", "gate"),
+        layers=tuple(range(layers)),
+        tokens=tokens,
+        values=values,
+        prompt=NASTY,
+        pair="a ← b",
+        mask="",
+    )
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_figure_is_transparent_keeps_its_zoom_and_has_its_pages_colours(name, dark):
+    figure = EVERY[name](dark)
+    layout = figure.layout
+    assert layout.paper_bgcolor == "rgba(0,0,0,0)"
+    assert layout.uirevision == "dapa"
+    assert layout.font.color == (DARK if dark else LIGHT).ink
+    assert layout.font.family.startswith("var(--font")
+    assert "sendChartToCloud" in layout.modebar.remove
+    other = {LIGHT.blue, LIGHT.orange} if dark else {DARK.blue, DARK.orange}
+    assert not any(colour in text_of(figure) for colour in other)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_figure_lets_markup_through(name):
+    text = text_of(EVERY[name](False))
+    assert "<script" not in text and "<img" not in text
+    if name in {"prompts", "tokens"}:
+        assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("layers", [12, 32, 80])
+def test_divergence_has_a_column_a_layer_and_residual_on_top(layers):
+    figure = divergence_heatmap(a_map(layers))
+    heat = figure.data[0]
+    assert np.shape(heat.z) == (6, layers)
+    assert list(heat.y) == ["residual", "attention out", "MLP out", "gate", "up", "down"]
+    assert figure.layout.yaxis.categoryarray[-1] == "residual"  # categories count from below
+    assert (heat.xgap, heat.ygap) == (1, 1)
+    assert heat.colorscale[0][1] == "#00224e" or heat.colorscale[0][1] == "#00224E"  # cividis
+    assert heat.zmin == 0.0
+    assert 6 <= len(figure.layout.xaxis.tickvals) <= 16
+    assert np.shape(heat.text) == (6, layers)
+    for part in ("layer 3", "gate", "cosine distance", "[", "n = 5"):
+        assert part in heat.text[3][3]
+
+
+def test_contrast_is_symmetric_and_dots_mark_intervals_with_zero():
+    map = a_map(32, contrast=True)
+    figure = divergence_heatmap(map, dark=False)
+    heat, dots = figure.data
+    assert heat.zmin == -heat.zmax
+    assert [c for _, c in heat.colorscale] == [LIGHT.blue, "#FFFFFF", LIGHT.orange]
+    inside = (map.contrast.low <= 0) & (map.contrast.high >= 0)
+    assert len(dots.x) == inside.sum() > 0
+    names = list(heat.y)
+    assert all(inside[x, names.index(y)] for x, y in zip(dots.x, dots.y, strict=True))
+    assert "harmful minus" in heat.text[0][0]
+    plain = divergence_heatmap(map, contrast=False)
+    assert len(plain.data) == 1 and plain.data[0].zmin == 0.0
+
+
+def test_what_is_not_defined_is_said_and_an_empty_map_is_drawn():
+    map = a_map()
+    values = map.values.copy()
+    values[:, 1:] = np.nan
+    figure = divergence_heatmap(replace(map, values=values, low=values, high=values))
+    words = [note.text for note in figure.layout.annotations]
+    assert words.count("not defined here") == 5
+    nothing = np.full_like(values, np.nan)
+    empty = divergence_heatmap(replace(map, values=nothing, low=nothing, high=nothing))
+    assert empty.data[0].zmax == 1.0
+    zero = np.zeros_like(values)
+    assert divergence_heatmap(replace(map, values=zero)).data[0].zmax == 1.0
+
+
+def test_panes_that_are_compared_share_one_scale():
+    assert divergence_heatmap(a_map(), top=2.5).data[0].zmax == 2.5
+
+
+def test_prompts_are_rows_furthest_first_and_lead_back():
+    map = a_map(prompts=60)
+    figure = layer_prompt_heatmap(map, "gate", limit=10)
+    heat = figure.data[0]
+    assert np.shape(heat.z) == (10, 12)
+    means = np.mean(heat.z, axis=1)
+    assert (np.diff(means) <= 0).all()
+    assert np.allclose(heat.z, map.per_prompt[list(heat.meta), :, SITES.index("gate")])
+    assert any("10 furthest of 60" in note.text for note in figure.layout.annotations)
+
+
+def test_tokens_are_columns_and_the_sink_does_not_set_the_scale():
+    map = a_token_map()
+    figure = layer_token_heatmap(map, "gate")
+    heat = figure.data[0]
+    assert np.shape(heat.z) == (4, 5)
+    assert heat.zmax == pytest.approx(map.values[:, 1, 1:].max())
+    assert list(figure.layout.xaxis.ticktext)[:3] == ["&lt;user&gt;", "how", "&lt;script&gt;"]
+    assert heat.customdata[0][3] == "3 “\\n”"
+
+
+def test_search_rows_are_tests_coloured_by_outcome():
+    figure = search_heatmap(LOG, UNITS)
+    heat = figure.data[0]
+    assert np.shape(heat.z) == (6, 8)
+    rows = [set(np.unique(row)) for row in np.asarray(heat.z)]
+    assert rows == [{0}, {3}, {0, 2}, {0, 1}, {0, 5}, {0, 1}]
+    flat = [colour for _, colour in heat.colorscale[::2]]
+    assert flat[1] == LIGHT.blue and flat[2] == LIGHT.orange and flat[0] == LIGHT.empty
+    marks = {t.name: t for t in figure.data[2:] if t.showlegend}
+    assert set(marks) == {"reaches the target", "does not", "does not, from memory", "open"}
+    assert marks["does not, from memory"].marker.symbol == "x-open"
+    assert "from memory" in marks["does not, from memory"].text[0]
+    assert "between" in marks["does not"].text[1]
+    assert list(figure.layout.yaxis.range) == [6.5, 0.5]  # the first test on top
+
+
+def test_search_draws_borders_between_the_chunks_of_what_is_left():
+    lines = search_heatmap(LOG, UNITS).data[1]
+    points = [(x, y) for x, y in zip(lines.x, lines.y, strict=True) if x is not None]
+    # tests 3 and 4 cut eight units in two; tests 5 and 6 cut the four that were left
+    assert points == [(1.5, 4.5), (1.5, 6.5), (3.5, 2.5), (3.5, 4.5)]
+
+
+def test_units_of_several_kinds_keep_their_names():
+    units = (Unit(0, "gate"), Unit(0, "up"), Unit(1, "gate", (0, 8)))
+    figure = search_heatmap([trial(0, [0], True)], units)
+    assert list(figure.layout.xaxis.ticktext) == ["0.gate", "0.up", "1.gate[0:8]"]
+    assert len(search_heatmap([], UNITS).data) == 8
+
+
+def test_dsr_points_are_full_and_whiskers_are_bounds():
+    figure = dsr_curve(LOG, 0.84)
+    points = [t for t in figure.data if t.error_y.array is None]
+    whiskers = [t for t in figure.data if t.error_y.array is not None and len(t.x)]
+    assert sorted(x for t in points for x in t.x) == [1, 2, 4, 5]
+    for t in whiskers:
+        for x, y, up, down in zip(t.x, t.y, t.error_y.array, t.error_y.arrayminus, strict=True):
+            assert (y - down, y + up) == pytest.approx(LOG[x - 1].outcome.bounds)
+    assert {s for t in whiskers for s in t.marker.symbol} == {"triangle-up", "triangle-down"}
+    words = [note.text for note in figure.layout.annotations]
+    assert words == ["test", "student 0.16", "target 0.84", "full 0.94"]
+    heights = [note.y for note in figure.layout.annotations[1:]]
+    assert min(np.diff(heights)) > 0.05  # labels keep apart
+    dashes = {shape.line.dash for shape in figure.layout.shapes}
+    assert "dash" in dashes
+    assert dsr_curve([]).layout.shapes == ()
+
+
+def test_rates_have_a_shape_a_model_and_their_intervals():
+    rows = {
+        "student": {"dsr": Rate(0.1, 0.05, 0.2, 64), "skill": None},
+        "patched": {"dsr": Rate(0.9, 0.8, 0.95, 64), "skill": Rate(0.5, 0.4, 0.6, 30)},
+        "teacher": {"dsr": Rate(1.0, 0.94, 1.0, 64), "skill": Rate(0.2, 0.1, 0.4, 30)},
+        "sham <1>": {"dsr": Rate(0.2, 0.1, 0.3, 64)},
+    }
+    figure = rates_chart(rows)
+    assert [t.marker.symbol for t in figure.data] == [
+        "circle",
+        "diamond",
+        "square-open",
+        "triangle-up",
+    ]
+    assert figure.data[3].name == "sham &lt;1&gt;"
+    assert list(figure.layout.yaxis.ticktext) == ["DSR", "skill"]
+    patched = figure.data[1]
+    assert list(patched.x) == [0.9, 0.5]
+    assert patched.error_x.array == pytest.approx((0.05, 0.1))
+    assert "n = 30" in patched.text[1]
+
+
+def test_five_hundred_tests_of_eighty_units_are_fast_and_light():
+    rng = np.random.default_rng(0)
+    units = tuple(Unit(i) for i in range(80))
+    log = [
+        trial(i, np.flatnonzero(rng.random(80) < 0.7).tolist(), bool(i % 3), i % 7 == 0, 8)
+        for i in range(500)
+    ]
+    start = time.perf_counter()
+    text = search_heatmap(log, units).to_json() + dsr_curve(log, 0.8).to_json()
+    assert time.perf_counter() - start < 2.0  # 0.1 s alone on one core
+    assert len(text) < 400_000
+
+
+def test_large_maps_are_fast():
+    tokens = tuple(f" t{i}" for i in range(512))
+    start = time.perf_counter()
+    divergence_heatmap(a_map(80, 3, sites=(*SITES, *(f"more {i}" for i in range(6))))).to_json()
+    layer_token_heatmap(a_token_map(32, tokens), "gate").to_json()
+    assert time.perf_counter() - start < 2.0
+
+
+def test_a_record_is_taken_by_its_shape():
+    map = a_map()
+    loose = SimpleNamespace(**{name: getattr(map, name) for name in map.__dataclass_fields__}, n=5)
+    assert divergence_heatmap(loose) == divergence_heatmap(map)
+
+
+def test_text_is_made_harmless_and_short():
+    assert safe("a\x00<b>\n\u202e") == "a &lt;b&gt;  "
+    assert wrapped("word " * 200).count("<br>") == 7
+    assert wrapped("") == ""
+    assert EMPTY.layers == ()
