@@ -42,6 +42,14 @@ create table verdicts (
 ) without rowid;
 """
 
+_LATER_TABLES = """
+create table if not exists ratings (
+  kind text not null, key text not null, body text not null, updated real not null,
+  primary key (kind, key)
+) without rowid;
+"""
+"""Tables that a store of the same schema may lack; older programs look past them."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -100,6 +108,7 @@ class Store:
                     f"{self.path} has schema {version} and this version writes {SCHEMA}; "
                     "name another folder with --run-dir"
                 )
+            connection.execute(_LATER_TABLES)
             connection.execute("commit")
         except BaseException:
             connection.execute("rollback")
@@ -193,6 +202,30 @@ class Store:
             )
         return _run(row)
 
+    # -- ratings ----------------------------------------------------------------------------
+
+    def rate(self, kind: str, key: str, body: Mapping[str, Any]) -> None:
+        """Keep what a person ruled, such as a verdict overruled; a later ruling replaces it.
+
+        Args:
+            kind: what was ruled on, such as `ruling` (a badge) or `vote` (a blind comparison).
+            key: which one; `digest` of what was on the screen.
+            body: the ruling with its prompt and reply, as JSON.
+        """
+        with self._plainly() as connection:
+            connection.execute(
+                "insert or replace into ratings values (?, ?, ?, ?)",
+                (kind, key, json.dumps(dict(body), default=str), time.time()),
+            )
+
+    def ratings(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every ruling of a kind by its key, oldest first."""
+        with self._plainly() as connection:
+            rows = connection.execute(
+                "select key, body from ratings where kind = ? order by updated, key", (kind,)
+            ).fetchall()
+        return {key: json.loads(body) for key, body in rows}
+
     # -- verdicts ---------------------------------------------------------------------------
 
     def memory(self, context: str, prompts: Sequence[str]) -> VerdictMemory:
@@ -207,7 +240,9 @@ class VerdictMemory:
         """Args: the store, the digest of all that a verdict depends on, the rendered prompts."""
         self._store, self._context = store, context
         self._keys = [digest(prompt) for prompt in prompts]
-        self._index = {key: i for i, key in enumerate(self._keys)}
+        self._places: dict[str, list[int]] = {}
+        for i, key in enumerate(self._keys):
+            self._places.setdefault(key, []).append(i)  # equal prompts share one verdict
 
     def recall(self, mode: str, mask: Mask) -> dict[int, tuple[Verdict, int]]:
         """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
@@ -218,12 +253,12 @@ class VerdictMemory:
                 (self._context, mode, mask.key),
             ).fetchall()
         return {
-            self._index[key]: (
+            place: (
                 Verdict(Label(label), judge, None if start is None else (start, stop), reason),
                 tokens,
             )
             for key, label, judge, start, stop, reason, tokens in rows
-            if key in self._index
+            for place in self._places.get(key, ())
         }
 
     def commit(
@@ -232,22 +267,11 @@ class VerdictMemory:
         """Keep one verdict for good, before anything else is done with it."""
         start, stop = verdict.span or (None, None)
         reply = reply.encode("utf-8", "replace").decode("utf-8")
+        judged = (verdict.label.value, verdict.judge, start, stop, verdict.reason)
         with self._store._plainly() as connection:
             connection.execute(
                 "insert or ignore into verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self._context,
-                    mode,
-                    mask.key,
-                    self._keys[prompt],
-                    verdict.label.value,
-                    verdict.judge,
-                    start,
-                    stop,
-                    verdict.reason,
-                    reply,
-                    tokens,
-                ),
+                (self._context, mode, mask.key, self._keys[prompt], *judged, reply, tokens),
             )
 
     def reply(self, mode: str, mask: Mask, prompt: int) -> str | None:

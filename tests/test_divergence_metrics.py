@@ -13,7 +13,12 @@ RNG = np.random.default_rng(0)
 
 
 def distance(x, y):
-    return float(metrics["cka"].finish(cka(x, y, np.ones((1, len(x)))))[0])
+    sums = cka(torch.tensor(x), torch.tensor(y), torch.ones(1, len(x)))
+    return float(metrics["cka"].finish(sums.numpy())[0])
+
+
+def hsic(k, l, w):  # noqa: E741
+    return float(_hsic(torch.tensor(k)[None], torch.tensor(l)[None], torch.tensor(w)[None]))
 
 
 @pytest.mark.parametrize("measure", [cosine, l2, kl])
@@ -88,12 +93,12 @@ def test_weighted_hsic_is_the_mean_over_quadruples_of_different_prompts():
             (4, lambda i, j, q, r: k[i, j] * l[q, r]),
         )
     )
-    assert _hsic(k, l, w[None])[0] == pytest.approx(two - 2 * three + four)
+    assert hsic(k, l, w) == pytest.approx(two - 2 * three + four)
     equal = np.ones(6)
     plain = np.mean(
         [k[i, j] * (l[i, j] - 2 * l[i, q] + l[q, r]) for i, j, q, r in permutations(range(6), 4)]
     )
-    assert _hsic(k, l, equal[None])[0] == pytest.approx(plain)
+    assert hsic(k, l, equal) == pytest.approx(plain)
 
 
 def test_every_metric_names_itself_and_its_source():

@@ -110,9 +110,9 @@ def test_curtailed_batched_ahead_and_plain_sequential_agree(
     assert plain["one_minimal"]
     ways: list[dict[str, Any]] = [
         {"rows": 1},
+        {"rows": rows, "lookahead": lookahead, "eager": False},
         {"rows": rows, "lookahead": lookahead},
-        {"rows": rows, "lookahead": lookahead, "eager": True},
-        {"rows": rows, "lookahead": lookahead, "curtail": False, "eager": True},
+        {"rows": rows, "lookahead": lookahead, "curtail": False},
     ]
     for way in ways:
         assert essence(drive(says, name, prompts=24, **way).run()) == plain
@@ -132,7 +132,7 @@ def test_without_memo_the_result_is_the_same_and_tests_are_more(seed: int) -> No
 def test_the_log_is_the_same_whatever_ran_ahead() -> None:
     says = uneven(3)
     logs = []
-    for way in ({"rows": 1}, {"rows": 64, "lookahead": 4, "eager": True}):
+    for way in ({"rows": 1}, {"rows": 64, "lookahead": 4}):
         trials = drive(says, "ddmin", **way).run().trials
         logs.append(
             [(t.index, t.phase, t.outcome.mask, t.outcome.satisfied, t.memo) for t in trials]
@@ -149,7 +149,7 @@ def test_the_lowest_candidate_is_committed_even_if_a_later_one_is_known_first() 
         return 20 if 1 in job.mask.layers else 1
 
     runner = PredicateRunner(says, rows=64, steps=slow)
-    report = drive(says, "ddmin", runner=runner, lookahead=5, eager=True).run()
+    report = drive(says, "ddmin", runner=runner, lookahead=5).run()
     assert report.layers == (1,)
     assert report.costs.tests == drive(says, "ddmin").run().costs.tests
 
@@ -457,7 +457,7 @@ def test_a_stopped_search_returns_its_best_and_says_so(name: str, step: int) -> 
 def test_a_budget_of_tests_ends_the_search_but_not_the_checks_of_its_best() -> None:
     needed = drive(needs(3, 5), "ddmin").run().costs.tests
     for limit in range(1, needed):
-        for way in ({"rows": 1}, {"rows": 50, "lookahead": 3, "eager": True}):
+        for way in ({"rows": 1}, {"rows": 50, "lookahead": 3}):
             report = drive(needs(3, 5), "ddmin", max_tests=limit, held_out=9, **way).run()
             assert report.costs.tests == limit
             assert not report.one_minimal and report.stop_reason == f"budget: {limit} tests"

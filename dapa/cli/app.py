@@ -172,10 +172,11 @@ def evaluate(
             max_new_tokens=max_new_tokens,
             progress=lambda done, total: report("judging replies", done / total),
         )
-    models = found.as_dict()["models"]
+    body = found.as_dict()
+    models: dict[Any, dict[str, Any]] = body["models"]
     columns = [c for c in next(iter(models.values())) if any(m[c] for m in models.values())]
-    rows = [[model, *(found.rate(model, c) for c in columns)] for model in models]
-    output.result(found.as_dict(), table(("model", *columns), rows))
+    rows = [[column, *(found.rate(model, column) for model in models)] for column in columns]
+    output.result(body, table(("rate of", *models), rows))
 
 
 for command in (check, divergence, search, generate, evaluate):

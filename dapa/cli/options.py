@@ -89,7 +89,5 @@ def search_prompts(
     if limit is not None and limit < 1:
         raise SettingError(f"prompt limit is {limit}; choose 1 or more")
     chosen: PromptSet = bench.prompts(source, role)
-    rest = list(chosen.split(seed).search)
-    if limit is not None:
-        rest = list(PromptSet(chosen.name, chosen.role, tuple(rest)).sample(limit, seed))
-    return [prompt.text for prompt in rest]
+    rest = PromptSet(chosen.name, chosen.role, tuple(chosen.split(seed).search))
+    return [prompt.text for prompt in (rest if limit is None else rest.sample(limit, seed)).prompts]

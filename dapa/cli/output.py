@@ -51,7 +51,7 @@ def cell(value: Any) -> Text:
     if value is None:
         return Text("-", "dim")
     if isinstance(value, Rate):
-        return Text(rate_text(value))
+        return Text(rate_text(value), no_wrap=True)
     return Text(plain(str(value)))
 
 

@@ -73,7 +73,7 @@ def resume(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) ->
         job = Workbench(run_dir).resume_job(run)
         found = watch(job, report)
     output.result({"run": job.id, **found.as_dict()}, *told(job, found))
-    if found.stop_reason.startswith("stopped"):
+    if job.control.stopped:
         raise typer.Exit(130)
 
 

@@ -79,7 +79,7 @@ def search(
         job = bench.search_job(settings)
         found = watch(job, report)
     output.result({"run": job.id, **found.as_dict()}, *told(job, found))
-    if found.stop_reason.startswith("stopped"):
+    if job.control.stopped:
         raise typer.Exit(130)
 
 
@@ -122,17 +122,17 @@ def _stopping(job: SearchJob) -> Iterator[None]:
 
 
 def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
-    lines = not sys.stderr.isatty()
+    lines, last = not sys.stderr.isatty(), ""
     while not ended.wait(_LINE_EVERY if lines else _TICK):
         seen = job.progress()
         best = layers_text(sorted({unit.layer for unit in seen.best}))
-        tests = f"{seen.costs.tests} tests"
-        share = seen.costs.seconds / (seen.costs.seconds + seen.eta) if seen.eta else None
+        line = f"{seen.phase}: {seen.costs.tests} tests, best so far {best}"
         if not lines:
-            report(f"{seen.phase}: {tests}, best so far {best}", share)
-        elif seen.target is not None:  # not before it is clear that there is something to find
-            spent = f"{seen.costs.seconds:.0f} s"
-            print(f"{seen.phase}: {tests}, best so far {best}, {spent}", file=sys.stderr)
+            spent = seen.costs.seconds
+            report(line, spent / (spent + seen.eta) if seen.eta else None)
+        elif seen.target is not None and line != last:  # not before there is something to find
+            print(f"{line}, {seen.costs.seconds:.0f} s", file=sys.stderr)
+            last = line
 
 
 def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:

@@ -236,7 +236,7 @@ class _Sweep:
             config.intermediate_size if s in {"gate", "up"} else config.hidden_size
             for s in self.seen
         )
-        row = self.pair.n_layers * wide * max(len(ours.ids) for ours, _ in rows)
+        row: int = self.pair.n_layers * wide * max(len(ours.ids) for ours, _ in rows)
         return max(1, _MOST_WAITING // max(row, 1))
 
     def run(self, rows: Sequence[_Read], tally: Tally) -> bool:

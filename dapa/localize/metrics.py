@@ -116,7 +116,7 @@ def _one_minus_cka(sums: Floats) -> Floats:
 
 
 @metric("cka", "1 - debiased linear CKA", finish=_one_minus_cka)
-def cka(ours: Floats, theirs: Floats, weights: Floats) -> Floats:
+def cka(ours: Tensor, theirs: Tensor, weights: Tensor) -> Tensor:
     """The three unbiased HSIC estimates of debiased linear CKA (arXiv 2405.01012).
 
     Unbiased HSIC is Song et al.'s U-statistic (JMLR 13:1393, 2012, eq. 5): an average over
@@ -128,41 +128,46 @@ def cka(ours: Floats, theirs: Floats, weights: Floats) -> Floats:
     Args:
         ours: states, (prompts, d).
         theirs: states of the same prompts, (prompts, d').
-        weights: how often each prompt counts, (resamples, prompts).
+        weights: how often each prompt counts, whole numbers, (resamples, prompts).
 
     Returns:
         (resamples, 3): HSIC of both, of the student's alone, of the teacher's alone, each times
         the number of prompts; NaN with fewer than four different prompts.
     """
-    k, l = _gram(ours), _gram(theirs)  # noqa: E741
-    parts = [_hsic(a, b, weights) for a, b in ((k, l), (k, k), (l, l))]
-    return np.stack(parts, axis=-1) * len(ours)
+    k, l, w = _gram(ours), _gram(theirs), weights.double()  # noqa: E741
+    return _hsic(torch.stack([k, k, l]), torch.stack([l, k, l]), w) * len(ours)
 
 
-def _gram(states: Floats) -> Floats:
+def _gram(states: Tensor) -> Tensor:
     """Inner products without the diagonal, (prompts, prompts); centred, which changes no HSIC."""
+    states = states.double()
     x = states - states.mean(0)
-    if not x.any() or (x**2).sum() <= 1e-20 * (states**2).sum():
-        x = np.zeros_like(x)  # rounding is no spread
-    gram = x @ x.T
-    np.fill_diagonal(gram, 0.0)
-    return np.asarray(gram)
+    if x.square().sum() <= 1e-20 * states.square().sum():
+        x = torch.zeros_like(x)  # rounding is no spread
+    return (x @ x.T).fill_diagonal_(0.0)
 
 
-def _hsic(k: Floats, l: Floats, w: Floats) -> Floats:  # noqa: E741
-    """Weighted U-statistic: mean K_ij L_ij - 2 mean K_ij L_iq + mean K_ij L_qr, all different."""
-    none = np.ones_like(k) - np.eye(len(k))
-    total, size = _sums(k, l, w), _sums(none, none, w)  # (resamples, 3) each
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(size > 0.5, total / size, np.nan)
-    return np.asarray(mean @ np.array([1.0, -2.0, 1.0]))
+def _hsic(k: Tensor, l: Tensor, w: Tensor) -> Tensor:  # noqa: E741
+    """Weighted U-statistic: mean K_ij L_ij - 2 mean K_ij L_iq + mean K_ij L_qr, all different.
 
+    Sums over different prompts are sums over all of them less those in which two coincide. With
+    w the weights of one resample, what the means divide by are the elementary symmetric sums.
 
-def _sums(k: Floats, l: Floats, w: Floats) -> Floats:  # noqa: E741
-    """Weighted sums over two, three and four different prompts; k and l have zero diagonals."""
-    wk, wl, kl_ = w @ k, w @ l, k * l  # (resamples, prompts) twice, (prompts, prompts)
-    two = ((w @ kl_) * w).sum(-1)
-    twice = ((w**2 @ kl_) * w**2).sum(-1)
-    three = (w * wk * wl).sum(-1) - ((w**2 @ kl_) * w).sum(-1)
-    four = (wk * w).sum(-1) * (wl * w).sum(-1) - 4 * (w**2 * wk * wl).sum(-1) + 2 * twice
-    return np.stack([two, three, four], axis=-1)
+    Args:
+        k: (cases, prompts, prompts), symmetric with zero diagonals.
+        l: the same shape.
+        w: (resamples, prompts).
+
+    Returns:
+        (resamples, cases).
+    """
+    wk, wl, wkl, squares = w @ k, w @ l, w @ (k * l), w**2  # (cases, resamples, prompts)
+    two = (wkl * w).sum(-1)  # (cases, resamples)
+    twice = ((squares @ (k * l)) * squares).sum(-1)
+    three = (w * wk * wl).sum(-1) - (wkl * squares).sum(-1)
+    four = (wk * w).sum(-1) * (wl * w).sum(-1) - 4 * (squares * wk * wl).sum(-1) + 2 * twice
+    s1, s2, s3, s4 = (w.pow(p).sum(-1) for p in (1, 2, 3, 4))  # (resamples,)
+    pairs, triples = s1**2 - s2, s1**3 - 3 * s1 * s2 + 2 * s3
+    quadruples = s1**4 - 6 * s1**2 * s2 + 3 * s2**2 + 8 * s1 * s3 - 6 * s4
+    mean = two / pairs - 2 * three / triples + four / quadruples
+    return mean.masked_fill(quadruples < 0.5, torch.nan).T

@@ -116,7 +116,8 @@ class PooledTally(Tally):
         self._seed = seed
         self._states: dict[tuple[int, str], tuple[list[Tensor], list[Tensor]]] = {}
         self._held = 0
-        self._sums: list[Floats] = []  # per block: (1 + resamples + prompts, layers, sites, k)
+        self._whole: Floats | None = None  # (1 + resamples, layers, sites, k), blocks added up
+        self._shares: list[Floats] = []  # per block: what leaving each prompt out takes away
         self._fresh: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
 
     def begin(self, valid: Tensor) -> None:
@@ -146,17 +147,18 @@ class PooledTally(Tally):
     def _close(self) -> None:
         """Turn the block's states into sums: as they are, resampled, and with each left out."""
         n = self._held
-        rng = np.random.default_rng((*self._seed, len(self._sums)))
+        rng = np.random.default_rng((*self._seed, len(self._shares)))
         drawn = rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
-        weights = np.concatenate([np.ones((1, n)), drawn, 1 - np.eye(n)])
+        weights = torch.from_numpy(np.concatenate([np.ones((1, n)), drawn, 1 - np.eye(n)]))
         sums = np.full((len(weights), self._layers, len(self._sites), 1), np.nan)
         for (layer, site), (ours, theirs) in self._states.items():
-            a, b = (torch.cat(x).double().numpy() for x in (ours, theirs))
-            found = self._metric.measure(a, b, weights)  # (weights, k)
+            found = self._metric.measure(torch.cat(ours), torch.cat(theirs), weights).numpy()
             if sums.shape[-1] != found.shape[-1]:
                 sums = np.repeat(sums, found.shape[-1], axis=-1)
             sums[:, layer, self._sites.index(site)] = found
-        self._sums.append(sums)
+        whole = sums[: 1 + _RESAMPLES]
+        self._whole = whole if self._whole is None else self._whole + whole
+        self._shares.append(sums[0] - sums[1 + _RESAMPLES :])  # (prompts, layers, sites, k)
         self._states, self._held = {}, 0
 
     def summary(self) -> Summary:
@@ -168,16 +170,14 @@ class PooledTally(Tally):
         if self._held >= LEAST_PROMPTS:
             self._close()
         shape = (self._layers, len(self._sites))
-        if not self._sums:
+        if self._whole is None:
             none = np.full(shape, np.nan)
             return Summary(none, none, none, np.empty((0, *shape)), np.empty((0, *shape)))
-        whole = sum(block[: 1 + _RESAMPLES] for block in self._sums)
-        assert isinstance(whole, np.ndarray)
-        found = self._finish(whole)  # (1 + resamples, layers, sites)
+        found = self._finish(self._whole)  # (1 + resamples, layers, sites)
         values, draws = found[0], found[1:]
-        n = sum(len(block) - 1 - _RESAMPLES for block in self._sums)
-        without = [whole[0] - block[0] + block[1 + _RESAMPLES :] for block in self._sums]
-        per_prompt = n * values - (n - 1) * self._finish(np.concatenate(without))
+        without = self._whole[0] - np.concatenate(self._shares)  # (prompts, layers, sites, k)
+        n = len(without)
+        per_prompt = n * values - (n - 1) * self._finish(without)
         return Summary(values, *_percentiles(draws), per_prompt, draws)
 
 

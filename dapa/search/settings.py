@@ -24,15 +24,16 @@ class Settings:
     max_seconds: float | None = None
     """Of this run, pauses not counted."""
     lookahead: int = 0
-    """How many candidates beyond the one that is asked may fill free rows."""
-    eager: bool = False
-    """Fill free rows with prompts that curtailment would probably spare: right where a free row
-    costs nothing (a GPU), wrong where each row costs its time (a CPU)."""
+    """How many candidates beyond the one that is asked may fill free rows. Pays where a row more is
+    free: about 4 on a GPU, 0 on a CPU."""
+    eager: bool = True
+    """Fill free rows with prompts that curtailment may turn out to spare. On the toy pair on a CPU
+    that decodes a quarter more tokens in a third fewer steps, and takes no longer."""
     curtail: bool = True
     """Stop judging a candidate once the rest cannot change the answer."""
     memo: bool = True
     """Use verdicts that are known. Off only to measure what that is worth."""
-    supersets: int = 8
+    supersets: int = 4
     """How many random supersets of the result are tried beside found + each single unit."""
     check_supersets: bool = True
     full_length: bool = True
