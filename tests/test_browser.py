@@ -272,7 +272,7 @@ def test_a_phone_sees_every_tab_without_sideways_scrolling(visit, scheme):
         assert wide <= 390, f"{name} is {wide} pixels wide"
     press(page, 11)
     cell = page.locator("#strip .strip-row:first-child [data-layer='11']").bounding_box()
-    assert 0 <= cell["x"] and cell["x"] + cell["width"] <= 391, "the pressed cell is out of view"
+    assert cell["x"] >= 0 and cell["x"] + cell["width"] <= 391, "the pressed cell is out of view"
 
 
 def test_evaluate_fills_the_table(board, visit):
