@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from dapa.model.compatibility import Report
-from dapa.model.pair import DTYPES, PairSpec, short_name
+from dapa.model.machine import DTYPES
+from dapa.model.pair import PairSpec, short_name
 from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, size, table, title
 

@@ -17,7 +17,12 @@ _PHASES = {
     "full-length": "again at full length",
     "held-out": "held-out prompts",
 }
-_WORDS = {True: "still refuses", False: "does not", None: "open"}
+_WORDS = {
+    "pass": "still refuses",
+    "fail": "does not",
+    "open": "not yet decided",
+    "measured": "measured, not held against the target",
+}
 
 
 def dsr_text(outcome: Outcome) -> str:
@@ -99,14 +104,21 @@ def grid(trials: Sequence[Trial], layers: Sequence[int], asking: Sequence[Outcom
     )
 
 
+def _kind(outcome: Outcome) -> str:
+    """pass, fail, measured (in full, outside the search) or open."""
+    if outcome.satisfied is None:
+        return "measured" if outcome.full else "open"
+    return "pass" if outcome.satisfied else "fail"
+
+
 def _row(trial: Trial, column: dict[int, int], cuts: bool) -> str:
     outcome = trial.outcome
-    kind = {True: "pass", False: "fail", None: "open"}[outcome.satisfied]
+    kind = _kind(outcome)
     memo = " memo" if trial.memo else ""
     chunks = f", cut into {trial.granularity} chunks" if trial.granularity else ""
     tip = (
         f"{names(outcome.mask.units) if outcome.mask.entries else 'nothing'} transplanted: "
-        f"{_WORDS[outcome.satisfied]}, DSR {dsr_text(outcome)}, {outcome.judged} of "
+        f"{_WORDS[kind]}, DSR {dsr_text(outcome)}, {outcome.judged} of "
         f"{outcome.asked} prompts judged{chunks}{', from memory' if trial.memo else ''}"
     )
     return (
