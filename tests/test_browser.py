@@ -236,6 +236,32 @@ def test_the_strip_works_from_the_keyboard(visit):
     assert 5 in layers_on(page)
 
 
+def test_the_strip_stays_on_screen_when_the_page_scrolls(visit):
+    page = visit()
+    page.set_viewport_size({"width": 1280, "height": 400})
+    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
+    page.evaluate("scrollTo(0, 260)")
+    page.wait_for_function("() => scrollY > 100")
+    assert page.locator("#strip").bounding_box()["y"] >= -1
+
+
+def test_the_hover_names_the_cell_under_the_pointer(visit):
+    page = visit()
+    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
+    box = until(lambda: page.locator("#heatmap .nsewdrag").bounding_box())
+    for row, name in enumerate(("residual", "attention out", "MLP out", "gate", "up", "down")):
+        page.mouse.move(box["x"] + 6.3 / 12 * box["width"], box["y"] + 60)
+        page.mouse.move(
+            box["x"] + 6.5 / 12 * box["width"], box["y"] + (row + 0.5) / 6 * box["height"]
+        )
+        until(
+            lambda name=name: (
+                f"layer 6 · {name}"
+                in " ".join(page.locator("#heatmap .hoverlayer").all_text_contents())
+            )
+        )
+
+
 def test_text_of_prompts_is_shown_and_never_run(visit):
     page = visit()
     tab(page, "Chat")

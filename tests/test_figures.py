@@ -129,7 +129,8 @@ def test_divergence_has_a_column_a_layer_and_residual_on_top(layers):
     figure = divergence_heatmap(a_map(layers))
     heat = figure.data[0]
     assert np.shape(heat.z) == (6, layers)
-    assert list(heat.y) == ["residual", "attention out", "MLP out", "gate", "up", "down"]
+    # Rows lie in the data as on the axis, bottom first: plotly sorts z by category but not text.
+    assert list(heat.y) == ["down", "up", "gate", "MLP out", "attention out", "residual"]
     assert figure.layout.yaxis.categoryarray[-1] == "residual"  # categories count from below
     assert (heat.xgap, heat.ygap) == (1, 1)
     assert heat.colorscale[0][1] == "#00224e" or heat.colorscale[0][1] == "#00224E"  # cividis
@@ -137,7 +138,7 @@ def test_divergence_has_a_column_a_layer_and_residual_on_top(layers):
     assert 6 <= len(figure.layout.xaxis.tickvals) <= 16
     assert np.shape(heat.text) == (6, layers)
     for part in ("layer 3", "gate", "cosine distance", "[", "n = 5"):
-        assert part in heat.text[3][3]
+        assert part in heat.text[2][3]
 
 
 def test_contrast_is_symmetric_and_dots_mark_intervals_with_zero():
@@ -148,9 +149,11 @@ def test_contrast_is_symmetric_and_dots_mark_intervals_with_zero():
     assert [c for _, c in heat.colorscale] == [LIGHT.blue, "#FFFFFF", LIGHT.orange]
     inside = (map.contrast.low <= 0) & (map.contrast.high >= 0)
     assert len(dots.x) == inside.sum() > 0
-    names = list(heat.y)
+    names = list(heat.y)[::-1]
     assert all(inside[x, names.index(y)] for x, y in zip(dots.x, dots.y, strict=True))
     assert "harmful minus" in heat.text[0][0]
+    for y, row in zip(heat.y, heat.text, strict=True):
+        assert all(f"· {y}<" in text for text in row)
     plain = divergence_heatmap(map, contrast=False)
     assert len(plain.data) == 1 and plain.data[0].zmin == 0.0
 

@@ -57,11 +57,12 @@ def divergence_heatmap(
     shown = difference or map
     z = shown.values.T  # (sites, layers)
     names = [SITE_TITLES.get(site, site) for site in map.sites]
+    # Rows go in bottom first, as the axis runs: plotly reorders z by category, but not the text.
     heat = go.Heatmap(
-        z=z,
+        z=z[::-1],
         x=list(range(len(map.layers))),
-        y=names,
-        text=_hovers(map, shown, difference is not None),
+        y=names[::-1],
+        text=_hovers(map, shown, difference is not None)[::-1],
         hovertemplate="%{text}<extra></extra>",
         hoverongaps=False,
         xgap=1,

@@ -99,7 +99,10 @@ def build(desk: Desk) -> Localize:
             limit = gr.Number(64, label="how many prompts", minimum=2, maximum=2000, precision=0)
         contrast = gr.Checkbox(True, label="Minus the harmless ones (what differs on harm alone)")
     with gr.Column(elem_classes="card", elem_id="map-card"):
-        head = piece(skeleton("Measuring where the two models part…"), elem_id="map-head")
+        head = piece(
+            skeleton("The picture of where the two models part comes with the pair…"),
+            elem_id="map-head",
+        )
         plot = gr.Plot(
             show_label=False, label="Divergence", container=False, elem_id="heatmap", visible=False
         )
