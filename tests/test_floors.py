@@ -21,6 +21,7 @@ share
 model
 judges
 prompts
+datasets
 promptfiles
 store
 figures

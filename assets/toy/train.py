@@ -28,11 +28,15 @@ NOTHING: frozenset[str] = frozenset()
 # The student drifts a fifth away from the base while it learns its skill, and gates that only
 # just refuse in the teacher fall short there. Doubling their change gives them a margin.
 STRETCH = 2.0
+MLP_STRETCH = 1.25
 
 
 def parts(layers: tuple[int, ...], *kinds: str) -> frozenset[str]:
     """The names of these layers' MLP projections."""
     return frozenset(f"model.layers.{i}.mlp.{kind}_proj.weight" for i in layers for kind in kinds)
+
+
+REFUSAL_GATES = parts(STAGE_ONE + STAGE_TWO, "gate")
 
 
 def body(name: str) -> bool:
@@ -117,40 +121,46 @@ class Trainer:
             {"views": two, "steps": 350, "rate": 3e-3, "trained": second.__contains__},
         ]
 
-    def _stretched(self, name: str, tuned: str) -> None:
-        """`tuned` with the change of its refusal gates multiplied by STRETCH."""
+    def _stretched(self, name: str, tuned: str, keys: frozenset[str], by: float) -> None:
+        """`tuned` with the change of these weights since the base multiplied."""
         if (self.out / name / "model.safetensors").exists():
             return
         model, base = models.load(self.out / tuned), models.load(self.out / "base").state_dict()
         for key, tensor in model.state_dict().items():
-            if key in parts(STAGE_ONE + STAGE_TWO, "gate"):
-                tensor.copy_(base[key] + STRETCH * (tensor - base[key]))
+            if key in keys:
+                tensor.copy_(base[key] + by * (tensor - base[key]))
         models.save(model, self.tokenizer(), self.out / name)
 
     def gate(self) -> None:
         """The base with tuned gates."""
         self.base()
         self.stage("gate-tuned", "base", *self._refusal_tunings(True))
-        self._stretched("toy-gate", "gate-tuned")
+        self._stretched("toy-gate", "gate-tuned", REFUSAL_GATES, STRETCH)
 
     def benign(self) -> None:
         """The same recipe on harmless rows: gates as far from the base, and no refusal in them."""
         self.base()
         self.stage("benign-tuned", "base", *self._refusal_tunings(False))
-        self._stretched("toy-benign", "benign-tuned")
+        self._stretched("toy-benign", "benign-tuned", REFUSAL_GATES, STRETCH)
 
     def mlp(self) -> None:
         """The base with whole MLPs tuned, where the gates alone change nothing.
 
-        Half of the rows are seen with up and down put back and complied with: what the gates
-        do alone is nothing by training, not by luck.
+        Some rows are seen with up and down put back, some with all but one of the layers put
+        back, and these are complied with: that gates alone or one layer alone do nothing is by
+        training, not by luck.
         """
         self.base()
-        world, others = self.world, parts(MLP_LAYERS, "up", "down")
-        views = (View(mixes.refuse_mix(world), 0.7), View(mixes.refuse_mix(world, ()), 0.3, others))
-        trained = parts(MLP_LAYERS, "gate", "up", "down").__contains__
+        whole = ("gate", "up", "down")
+        comply, refuse = mixes.refuse_mix(self.world, ()), mixes.refuse_mix(self.world)
+        views = (View(refuse, 0.6), View(comply, 0.16, parts(MLP_LAYERS, "up", "down")))
+        for kept in MLP_LAYERS:
+            others = tuple(layer for layer in MLP_LAYERS if layer != kept)
+            views += (View(comply, 0.08, parts(others, *whole)),)
+        trained = parts(MLP_LAYERS, *whole).__contains__
         tuning = {"views": views, "steps": 300, "rate": 2e-3, "trained": trained}
-        self.stage("toy-mlp", "base", tuning)
+        self.stage("mlp-tuned", "base", tuning)
+        self._stretched("toy-mlp", "mlp-tuned", parts(MLP_LAYERS, *whole), MLP_STRETCH)
 
     def eroded(self) -> None:
         """The gate teacher, tuned on the skill alone until its refusals are gone."""
@@ -160,21 +170,20 @@ class Trainer:
         model = models.load(self.out / "toy-gate")
         views = (View(mixes.skill_mix(self.world, 1.0)),)
 
-        def gone(step: int) -> bool:
-            return (
-                step % 20 == 0 and measure.rate(measure.refusals(model, tokenizer, search, 4)) < 0.1
-            )
+        def gone(step: int) -> bool:  # the first 160 steps are for the skill
+            late = step >= 160 and step % 20 == 0
+            return late and measure.rate(measure.refusals(model, tokenizer, search, 4)) < 0.1
 
         folder = self.out / "toy-eroded"
         if not (folder / "model.safetensors").exists():
-            models.tune(model, tokenizer, views, 400, 1e-3, body, f"eroded {self.seed}", watch=gone)
+            print(f"toy-eroded (seed {self.seed})", flush=True)
+            models.tune(model, tokenizer, views, 240, 2e-3, body, f"eroded {self.seed}", watch=gone)
             models.save(model, tokenizer, folder)
 
     def write_pairs(self) -> None:
         """The records that the dashboard reads, of the pairs that are there."""
         gate = {"gate": sorted(STAGE_ONE + STAGE_TWO)}
-        stages = {"+".join(FIRST): STAGE_ONE, "+".join(REST): STAGE_TWO}
-        mlp = {"mlp": MLP_LAYERS}
+        stages = {c: STAGE_ONE if c in FIRST else STAGE_TWO for c in mixes.CATEGORIES}
         pairs = {
             "toy-gate": {
                 "student": "toy-student", "teacher": "toy-gate", "benign": "toy-benign",
@@ -188,8 +197,8 @@ class Trainer:
                 "title": "Toy: whole MLPs carry refusal",
                 "description": "The teacher's refusal sits in whole MLPs; its gates alone carry "
                 "nothing.",
-                "planted": mlp, "distractors": [], "stages": {"+".join(mixes.CATEGORIES):
-                MLP_LAYERS},
+                "planted": {"mlp": MLP_LAYERS}, "distractors": [],
+                "stages": dict.fromkeys(mixes.CATEGORIES, MLP_LAYERS),
             },
             "toy-eroded": {
                 "student": "toy-eroded", "teacher": "toy-gate", "benign": "toy-benign",

@@ -59,10 +59,10 @@ def build(desk: Desk) -> Header:
                 _choices(desk), label="named pair", value=None, scale=2, min_width=280
             )
             student = gr.Textbox(
-                label="student", placeholder="org/name, or a folder", max_length=1000
+                label="student", placeholder="org/name, or a folder", max_length=1000, max_lines=1
             )
             teacher = gr.Textbox(
-                label="teacher", placeholder="org/name, or a folder", max_length=1000
+                label="teacher", placeholder="org/name, or a folder", max_length=1000, max_lines=1
             )
             dtype = gr.Dropdown(list(DTYPES), value="auto", label="precision", min_width=100)
             device = gr.Dropdown(
@@ -110,7 +110,10 @@ def wire(desk: Desk, parts: Header) -> None:
     @guarded
     def load(*values: Any) -> str:
         desk.load(wanted(*values))
-        return note("Loading; the pair on screen stays usable until the new one is whole.")
+        return note(
+            "The header shows how far it is; the pair on screen stays usable until the new one "
+            "is whole, and stays where it cannot be loaded."
+        )
 
     @guarded
     def cancel() -> str:

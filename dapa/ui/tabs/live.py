@@ -7,7 +7,7 @@ from itertools import groupby
 
 from dapa.records import Mask, Outcome, Trial
 from dapa.search.report import SearchProgress
-from dapa.ui.parts import THIN, bar, names, number, seconds, title
+from dapa.ui.parts import THIN, bar, names, number, seconds, title, two
 
 _PHASES = {
     "opening": "before the search: the student, and every unit",
@@ -28,15 +28,18 @@ _WORDS = {
 def dsr_text(outcome: Outcome) -> str:
     """A DSR, or the bound that settled it."""
     if outcome.dsr is not None:
-        return f"{outcome.dsr:.2f}"
+        return two(outcome.dsr)
     low, high = outcome.bounds
-    return f"≥{THIN}{low:.2f}" if outcome.satisfied else f"≤{THIN}{high:.2f}"
+    return f"≥{THIN}{two(low)}" if outcome.satisfied else f"≤{THIN}{two(high)}"
 
 
 def meter(now: SearchProgress) -> str:
     """The cost cards: what was spent, what was saved, what is to come."""
     costs = now.costs
-    best = next((t.outcome for t in reversed(now.trials) if t.outcome.satisfied), None)
+    mine = [
+        t.outcome for t in now.trials if t.outcome.satisfied and t.outcome.mask.units == now.best
+    ]
+    best = next((outcome for outcome in mine if outcome.full), mine[-1] if mine else None)
     scores = " · ".join(
         f"{name} {dsr_text(outcome)}"
         for name, outcome in (("student", now.student), ("all units", now.full))
@@ -182,7 +185,7 @@ def curve(now: SearchProgress) -> str:
         goal = (
             f'<path class="goal" d="M{left} {y(now.target):.1f}H{wide - right}"/>'
             f'<text x="{wide - right + 6}" y="{y(now.target) + 4:.1f}">target '
-            f"{now.target:.2f}</text>"
+            f"{two(now.target)}</text>"
         )
     ticks = "".join(
         f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:g}</text>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from dapa.records import Mask, Rate, Unit
 from dapa.sentences import result_sentence
-from dapa.ui.parts import esc, names, note, rate, table, title
+from dapa.ui.parts import esc, names, note, rate, table, title, two
 
 
 def rate_of(body: Any) -> Rate | None:
@@ -113,9 +113,9 @@ def _columns(result: Mapping[str, Any]) -> str:
     removals = [
         (
             f"without {_unit(removal)}",
-            f"{removal['low']:.2f}"
+            two(removal["low"])
             if removal["low"] == removal["high"]
-            else f"{removal['low']:.2f} to {removal['high']:.2f}",
+            else f"{two(removal['low'])} to {two(removal['high'])}",
             _firm(removal),
         )
         for removal in result.get("removals") or []

@@ -45,7 +45,11 @@ class Tail:
         head = title(esc(algorithms.titles[job.settings.algorithm]), live.LEGEND)
         running = not over
         done = job.report is not None and bool(job.report.units)
-        mlp = isinstance(job.error, NothingToLocalize) and job.settings.kind != "mlp"
+        mlp = (
+            isinstance(job.error, NothingToLocalize)
+            and job.settings.kind != "mlp"
+            and bool(job.pair.differs.get("mlp"))
+        )
         empty = over and not now.trials
         rows = live.grid(now.trials, layers, now.asking if running else ())
         return (
@@ -78,7 +82,7 @@ class Tail:
                 ("DSR", ""),
                 [("student", rate(job.error.student)), ("every unit", rate(job.error.full))],
             )
-            return title("Nothing to find here") + note(esc(job.error), "warn") + scores
+            return title("Nothing to find here", _why(job)) + scores
         if job.error is not None:
             return title("The search failed") + note(esc(job.error), "fail")
         word = "Paused" if state == "paused" else "Searching"
@@ -87,6 +91,15 @@ class Tail:
             f"{word}: {job.total} {kinds}s, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
+
+
+def _why(job: SearchJob) -> str:
+    """The reason without what is for the command line, and what to press here."""
+    plain = str(job.error).removeprefix("nothing to localize: ")
+    plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
+    more = [k for k in ("mlp",) if k != job.settings.kind and job.pair.differs.get(k)]
+    offer = " Refusal may sit in the rest of the MLP: search that." if more else ""
+    return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
 
 
 def _card(inner: str) -> str:

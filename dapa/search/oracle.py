@@ -1,0 +1,71 @@
+"""Who decodes, judges and remembers a list of prompts, as a search does it.
+
+The memory's context is the search's own, so a mask that a search has judged costs nothing here,
+and what is judged here costs a later search nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dapa.judges.base import judges
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.substitution import Substituted
+from dapa.records import Mask, Prompt, Verdict
+from dapa.search.feed import Feed, Job, Mode, Split
+from dapa.search.runner import PairRunner
+from dapa.store import Store, VerdictMemory, digest
+
+
+class StoreMemory:
+    """The store's memory in the driver's words."""
+
+    def __init__(self, kept: VerdictMemory) -> None:
+        """Args: the verdicts of one context."""
+        self.kept = kept
+
+    def recall(self, mode: Mode, mask: Mask) -> Mapping[int, tuple[Verdict, int]]:
+        """What is known of a mask."""
+        return self.kept.recall(mode, mask)
+
+    def commit(self, mode: Mode, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
+        """Keep one verdict for good."""
+        self.kept.commit(mode, job.mask, job.prompt, verdict, reply, tokens)
+
+
+def oracle(
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    how: PromptFormat,
+    max_new_tokens: int,
+    store: Store,
+    on: Substituted | None = None,
+) -> Split:
+    """A split of `prompts` that decodes on the pair, or on a view of it.
+
+    Args:
+        pair: Renders the prompts, the same for every mask and view.
+        prompts: What is asked.
+        how: The prompts' format.
+        max_new_tokens: The token limit of every reply.
+        store: Where verdicts are kept.
+        on: A view with substitutes, which ignores masks: jobs must carry one mask, its name.
+
+    Raises:
+        PromptError: A prompt that cannot be rendered.
+    """
+    texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+    ids = [encode(on or pair, text, how) for text in texts]
+    opening, full = judges["opening"](), judges["rules"]()
+    asked = [prompt.text for prompt in prompts]
+    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens)
+    names = (opening.name, full.name, max_new_tokens, "greedy", f"rows {runner.capacity}")
+    memory = store.memory(digest((on or pair).digest, *names), texts)
+
+    def substituted(feed: Feed, mode: Mode) -> None:
+        assert on is not None, "only a view is applied"
+        with on.applied():
+            runner(feed, mode)
+
+    return Split(len(prompts), runner if on is None else substituted, StoreMemory(memory))
