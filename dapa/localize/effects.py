@@ -72,7 +72,7 @@ class Effects:
     @property
     def provenance(self) -> str:
         """One line that says where the numbers come from."""
-        return f"{self.pair} · refusal log-odds, {self.kind} · {_of(self.whole.n, self.asked)}"
+        return f"{self.pair} · refusal log-odds, {self.kind} · {counted(self.whole.n, self.asked)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -135,7 +135,7 @@ class Interactions:
     @property
     def provenance(self) -> str:
         """One line that says where the numbers come from."""
-        return f"{self.pair} · interaction in refusal log-odds · {_of(self.n, self.asked)}"
+        return f"{self.pair} · interaction in refusal log-odds · {counted(self.n, self.asked)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, one row a pair of units."""
@@ -287,5 +287,6 @@ def _effects(
     return Effects(kind, units, effects, per_prompt, effect_of(whole), pair.spec.title, asked)
 
 
-def _of(n: int, asked: int) -> str:
+def counted(n: int, asked: int) -> str:
+    """How many prompts were measured, for a provenance line."""
     return f"{n} prompts" + (f" of {asked}" if n < asked else "")

@@ -1,0 +1,236 @@
+"""The gap budget: where the refusal that the student lacks sits at all (B14).
+
+Refusal gained by each part of the model: alone (the student with the teacher's part) and left out
+(the teacher, less the teacher with the student's part), in refusal log-odds. Parts are not
+additive: neither column has to sum to the whole. Beside it stand both models under both chat
+templates, the system prompt apart, since a template can carry as much as weights do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dapa.localize.effects import Effect, Floats, Progress, counted, effect_of
+from dapa.localize.hybrids import (
+    ATTENTION,
+    ENDS,
+    GATE,
+    NORMS,
+    PARTS,
+    REST,
+    hybrid_log_odds,
+    part_sizes,
+)
+from dapa.model.openers import Ids, Openers, Role, find_openers, refusal_log_odds
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.serving import row_capacity
+from dapa.records import PromptError
+
+ROLES: tuple[Role, Role] = ("student", "teacher")
+GROUPS: dict[str, tuple[tuple[str, ...], str]] = {
+    "gate": ((GATE,), "gates"),
+    "rest": ((REST,), "rest of the MLP"),
+    "mlp": ((GATE, REST), "whole MLP"),
+    "attention": ((ATTENTION,), "attention"),
+    "norms": ((NORMS,), "norms"),
+    "ends": ((ENDS,), "embeddings and head"),
+    "not_mlp": ((ATTENTION, NORMS, ENDS), "everything but the MLP"),
+}
+"""Row of the budget -> (the parts that move together, title)."""
+
+
+@dataclass(frozen=True)
+class GapRow:
+    """What one part of the model brings."""
+
+    name: str
+    """A key of `GROUPS`."""
+    title: str
+    alone: Effect
+    """Log-odds of the student with the teacher's part, minus the student's."""
+    left_out: Effect
+    """Log-odds of the teacher, minus those of the teacher with the student's part."""
+    differs: bool
+    """False where both models hold equal weights; both effects are 0 then, and not measured."""
+    share: float
+    """The part's share of the student's parameters."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        effects = {"alone": self.alone.as_dict(), "left_out": self.left_out.as_dict()}
+        return {"part": self.name, **effects, "differs": self.differs, "share": self.share}
+
+
+@dataclass(frozen=True)
+class TemplateCell:
+    """One model under one template."""
+
+    weights: Role
+    template: str
+    """`student`, `teacher`, `both` where theirs are the same, or `none`: the text alone."""
+    system: bool
+    """Does the system prompt stand before the request?"""
+    log_odds: Effect | None
+    """Refusal log-odds, mean over prompts; None where the template cannot be used."""
+    reason: str = ""
+    """Why not."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        odds = self.log_odds.as_dict() if self.log_odds else None
+        where = {"weights": self.weights, "template": self.template, "system": self.system}
+        return {**where, "log_odds": odds, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class GapBudget:
+    """Where refusal sits, by parts of the model and by template."""
+
+    student: Effect
+    """Refusal log-odds of the student, mean over prompts."""
+    teacher: Effect
+    whole: Effect
+    """Teacher minus student: the gap."""
+    rows: tuple[GapRow, ...]
+    templates: tuple[TemplateCell, ...]
+    pair: str
+    asked: int
+    """How many prompts were asked for; more than counted where the sweep was stopped."""
+
+    @property
+    def largest(self) -> GapRow | None:
+        """The single part (no group of several) that brings most alone; None where none differs."""
+        single = [row for row in self.rows if row.differs and len(GROUPS[row.name][0]) == 1]
+        return max(single, key=lambda row: row.alone.value, default=None)
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        n = counted(self.whole.n, self.asked)
+        return f"{self.pair} · gap budget in refusal log-odds · {n}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        ends = {"student": self.student, "teacher": self.teacher, "whole": self.whole}
+        return {
+            **{name: effect.as_dict() for name, effect in ends.items()},
+            "rows": [row.as_dict() for row in self.rows],
+            "templates": [cell.as_dict() for cell in self.templates],
+            "n": self.whole.n,
+        }
+
+
+def gap_budget(
+    pair: Pair,
+    prompts: Sequence[str],
+    how: PromptFormat,
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> GapBudget:
+    """Refusal gained by gates, rest of the MLP, attention, norms, embeddings and head; templates.
+
+    Args:
+        pair: The two models.
+        prompts: Requests, harmful ones.
+        how: The format of the budget's rows; its system prompt also makes the templates' second
+            half. The templates are always compared in template mode.
+        progress: Told (prompts done, prompts in all) after every block of prompts.
+        stop: When set, the budget holds the prompts measured so far.
+
+    Raises:
+        PromptError: No prompt, or one that cannot be read.
+        NoOpeners: A vocabulary has no refusal opener.
+    """
+    if not prompts:
+        raise PromptError("there is no prompt to measure on; choose a prompt set with some")
+    openers: dict[Role, Openers] = {role: find_openers(pair, role) for role in ROLES}
+    ids: dict[Role, Ids] = {role: _encoded(pair, prompts, how, role) for role in ROLES}
+    sizes = part_sizes(pair)
+    names = [name for name, (parts, _) in GROUPS.items() if any(sizes[p].differs for p in parts)]
+    every = frozenset(PARTS)
+    hybrids = {frozenset(), every}
+    for name in names:
+        hybrids |= {frozenset(GROUPS[name][0]), every.difference(GROUPS[name][0])}
+    f = {hybrid: np.full(len(prompts), np.nan) for hybrid in hybrids}
+    block = row_capacity(pair)
+    for start in range(0, len(prompts), block):
+        if stop is not None and stop.is_set():
+            break
+        part = slice(start, start + block)
+        here: dict[Role, Ids] = {role: ids[role][part] for role in ROLES}
+        for hybrid, values in f.items():
+            values[part] = hybrid_log_odds(pair, here, hybrid, openers)
+        if progress:
+            progress(min(start + block, len(prompts)), len(prompts))
+    student, teacher = f[frozenset()], f[every]
+    n = int((~np.isnan(student)).sum())
+    nothing = Effect(0.0, 0.0, 0.0, n)
+    total = sum(size.parameters for size in sizes.values())
+    rows = []
+    for name, (parts, title) in GROUPS.items():
+        alone, left_out = nothing, nothing
+        if name in names:
+            alone = effect_of(f[frozenset(parts)] - student)
+            left_out = effect_of(teacher - f[every.difference(parts)])
+        share = sum(sizes[part].parameters for part in parts) / total
+        if share:
+            rows.append(GapRow(name, title, alone, left_out, name in names, share))
+    return GapBudget(
+        effect_of(student),
+        effect_of(teacher),
+        effect_of(teacher - student),
+        tuple(rows),
+        template_cells(pair, prompts[:n], how, openers) if n else (),
+        pair.spec.title,
+        len(prompts),
+    )
+
+
+def template_cells(
+    pair: Pair, prompts: Sequence[str], how: PromptFormat, openers: dict[Role, Openers]
+) -> tuple[TemplateCell, ...]:
+    """Both models under each template there is, without and (where `how` has one) with a system.
+
+    A model without a template is used with the text alone, so that stands for its template.
+    """
+    cells = []
+    for title, mode in _templates(pair):
+        for system in (False, True) if how.system else (False,):
+            written = replace(mode, system=how.system if system else "")
+            if system and mode.mode == "raw":
+                continue  # the text alone has no place for it
+            for role in ROLES:
+                found, reason = None, ""
+                try:
+                    ids = _encoded(pair, prompts, written, role)
+                    found = effect_of(_odds(pair, ids, role, openers[role]))
+                except PromptError as error:
+                    reason = str(error)
+                cells.append(TemplateCell(role, title, system, found, reason))
+    return tuple(cells)
+
+
+def _templates(pair: Pair) -> list[tuple[str, PromptFormat]]:
+    own = {"student": pair.tokenizer.chat_template, "teacher": pair.teacher_tokenizer.chat_template}
+    if own["student"] and own["student"] == own["teacher"]:
+        return [("both", PromptFormat(whose="student"))]
+    found = [(role, PromptFormat(whose=role)) for role in ROLES if own[role]]
+    bare = [] if len(found) == 2 else [("none", PromptFormat("raw"))]
+    return [*bare, *found]
+
+
+def _odds(pair: Pair, ids: Ids, role: Role, openers: Openers) -> Floats:
+    return refusal_log_odds(pair, ids, role=role, openers=openers)[0]
+
+
+def _encoded(pair: Pair, prompts: Sequence[str], how: PromptFormat, role: Role) -> Ids:
+    return [
+        encode(pair, render(pair, [Turn("user", prompt)], how), how, role) for prompt in prompts
+    ]

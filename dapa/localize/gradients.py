@@ -1,0 +1,297 @@
+"""Mask gradients: the slope of refusal log-odds in every site's and every neuron's strength.
+
+Masks are continuous, so one backward pass through the row-masked student gives df/dm for all sites
+at once. A shut gate has no slope at m = 0, so slopes are integrated while all sites' strengths move
+together from 0 to 1; then they sum to the whole effect f(1) - f(0) (completeness of integrated
+gradients, Sundararajan, Taly and Yan 2017, arXiv 1703.01365), up to the residual of the
+quadrature, which is shown. The shares depend on that path: two sites that only work together share
+their effect. No search decides by them.
+
+This module does not know prompts as text, figures or searches.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dapa.localize.effects import Effect, Progress, counted, effect_of
+from dapa.model.openers import (
+    Ids,
+    Openers,
+    find_openers,
+    log_odds_of,
+    next_logits,
+    refusal_log_odds,
+)
+from dapa.model.pair import Pair
+from dapa.model.serving import row_capacity
+from dapa.model.sites import sites_of
+from dapa.model.transplant import Tap, TransplantModule, watching
+from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError, Site, Unit
+
+Floats = NDArray[np.float64]
+POINTS = 16
+"""Gauss-Legendre points on the path. On planted pairs of four families, whose gates swing from shut
+to open in up to four needed layers, the sum then meets the whole effect within 0.5 % (8 points:
+within 9 %)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """df/dm of every prompt at one strength, or integrated over strengths."""
+
+    sites: Mapping[Site, Floats]  # each (prompts,)
+    neurons: Mapping[Site, Floats]  # each (prompts, neurons)
+    """They add up to `sites`, but for a bias of `down`, which belongs to no neuron."""
+
+
+@dataclass(frozen=True, eq=False)
+class GradientMap:
+    """Integrated mask gradients of the units of one kind."""
+
+    kind: str
+    units: tuple[Unit, ...]
+    effects: tuple[Effect, ...]
+    """Each unit's share of the whole effect, in log-odds."""
+    per_prompt: Floats  # (units, prompts)
+    neurons: Mapping[Site, Floats]  # each (neurons,), mean over prompts
+    whole: Effect
+    """f(1) - f(0), from two plain forward passes."""
+    residual: Effect
+    """The shares' sum minus the whole effect: the error of the quadrature."""
+    points: int
+    pair: str
+    asked: int
+    """How many prompts were asked for; more than counted where the sweep was stopped."""
+
+    @property
+    def values(self) -> Floats:
+        """The mean shares, (units,)."""
+        return np.array([effect.value for effect in self.effects])
+
+    @property
+    def ranked(self) -> tuple[Unit, ...]:
+        """The units, the largest share first."""
+        return tuple(self.units[i] for i in np.argsort(-self.values, kind="stable"))
+
+    @property
+    def error(self) -> float:
+        """The residual's share of the whole effect; 0.05 is 5 %."""
+        return abs(self.residual.value) / max(abs(self.whole.value), 1e-12)
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        what = f"{self.kind} gradients of refusal log-odds over {self.points} points"
+        return f"{self.pair} · {what} · {counted(self.whole.n, self.asked)}"
+
+    def block(self, unit: Unit) -> float:
+        """The share of a block of neurons, summed over the unit's sites: a prior for the search."""
+        part = slice(*unit.block) if unit.block else slice(None)
+        return sum(float(self.neurons[s][part].sum()) for s in sites_of(unit) if s in self.neurons)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; neurons are left out."""
+        pairs = zip(self.units, self.effects, strict=True)
+        return {
+            "kind": self.kind,
+            "rows": [{"unit": str(u), "layer": u.layer, **e.as_dict()} for u, e in pairs],
+            "whole": self.whole.as_dict(),
+            "residual": self.residual.as_dict(),
+            "points": self.points,
+        }
+
+
+def mask_gradients(
+    pair: Pair,
+    ids: Ids,
+    sites: Sequence[Site],
+    strengths: Sequence[float],
+    openers: Openers | None = None,
+) -> Slopes:
+    """df/dm of every site and neuron, all sites standing at one strength: one backward pass.
+
+    Args:
+        pair: The two models; their weights take no gradient and are not touched.
+        ids: Rendered prompts in the student's tokens, one a row.
+        sites: The sites whose strength moves; all others stay the student's.
+        strengths: Where row i's sites stand, 0 to 1. Here 1 blends too, and is the teacher's
+            module up to rounding.
+        openers: Of `find_openers`, if the caller has them.
+
+    Raises:
+        SettingError: A site that the pair has not, or a strength outside 0 to 1.
+    """
+    for site in sites:
+        if site not in pair.sites:
+            raise SettingError(f"{site} is no site of this pair; choose among its {pair.n_layers}")
+    if not all(0.0 <= m <= 1.0 for m in strengths):
+        raise SettingError(f"strengths {list(strengths)} are outside 0 to 1")
+    if not sites or not len(ids):
+        return Slopes({site: np.zeros(0) for site in sites}, {})
+    openers = openers or find_openers(pair)
+    leaves: dict[Site, Tensor] = {}  # (rows, 1, neurons)
+    biases: dict[Site, Tensor] = {}  # (rows, 1, 1), of down only
+
+    def blend(tap: Tap, module: Any, args: tuple[Any, ...], kwargs: Any, y: Tensor) -> Any:
+        site = Site(tap.layer, tap.kind)
+        if tap.role != "student" or site not in leaves:
+            return None
+        with watching(None):
+            return _blend(module, args[0], y, leaves[site], biases.get(site))
+
+    with torch.inference_mode(False), torch.enable_grad():
+        start = torch.tensor(strengths, dtype=torch.float32, device=pair.device)[:, None, None]
+        for site in sites:
+            leaves[site] = start.repeat(1, 1, pair.sites[site].neurons).requires_grad_()
+            if pair.sites[site].mask_input:
+                biases[site] = start.clone().requires_grad_()
+        with watching(blend):
+            logits = next_logits(pair, ids)
+        log_odds_of(logits, openers).sum().backward()  # rows do not see each other
+    neurons = {site: _slope(leaf)[:, 0] for site, leaf in leaves.items()}
+    totals = {site: slope.sum(1) for site, slope in neurons.items()}
+    for site, leaf in biases.items():
+        totals[site] = totals[site] + _slope(leaf)[:, 0, 0]
+    return Slopes(totals, neurons)
+
+
+def _blend(site: TransplantModule, x: Tensor, y: Tensor, m: Tensor, bias: Tensor | None) -> Tensor:
+    """The site's output at strengths `m`, y being the student's; blended in float32."""
+    if bias is None:
+        y_t = site.teacher(x)
+        return (y + m * (y_t - y)).to(y.dtype)
+    mixed = site.student((x * (1 - m)).to(x.dtype)) + site.teacher((x * m).to(x.dtype))
+    for module, extra in ((site.student, bias), (site.teacher, 1 - bias)):
+        if getattr(module, "bias", None) is not None:  # each half added its bias whole
+            mixed = mixed - extra * module.bias
+    return mixed.to(y.dtype)
+
+
+def _slope(leaf: Tensor) -> Floats:
+    if leaf.grad is None:  # nothing of this site reaches the last position
+        return np.zeros(leaf.shape)
+    found: Floats = leaf.grad.double().cpu().numpy()
+    return found
+
+
+def integrated_gradients(
+    pair: Pair,
+    ids: Ids,
+    units: Sequence[Unit] | None = None,
+    *,
+    points: int = POINTS,
+    rows: int | None = None,
+    openers: Openers | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> GradientMap:
+    """Each unit's share of the whole effect of transplanting all `units`.
+
+    Args:
+        pair: The two models.
+        ids: Rendered prompts in the student's tokens.
+        units: Whole units of one kind; by default every gate that differs.
+        points: Gauss-Legendre points; one forward and one backward pass of each prompt at each.
+        rows: Rows of one pass at most; a pass keeps its states, so a third of a forward's.
+        openers: Of `find_openers`, if the caller has them.
+        progress: Told (prompts done, prompts in all) after every pass.
+        stop: When set, the map holds the prompts measured so far.
+
+    Raises:
+        NoOpeners: The vocabulary has no refusal opener.
+        SettingError: Units that do not exist, of several kinds, or blocks; or no points.
+        PromptError: No prompt.
+        DapaError: Not even one row fits into memory.
+    """
+    units = pair.units("gate") if units is None else tuple(units)
+    if not len(ids):
+        raise PromptError("there is no prompt to measure on; choose a prompt set with some")
+    if points < 1:
+        raise SettingError(f"{points} points are too few; choose 1 or more")
+    if len({u.kind for u in units}) != 1 or any(u.block for u in units):
+        raise SettingError("integrate over whole units of one kind; neurons come with them")
+    full = Mask.of(units)
+    pair.validate(full)
+    openers = openers or find_openers(pair)
+    sites = [s for unit in units for s in sites_of(unit) if s.layer in pair.differs[s.module]]
+    places, weights = np.polynomial.legendre.leggauss(points)
+    path = [float(x) for x in (places + 1) / 2]
+    capacity = rows or max(1, row_capacity(pair) // 3)
+    block = max(1, capacity // points)
+    per_site: dict[Site, list[Floats]] = {site: [] for site in sites}
+    neurons = {site: np.zeros(pair.sites[site].neurons) for site in sites}
+    done = 0
+    while done < len(ids) and not (stop is not None and stop.is_set()):
+        here = ids[done : done + block]
+        for site in sites:
+            per_site[site].append(np.zeros(len(here)))
+        work = [
+            (row, m, w) for m, w in zip(path, weights / 2, strict=True) for row in range(len(here))
+        ]
+        for i in range(0, len(work), capacity):
+            part = work[i : i + capacity]
+            at = np.array([row for row, _, _ in part])
+            share = np.array([w for _, _, w in part])
+            found = _within_memory(
+                pair, [here[r] for r in at], sites, [m for _, m, _ in part], openers
+            )
+            for site in sites:
+                np.add.at(per_site[site][-1], at, share * found.sites[site])
+                neurons[site] += share @ found.neurons[site]
+        done += len(here)
+        if progress:
+            progress(done, len(ids))
+    ends = refusal_log_odds(pair, ids[:done], [EMPTY, full], openers=openers)
+    by_site = {site: np.concatenate([np.zeros(0), *parts]) for site, parts in per_site.items()}
+    per_prompt = np.array(
+        [
+            sum((by_site[s] for s in sites_of(unit) if s in by_site), np.zeros(done))
+            for unit in units
+        ]
+    )
+    whole = ends[1] - ends[0]
+    return GradientMap(
+        kind=units[0].kind,
+        units=units,
+        effects=tuple(effect_of(row) for row in per_prompt),
+        per_prompt=per_prompt,
+        neurons={site: total / max(done, 1) for site, total in neurons.items()},
+        whole=effect_of(whole),
+        residual=effect_of(per_prompt.sum(0) - whole),
+        points=points,
+        pair=pair.spec.title,
+        asked=len(ids),
+    )
+
+
+def _within_memory(
+    pair: Pair, ids: Ids, sites: Sequence[Site], strengths: Sequence[float], openers: Openers
+) -> Slopes:
+    """`mask_gradients`, halved where memory does not suffice."""
+    try:
+        return mask_gradients(pair, ids, sites, strengths, openers)
+    except torch.OutOfMemoryError:
+        if len(ids) == 1:
+            raise DapaError(
+                f"out of memory on the gradient of one prompt of {len(ids[0])} tokens; use a "
+                "shorter prompt, fewer units or a smaller dtype"
+            ) from None
+    torch.cuda.empty_cache()
+    half = len(ids) // 2
+    a, b = (
+        _within_memory(pair, ids[part], sites, strengths[part], openers)
+        for part in (slice(half), slice(half, None))
+    )
+    return Slopes(
+        {s: np.concatenate([a.sites[s], b.sites[s]]) for s in sites},
+        {s: np.concatenate([a.neurons[s], b.neurons[s]]) for s in sites},
+    )
