@@ -12,8 +12,9 @@ from searched import OR, searched
 from dapa.records import SettingError, Unit
 from dapa.search.feed import Notebook, Split
 from dapa.search.plain import PredicateRunner
+from dapa.search.resample import resampled
 from dapa.search.settings import Settings
-from dapa.search.stability import RETAINS, Stability, resampled, stability
+from dapa.search.stability import RETAINS, Stability, stability
 
 UNITS = tuple(Unit(layer) for layer in range(8))
 PROMPTS = 30
@@ -40,7 +41,7 @@ def test_an_and_pair_gives_one_set_in_every_order(algorithm):
     assert told.sets() == {(Unit(1), Unit(5)): 20} and told.jaccard() == 1.0
     for unit, rate in told.inclusion().items():
         assert rate.value == float(unit.layer in (1, 5)) and rate.n == 20
-    assert len(told.ended("retain")) == len(RETAINS)
+    assert len(told.ended("retain")) == len(RETAINS) and not told.alternatives
 
 
 def test_an_or_pair_gives_both_sets():
@@ -53,6 +54,16 @@ def test_an_or_pair_gives_both_sets():
     assert 0.0 < share[Unit(3)].value < 1.0
     body = json.loads(json.dumps(told.as_dict(), allow_nan=False))
     assert sum(line["count"] for line in body["sets"]) == 16
+
+
+def test_a_second_way_shows_where_every_order_leans_to_one():
+    split, _ = split_of(either)
+    told = stability(split, UNITS, "greedy-forward", orders=4, bootstraps=0, retains=())
+    assert told.sets() == {(Unit(3),): 4} and told.complete
+    assert told.alternatives == ((Unit(1), Unit(5)),)
+    last = told.repetitions[-1]
+    assert last.kind == "rest" and "nothing to localize" in last.reason
+    assert told.inclusion()[Unit(1)].value == 0.0, "the rest is no repetition of the search"
 
 
 def test_the_sweep_asks_for_more_units_as_the_target_rises():
@@ -114,7 +125,7 @@ def test_an_absolute_target_has_no_sweep():
     told = stability(
         split_of(both)[0], UNITS, "bisect", Settings(target=0.5), orders=1, bootstraps=0
     )
-    assert [r.kind for r in told.repetitions] == ["order"]
+    assert [r.kind for r in told.repetitions] == ["order", "rest"]
 
 
 def test_stopping_keeps_the_repetitions_that_ended():
@@ -137,7 +148,7 @@ def test_nothing_to_repeat_is_an_error():
 def test_a_planted_or_pair_shows_two_sets_over_the_search_s_own_memory():
     job = searched(OR)
     told = stability(
-        job.driver.split, job.driver.units, "ddmin-complement", orders=10, bootstraps=1, retains=()
+        job.driver.split, job.driver.units, "bisect", orders=12, bootstraps=1, retains=()
     )
     assert set(told.sets("order")) == {(Unit(1), Unit(3)), (Unit(2),)}
     assert told.inclusion("order")[Unit(0)].value == 0.0

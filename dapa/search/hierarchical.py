@@ -4,7 +4,9 @@ Hierarchical delta debugging (Misherghi and Su, "HDD: hierarchical delta debuggi
 units form a tree, a level is minimised with its branches whole, and only what survives is cut
 finer. The tree is read off the units themselves (layer, kind, block), so the search knows nothing
 of a model: give it the finest units. Coarse levels are asked curtailed, since nothing is claimed of
-them; the last one ends with the certificate over the finest units.
+them; the last one ends with the certificate over the finest units. Prefix bisection within a level
+pays most: of 320 blocks in 32 layers, 32 of them needed in 4 layers, it takes 72 tests, ddmin
+within levels 117 and ddmin on the blocks at once 162 (means of 10 draws, `test_hierarchical`).
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from dapa.records import Mask, Unit
+from dapa.search.bisect import _bisect as bisection
 from dapa.search.certificate import certified
-from dapa.search.ddmin import ddmin_complement
 from dapa.search.questions import First, Question, Score, Search, Settle, Steps, algorithms
 
 Level = Callable[[Unit], Hashable]
@@ -34,12 +36,13 @@ def branches(units: Sequence[Unit], level: Level) -> dict[Unit, tuple[Unit, ...]
     return {members[0]: tuple(members) for members in groups.values()}
 
 
-def hierarchical(inner: Search = ddmin_complement) -> Search:
-    """A search that runs `inner` level by level.
+def hierarchical(within: Search | None = None) -> Search:
+    """A search that runs another one level by level.
 
     Args:
-        inner: Minimises one level; it sees one unit a branch.
+        within: Minimises one level; it sees one unit a branch. Prefix bisection if None.
     """
+    inner = within or bisection()
 
     def search(units: tuple[Unit, ...]) -> Steps:
         kept = units

@@ -1,31 +1,34 @@
 """How sure is a found set? The same search again in other orders, on other prompts, to other goals.
 
 A 1-minimal set need not be the only one: the order of the units decides which one is met first, and
-the prompts decide what satisfies. Every repetition draws on one memory, so each verdict is paid for
-once. Bootstraps resample prompts with replacement (Efron, 1979). Nothing here knows a model.
+the prompts decide what satisfies. An algorithm may lean to one of two sets whatever the order
+(ddmin keeps the smaller one), so the units that the commonest set leaves are searched too: what
+satisfies there is a second way to refuse. Every repetition draws on one memory, so each verdict is
+paid for once. Nothing here knows a model.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
-from dapa.records import Mask, NothingToLocalize, Rate, SettingError, Unit, Verdict
+from dapa.records import NothingToLocalize, Rate, SettingError, Unit
 from dapa.search.driver import Driver
-from dapa.search.feed import Feed, Job, Memory, Mode, Split
+from dapa.search.feed import Split
 from dapa.search.inquiry import StoppedBy
-from dapa.search.questions import algorithms
+from dapa.search.questions import algorithms, without
+from dapa.search.resample import resampled
 from dapa.search.settings import Settings
 from dapa.statistics import wilson
 
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""
-Kind = Literal["order", "bootstrap", "retain"]
+Kind = Literal["order", "bootstrap", "retain", "rest"]
 Progress = Callable[[str, float], None]
 
 
@@ -34,7 +37,8 @@ class Repetition:
     """One search of the many."""
 
     kind: Kind
-    """What was changed: the units' order, the prompts, or the target."""
+    """What was changed: the units' order, the prompts, the target, or `rest`: the units themselves,
+    less those of the commonest set and of the `rest` before."""
     number: int
     """Which of its kind; the seed of the permutation or of the resample."""
     retain: float
@@ -44,6 +48,8 @@ class Repetition:
     tests: int
     dsr: float | None
     """Of the found set, on this repetition's own prompts."""
+    target: float | None
+    """The DSR that satisfied; None where there was nothing to find."""
     reason: str = "done"
     """Why it ended, or why there was nothing to find."""
 
@@ -58,6 +64,7 @@ class Repetition:
             "one_minimal": self.one_minimal,
             "tests": self.tests,
             "dsr": self.dsr,
+            "target": self.target,
             "reason": self.reason,
         }
 
@@ -96,6 +103,11 @@ class Stability:
         pairs = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(sets, 2)]
         return sum(pairs) / len(pairs) if pairs else None
 
+    @property
+    def alternatives(self) -> tuple[tuple[Unit, ...], ...]:
+        """Disjoint sets that satisfy without any unit of the commonest set."""
+        return tuple(r.units for r in self.ended("rest"))
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
@@ -109,6 +121,7 @@ class Stability:
                 {"units": [str(unit) for unit in units], "count": count}
                 for units, count in self.sets().items()
             ],
+            "alternatives": [[str(unit) for unit in units] for units in self.alternatives],
             "jaccard": self.jaccard(),
             "sweep": [r.as_dict() for r in self.repetitions if r.kind == "retain"],
             "repetitions": [r.as_dict() for r in self.repetitions],
@@ -157,128 +170,106 @@ def stability(
     todo += [("bootstrap", i, base.retain) for i in range(bootstraps)]
     if base.target is None:
         todo += [("retain", i, retain) for i, retain in enumerate(retains)]
-    done: list[Repetition] = []
-    seconds, tokens = 0.0, 0
+    many = _Many(split, tuple(units), algorithm, base, seed, prior, stop)
     for at, (kind, number, retain) in enumerate(todo):
-        if stop is not None and stop.is_set():
-            break
         if progress:
             progress(f"{kind} {number + 1}", at / len(todo))
-        random = Random(f"{kind}/{seed}/{number}")
-        row, asked = tuple(units), split
+        if not many.repeat(kind, number, retain):
+            return many.told(complete=False)
+    return many.told(complete=many.rest())
+
+
+class _Many:
+    """The repetitions so far."""
+
+    def __init__(
+        self,
+        split: Split,
+        units: tuple[Unit, ...],
+        algorithm: str,
+        base: Settings,
+        seed: int,
+        prior: Mapping[Unit, float] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.split, self.units, self.algorithm, self.base = split, units, algorithm, base
+        self.seed, self.prior, self.stop = seed, prior, stop
+        self.done: list[Repetition] = []
+        self.seconds, self.tokens = 0.0, 0
+
+    def told(self, complete: bool) -> Stability:
+        """The record of what was done."""
+        return Stability(
+            self.units, tuple(self.done), complete, self.algorithm, self.seconds, self.tokens
+        )
+
+    def repeat(self, kind: Kind, number: int, retain: float) -> bool:
+        """One more search; False where it was stopped."""
+        random, row, asked = Random(f"{kind}/{self.seed}/{number}"), self.units, self.split
         if kind == "order":
             row = tuple(random.sample(row, len(row)))
         elif kind == "bootstrap":
-            asked = resampled(split, random.choices(range(split.prompts), k=split.prompts))
+            asked = resampled(asked, random.choices(range(asked.prompts), k=asked.prompts))
+        return self._search(kind, number, row, asked, _bare(self.base, retain=retain))
+
+    def rest(self) -> bool:
+        """Search what is left without the commonest set, while it satisfies; False if stopped."""
+        told = self.told(complete=True)
+        known = told.sets() or told.sets("retain")
+        targets = [r.target for r in told.ended("order", "retain") if r.target is not None]
+        if not known or not targets:  # a resample's target is its own
+            return True
+        left, number = without(self.units, next(iter(known))), 0
+        while left:
+            rules = _bare(self.base, target=targets[0])
+            if not self._search("rest", number, left, self.split, rules):
+                return False
+            if not self.done[-1].one_minimal:
+                break
+            left, number = without(left, self.done[-1].units), number + 1
+        return True
+
+    def _search(
+        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Split, rules: Settings
+    ) -> bool:
+        if self.stop is not None and self.stop.is_set():
+            return False
         driver = Driver(
-            algorithms[algorithm](seed=seed + number, prior=prior),
+            algorithms[self.algorithm](seed=self.seed + number, prior=self.prior),
             row,
             asked,
-            settings=_bare(base, retain),
-            control=StoppedBy(stop),
-            algorithm=algorithm,
+            settings=rules,
+            control=StoppedBy(self.stop),
+            algorithm=self.algorithm,
         )
-        repetition = _repeat(driver, kind, number, retain, units)
-        seconds, tokens = seconds + driver.meter.seconds, tokens + driver.meter.tokens
-        if repetition.reason == "stopped":
-            break
-        done.append(repetition)
-    complete = len(done) == len(todo)
-    return Stability(tuple(units), tuple(done), complete, algorithm, seconds, tokens)
+        try:
+            report = driver.run()
+        except NothingToLocalize as error:  # a resample may hold too few prompts that tell
+            empty = Repetition(kind, number, rules.retain, (), False, 0, None, None, str(error))
+            self.done.append(empty)
+            return True
+        finally:
+            self.seconds += driver.meter.seconds
+            self.tokens += driver.meter.tokens
+        if report.stop_reason == "stopped":
+            return False
+        found, best = set(report.units), report.rates.get("best")
+        self.done.append(
+            Repetition(
+                kind,
+                number,
+                rules.retain,
+                tuple(unit for unit in self.units if unit in found),
+                report.one_minimal,
+                report.costs.tests,
+                best.value if best is not None else None,
+                report.target,
+                report.stop_reason,
+            )
+        )
+        return True
 
 
-def _bare(base: Settings, retain: float) -> Settings:
+def _bare(base: Settings, **chosen: float) -> Settings:
     """The search's rules without the closing checks, which would not change the set."""
-    kept = {**base.as_dict(), "retain": retain, "check_supersets": False, "full_length": False}
-    return Settings(**kept)  # type: ignore[arg-type]
-
-
-def _repeat(
-    driver: Driver, kind: Kind, number: int, retain: float, units: Sequence[Unit]
-) -> Repetition:
-    try:
-        report = driver.run()
-    except NothingToLocalize as error:  # a resample may hold too few prompts that tell
-        return Repetition(kind, number, retain, (), False, 0, None, str(error))
-    found = set(report.units)
-    best = report.rates.get("best")
-    return Repetition(
-        kind,
-        number,
-        retain,
-        tuple(unit for unit in units if unit in found),
-        report.one_minimal,
-        report.costs.tests,
-        best.value if best is not None else None,
-        report.stop_reason,
-    )
-
-
-# -- a resample of a split ------------------------------------------------------------------
-
-
-def resampled(split: Split, drawn: Sequence[int]) -> Split:
-    """A split whose prompt i is the base split's `drawn[i]`; a prompt drawn twice decodes once."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, prompt in enumerate(drawn):
-        places[prompt].append(place)
-
-    def runner(feed: Feed, mode: Mode) -> None:
-        split.runner(_Folded(feed, drawn, places), mode)
-
-    return Split(len(drawn), runner, _Drawn(split.memory, drawn, places))
-
-
-class _Drawn:
-    """The base split's memory under the resample's indices."""
-
-    def __init__(
-        self, base: Memory, drawn: Sequence[int], places: Mapping[int, Sequence[int]]
-    ) -> None:
-        self._base, self._drawn, self._places = base, drawn, places
-
-    def recall(self, mode: Mode, mask: Mask) -> Mapping[int, tuple[Verdict, int]]:
-        known = self._base.recall(mode, mask)
-        return {
-            place: (verdict, tokens if place == self._places[prompt][0] else 0)
-            for prompt, (verdict, tokens) in known.items()
-            for place in self._places.get(prompt, ())
-        }
-
-    def commit(self, mode: Mode, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
-        prompt = self._drawn[job.prompt]
-        if job.prompt == self._places[prompt][0]:
-            self._base.commit(mode, Job(job.mask, prompt), verdict, reply, tokens)
-
-
-class _Folded:
-    """A feed in the base split's indices: one row answers every place of its prompt."""
-
-    def __init__(
-        self, feed: Feed, drawn: Sequence[int], places: Mapping[int, Sequence[int]]
-    ) -> None:
-        self._feed, self._drawn, self._places = feed, drawn, places
-        self._flying: set[Job] = set()
-
-    def take(self, room: int) -> list[Job]:
-        jobs = {Job(job.mask, self._drawn[job.prompt]): None for job in self._feed.take(room)}
-        new = [job for job in jobs if job not in self._flying]
-        self._flying.update(new)
-        return new
-
-    def wanted(self, job: Job) -> bool:
-        asked = [self._feed.wanted(place) for place in self._every(job)]
-        if not any(asked):
-            self._flying.discard(job)
-        return any(asked)
-
-    def done(
-        self, job: Job, verdict: Verdict, reply: str, tokens: int, whole: Verdict | None = None
-    ) -> None:
-        self._flying.discard(job)
-        for place in self._every(job):
-            self._feed.done(place, verdict, reply, tokens, whole)
-            tokens = 0  # decoded once
-
-    def _every(self, job: Job) -> list[Job]:
-        return [Job(job.mask, place) for place in self._places[job.prompt]]
+    return replace(base, check_supersets=False, full_length=False, **chosen)  # type: ignore[arg-type]
