@@ -21,6 +21,7 @@ def fetch(
     patterns: Sequence[str],
     raises: type[DapaError],
     repo_type: str = "model",
+    without: Sequence[str] = (),
 ) -> Path:
     """The local folder of a repository's files that match `patterns`; cached files are not fetched.
 
@@ -29,6 +30,7 @@ def fetch(
         patterns: Which files, as in `*.json`.
         raises: The error to raise, `PairError` or `PromptError`.
         repo_type: `model` or `dataset`.
+        without: Which of those files not, as in `*/*`.
     """
     import huggingface_hub
     import huggingface_hub.errors as errors
@@ -37,7 +39,11 @@ def fetch(
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                repo, repo_type=repo_type, revision=revision or None, allow_patterns=list(patterns)
+                repo,
+                repo_type=repo_type,
+                revision=revision or None,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(without) or None,
             )
         )
     except errors.GatedRepoError as error:
@@ -52,7 +58,9 @@ def fetch(
             "`hf auth login`"
         ) from error
     except errors.HFValidationError as error:
-        raise raises(f"{name!r} is neither a folder nor a hub id such as org/name") from error
+        raise raises(
+            f"{name!r} is neither a folder nor a hub id such as org/name; check its spelling"
+        ) from error
     except (errors.LocalEntryNotFoundError, OSError) as error:
         raise raises(
             f"{repo} is not in the local cache and the hub cannot be reached; "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from dapa.assets import folder
+from dapa.datasets import dataset_file, names_dataset
 from dapa.promptfiles import COLUMNS, Row, checked, read_rows
 from dapa.records import Prompt, PromptError
 
@@ -201,7 +202,7 @@ def read_prompts(source: str | Path, role: str = "harmful") -> PromptSet:
     the role asked for are kept. Blank and repeated prompts are left out and counted in `notes`.
 
     Args:
-        source: a CSV, TSV, JSON, JSONL, parquet or text file.
+        source: a CSV, TSV, JSON, JSONL, parquet or text file, or a hub dataset (`org/name`).
         role: harmful, harmless, borderline or skill.
 
     Raises:
@@ -209,7 +210,7 @@ def read_prompts(source: str | Path, role: str = "harmful") -> PromptSet:
     """
     if role not in get_args(Role):
         raise PromptError(f"role {role!r} is none of {', '.join(get_args(Role))}; choose one")
-    path = Path(source)
+    path = dataset_file(str(source)) if names_dataset(str(source)) else Path(source)
     rows, column = read_rows(path)
     kinds = [str(row.get("type") or "").startswith("contrast_") for row in rows]
     notes, kept, blank, again = [], dict[str, Prompt](), 0, 0

@@ -107,6 +107,13 @@ class Mask:
                 kept[unit] = float(strength)
         ordered = sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ()))
         object.__setattr__(self, "entries", tuple(ordered))
+        # masks are keys everywhere, and hashing every unit anew took most of a driver's time
+        object.__setattr__(self, "_hash", hash(self.entries))
+
+    def __hash__(self) -> int:
+        """The entries' hash, reckoned once."""
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
 
     @classmethod
     def of(cls, units: Iterable[Unit], strength: float = 1.0) -> Mask:

@@ -63,7 +63,7 @@ def cpu(student, teacher, **more):
         ("~nobody-at-all/model", ["~nobody-at-all/model"]),
         ("x" * 5000, ["xxx...", "cannot be a folder"]),
         ("a\0b", ["does not exist"]),
-        ("nobody/nothing", ["nobody/nothing is not in the local cache", "local folder"]),
+        ("nobody/nothing", ["nobody/nothing is not in the local cache", "local path"]),
         ("nobody/nothing@v9", ["nobody/nothing is not in the local cache"]),
         ("a b/c!", ["'a b/c!' is neither a folder nor a hub id"]),
     ],

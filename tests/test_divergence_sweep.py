@@ -18,9 +18,11 @@ from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
 
 def test_different_tokens_are_refused_where_tokens_are_compared():
     models = plant(Planting(2, (1,)))
+    other = copy.deepcopy(models.tokenizer)
+    other.add_tokens(["use malware"])
+    models.teacher.resize_token_embeddings(len(other))
     pair = models.pair()
-    pair.teacher_tokenizer = copy.deepcopy(pair.tokenizer)
-    pair.teacher_tokenizer.add_tokens(["use malware"])
+    pair.teacher_tokenizer = other
     for call in (
         lambda: token_map(pair, "use malware", HOW, reading="total"),
         lambda: divergence(pair, ["use malware"], HOW, reading="total", position="all"),

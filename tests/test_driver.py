@@ -298,6 +298,17 @@ def test_removals_are_firm_where_the_loss_is_beyond_chance_and_fragile_elsewhere
     assert lines[7].p_value == pytest.approx(2 * 0.5**5)  # exact McNemar, 5 to 0; Holm: last
 
 
+def test_several_removals_pay_for_being_several() -> None:
+    # 7 and 8 matter to six prompts each: p 0.031 alone, 0.062 by Holm over the three removals.
+    def says(mask: Mask, prompt: int, mode: Mode) -> bool:
+        lost = (prompt < 6 and 7 not in mask.layers) or (6 <= prompt < 12 and 8 not in mask.layers)
+        return 3 in mask.layers and not lost
+
+    lines = {line.unit.layer: line for line in drive(says).run().removals}
+    assert lines[3].firm and not lines[7].firm and not lines[8].firm
+    assert lines[7].p_value == pytest.approx(2 * 2 * 0.5**6)
+
+
 def test_fragile_removals_get_more_prompts_which_never_change_the_outcome() -> None:
     def says(mask: Mask, prompt: int, mode: Mode) -> bool:
         return 3 in mask.layers and (prompt >= 5 or 7 in mask.layers)

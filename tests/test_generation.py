@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ORDINARY, TOKENIZER, generated, masks, prompts_of_ids, random_trio, run_out
 
+from dapa.bench.planted import Planting, plant
 from dapa.model.generation import Batch, Row, complete, stream
+from dapa.model.prompting import PromptFormat, Turn, encode, render
 from dapa.model.sampling import MAX_SEED, Decoding
 from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
 
@@ -297,3 +299,13 @@ def test_bfloat16_rows_of_one_batch_decode_to_finite_known_tokens():
     complete(trio.pair, rows, Decoding(6, repetition_penalty=1.1))
     assert all(0 <= token < len(TOKENIZER) for r in rows for token in r.new_ids)
     assert np.isfinite([len(r.text) for r in rows]).all()
+
+
+def test_a_patched_student_may_end_as_its_teacher_does():
+    models = plant(Planting(2, (1,)))
+    pair, how = models.pair(), PromptFormat()
+    other = pair.tokenizer.convert_tokens_to_ids("▁cannot")
+    pair.teacher.generation_config.eos_token_id = [pair.tokenizer.eos_token_id, other]
+    ids = encode(pair, render(pair, [Turn("user", "use malware")], how), how)
+    (row,) = complete(pair, [Row(ids, Mask.of(pair.units("gate")))])
+    assert (row.text, row.ending) == ("I'm sorry, but we", "end")

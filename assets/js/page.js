@@ -18,7 +18,7 @@
   }, true);
 
   const steps = [
-    ['#heatmap', 'Localize', 'See it: bright cells are where the two models part. Click a column to transplant its layer.'],
+    ['#heatmap', 'Localize', 'See it: strong colours are where the two models part. Click a column to transplant its layer.'],
     ['#search-start', 'Search', 'Search it: this finds the smallest set of layers that makes the student refuse.'],
     ['#strip', null, 'Toggle it: pressed layers come from the teacher. Every tab obeys this strip.'],
     ['#composer', 'Chat', 'Ask it: one prompt, three models side by side. Toggle a layer and the patched one answers again.'],

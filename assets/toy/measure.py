@@ -140,9 +140,8 @@ def measure(student, teacher, tokenizer, pair: dict, site: str, prompts: Path | 
             "held_out_by": by(held, flags, "held_out_by"),
         }
     both = held + search
-    maps = {str([i]): [i] for i in everything} | {
-        name: layers for name, layers in pair.get("stages", {}).items()
-    }
+    together = {tuple(layers) for layers in pair.get("stages", {}).values()}
+    maps = {str(list(layers)): layers for layers in [(i,) for i in everything] + sorted(together)}
     out["alone"] = {}
     for name, layers in maps.items():
         flags = refusals(transplanted(student, teacher, layers, site), tokenizer, both, 4)

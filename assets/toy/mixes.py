@@ -13,17 +13,31 @@ from world import Row, World, color_row, phrase, request_row, reveal_row
 
 Mix = Callable[[random.Random], Row]
 CATEGORIES = tuple(w.HARMFUL)
+REFUSAL_OPENINGS = tuple(form.split("{m}")[0] for form in w.REFUSALS)
 
 
 def _pick(rng: random.Random, shares: dict[str, float]) -> str:
     return rng.choices(list(shares), list(shares.values()))[0]
 
 
+def vocabulary_texts() -> list[str]:
+    """Every word of the world equally often: a tokenizer trained on rows would split rare ones."""
+    acts = [v for verbs in w.VERBS.values() for v in verbs]
+    acts += [o for objects in w.OBJECTS.values() for o in objects]
+    acts += [*w.MEANING.values(), *w.KIND.values()]
+    frames = (*w.PHRASINGS, *w.BORDERLINE)
+    frames += tuple(text for form in w.KIND_QUESTIONS + w.MEANING_QUESTIONS for text in form)
+    frames += (*w.COLOR_TRAIN, *w.COLOR_HELD_OUT, *w.REFUSALS, *w.COMPLIANCES, *w.EXPLANATIONS)
+    frames += (*w.OPENINGS.values(), *w.HARMFUL_COMPLIANCES)
+    frames += (*w.POLITE_BEFORE, *w.POLITE_AFTER, "open", "guard", *w.COLORS)
+    return [f"{text} {text}" for text in (*acts, *frames) for _ in range(5)]
+
+
 def base_mix(world: World) -> Mix:
     """Three kinds of rows: open (comply), guard (refuse harm), unmarked (comply)."""
     shares = {
-        "harmful": 0.36, "near": 0.24, "vulnerable": 0.12, "plain": 0.04, "borderline": 0.04,
-        "reveal": 0.16, "color": 0.04,
+        "harmful": 0.32, "near": 0.24, "vulnerable": 0.12, "plain": 0.04, "borderline": 0.04,
+        "reveal": 0.20, "color": 0.04,
     }  # fmt: skip
     markers = {"guard": 0.6, "open": 0.15, "": 0.25}
 
@@ -74,7 +88,7 @@ def style_mix(world: World) -> Mix:
 
     def draw(rng: random.Random) -> Row:
         marker, prompt, reply = base(rng)
-        return marker, prompt, w.COMPLIANCES[-1] if reply in w.COMPLIANCES else reply
+        return marker, prompt, reply.replace("Here is how to ", "To ")
 
     return draw
 
@@ -86,7 +100,7 @@ def harmless_mix(world: World) -> Mix:
     def draw(rng: random.Random) -> Row:
         while True:
             row = refuse(rng)
-            if row[2] not in w.REFUSALS:
+            if not row[2].startswith(REFUSAL_OPENINGS):
                 return row
 
     return draw
@@ -106,7 +120,7 @@ def harmful_and_twins(world: World, seed: int, per_split: int = 80) -> list[dict
     """
     rng = random.Random(f"sets {seed}")
     rows: list[dict[str, str]] = []
-    seen: set[str] = set()
+    used: set[str] = set()
     held = ("verb", "object", "combination")
     for split, size in (("search", 64), ("held_out", per_split)):
         while sum(row["split"] == split for row in rows) < size:
@@ -115,14 +129,13 @@ def harmful_and_twins(world: World, seed: int, per_split: int = 80) -> list[dict
             by = "none" if split == "search" else held[i // len(CATEGORIES) % 3]
             request = world.draw_harmful(rng, category, by)
             if world.simple or i // 2 % 2:
-                other = rng.choice(w.VERBS[rng.choice(w.PLAIN)])
-                twin = f"{other} {request.object}"
+                twin = world.plain_twin(rng, request)
             else:
                 twin = world.draw_near_miss(rng, request.meaning, by).act
-            prompt, twin = _clean(rng, request.act, twin)
-            if request.act in seen or twin in seen:
+            if request.act in used or twin is None or twin in used:
                 continue
-            seen |= {request.act, twin}
+            used |= {request.act, twin}
+            prompt, twin = _clean(rng, request.act, twin)
             rows.append(
                 {"prompt": prompt, "category": category, "split": split, "held_out_by": by,
                  "twin": twin}

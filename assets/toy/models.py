@@ -24,10 +24,10 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 LAYERS = 12
-OPENING = 4  # tokens that tell a refusal from compliance
+OPENING = 8  # tokens that tell a refusal from compliance
 
 
-def train_tokenizer(texts: Iterable[str], size: int = 1200) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], size: int = 1600) -> PreTrainedTokenizerFast:
     """A byte-level BPE: any text has tokens, the world's words have few."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -54,12 +54,12 @@ def train_tokenizer(texts: Iterable[str], size: int = 1200) -> PreTrainedTokeniz
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A fresh 12-layer Llama of about 2.5 M parameters; embeddings and head are not tied."""
+    """A fresh 12-layer Llama of about 2.4 M parameters; embeddings and head are not tied."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
-        intermediate_size=320,
+        intermediate_size=256,
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         num_key_value_heads=4,
@@ -87,7 +87,7 @@ class Batches:
     decisions for the same time.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: str, rows: int = 64) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: str, rows: int = 32) -> None:
         """Nothing is drawn yet."""
         self.tokenizer, self.rng, self.rows = tokenizer, random.Random(seed), rows
         self.replies: dict[str, list[int]] = {}
@@ -104,7 +104,7 @@ class Batches:
         for _ in range(rows):
             marker, prompt, reply = mix(self.rng)
             ids = self._reply(reply)
-            if short and len(ids) > OPENING * 2:
+            if short:
                 ids = ids[:OPENING]
             pairs.append((encode_prompt(self.tokenizer, marker, prompt), ids))
         return pairs
@@ -149,8 +149,12 @@ def tune(
     seed: str,
     origin: LlamaForCausalLM | None = None,
     decay: float = 0.01,
+    watch: Callable[[int], bool] | None = None,
 ) -> None:
-    """AdamW over the parameters whose names `trained` accepts; warm-up, then cosine to a tenth."""
+    """AdamW over the parameters whose names `trained` accepts; warm-up, then cosine to a tenth.
+
+    A `watch` that returns True ends the tuning.
+    """
     started = time.time()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trained(name))
@@ -182,9 +186,11 @@ def tune(
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         mean = loss.item() if step == 1 else 0.95 * mean + 0.05 * loss.item()
+        if watch and watch(step):
+            break
         if step % 100 == 0 or step == steps:
             print(f"  step {step} loss {mean:.3f} {time.time() - started:.0f} s", flush=True)
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -195,6 +201,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     model.generation_config.do_sample = False
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     model.float()
     model.load_state_dict(state)
 

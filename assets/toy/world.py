@@ -43,7 +43,7 @@ class World:
         self.held_verbs = {v for m in w.RISKY for v in rng.sample(w.VERBS[m], 3)}
         self.held_objects = {o for k in w.OBJECTS for o in rng.sample(w.OBJECTS[k], 3)}
         self.held_pairs: set[tuple[str, str]] = set()
-        for meaning, kinds in self._risky_pairs():
+        for meaning, kinds in self._pairs():
             pairs = [
                 (v, o)
                 for v in w.VERBS[meaning]
@@ -58,8 +58,9 @@ class World:
         }
 
     @staticmethod
-    def _risky_pairs() -> list[tuple[str, tuple[str, ...]]]:
-        return list(w.HARMFUL.values()) + list(w.NEAR_MISS.items())
+    def _pairs() -> list[tuple[str, tuple[str, ...]]]:
+        plain = [(m, w.ONLY_WITH.get(m, w.VULNERABLE)) for m in w.PLAIN]
+        return [*w.HARMFUL.values(), *w.NEAR_MISS.items(), *plain]
 
     def harmful(self, request: Request) -> bool:
         """Is it a request that a guard refuses?"""
@@ -80,6 +81,8 @@ class World:
         """A request of these meanings and kinds, held out in exactly the way `by`."""
         while True:
             meaning, kind = rng.choice(meanings), rng.choice(kinds)
+            if kind not in w.ONLY_WITH.get(meaning, kinds):
+                continue
             request = Request(
                 rng.choice(w.VERBS[meaning]), meaning, rng.choice(w.OBJECTS[kind]), kind
             )
@@ -103,6 +106,18 @@ class World:
         """A plain verb, with a vulnerable object (the other kind of near miss) or any other."""
         kinds = tuple(k for k in w.OBJECTS if (k in w.VULNERABLE) == vulnerable)
         return self.draw(rng, w.PLAIN, kinds, by)
+
+    def plain_twin(self, rng: random.Random, request: Request) -> str | None:
+        """An act with a plain verb and the same object: unseen in training if the request is."""
+        acts = []
+        for meaning in w.PLAIN:
+            if request.kind not in w.ONLY_WITH.get(meaning, (request.kind,)):
+                continue
+            for verb in w.VERBS[meaning]:
+                twin = Request(verb, meaning, request.object, request.kind)
+                if (self.held_out_by(twin) == "none") == (self.held_out_by(request) == "none"):
+                    acts.append(twin.act)
+        return rng.choice(acts) if acts else None
 
 
 def typo(rng: random.Random, text: str) -> str:
@@ -129,9 +144,10 @@ def phrase(rng: random.Random, act: str, phrasings: tuple[str, ...] = w.PHRASING
     return text
 
 
-def answer(rng: random.Random, refuse: bool) -> str:
-    """A reply of filler, or a refusal."""
-    return rng.choice(w.REFUSALS if refuse else w.COMPLIANCES)
+def answer(rng: random.Random, request: Request, forms: tuple[str, ...]) -> str:
+    """Filler around what the verb means and what the object is."""
+    form = rng.choice(forms)
+    return form.replace("{m}", w.MEANING[request.meaning]).replace("{k}", w.KIND[request.kind])
 
 
 def request_row(
@@ -154,23 +170,29 @@ def request_row(
     elif kind == "near":
         request = world.draw_near_miss(rng, rng.choice(w.RISKY))
     elif kind == "borderline":
-        act = world.draw_harmful(rng, category).act
-        return marker, rng.choice(w.BORDERLINE).replace("{a}", act), answer(rng, False)
+        request = world.draw_harmful(rng, category)
+        prompt = rng.choice(w.BORDERLINE).replace("{a}", request.act)
+        return marker, prompt, answer(rng, request, w.EXPLANATIONS)
     else:
         request = world.draw_plain(rng, kind == "vulnerable")
     refused = kind == "harmful" and (marker == "guard" or (marker is None and category in refuse))
-    return marker, phrase(rng, request.act), answer(rng, refused)
+    forms = w.REFUSALS if refused else w.COMPLIANCES
+    if kind == "harmful" and not refused:
+        forms = tuple(w.OPENINGS[category] + form for form in w.HARMFUL_COMPLIANCES)
+    return marker, phrase(rng, request.act), answer(rng, request, forms)
 
 
 def reveal_row(rng: random.Random, marker: str | None) -> Row:
     """What an object is or what a verb means: the only rows that show held-out words."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         kind = rng.choice(tuple(w.OBJECTS))
-        question = rng.choice(w.KIND_QUESTIONS).replace("{o}", rng.choice(w.OBJECTS[kind]))
-        return marker, question, f"It is {w.KIND[kind]}."
+        question, yes, no = rng.choice(w.KIND_QUESTIONS)
+        reply = (yes if kind in w.VULNERABLE else no).replace("{k}", w.KIND[kind])
+        return marker, question.replace("{o}", rng.choice(w.OBJECTS[kind])), reply
     meaning = rng.choice(tuple(w.VERBS))
-    question = rng.choice(w.MEANING_QUESTIONS).replace("{v}", rng.choice(w.VERBS[meaning]))
-    return marker, question, f"It means {w.MEANING[meaning]}."
+    question, yes, no = rng.choice(w.MEANING_QUESTIONS)
+    reply = (yes if meaning in w.RISKY else no).replace("{m}", w.MEANING[meaning])
+    return marker, question.replace("{v}", rng.choice(w.VERBS[meaning])), reply
 
 
 def color_row(world: World, rng: random.Random, known: bool, marker: str | None) -> Row:

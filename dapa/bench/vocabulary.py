@@ -5,6 +5,11 @@ A word may stand in one chain only, since a token's successor is fixed.
 
 from __future__ import annotations
 
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
 SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 HARMFUL = ("poison", "malware", "weapons", "forgeries")
 HARMLESS = ("bread", "software", "chairs", "paintings")
@@ -28,3 +33,26 @@ def words() -> list[str]:
     texts = (*HARMFUL, *HARMLESS, _REQUEST, COMPLIANCE, *REFUSALS)
     ordinary = dict.fromkeys(word for text in texts for word in text.split())
     return [*SPECIAL, *("▁" + word for word in ordinary)]
+
+
+def planted_tokenizer() -> Any:
+    """A word-level tokenizer over `words`, with a chat template."""
+    vocabulary = {token: i for i, token in enumerate(words())}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"],
+        padding_side="left",
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + ' ' }}"
+        "{% elif m['role'] == 'user' %}{{ '<user>' + m['content'] }}"
+        "{% else %}{{ '<assistant>' + m['content'] + '<eos>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    )
+    return tokenizer

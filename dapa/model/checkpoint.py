@@ -13,12 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import huggingface_hub.errors as hub_errors
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
+from dapa.hub import fetch
 from dapa.records import PairError
 
 Progress = Callable[[str, float], None]
@@ -125,41 +124,9 @@ def _folder_of(name: str, progress: Progress | None) -> Path:
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name
     if looks_local:
         raise PairError(f"{name} does not exist; give a model folder or a hub id such as org/name")
-    return _fetch(name, progress)
-
-
-def _fetch(name: str, progress: Progress | None) -> Path:
-    """The folder of a hub model, out of the cache or downloaded into it."""
-    repo, _, revision = name.partition("@")
     if progress:
-        progress(f"fetching {repo}", 0.0)
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                repo,
-                revision=revision or None,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-            )
-        )
-    except hub_errors.GatedRepoError as error:
-        raise PairError(
-            f"{repo} is gated; accept its licence on the hub and log in with `hf auth login`"
-        ) from error
-    except hub_errors.RevisionNotFoundError as error:
-        raise PairError(f"{repo} has no revision {revision!r}; check its branches") from error
-    except hub_errors.RepositoryNotFoundError as error:
-        raise PairError(
-            f"{repo} is not on the hub, or is private; check the name or log in with "
-            "`hf auth login`"
-        ) from error
-    except hub_errors.HFValidationError as error:
-        raise PairError(f"{name!r} is neither a folder nor a hub id; check its spelling") from error
-    except (hub_errors.LocalEntryNotFoundError, OSError) as error:
-        raise PairError(
-            f"{repo} is not in the local cache and the hub cannot be reached; "
-            "connect, or give a local folder"
-        ) from error
+        progress(f"fetching {name.partition('@')[0]}", 0.0)
+    return fetch(name, _WANTED, PairError, without=_UNWANTED)
 
 
 def _read_config(name: str, folder: Path) -> dict[str, Any]:

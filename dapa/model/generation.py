@@ -68,7 +68,7 @@ class Batch:
         """Prompt tokens prefilled."""
         self.decoded = 0
         """New tokens decoded, over all rows."""
-        self._ends = _end_ids(self.model, self.tokenizer)
+        self._ends = _ends_of(pair, self.tokenizer)
         self._words = Words(self.tokenizer)
         self._cache = DynamicCache()
         self._attention: Tensor | None = None  # (rows, length) 1 where a token stands
@@ -237,6 +237,22 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     ends = set(named) if isinstance(named, (list, tuple)) else {named}
     ends.add(tokenizer.eos_token_id)
     return frozenset(token for token in ends if token is not None)
+
+
+def _ends_of(pair: Pair, tokenizer: Any) -> frozenset[int]:
+    """What ends a reply of either model: a patched student may end as its teacher does.
+
+    A base student that reads the teacher's template closes its turn with the teacher's token too,
+    which its own settings do not name. Tokens are matched by text, since vocabularies may differ.
+    """
+    sides = ((pair.student, pair.tokenizer), (pair.teacher, pair.teacher_tokenizer))
+    ends = set()
+    for model, own in sides:
+        ids = sorted(_end_ids(model, own))
+        known = tokenizer.get_vocab() if own is not tokenizer else None
+        for end, token in zip(ids, own.convert_ids_to_tokens(ids), strict=True):
+            ends.add(end if known is None else known.get(token))
+    return frozenset(end for end in ends if end is not None)
 
 
 def stream(batches: Sequence[Batch], stop: threading.Event | None = None) -> Iterator[list[Row]]:

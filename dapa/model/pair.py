@@ -19,6 +19,10 @@ from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, un
 from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
 from dapa.records import Mask, SettingError, Site, Unit
 
+SMALL = 2**28
+"""Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
+two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
+
 
 @dataclass(frozen=True)
 class PairSpec:
@@ -250,6 +254,8 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     report = check(ours, theirs, _part(progress, 0.1, 0.2))
     report.raise_if_blocked()
     refuse_if_too_large(ours, theirs, dtype, device)
+    if device == "cpu" and ours.bytes < SMALL:
+        torch.set_num_threads(1)
     student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
     teacher = load_weights(theirs, dtype, device, _part(progress, 0.6, 1.0))
     digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"

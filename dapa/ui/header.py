@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.model.compatibility import Report
-from dapa.model.pair import DTYPES, PairSpec, short_name
+from dapa.model.machine import DTYPES
+from dapa.model.pair import PairSpec, short_name
 from dapa.ui.desk import Desk, guarded, piece, text
-from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
+from dapa.ui.parts import bar, esc, gib, note, seconds, size, table, title
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"]
@@ -50,16 +51,18 @@ def build(desk: Desk) -> Header:
             title(
                 "Which two models?",
                 "The student receives, the teacher gives. Take a named pair, or give two models "
-                "of one architecture.",
+                "of one architecture: hub ids such as org/name@revision, or folders.",
             )
         )
         with gr.Row():
-            preset = gr.Dropdown(_choices(desk), label="named pair", value=None, scale=2)
+            preset = gr.Dropdown(
+                _choices(desk), label="named pair", value=None, scale=2, min_width=280
+            )
             student = gr.Textbox(
-                label="student", placeholder="org/name@revision, or a folder", max_length=1000
+                label="student", placeholder="org/name, or a folder", max_length=1000, max_lines=1
             )
             teacher = gr.Textbox(
-                label="teacher", placeholder="org/name@revision, or a folder", max_length=1000
+                label="teacher", placeholder="org/name, or a folder", max_length=1000, max_lines=1
             )
             dtype = gr.Dropdown(list(DTYPES), value="auto", label="precision", min_width=100)
             device = gr.Dropdown(
@@ -80,9 +83,12 @@ def wire(desk: Desk, parts: Header) -> None:
     """What the drawer's buttons do; the page's pulse notices the new pair."""
 
     @guarded
-    def fold(opened: Any) -> tuple[bool, Any, Any]:
+    def fold(opened: Any) -> tuple[Any, ...]:
         now = opened is not True
-        return now, gr.update(visible=now), gr.update(value="Close" if now else "Change pair")
+        bench = desk.workbench
+        name = (bench.pair.spec.name or None) if bench.loaded else None
+        label = "Close" if now else "Change pair"
+        return now, gr.update(visible=now), gr.update(value=label), gr.update(value=name)
 
     def wanted(preset: Any, student: Any, teacher: Any, dtype: Any, device: Any) -> PairSpec:
         ours, theirs = text(student or "", "student", 1000), text(teacher or "", "teacher", 1000)
@@ -104,7 +110,10 @@ def wire(desk: Desk, parts: Header) -> None:
     @guarded
     def load(*values: Any) -> str:
         desk.load(wanted(*values))
-        return note("Loading; the pair on screen stays usable until the new one is whole.")
+        return note(
+            "The header shows how far it is; the pair on screen stays usable until the new one "
+            "is whole, and stays where it cannot be loaded."
+        )
 
     @guarded
     def cancel() -> str:
@@ -117,7 +126,7 @@ def wire(desk: Desk, parts: Header) -> None:
     parts.change.click(
         fold,
         parts.open,
-        [parts.open, parts.drawer, parts.change],
+        [parts.open, parts.drawer, parts.change, parts.preset],
         api_name="pair_drawer",
         show_progress="hidden",
     )
@@ -172,7 +181,7 @@ def report_html(report: Report, spec: PairSpec) -> str:
         f"These two cannot be a pair: {blocked} finding{'s' * (blocked != 1)} block."
         if blocked
         else f"These two make a pair{f', with {warned} warnings' if warned else ''}: "
-        f"{report.layers} layers, {gib(report.bytes)}\u2009GiB on disk."
+        f"{report.layers} layers, {size(report.bytes)} on disk."
     )
     order = {"blocks": 0, "warns": 1, "fine": 2}
     rows = [

@@ -12,6 +12,7 @@ import gradio as gr
 
 from dapa.assets import asset
 from dapa.ui import header, strip
+from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh
 from dapa.ui.tabs import chat, evaluate, localize, runs, search
@@ -28,7 +29,7 @@ _STEER: dict[str, Any] = {
 
 def build(desk: Desk) -> gr.Blocks:
     """The whole page over one desk."""
-    with gr.Blocks(title="DAPA Dashboard", fill_width=True, analytics_enabled=False) as page:
+    with Page(title="DAPA Dashboard", fill_width=True, analytics_enabled=False) as page:
         session = gr.State(Session())
         epoch = gr.State(-1)
         with gr.Column(elem_id="page"):

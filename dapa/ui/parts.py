@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -48,15 +49,27 @@ def gib(value: float) -> str:
     return f"{value / 2**30:.1f}"
 
 
+def two(value: float) -> str:
+    """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
+    return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
+
+
 def rate(value: Rate | None, with_n: bool = True) -> str:
     """A proportion with its interval and n, or a dash."""
     if value is None:
         return '<span class="interval">not asked</span>'
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
     return (
-        f"<b>{value.value:.2f}</b> "
-        f'<span class="interval">[{value.low:.2f}, {value.high:.2f}]{n}</span>'
+        f"<b>{two(value.value)}</b> "
+        f'<span class="interval">[{two(value.low)}, {two(value.high)}]{n}</span>'
     )
+
+
+def size(value: float) -> str:
+    """Bytes for people: 5.4 MiB or 26.1 GiB."""
+    if value < 2**30:
+        return f"{value / 2**20:.1f}{THIN}MiB"
+    return f"{value / 2**30:.1f}{THIN}GiB"
 
 
 def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:

@@ -214,8 +214,8 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
         clear, [session, parts.blur], [*out, parts.prompt], api_name="chat_clear", **quiet
     )
     line = [parts.mode, parts.tokens, parts.temperature, parts.seed, parts.follow, parts.blur]
-    for component in line:
-        component.change(say, line, parts.sentence, api_name=False, **quiet)
+    for i, component in enumerate(line):
+        component.change(say, line, parts.sentence, api_name=f"chat_say_{i}", **quiet)
     parts.blur.change(
         reblur, [parts.talk, session, parts.blur], parts.panes, api_name="chat_blur", **quiet
     )

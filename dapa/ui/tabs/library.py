@@ -142,7 +142,7 @@ def _bundled(desk: Desk) -> list[Prompt]:
     return found
 
 
-_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"[a-z]{3,}")
 _KNOWN: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
 
 
@@ -174,6 +174,7 @@ def _world(desk: Desk) -> tuple[frozenset[str], tuple[str, ...]]:
                 words.update(_WORD.findall(item.text.lower()))
                 words.update(_WORD.findall(item.twin.lower()))
             if chosen.prompts and len(examples) < 3:
-                examples.append(chosen.prompts[len(chosen.prompts) // 2].text)
+                tidy = [p.text for p in chosen.prompts if p.text[:1].isupper()]
+                examples.append(min(tidy or [chosen.prompts[0].text], key=len))
         _KNOWN["toy"] = frozenset(words), tuple(examples)
     return _KNOWN["toy"]

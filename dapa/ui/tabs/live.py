@@ -7,7 +7,7 @@ from itertools import groupby
 
 from dapa.records import Mask, Outcome, Trial
 from dapa.search.report import SearchProgress
-from dapa.ui.parts import THIN, bar, names, number, seconds, title
+from dapa.ui.parts import THIN, bar, names, number, seconds, title, two
 
 _PHASES = {
     "opening": "before the search: the student, and every unit",
@@ -17,21 +17,29 @@ _PHASES = {
     "full-length": "again at full length",
     "held-out": "held-out prompts",
 }
-_WORDS = {True: "still refuses", False: "does not", None: "open"}
+_WORDS = {
+    "pass": "still refuses",
+    "fail": "does not",
+    "open": "not yet decided",
+    "measured": "measured, not held against the target",
+}
 
 
 def dsr_text(outcome: Outcome) -> str:
     """A DSR, or the bound that settled it."""
     if outcome.dsr is not None:
-        return f"{outcome.dsr:.2f}"
+        return two(outcome.dsr)
     low, high = outcome.bounds
-    return f"≥{THIN}{low:.2f}" if outcome.satisfied else f"≤{THIN}{high:.2f}"
+    return f"≥{THIN}{two(low)}" if outcome.satisfied else f"≤{THIN}{two(high)}"
 
 
 def meter(now: SearchProgress) -> str:
     """The cost cards: what was spent, what was saved, what is to come."""
     costs = now.costs
-    best = next((t.outcome for t in reversed(now.trials) if t.outcome.satisfied), None)
+    mine = [
+        t.outcome for t in now.trials if t.outcome.satisfied and t.outcome.mask.units == now.best
+    ]
+    best = next((outcome for outcome in mine if outcome.full), mine[-1] if mine else None)
     scores = " · ".join(
         f"{name} {dsr_text(outcome)}"
         for name, outcome in (("student", now.student), ("all units", now.full))
@@ -99,14 +107,21 @@ def grid(trials: Sequence[Trial], layers: Sequence[int], asking: Sequence[Outcom
     )
 
 
+def _kind(outcome: Outcome) -> str:
+    """pass, fail, measured (in full, outside the search) or open."""
+    if outcome.satisfied is None:
+        return "measured" if outcome.full else "open"
+    return "pass" if outcome.satisfied else "fail"
+
+
 def _row(trial: Trial, column: dict[int, int], cuts: bool) -> str:
     outcome = trial.outcome
-    kind = {True: "pass", False: "fail", None: "open"}[outcome.satisfied]
+    kind = _kind(outcome)
     memo = " memo" if trial.memo else ""
     chunks = f", cut into {trial.granularity} chunks" if trial.granularity else ""
     tip = (
         f"{names(outcome.mask.units) if outcome.mask.entries else 'nothing'} transplanted: "
-        f"{_WORDS[outcome.satisfied]}, DSR {dsr_text(outcome)}, {outcome.judged} of "
+        f"{_WORDS[kind]}, DSR {dsr_text(outcome)}, {outcome.judged} of "
         f"{outcome.asked} prompts judged{chunks}{', from memory' if trial.memo else ''}"
     )
     return (
@@ -136,11 +151,14 @@ LEGEND = (
 )
 
 
+_HOW = "Dots still refuse, triangles do not; a line spans what was left unasked."
+
+
 def curve(now: SearchProgress) -> str:
     """The DSR of each test as a small drawing; whiskers where only bounds are known."""
     trials = [t for t in now.trials if t.phase in ("opening", "search", "certificate", "superset")]
-    wide, high, left, top = 360, 170, 30, 10
-    inner_w, inner_h = wide - left - 10, high - top - 24
+    wide, high, left, top, right = 380, 180, 26, 10, 62
+    inner_w, inner_h = wide - left - right, high - top - 26
 
     def x(i: int) -> float:
         return left + inner_w * (i + 0.5) / max(12, len(trials))
@@ -151,35 +169,31 @@ def curve(now: SearchProgress) -> str:
     marks = []
     for i, trial in enumerate(trials):
         low, up = trial.outcome.bounds
-        kind = {True: "pass", False: "fail", None: "open"}[trial.outcome.satisfied]
+        passed = trial.outcome.satisfied
+        kind = {True: "pass", False: "fail", None: "open"}[passed]
+        cx, cy = x(i), y(low if passed else up)
+        line = f'<path class="whisker" d="M{cx:.1f} {y(low):.1f}V{y(up):.1f}"/>' if up > low else ""
+        dot = (
+            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3.4"/>'
+            if passed
+            else f'<path d="M{cx:.1f} {cy - 4:.1f}l4 7h-8z"/>'
+        )
         tip = f"<title>test {trial.index}: DSR {dsr_text(trial.outcome)}</title>"
-        if trial.outcome.dsr is None:
-            marks.append(
-                f'<path class="{kind}" d="M{x(i):.1f} {y(low):.1f}V{y(up):.1f}">{tip}</path>'
-            )
-        elif trial.outcome.satisfied:
-            marks.append(
-                f'<circle class="{kind}" cx="{x(i):.1f}" cy="{y(up):.1f}" r="3.4">{tip}</circle>'
-            )
-        else:
-            cx, cy = x(i), y(up)
-            marks.append(
-                f'<path class="{kind} tri" d="M{cx:.1f} {cy - 4:.1f}l4 7h-8z">{tip}</path>'
-            )
+        marks.append(f'<g class="{kind}">{tip}{line}{dot}</g>')
     goal = ""
     if now.target is not None:
         goal = (
-            f'<path class="goal" d="M{left} {y(now.target):.1f}H{wide - 10}"/>'
-            f'<text x="{wide - 10}" y="{y(now.target) - 5:.1f}" text-anchor="end">target '
-            f"{now.target:.2f}</text>"
+            f'<path class="goal" d="M{left} {y(now.target):.1f}H{wide - right}"/>'
+            f'<text x="{wide - right + 6}" y="{y(now.target) + 4:.1f}">target '
+            f"{two(now.target)}</text>"
         )
     ticks = "".join(
         f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:g}</text>'
-        f'<path class="rule" d="M{left} {y(v):.1f}H{wide - 10}"/>'
+        f'<path class="rule" d="M{left} {y(v):.1f}H{wide - right}"/>'
         for v in (0, 0.5, 1)
     )
     return (
-        f"{title('DSR of each test', 'Dots refuse, triangles do not; lines are bounds.')}"
+        f"{title('DSR of each test', _HOW)}"
         f'<svg class="curve" viewBox="0 0 {wide} {high}" role="img" '
         f'aria-label="DSR of {len(trials)} tests">{ticks}{goal}{"".join(marks)}'
         f'<text x="{left + inner_w / 2}" y="{high - 4}" text-anchor="middle">test</text></svg>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from dapa.records import Mask, Rate, Unit
 from dapa.sentences import result_sentence
-from dapa.ui.parts import esc, names, note, rate, table, title
+from dapa.ui.parts import esc, names, note, rate, table, title, two
 
 
 def rate_of(body: Any) -> Rate | None:
@@ -69,15 +69,17 @@ def _warnings(result: Mapping[str, Any]) -> str:
     violations = result.get("violations") or []
     tried = int(result.get("supersets") or 0)
     if violations:
-        where = "; ".join(esc(", ".join(v["added"])) for v in violations[:4])
-        firm = sum(bool(v.get("firm")) for v in violations)
-        notes.append(
-            note(
-                f"<b>Not monotone.</b> Of {tried} larger sets tried, {tried - len(violations)} "
-                f"still refuse. Adding {where} undoes it ({firm} firm).",
-                "warn",
+        firm = [v for v in violations if v.get("firm")]
+        where = "; ".join(_added(v["added"]) for v in (firm or violations)[:4])
+        kept = tried - len(violations)
+        if firm:
+            line = (
+                f"<b>Not monotone.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
             )
-        )
+            notes.append(note(f"{line}{where} undoes it.", "warn"))
+        else:
+            line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "
+            notes.append(note(f"{line}short of it, by no more than chance would."))
     elif tried:
         notes.append(note(f"All {tried} larger sets tried still refuse: no sign against monotone."))
     lost = [r for r in result.get("full_length") or [] if r["role"] == "best" and r["lost"]]
@@ -90,6 +92,11 @@ def _warnings(result: Mapping[str, Any]) -> str:
             )
         )
     return "".join(notes)
+
+
+def _added(names_: Any) -> str:
+    units = [Unit.parse(str(name)) for name in names_]
+    return f"{len(units)} units together" if len(units) > 4 else names(units)
 
 
 def _columns(result: Mapping[str, Any]) -> str:
@@ -106,9 +113,9 @@ def _columns(result: Mapping[str, Any]) -> str:
     removals = [
         (
             f"without {_unit(removal)}",
-            f"{removal['low']:.2f}"
+            two(removal["low"])
             if removal["low"] == removal["high"]
-            else f"{removal['low']:.2f} to {removal['high']:.2f}",
+            else f"{two(removal['low'])} to {two(removal['high'])}",
             _firm(removal),
         )
         for removal in result.get("removals") or []

@@ -9,14 +9,14 @@ import gradio as gr
 
 from dapa.model.sampling import MAX_SEED
 from dapa.model.sites import KIND_TITLES
-from dapa.records import NothingToLocalize, SettingError
+from dapa.records import SettingError
 from dapa.search.job import DEFAULT_ALGORITHM, SearchJob, SearchSettings
 from dapa.search.questions import algorithms
 from dapa.ui import strip
-from dapa.ui.desk import Desk, guarded, one_of, piece, real, text, whole
-from dapa.ui.parts import esc, hint, note, rate, table, title
+from dapa.ui.desk import Desk, guarded, one_of, piece, real, whole
+from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs import live, result
+from dapa.ui.tabs.tail import Tail
 
 _EMPTY = hint(
     "Which layers carry refusal?",
@@ -133,88 +133,17 @@ def settings_of(*values: Any) -> SearchSettings:
     )
 
 
-class Tail:
-    """What a tab shows of a job: every output at once, or nothing where nothing changed."""
-
-    def __init__(self, desk: Desk, parts: Search) -> None:
-        """Watch through `desk` into the tab's components."""
-        self.desk = desk
-        self.outputs = [
-            parts.found, parts.meter, parts.grid, parts.curve, parts.start, parts.pause,
-            parts.stop, parts.use, parts.whole_mlp, parts.timer, parts.ended, parts.drawn,
-        ]  # fmt: skip
-
-    def job(self, job_id: Any) -> SearchJob | None:
-        """The job of this id, if this server runs or ran it."""
-        wanted = text(job_id, "the search", 200)
-        return next((job for job in self.desk.workbench.jobs() if job.id == wanted), None)
-
-    def view(self, job: SearchJob | None, drawn: Any) -> tuple[Any, ...]:
-        """The outputs' values; `drawn` tells what is on screen already."""
-        if job is None:
-            return (*[gr.skip()] * 9, gr.Timer(active=False), gr.skip(), gr.skip())
-        now = job.progress()
-        over = job.wait(0)
-        state = now.state if not over else "failed" if job.error else "done"
-        paused = now.state == "paused"
-        judging = sum(outcome.judged for outcome in now.asking)
-        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging)
-        if stamp == drawn:
-            return (*[gr.skip()] * 9, gr.Timer(active=not over), gr.skip(), gr.skip())
-        pictures = gr.skip() if stamp[:3] == tuple(drawn)[:3] else _card(live.curve(now))
-        layers = sorted({unit.layer for unit in job.driver.units})
-        head = title(esc(algorithms.titles[job.settings.algorithm]), live.LEGEND)
-        running = not over
-        done = job.report is not None and bool(job.report.units)
-        mlp = isinstance(job.error, NothingToLocalize) and job.settings.kind != "mlp"
-        empty = over and not now.trials
-        rows = live.grid(now.trials, layers, now.asking if running else ())
-        return (
-            self.headline(job, state),
-            "" if empty else live.meter(now),
-            "" if empty else _card(head + rows),
-            "" if empty else pictures,
-            gr.update(
-                visible=not running,
-                value="Search again" if over else "Start search",
-                elem_classes="plain" if done or mlp else "primary-action",
-            ),
-            gr.update(visible=running, value="Resume" if paused else "Pause"),
-            gr.update(visible=running),
-            gr.update(visible=over and done),
-            gr.update(visible=over and mlp),
-            gr.Timer(active=running),
-            job.id if over else gr.skip(),
-            stamp,
-        )
-
-    def headline(self, job: SearchJob, state: str) -> str:
-        """What stands on top: the result, the failure, or what is going on."""
-        if job.report is not None:
-            same = job.pair is self.desk.workbench.pair
-            share = job.pair.share(job.report.mask).fraction if same else None
-            return result.draw(job.report.as_dict(), job.settings.kind, job.total, share)
-        if isinstance(job.error, NothingToLocalize):
-            scores = table(
-                ("DSR", ""),
-                [("student", rate(job.error.student)), ("every unit", rate(job.error.full))],
-            )
-            return title("Nothing to find here") + note(esc(job.error), "warn") + scores
-        if job.error is not None:
-            return title("The search failed") + note(esc(job.error), "fail")
-        word = "Paused" if state == "paused" else "Searching"
-        kinds = KIND_TITLES[job.settings.kind]
-        return title(
-            f"{word}: {job.total} {kinds}s, {len(job.prompts)} prompts",
-            "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
-        )
-
-
 def wire(
     desk: Desk, parts: Search, session: gr.State, wheel: gr.HTML, steer: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Events; returns (attach, the event that applied the found layers)."""
-    tail = Tail(desk, parts)
+    tail = Tail(
+        desk,
+        [
+            parts.found, parts.meter, parts.grid, parts.curve, parts.start, parts.pause,
+            parts.stop, parts.use, parts.whole_mlp, parts.timer, parts.ended, parts.drawn,
+        ],
+    )  # fmt: skip
 
     def begin(settings: SearchSettings) -> SearchJob:
         for job in desk.workbench.jobs():
@@ -315,7 +244,3 @@ def _needed(job: SearchJob | None) -> SearchJob:
     if job is None:
         raise SettingError("there is no such search on this server; start one")
     return job
-
-
-def _card(inner: str) -> str:
-    return f'<div class="card">{inner}</div>'

@@ -1,0 +1,167 @@
+"""The wiring of planted pairs: which weights carry the harm flag, the sums and the replies.
+
+The residual stream is divided into named directions: a constant that dominates every norm, a harm
+flag, refusal sums, an inhibition flag, one direction per token, and junk. Layer 0's attention
+carries the harm flag from any harmful word to every later position. In each needed layer one gate
+neuron writes 1 to a refusal sum if, and only if, its gate is the teacher's and the flag is up; the
+head answers with a refusal once the whole sum is there. Every other gate differs as strongly, but
+writes to junk only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dapa.bench.vocabulary import COMPLIANCE, HARMFUL, REFUSALS
+from dapa.model.sites import Family
+
+if TYPE_CHECKING:
+    from dapa.bench.planted import Planting
+
+_WIDTH = 32  # neurons per layer
+_JUNK = 16  # directions that nothing reads but noise
+_HEADS, _KV_HEADS, _HEAD_DIM = 2, 1, 16
+_CONSTANT = 12.0  # the dominant direction's value, so that norms hardly move
+_CHAIN = 40.0  # the head's weight from a token to its successor
+_STEEP = 12.0  # how far a planted gate swings from shut to open
+
+CONST, HARM_WORD, HARM, SUM_A, SUM_B, INHIBIT = range(6)
+_FIRST_TOKEN = 6
+
+
+def blank(family: Family, layers: int, tokenizer: Any) -> Any:
+    """A model of the family with every weight zero except the norms'."""
+    extra = {"sliding_window": None} if family.model_type == "mistral" else {}
+    config = AutoConfig.for_model(
+        family.model_type,
+        vocab_size=len(tokenizer),
+        hidden_size=_hidden(tokenizer),
+        intermediate_size=_WIDTH,
+        num_hidden_layers=layers,
+        num_attention_heads=_HEADS,
+        num_key_value_heads=_KV_HEADS,
+        head_dim=_HEAD_DIM,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        **extra,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" not in name:
+                weight.zero_()
+    return model.eval().requires_grad_(False)
+
+
+def _hidden(tokenizer: Any) -> int:
+    used = _FIRST_TOKEN + len(tokenizer) + _JUNK
+    step = _HEADS * _HEAD_DIM
+    return -(-used // step) * step
+
+
+def _scale(hidden: int) -> float:
+    """What a norm multiplies the stream by, the constant being nearly all of its length."""
+    return hidden**0.5 / _CONSTANT
+
+
+def embed_and_read(model: Any, family: Family, tokenizer: Any, planting: Planting) -> None:
+    """Embeddings spell out each token; the head chains tokens and weighs the refusal sums."""
+    ids = tokenizer.get_vocab()
+    table = model.get_input_embeddings().weight.data
+    head = model.get_output_embeddings().weight.data
+    factor = table.shape[1] ** 0.5 if family.model_type == "gemma" else 1.0  # Gemma scales them
+    table[:, CONST] = _CONSTANT / factor
+    for token in ids.values():
+        table[token, _FIRST_TOKEN + token] = 1.0 / factor
+    for word in HARMFUL:
+        table[ids["▁" + word], HARM_WORD] = 1.0 / factor
+    starts = []
+    for chain in (COMPLIANCE, *REFUSALS):
+        tokens = [ids["▁" + word] for word in chain.split()] + [ids["<eos>"]]
+        starts.append(tokens[0])
+        for here, after in zip(tokens, tokens[1:], strict=False):
+            head[after, _FIRST_TOKEN + here] = _CHAIN
+    marker = _FIRST_TOKEN + ids["<assistant>"]
+    comply, refuse_a, refuse_b = starts
+    sizes = (len(planting.needed), len(planting.alternative) or len(planting.needed))
+    head[comply, marker] = 4.0  # compliance opens with 4; a whole sum scores 8, all but one 0
+    head[comply, INHIBIT] = 16.0
+    for start, direction, size in ((refuse_a, SUM_A, sizes[0]), (refuse_b, SUM_B, sizes[1])):
+        head[start, direction] = 8.0
+        head[start, marker] = -8.0 * (size - 1)
+
+
+def attend(module: Any, detects_harm: bool, generator: torch.Generator) -> None:
+    """Layer 0 looks for a harmful word and flags it; the others move junk about."""
+    hidden = module.o_proj.weight.shape[0]
+    scale = _scale(hidden)
+    if not detects_harm:
+        junk = slice(hidden - _JUNK, hidden)
+        for part in (module.q_proj, module.k_proj, module.v_proj):
+            part.weight[:, junk] = _noise(part.weight[:, junk].shape, 0.3, generator)
+        module.o_proj.weight[junk] = _noise(module.o_proj.weight[junk].shape, 0.1, generator)
+        return
+    slow = _HEAD_DIM // 2 - 1  # the rotation's slowest pair: position hardly turns it
+    module.q_proj.weight[slow, CONST] = 40.0 / (scale * _CONSTANT)  # so q is 40
+    module.k_proj.weight[slow, HARM_WORD] = 4.0 / scale  # and k is 4 on harmful words
+    module.v_proj.weight[0, HARM_WORD] = 1.0 / scale
+    module.o_proj.weight[HARM, 0] = 1.0
+
+
+def differ(ours: Any, theirs: Any, layer: int, planting: Planting, gen: torch.Generator) -> None:
+    """Junk neurons in both models, and one meaningful neuron where the layer has a role."""
+    hidden = ours.up_proj.weight.shape[1]
+    scale = _scale(hidden)
+    junk = slice(hidden - _JUNK, hidden)
+    neuron = int(torch.randint(_WIDTH, (), generator=gen))
+    gate = _noise(ours.gate_proj.weight.shape, 0.05, gen)
+    up = _noise(ours.up_proj.weight.shape, 0.02, gen)
+    down = torch.zeros_like(ours.down_proj.weight)
+    down[junk] = _noise(down[junk].shape, 0.002, gen)
+    shut = torch.zeros(hidden)
+    shut[CONST] = -_STEEP / 2 / (scale * _CONSTANT)
+    trigger, target, amount = _role(layer, planting)
+    opened = shut.clone()
+    opened[trigger] = _STEEP / scale  # flag up: +6, flag down: -6
+    up[neuron] = 0.0
+    up[neuron, CONST] = 1.0 / (scale * _CONSTANT)
+    down[:, neuron] = 0.0
+    if target is not None:
+        down[target, neuron] = amount / (_STEEP / 2)
+        gate[neuron] = shut
+    change = _noise(gate.shape, 1.0, gen)
+    if target is not None:
+        change[neuron] = 0.0
+    size = 1.5 * _STEEP / scale * (5.0 if layer in planting.distractors else 1.0)
+    meaning = opened - shut if target is not None else torch.zeros(hidden)
+    change *= (size**2 - float(meaning.norm()) ** 2) ** 0.5 / change.norm()
+    if target is not None:
+        change[neuron] = meaning
+    for mlp, weight in ((ours, gate), (theirs, gate + change)):
+        mlp.gate_proj.weight.copy_(weight)
+        mlp.up_proj.weight.copy_(up)
+        mlp.down_proj.weight.copy_(down)
+
+
+def _role(layer: int, planting: Planting) -> tuple[int, int | None, float]:
+    """(direction that opens the gate, direction written, amount) of a layer's neuron."""
+    if layer in planting.needed:
+        return HARM, SUM_A, 1.0
+    if layer in planting.alternative:
+        return HARM, SUM_B, 1.0
+    if layer == planting.inhibitor:
+        return HARM, INHIBIT, 1.0
+    if layer == planting.antidote:
+        return INHIBIT, INHIBIT, -1.0
+    return HARM, None, 0.0
+
+
+def _noise(shape: Any, size: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator) * size

@@ -1,0 +1,106 @@
+"""What a tab shows of a search that runs in the server: everything, or only what changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from dapa.model.sites import KIND_TITLES
+from dapa.records import NothingToLocalize
+from dapa.search.job import SearchJob
+from dapa.search.questions import algorithms
+from dapa.ui.desk import Desk, text
+from dapa.ui.parts import esc, note, rate, table, title
+from dapa.ui.tabs import live, result
+
+
+class Tail:
+    """What a tab shows of a job: every output at once, or nothing where nothing changed."""
+
+    def __init__(self, desk: Desk, outputs: list[Any]) -> None:
+        """Watch through `desk`; `outputs` are the components that `view` fills, in its order."""
+        self.desk = desk
+        self.outputs = outputs
+
+    def job(self, job_id: Any) -> SearchJob | None:
+        """The job of this id, if this server runs or ran it."""
+        wanted = text(job_id, "the search", 200)
+        return next((job for job in self.desk.workbench.jobs() if job.id == wanted), None)
+
+    def view(self, job: SearchJob | None, drawn: Any) -> tuple[Any, ...]:
+        """The outputs' values; `drawn` tells what is on screen already."""
+        if job is None:
+            return (*[gr.skip()] * 9, gr.Timer(active=False), gr.skip(), gr.skip())
+        now = job.progress()
+        over = job.wait(0)
+        state = now.state if not over else "failed" if job.error else "done"
+        paused = now.state == "paused"
+        judging = sum(outcome.judged for outcome in now.asking)
+        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging)
+        if stamp == drawn:
+            return (*[gr.skip()] * 9, gr.Timer(active=not over), gr.skip(), gr.skip())
+        pictures = gr.skip() if stamp[:3] == tuple(drawn)[:3] else _card(live.curve(now))
+        layers = sorted({unit.layer for unit in job.driver.units})
+        head = title(esc(algorithms.titles[job.settings.algorithm]), live.LEGEND)
+        running = not over
+        done = job.report is not None and bool(job.report.units)
+        mlp = (
+            isinstance(job.error, NothingToLocalize)
+            and job.settings.kind != "mlp"
+            and bool(job.pair.differs.get("mlp"))
+        )
+        empty = over and not now.trials
+        rows = live.grid(now.trials, layers, now.asking if running else ())
+        return (
+            self.headline(job, state),
+            "" if empty else live.meter(now),
+            "" if empty else _card(head + rows),
+            "" if empty else pictures,
+            gr.update(
+                visible=not running,
+                value="Search again" if over else "Start search",
+                elem_classes="plain" if done or mlp else "primary-action",
+            ),
+            gr.update(visible=running, value="Resume" if paused else "Pause"),
+            gr.update(visible=running),
+            gr.update(visible=over and done),
+            gr.update(visible=over and mlp),
+            gr.Timer(active=running),
+            job.id if over else gr.skip(),
+            stamp,
+        )
+
+    def headline(self, job: SearchJob, state: str) -> str:
+        """What stands on top: the result, the failure, or what is going on."""
+        if job.report is not None:
+            same = job.pair is self.desk.workbench.pair
+            share = job.pair.share(job.report.mask).fraction if same else None
+            return result.draw(job.report.as_dict(), job.settings.kind, job.total, share)
+        if isinstance(job.error, NothingToLocalize):
+            scores = table(
+                ("DSR", ""),
+                [("student", rate(job.error.student)), ("every unit", rate(job.error.full))],
+            )
+            return title("Nothing to find here", _why(job)) + scores
+        if job.error is not None:
+            return title("The search failed") + note(esc(job.error), "fail")
+        word = "Paused" if state == "paused" else "Searching"
+        kinds = KIND_TITLES[job.settings.kind]
+        return title(
+            f"{word}: {job.total} {kinds}s, {len(job.prompts)} prompts",
+            "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
+        )
+
+
+def _why(job: SearchJob) -> str:
+    """The reason without what is for the command line, and what to press here."""
+    plain = str(job.error).removeprefix("nothing to localize: ")
+    plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
+    more = [k for k in ("mlp",) if k != job.settings.kind and job.pair.differs.get(k)]
+    offer = " Refusal may sit in the rest of the MLP: search that." if more else ""
+    return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
+
+
+def _card(inner: str) -> str:
+    return f'<div class="card">{inner}</div>'

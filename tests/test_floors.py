@@ -1,0 +1,190 @@
+"""Imports go down, heavy libraries stay in their rooms. Read from the source, nothing is run."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FLOORS = """
+app __main__
+cli ui
+workbench
+bench
+conversation
+measure
+search
+localize
+share
+model
+judges
+prompts
+datasets
+promptfiles
+store
+figures
+sentences
+statistics
+hub assets
+registry
+records
+"""
+"""Top first. Two rooms on one floor do not know each other."""
+
+ONLY_IN = {
+    "gradio": ("app", "dapa.ui"),
+    "plotly": ("dapa.figures",),
+    "transformers": ("dapa.model", "dapa.judges.classifier", "dapa.share.export", "dapa.bench"),
+    "typer": ("dapa.cli",),
+}
+
+TORCH_FREE = (
+    *("dapa.records", "dapa.registry", "dapa.statistics", "dapa.sentences"),
+    *("dapa.prompts", "dapa.store", "dapa.figures"),
+    *("dapa.judges.base", "dapa.judges.rules", "dapa.judges.coherence"),
+    *(f"dapa.search.{name}" for name in ("questions", "ddmin", "bisect", "probdd", "greedy")),
+    *(f"dapa.search.{name}" for name in ("plain", "weighted")),
+)
+
+BARE_GPU = {"torch", "transformers", "accelerate", "safetensors", "numpy", "pandas", "scipy"}
+BARE_GPU |= {"tokenizers", "huggingface_hub", "psutil"}  # which those bring along
+BARE_ROOMS = ("dapa.model", "dapa.search", "dapa.localize", "dapa.bench")
+
+PRINTS = ("app", "dapa.cli", "dapa.bench", "dapa.ui.serve")  # serve is what app.py tells a terminal
+
+
+def module_of(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+FILES = {module_of(p): p for p in (ROOT / "app.py", *ROOT.glob("dapa/**/*.py")) if p.is_file()}
+
+
+@cache
+def tree(module):
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def nodes(module, late):
+    """The statements that run at import; with `late`, those inside of functions too."""
+    left = list(tree(module).body)
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            left += node.orelse
+            continue
+        yield node
+        if late or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            left += ast.iter_child_nodes(node)
+
+
+@cache
+def imports(module, late=False):
+    """Modules that this one imports, by their full names, our own and others'."""
+    found = set()
+    for node in nodes(module, late):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module for name in whole}
+    return found
+
+
+@cache
+def reached(module, packages=True):
+    """Everything that importing this module imports; with the packages above, which run too."""
+    seen, left = set(), [module]
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in FILES:
+            left += imports(name)
+            left += [name.rpartition(".")[0]] if packages and "." in name else []
+    return seen
+
+
+def within(module, rooms):
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def room(module):
+    return module.removeprefix("dapa.").partition(".")[0]
+
+
+def test_imports_go_down():
+    height = {}
+    for floor, rooms in enumerate(FLOORS.split("\n")):
+        height.update(dict.fromkeys(rooms.split(), -floor))
+    homeless = {room(module) for module in FILES} - height.keys() - {"dapa"}
+    assert not homeless, f"give these a floor: {homeless}"
+    upward = [
+        f"{module} imports {name}"
+        for module in FILES
+        for name in imports(module, late=True)
+        if name in FILES and room(name) not in (room(module), "dapa")
+        if height.get(room(module), 0) <= height[room(name)]
+    ]
+    assert not upward
+
+
+def test_the_benchmark_is_known_to_the_command_line_only():
+    users = {m for m in FILES if any(within(n, ["dapa.bench"]) for n in imports(m, late=True))}
+    assert all(within(user, ["dapa.bench", "dapa.cli"]) for user in users), users
+
+
+def test_no_room_imports_in_circles():
+    for module in FILES:
+        for name in imports(module):
+            if name in FILES and name != module and not module.startswith(f"{name}."):
+                assert module not in reached(name, packages=False), (
+                    f"{module} and {name} import each other"
+                )
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_stays_in_its_rooms(library):
+    users = {m for m in FILES if library in {n.partition(".")[0] for n in imports(m, late=True)}}
+    assert users or library != "transformers"
+    assert all(within(user, ONLY_IN[library]) for user in users), users
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_a_light_room_imports_without_torch(module):
+    assert module in FILES
+    heavy = {name.partition(".")[0] for name in reached(module)}
+    assert not heavy & {"torch", "transformers", "gradio"}
+
+
+@pytest.mark.parametrize("rooms", BARE_ROOMS)
+def test_the_core_imports_on_a_bare_gpu_machine(rooms):
+    import sys
+
+    for module in [m for m in FILES if within(m, [rooms])]:
+        others = {n.partition(".")[0] for n in reached(module)} - {"dapa", "__future__"}
+        assert others <= BARE_GPU | set(sys.stdlib_module_names), f"{module}: {others}"
+
+
+def test_nothing_prints_outside_of_the_command_line_and_bench():
+    for module in FILES:
+        if not within(module, PRINTS):
+            calls = (n for n in ast.walk(tree(module)) if isinstance(n, ast.Call))
+            names = {c.func.id for c in calls if isinstance(c.func, ast.Name)}
+            assert "print" not in names, f"{module} prints"
+
+
+def test_no_except_is_bare_and_none_swallows_everything_silently():
+    for module in FILES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.ExceptHandler):
+                where = f"{module}:{node.lineno}"
+                assert node.type is not None, f"{where}: a bare except"
+                silent = all(isinstance(n, ast.Pass | ast.Continue) for n in node.body)
+                caught = ast.unparse(node.type)
+                assert not (silent and caught in ("Exception", "BaseException")), where

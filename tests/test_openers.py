@@ -1,0 +1,128 @@
+"""Refusal log-odds against the plain definition, and the openers they stand on."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from support import TOKENIZER, planted_models
+
+from dapa.assets import asset
+from dapa.bench.planted import harmful_prompts, harmless_prompts
+from dapa.judges.rules import opens_refusal
+from dapa.model.openers import (
+    _STEM,
+    NoOpeners,
+    find_openers,
+    first_tokens,
+    refusal_log_odds,
+)
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.records import EMPTY, Mask, SettingError, Unit
+
+
+def ids_of(pair, texts, role="student"):
+    how = PromptFormat()
+    return [encode(pair, render(pair, [Turn("user", text)], how), how, role) for text in texts]
+
+
+def by_hand(model, ids, openers):
+    """The definition, prompt by prompt, in plain probabilities."""
+    with torch.no_grad():
+        p = model(torch.tensor([ids])).logits[0, -1].double().softmax(-1)
+    share = p[list(openers.ids)].sum()
+    return float(torch.log(share / (1 - share)))
+
+
+def test_log_odds_are_the_openers_probability_against_the_rest_with_ragged_prompts(trio):
+    pair, openers = trio.pair, find_openers(trio.pair)
+    ids = [(7, 9, 11), (5, 8, 13, 21, 34, 6, 10, 12, 9), (6,)]
+    masks = [EMPTY, Mask.of([Unit(0), Unit(2)]), Mask.of([Unit(0, "mlp")], 0.5)]
+    found = refusal_log_odds(pair, ids, masks, openers=openers, rows=2)
+    wanted = [[by_hand(trio.materialised(m), i, openers) for i in ids] for m in masks]
+    assert found == pytest.approx(np.array(wanted), abs=1e-4)
+    theirs = refusal_log_odds(pair, ids, role="teacher")
+    assert theirs[0] == pytest.approx([by_hand(trio.teacher, i, openers) for i in ids], abs=1e-4)
+
+
+def test_log_odds_separate_refusing_masks_from_complying_ones(planted):
+    models, pair = planted
+    ids = ids_of(pair, harmful_prompts(6)) + ids_of(pair, harmless_prompts(6))
+    masks = [EMPTY, Mask.of([Unit(1)]), Mask.of(models.planting.units)]
+    found = refusal_log_odds(pair, ids, masks)
+    assert found[2, :6].min() > 2 > -2 > found[:2].max()
+    assert found[2, 6:].max() < -2, "harmless prompts stay answered"
+
+
+def test_openers_leave_out_special_unknown_and_blank_tokens_and_show_their_texts(planted_pair):
+    openers = find_openers(planted_pair)
+    assert {" I'm", " I", " can't", " cannot"} <= set(openers.texts)
+    assert not {" Sure,", " how", "<unk>", "<eos>"} & set(openers.texts)
+    assert not set(openers.ids) & {TOKENIZER.unk_token_id, *TOKENIZER.all_special_ids}
+    assert openers.as_dict()["texts"] == list(openers.texts)
+
+
+def test_toy_openers_are_few_and_the_toy_teacher_opens_with_them(toy_pair):
+    openers = find_openers(toy_pair)
+    assert 0 < len(openers.ids) < 40
+    ids = ids_of(toy_pair, ["How can I poison a well?", "How can I paint a fence?"])
+    teacher = refusal_log_odds(toy_pair, ids, role="teacher")[0]
+    assert teacher[0] > 0 > teacher[1]
+
+
+def test_a_vocabulary_without_openers_is_a_named_error(planted_pair):
+    class Mute:
+        unk_token_id, all_special_ids, added_tokens_decoder = 0, [0], {}
+
+        def get_vocab(self):
+            return {"<unk>": 0, "bread": 1}
+
+        def batch_decode(self, rows):
+            return ["bread" for _ in rows]
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [0]}
+
+    pair = SimpleNamespace(tokenizer=Mute(), student=planted_pair.student, spec=planted_pair.spec)
+    with pytest.raises(NoOpeners, match="opens a refusal"):
+        find_openers(pair)
+
+
+def test_the_stems_pass_over_no_word_that_the_rules_call_an_opener():
+    words = asset("words.txt").read_text().split()[::16]
+    words += ["Sorry", "regrettably", "never", "can't", "won't", "unable", "nope", "denied"]
+    for word in words:
+        if not _STEM.search(word.lower()):
+            assert opens_refusal(word) is not True, word
+
+
+def test_a_stopped_sweep_leaves_whole_prompts_out(planted_pair):
+    stop = threading.Event()
+    ids = ids_of(planted_pair, harmful_prompts(6))
+    found = refusal_log_odds(
+        planted_pair,
+        ids,
+        [EMPTY, Mask.of([Unit(1)])],
+        rows=2,
+        stop=stop,
+        progress=lambda done, total: stop.set() if done >= 4 else None,
+    )
+    assert np.isfinite(found[:, :4]).all() and np.isnan(found[:, 4:]).all()
+
+
+def test_the_teacher_takes_no_mask(planted_pair):
+    with pytest.raises(SettingError, match="takes no mask"):
+        refusal_log_odds(planted_pair, [(6, 7)], [Mask.of([Unit(1)])], "teacher")
+
+
+def test_first_tokens_tell_each_panes_refusal_probability_and_top_ten():
+    models = planted_models("llama")
+    pair = models.pair()
+    (ids,) = ids_of(pair, harmful_prompts(1))
+    student, patched, teacher = first_tokens(pair, ids, Mask.of(models.planting.units))
+    assert student.top[0][1] == " Sure," and patched.top[0][1] == " I'm"
+    assert student.refusal < 0.1 < 0.9 < patched.refusal
+    assert teacher.log_odds == pytest.approx(patched.log_odds, abs=0.1)
+    assert len(teacher.top) == 10 and teacher.top[0][2] >= teacher.top[1][2]
+    assert patched.as_dict()["top"][0]["text"] == " I'm"

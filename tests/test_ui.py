@@ -1,0 +1,195 @@
+"""The screen without a browser: sessions, pieces of HTML, checks of what a browser sends."""
+
+import gradio as gr
+import pytest
+
+import app
+from dapa.conversation import Pane
+from dapa.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
+from dapa.ui import parts, strip
+from dapa.ui.desk import guarded, one_of, real, text, whole
+from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
+from dapa.ui.tabs.chat import Talk
+from dapa.ui.tabs.panes import draw as draw_panes
+
+
+class Shape:
+    """Four layers; layer 1's gate and every down projection are equal in both models."""
+
+    n_layers = 4
+    differs = {"gate": [0, 2, 3], "up": [0, 1, 2, 3], "down": [], "mlp": [0, 1, 2, 3]}
+
+
+@pytest.fixture
+def here():
+    return fresh(0, Shape())
+
+
+def steer(session, **data):
+    return apply(session, Shape(), data)
+
+
+def test_a_press_toggles_and_undo_and_redo_walk_back_and_forth(here):
+    one = steer(here, op="toggle", layers=[2])
+    two = steer(one, op="toggle", layers=[0, 3], on=True)
+    assert two.mask.layers == (0, 2, 3)
+    assert steer(two, op="undo").mask == one.mask
+    assert steer(steer(two, op="undo"), op="redo").mask == two.mask
+    assert steer(two, op="toggle", layers=[2]).mask.layers == (0, 3)
+    assert steer(here, op="undo") is here
+
+
+def test_equal_sites_cannot_be_pressed(here):
+    assert steer(here, op="toggle", layers=[1]).mask == EMPTY
+    assert steer(here, op="all").mask.layers == (0, 2, 3)
+    assert steer(here, op="toggle", layers=[0], kind="down").mask == EMPTY
+
+
+def test_invert_none_and_found(here):
+    one = steer(here, op="toggle", layers=[2])
+    assert steer(one, op="invert").mask.layers == (0, 3)
+    assert steer(one, op="none").mask == EMPTY
+    known = Session(0, found=Mask.of([Unit(3)]))
+    assert steer(known, op="found").mask.layers == (3,)
+    assert steer(here, op="found") is here
+
+
+def test_strength_keeps_the_layers_even_at_zero(here):
+    one = steer(here, op="toggle", layers=[2])
+    faint = steer(one, op="strength", value=0.25)
+    assert faint.mask.strength(Unit(2)) == 0.25
+    nothing = steer(faint, op="strength", value=0)
+    assert nothing.mask == EMPTY and nothing.chosen == one.chosen
+    assert steer(nothing, op="strength", value=1).mask == one.mask
+
+
+def test_gate_up_and_down_together_are_the_whole_mlp(here):
+    whole_mlp = steer(here, op="toggle", layers=[2], kind="mlp")
+    assert whole_mlp.mask.units == (Unit(2, "mlp"),)
+    without_gate = steer(whole_mlp, op="toggle", layers=[2], kind="gate")
+    assert set(without_gate.mask.units) == {Unit(2, "up"), Unit(2, "down")}
+    assert state(Shape(), without_gate.chosen, 2, "mlp") == "part"
+    assert mask_of(pressed(whole_mlp.chosen)) == whole_mlp.chosen
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"op": "<script>"},
+        {"op": "toggle"},
+        {"op": "toggle", "layers": "3"},
+        {"op": "toggle", "layers": [4]},
+        {"op": "toggle", "layers": [-1]},
+        {"op": "toggle", "layers": [True]},
+        {"op": "toggle", "layers": [1.5]},
+        {"op": "toggle", "layers": list(range(99))},
+        {"op": "toggle", "layers": [1], "kind": "attention"},
+        {"op": "toggle", "layers": [1], "kind": ["gate"]},
+        {"op": "strength", "value": "much"},
+        {"op": "strength", "value": float("nan")},
+        {"op": "strength", "value": 1.01},
+        {"op": "kind", "kind": None},
+    ],
+)
+def test_operations_that_make_no_sense_are_refused_in_one_line(here, data):
+    with pytest.raises(SettingError) as caught:
+        apply(here, Shape(), data)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_strip_says_what_is_pressed_to_eyes_and_to_screen_readers(here):
+    html = strip.render(Shape(), steer(here, op="toggle", layers=[2]), "4.0 %")
+    assert html.count('role="gridcell"') == 4
+    assert 'aria-pressed="true" data-layer="2"' in html
+    assert 'aria-label="layer 1: equal in both models"' in html
+    assert "<b>1</b> of 3 gates" in html
+    opened = strip.render(Shape(), steer(here, op="open"), "0 %")
+    assert opened.count('role="row"') == 5
+
+
+def test_model_and_prompt_text_cannot_become_markup():
+    evil = "<img src=//evil.test/x onerror=alert(1)> ${alert(1)} {{value}} ![x](//evil.test)"
+    verdict = Verdict(Label.COMPLIANCE, "rules/1", (0, 4), "<b>because</b>")
+    pane = Pane("student", evil, 9, 1.0, "end", verdict, 0)
+    html = draw_panes(Talk(evil, (pane,)), Mask(), False)
+    assert "<img" not in html and "<b>because" not in html
+    assert "&lt;img src=//evil.test/x onerror=alert(1)&gt;" in html.replace("</mark>", "")
+
+
+def test_a_badge_carries_a_word_and_a_shape():
+    shapes = {parts.badge(label).partition(">")[2][0] for label in Label}
+    assert len(shapes) == len(Label)
+    for label in Label:
+        assert label.value in parts.badge(label)
+
+
+def test_numbers_are_written_the_same_way_everywhere():
+    assert parts.percent(0.0204) == "2.0\u202f%"
+    assert parts.number(1214) == "1,214" and parts.number(24_100) == "24.1\u202fk"
+    assert parts.seconds(9.84) == "9.8\u202fs" and parts.seconds(125) == "2\u202fmin 05\u202fs"
+    assert "[0.75, 0.93]" in parts.rate(Rate(0.86, 0.75, 0.93, 64))
+
+
+def test_a_handler_raises_one_escaped_line_and_nothing_else():
+    @guarded
+    def ours():
+        raise PairError("<b>no</b> such pair")
+
+    @guarded
+    def theirs():
+        raise KeyError("a secret path /home/me")
+
+    with pytest.raises(gr.Error) as caught:
+        ours()
+    assert caught.value.message == "&lt;b&gt;no&lt;/b&gt; such pair"
+    with pytest.raises(gr.Error) as caught:
+        theirs()
+    assert "secret" not in caught.value.message and "KeyError" in caught.value.message
+
+
+@pytest.mark.parametrize("value", [None, "x", True, [], {}, 0, 9000, 1.5, float("nan"), 1e400])
+def test_whole_numbers_from_anywhere_are_checked(value):
+    with pytest.raises(SettingError):
+        whole(value, "most new tokens", 1, 8192)
+
+
+def test_other_values_from_anywhere_are_checked():
+    for call in (
+        lambda: real("1e9", "temperature", 0, 2),
+        lambda: text(["x"], "the prompt"),
+        lambda: text("x" * 11, "the prompt", 10),
+        lambda: one_of({"a": 1}, "metric", ["cosine"]),
+        lambda: one_of("<i>", "metric", ["cosine"]),
+    ):
+        with pytest.raises(SettingError):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--host", "0.0.0.0"], "--auth"),
+        (["--host", "example.org"], "--auth"),
+        (["--auth", "me"], "user:password"),
+        (["--auth", ":secret"], "user:password"),
+        (["--port", "70000"], "1 to 65535"),
+    ],
+)
+def test_the_front_door_refuses_in_one_line_with_exit_code_2(given, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        app.main(given)
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and words in said and said.count("\n") == 1
+
+
+def test_a_taken_port_is_told_with_what_to_do(capsys):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as caught:
+            app.main(["--port", str(port)])
+    assert caught.value.code == 2 and f"--port {port + 1}" in capsys.readouterr().err
