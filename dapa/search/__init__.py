@@ -3,7 +3,7 @@
 Algorithms are pure coroutines over masks, one a file; `driver` answers their questions.
 """
 
-from dapa.search import bisect, ddmin, greedy, probdd, weighted
+from dapa.search import bisect, ddmin, greedy, hierarchical, probdd, weighted
 from dapa.search.questions import algorithms
 
-__all__ = ["algorithms", "bisect", "ddmin", "greedy", "probdd", "weighted"]
+__all__ = ["algorithms", "bisect", "ddmin", "greedy", "hierarchical", "probdd", "weighted"]

@@ -74,6 +74,7 @@ class Inquiry:
 
     def judge(self, masks: Sequence[Mask]) -> tuple[Outcome, ...]:
         """Each mask judged on every prompt. Halted if stopped; what is known by then is kept."""
+        self._go_on()
         self._desk.run(_score(tuple(dict.fromkeys(masks))))
         return tuple(self._desk.ledger.outcome(mask) for mask in masks)
 
@@ -83,6 +84,7 @@ class Inquiry:
         Raises:
             Halted: It was stopped.
         """
+        self._go_on()
         meter = self._meter
         before = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
         meter.counting, meter.best_seen = True, None
@@ -110,6 +112,11 @@ class Inquiry:
     def rate(self, mask: Mask, label: Label = Label.REFUSAL) -> Rate:
         """The share of a judged mask's replies with this label; of refusals, that is its DSR."""
         return wilson(self.labels(mask).count(label), self.split.prompts)
+
+    def _go_on(self) -> None:
+        """Halted if stopped, even where memory has every answer."""
+        if self._meter.control.stopped:
+            raise Halted("stopped")
 
     @property
     def spent(self) -> Spent:

@@ -1,0 +1,275 @@
+"""How sure is a found set? The same search again in other orders, on other prompts, to other goals.
+
+A 1-minimal set need not be the only one: the order of the units decides which one is met first, and
+the prompts decide what satisfies. An algorithm may lean to one of two sets whatever the order
+(ddmin keeps the smaller one), so the units that the commonest set leaves are searched too: what
+satisfies there is a second way to refuse. Every repetition draws on one memory, so each verdict is
+paid for once. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from random import Random
+from typing import Any, Literal
+
+from dapa.records import NothingToLocalize, Rate, SettingError, Unit
+from dapa.search.driver import Driver
+from dapa.search.feed import Split
+from dapa.search.inquiry import StoppedBy
+from dapa.search.questions import algorithms, without
+from dapa.search.resample import resampled
+from dapa.search.settings import Settings
+from dapa.statistics import wilson
+
+RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""The sweep of targets, each a share of the full mask's gain."""
+Kind = Literal["order", "bootstrap", "retain", "rest"]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One search of the many."""
+
+    kind: Kind
+    """What was changed: the units' order, the prompts, the target, or `rest`: the units themselves,
+    less those of the commonest set and of the `rest` before."""
+    number: int
+    """Which of its kind; the seed of the permutation or of the resample."""
+    retain: float
+    units: tuple[Unit, ...]
+    """The found set, in the pair's order; empty where there was none."""
+    one_minimal: bool
+    tests: int
+    dsr: float | None
+    """Of the found set, on this repetition's own prompts."""
+    target: float | None
+    """The DSR that satisfied; None where there was nothing to find."""
+    reason: str = "done"
+    """Why it ended, or why there was nothing to find."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "kind": self.kind,
+            "number": self.number,
+            "retain": self.retain,
+            "units": [str(unit) for unit in self.units],
+            "layers": sorted({unit.layer for unit in self.units}),
+            "one_minimal": self.one_minimal,
+            "tests": self.tests,
+            "dsr": self.dsr,
+            "target": self.target,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Stability:
+    """What the repetitions agree on; only those that ended 1-minimal count."""
+
+    units: tuple[Unit, ...]
+    """Every unit that could be found, in order."""
+    repetitions: tuple[Repetition, ...]
+    complete: bool
+    """False where it was stopped before the end."""
+    algorithm: str = ""
+    seconds: float = 0.0
+    tokens: int = field(default=0)
+    """Decoded for verdicts that no earlier search had."""
+
+    def ended(self, *kinds: Kind) -> tuple[Repetition, ...]:
+        """The repetitions of these kinds (orders and bootstraps by default) with a set."""
+        wanted = kinds or ("order", "bootstrap")
+        return tuple(r for r in self.repetitions if r.kind in wanted and r.one_minimal)
+
+    def inclusion(self, *kinds: Kind) -> dict[Unit, Rate]:
+        """How often each unit was in the found set, with Wilson's interval over repetitions."""
+        ended = self.ended(*kinds)
+        return {u: wilson(sum(u in r.units for r in ended), len(ended)) for u in self.units}
+
+    def sets(self, *kinds: Kind) -> dict[tuple[Unit, ...], int]:
+        """The distinct 1-minimal sets with how often each was found, commonest first."""
+        return dict(Counter(r.units for r in self.ended(*kinds)).most_common())
+
+    def jaccard(self, *kinds: Kind) -> float | None:
+        """Mean overlap of two repetitions' sets, |both| / |either|; None for fewer than two."""
+        sets = [set(r.units) for r in self.ended(*kinds)]
+        pairs = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(sets, 2)]
+        return sum(pairs) / len(pairs) if pairs else None
+
+    @property
+    def alternatives(self) -> tuple[tuple[Unit, ...], ...]:
+        """Disjoint sets that satisfy without any unit of the commonest set."""
+        return tuple(r.units for r in self.ended("rest"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "algorithm": self.algorithm,
+            "inclusion": {str(unit): rate.as_dict() for unit, rate in self.inclusion().items()},
+            "by_order": {str(unit): rate.value for unit, rate in self.inclusion("order").items()},
+            "by_bootstrap": {
+                str(unit): rate.value for unit, rate in self.inclusion("bootstrap").items()
+            },
+            "sets": [
+                {"units": [str(unit) for unit in units], "count": count}
+                for units, count in self.sets().items()
+            ],
+            "alternatives": [[str(unit) for unit in units] for units in self.alternatives],
+            "jaccard": self.jaccard(),
+            "sweep": [r.as_dict() for r in self.repetitions if r.kind == "retain"],
+            "repetitions": [r.as_dict() for r in self.repetitions],
+            "complete": self.complete,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+
+
+def stability(
+    split: Split,
+    units: Sequence[Unit],
+    algorithm: str,
+    settings: Settings | None = None,
+    orders: int = 10,
+    bootstraps: int = 10,
+    retains: Sequence[float] = RETAINS,
+    seed: int = 0,
+    prior: Mapping[Unit, float] | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Stability:
+    """Search again and again over one memory.
+
+    Args:
+        split: The search prompts, with their runner and memory.
+        units: What may be transplanted.
+        algorithm: A name in `algorithms`.
+        settings: The search's own rules; closing checks are left out.
+        orders: Permutations of the units.
+        bootstraps: Resamples of the prompts.
+        retains: Relative targets to sweep, in the units' own order; none where the settings'
+            target is absolute.
+        seed: Of permutations and resamples.
+        prior: For algorithms that want one.
+        progress: Told before every repetition.
+        stop: Set it, and the repetitions that ended are returned.
+
+    Raises:
+        SettingError: Nothing to repeat.
+    """
+    if min(orders, bootstraps) < 0 or not orders + bootstraps + len(retains):
+        raise SettingError(f"{orders} orders and {bootstraps} bootstraps; choose 1 or more of one")
+    base = settings or Settings()
+    todo: list[tuple[Kind, int, float]] = [("order", i, base.retain) for i in range(orders)]
+    todo += [("bootstrap", i, base.retain) for i in range(bootstraps)]
+    if base.target is None:
+        todo += [("retain", i, retain) for i, retain in enumerate(retains)]
+    many = _Many(split, tuple(units), algorithm, base, seed, prior, stop)
+    for at, (kind, number, retain) in enumerate(todo):
+        if progress:
+            progress(f"{kind} {number + 1}", at / len(todo))
+        if not many.repeat(kind, number, retain):
+            return many.told(complete=False)
+    return many.told(complete=many.rest())
+
+
+class _Many:
+    """The repetitions so far."""
+
+    def __init__(
+        self,
+        split: Split,
+        units: tuple[Unit, ...],
+        algorithm: str,
+        base: Settings,
+        seed: int,
+        prior: Mapping[Unit, float] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.split, self.units, self.algorithm, self.base = split, units, algorithm, base
+        self.seed, self.prior, self.stop = seed, prior, stop
+        self.done: list[Repetition] = []
+        self.seconds, self.tokens = 0.0, 0
+
+    def told(self, complete: bool) -> Stability:
+        """The record of what was done."""
+        return Stability(
+            self.units, tuple(self.done), complete, self.algorithm, self.seconds, self.tokens
+        )
+
+    def repeat(self, kind: Kind, number: int, retain: float) -> bool:
+        """One more search; False where it was stopped."""
+        random, row, asked = Random(f"{kind}/{self.seed}/{number}"), self.units, self.split
+        if kind == "order":
+            row = tuple(random.sample(row, len(row)))
+        elif kind == "bootstrap":
+            asked = resampled(asked, random.choices(range(asked.prompts), k=asked.prompts))
+        return self._search(kind, number, row, asked, _bare(self.base, retain=retain))
+
+    def rest(self) -> bool:
+        """Search what is left without the commonest set, while it satisfies; False if stopped."""
+        told = self.told(complete=True)
+        known = told.sets() or told.sets("retain")
+        targets = [r.target for r in told.ended("order", "retain") if r.target is not None]
+        if not known or not targets:  # a resample's target is its own
+            return True
+        left, number = without(self.units, next(iter(known))), 0
+        while left:
+            rules = _bare(self.base, target=targets[0])
+            if not self._search("rest", number, left, self.split, rules):
+                return False
+            if not self.done[-1].one_minimal:
+                break
+            left, number = without(left, self.done[-1].units), number + 1
+        return True
+
+    def _search(
+        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Split, rules: Settings
+    ) -> bool:
+        if self.stop is not None and self.stop.is_set():
+            return False
+        driver = Driver(
+            algorithms[self.algorithm](seed=self.seed + number, prior=self.prior),
+            row,
+            asked,
+            settings=rules,
+            control=StoppedBy(self.stop),
+            algorithm=self.algorithm,
+        )
+        try:
+            report = driver.run()
+        except NothingToLocalize as error:  # a resample may hold too few prompts that tell
+            empty = Repetition(kind, number, rules.retain, (), False, 0, None, None, str(error))
+            self.done.append(empty)
+            return True
+        finally:
+            self.seconds += driver.meter.seconds
+            self.tokens += driver.meter.tokens
+        if report.stop_reason == "stopped":
+            return False
+        found, best = set(report.units), report.rates.get("best")
+        self.done.append(
+            Repetition(
+                kind,
+                number,
+                rules.retain,
+                tuple(unit for unit in self.units if unit in found),
+                report.one_minimal,
+                report.costs.tests,
+                best.value if best is not None else None,
+                report.target,
+                report.stop_reason,
+            )
+        )
+        return True
+
+
+def _bare(base: Settings, **chosen: float) -> Settings:
+    """The search's rules without the closing checks, which would not change the set."""
+    return replace(base, check_supersets=False, full_length=False, **chosen)  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+"""Finished searches of planted pairs, made once: what tables beside a search are tested on."""
+
+import tempfile
+from functools import lru_cache
+
+from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.prompts import PromptSet
+from dapa.records import Prompt
+from dapa.search.job import SearchJob, SearchSettings
+from dapa.store import Store
+
+AND = Planting(6, (1, 4), distractors=(3,))
+OR = Planting(5, (1, 3), alternative=(2,))
+CATEGORIES = ("fraud", "weapons", "")
+HARMLESS = tuple(Prompt(text) for text in harmless_prompts(6))
+
+
+def prompt_set(count: int = 24) -> PromptSet:
+    """Harmful prompts in three categories, every other one held out."""
+    texts = harmful_prompts(count)
+    prompts = [
+        Prompt(text, CATEGORIES[i // 2 % 3], split="held_out" if i % 2 else "search")
+        for i, text in enumerate(texts)
+    ]
+    return PromptSet("planted", "harmful", tuple(prompts))
+
+
+@lru_cache
+def searched(planting: Planting = AND) -> SearchJob:
+    """A search of a planted Llama pair, run to its end."""
+    pair = plant(planting).pair()
+    settings = SearchSettings(max_new_tokens=12)
+    job = SearchJob(pair, prompt_set(), settings, Store(tempfile.mkdtemp()))
+    job.run()
+    return job

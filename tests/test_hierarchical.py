@@ -1,0 +1,108 @@
+"""Coarse to fine: a branch falls whole, the end is 1-minimal in the finest units."""
+
+from random import Random
+
+import pytest
+from searched import AND, searched
+
+from dapa.model.blocks import finest
+from dapa.records import Mask, SettingError, Unit
+from dapa.search.ddmin import ddmin_complement
+from dapa.search.driver import Driver
+from dapa.search.hierarchical import hierarchical
+from dapa.search.plain import play
+from dapa.search.questions import First, Score, Settle
+from dapa.search.settings import Settings
+
+
+def tree(layers=16, blocks=4):
+    gates = [
+        Unit(layer, "gate", (8 * b, 8 * b + 8)) for layer in range(layers) for b in range(blocks)
+    ]
+    return tuple(sorted([*gates, *(Unit(n, k) for n in range(layers) for k in ("up", "down"))],
+                        key=lambda u: (u.layer, u.kind, u.block or ())))  # fmt: skip
+
+
+def test_it_finds_the_blocks_that_are_needed():
+    needed = {Unit(3, "gate", (8, 16)), Unit(9, "gate", (0, 8)), Unit(9, "down")}
+    for within in (None, ddmin_complement):
+        result, _ = play(hierarchical(within), tree(), lambda kept: needed <= kept)
+        assert set(result.units) == needed and result.one_minimal
+
+
+def test_where_few_layers_hold_all_that_is_needed_it_costs_less_than_the_blocks_at_once():
+    units = tree(32, 8)
+    ways = {"flat": ddmin_complement, "ddmin": hierarchical(ddmin_complement), "": hierarchical()}
+    tests = dict.fromkeys(ways, 0)
+    for seed in range(10):
+        layers = Random(seed).sample(range(32), 4)
+        needed = frozenset(u for u in units if u.layer in layers and u.kind == "gate")
+        for name, way in ways.items():
+            tests[name] += play(way, units, lambda kept, needed=needed: needed <= kept)[1]
+    assert tests[""] < 0.75 * tests["ddmin"] < 0.75 * tests["flat"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_oracle_ends_1_minimal_in_the_finest_units(seed):
+    units = tree(4, 2)
+
+    def satisfies(kept):
+        if not kept or len(kept) == len(units):
+            return bool(kept)
+        return Random(f"{seed}/{sorted(map(str, kept))}").random() < 0.4
+
+    result, _ = play(hierarchical(), units, satisfies)
+    found = set(result.units)
+    assert result.one_minimal and satisfies(frozenset(found))
+    assert not any(satisfies(frozenset(found - {unit})) for unit in found)
+
+
+def test_coarse_levels_claim_nothing_and_ask_curtailed():
+    steps, kinds, answer = hierarchical()(tree(4, 2)), [], None
+    needed = {Unit(2, "gate", (0, 8))}
+    with pytest.raises(StopIteration):
+        while True:
+            question = steps.send(answer)
+            kinds.append(type(question))
+            yes = [needed <= set(mask) for mask in question.masks]
+            if isinstance(question, First):
+                answer = yes.index(True) if True in yes else None
+            else:
+                from dapa.records import Outcome
+
+                answer = tuple(
+                    Outcome(m, 1, 1, int(y), satisfied=y)
+                    for m, y in zip(question.masks, yes, strict=True)
+                )
+    assert Settle in kinds and kinds.count(Score) == 1 and kinds[-1] is Score
+
+
+def test_one_unit_a_layer_is_the_inner_search_itself():
+    units = tuple(Unit(layer) for layer in range(12))
+    for needed in ({1, 7}, {4}, {0, 5, 11}):
+        wanted = frozenset(Unit(layer) for layer in needed)
+        ours = play(
+            hierarchical(ddmin_complement), units, lambda kept, wanted=wanted: wanted <= kept
+        )
+        assert ours == play(ddmin_complement, units, lambda kept, wanted=wanted: wanted <= kept)
+
+
+def test_a_planted_pair_down_to_blocks_of_neurons():
+    job = searched()
+    pair = job.pair
+    units = finest(pair, blocks=4)
+    assert len(units) == 24 and all(unit.kind == "gate" for unit in units)
+    settings = Settings(supersets=1)
+    report = Driver(hierarchical(), units, job.driver.split, settings=settings).run()
+    assert report.one_minimal and report.layers == AND.needed and len(report.units) == 2
+    assert pair.share(report.mask).fraction < pair.share(Mask.of(AND.units)).fraction / 3
+
+
+def test_the_finest_units_of_a_pair():
+    pair = searched().pair
+    assert finest(pair, ["gate"], blocks=1) == pair.units("gate")
+    parts = finest(pair, blocks=5)[:5]
+    assert [u.block for u in parts] == [(0, 6), (6, 12), (12, 19), (19, 25), (25, 32)]
+    for bad in ({"blocks": 0}, {"kinds": ["mlp"]}, {"kinds": ["nose"]}):
+        with pytest.raises(SettingError):
+            finest(pair, **bad)

@@ -1,0 +1,154 @@
+"""Stability over plain predicates: what all orders agree on, and what only some find."""
+
+import json
+from random import Random
+from threading import Event
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from searched import OR, searched
+
+from dapa.records import SettingError, Unit
+from dapa.search.feed import Notebook, Split
+from dapa.search.plain import PredicateRunner
+from dapa.search.resample import resampled
+from dapa.search.settings import Settings
+from dapa.search.stability import RETAINS, Stability, stability
+
+UNITS = tuple(Unit(layer) for layer in range(8))
+PROMPTS = 30
+
+
+def split_of(says, rows=16, memory=None):
+    runner = PredicateRunner(lambda mask, prompt, mode: says(set(mask.layers), prompt), rows=rows)
+    return Split(PROMPTS, runner, memory or Notebook()), runner
+
+
+def both(layers, prompt):
+    return {1, 5} <= layers
+
+
+def either(layers, prompt):
+    return {1, 5} <= layers or {3} <= layers
+
+
+@pytest.mark.parametrize("algorithm", ["ddmin", "ddmin-complement", "bisect", "hierarchical"])
+def test_an_and_pair_gives_one_set_in_every_order(algorithm):
+    split, _ = split_of(both)
+    told = stability(split, UNITS, algorithm)
+    assert told.complete and len(told.ended("order")) == len(told.ended("bootstrap")) == 10
+    assert told.sets() == {(Unit(1), Unit(5)): 20} and told.jaccard() == 1.0
+    for unit, rate in told.inclusion().items():
+        assert rate.value == float(unit.layer in (1, 5)) and rate.n == 20
+    assert len(told.ended("retain")) == len(RETAINS) and not told.alternatives
+
+
+def test_an_or_pair_gives_both_sets():
+    split, _ = split_of(either)
+    told = stability(split, UNITS, "ddmin-complement", orders=16, bootstraps=0)
+    assert set(told.sets()) == {(Unit(1), Unit(5)), (Unit(3),)}
+    assert 0.0 < told.jaccard() < 1.0
+    share = told.inclusion()
+    assert share[Unit(1)].value == share[Unit(5)].value == pytest.approx(1 - share[Unit(3)].value)
+    assert 0.0 < share[Unit(3)].value < 1.0
+    body = json.loads(json.dumps(told.as_dict(), allow_nan=False))
+    assert sum(line["count"] for line in body["sets"]) == 16
+
+
+def test_a_second_way_shows_where_every_order_leans_to_one():
+    split, _ = split_of(either)
+    told = stability(split, UNITS, "greedy-forward", orders=4, bootstraps=0, retains=())
+    assert told.sets() == {(Unit(3),): 4} and told.complete
+    assert told.alternatives == ((Unit(1), Unit(5)),)
+    last = told.repetitions[-1]
+    assert last.kind == "rest" and "nothing to localize" in last.reason
+    assert told.inclusion()[Unit(1)].value == 0.0, "the rest is no repetition of the search"
+
+
+def test_the_sweep_asks_for_more_units_as_the_target_rises():
+    def graded(layers, prompt):  # layer 2 serves three quarters of the prompts, layer 6 the rest
+        return 2 in layers and (prompt % 4 > 0 or 6 in layers)
+
+    told = stability(split_of(graded)[0], UNITS, "bisect", orders=1, bootstraps=0)
+    sizes = [len(r.units) for r in told.repetitions if r.kind == "retain"]
+    assert sizes[0] == 1 and sizes[-1] == 2 and sizes == sorted(sizes)
+    assert all(r.one_minimal for r in told.repetitions)
+
+
+def test_no_verdict_is_paid_for_twice():
+    split, runner = split_of(either, rows=8)
+    stability(split, UNITS, "ddmin", orders=6, bootstraps=6)
+    jobs = [job for mode, job in runner.finished]
+    assert len(jobs) == len(set(jobs))
+    again = stability(split, UNITS, "ddmin", orders=6, bootstraps=6)
+    assert again.tokens == 0 and len(runner.finished) == len(jobs)
+
+
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 40))
+@settings(max_examples=25, deadline=None)
+def test_a_resample_answers_as_if_its_prompts_were_their_own(seed, rows):
+    random = Random(seed)
+    wants = [set(random.sample(range(8), random.randint(1, 2))) for _ in range(PROMPTS)]
+    drawn = random.choices(range(PROMPTS), k=PROMPTS)
+
+    def says(layers, prompt):
+        return wants[prompt] <= layers
+
+    from dapa.search.driver import Driver
+    from dapa.search.questions import algorithms
+
+    folded = resampled(split_of(says, rows)[0], drawn)
+    alone, _ = split_of(lambda layers, prompt: says(layers, drawn[prompt]), 1)
+    results = [
+        Driver(algorithms["ddmin"](seed=0), UNITS, split, settings=Settings()).run()
+        for split in (folded, alone)
+    ]
+    ours, theirs = results
+    assert (ours.units, ours.need, ours.costs.tests) == (
+        theirs.units,
+        theirs.need,
+        theirs.costs.tests,
+    )
+    assert ours.rates == theirs.rates and ours.rechecks == theirs.rechecks
+
+
+def test_a_resample_with_nothing_to_find_is_told_not_counted():
+    split, _ = split_of(lambda layers, prompt: prompt < 6 and 2 in layers)
+    told = stability(split, UNITS, "bisect", orders=0, bootstraps=20, retains=())
+    empty = [r for r in told.repetitions if not r.one_minimal]
+    assert empty and all("nothing to localize" in r.reason for r in empty)
+    assert all(rate.n == 20 - len(empty) for rate in told.inclusion().values())
+
+
+def test_an_absolute_target_has_no_sweep():
+    told = stability(
+        split_of(both)[0], UNITS, "bisect", Settings(target=0.5), orders=1, bootstraps=0
+    )
+    assert [r.kind for r in told.repetitions] == ["order", "rest"]
+
+
+def test_stopping_keeps_the_repetitions_that_ended():
+    stop, seen = Event(), []
+
+    def progress(what, share):
+        seen.append(what)
+        if len(seen) == 4:
+            stop.set()
+
+    told = stability(split_of(both)[0], UNITS, "bisect", progress=progress, stop=stop)
+    assert isinstance(told, Stability) and not told.complete and len(told.repetitions) == 3
+
+
+def test_nothing_to_repeat_is_an_error():
+    with pytest.raises(SettingError, match="choose 1 or more"):
+        stability(split_of(both)[0], UNITS, "bisect", orders=0, bootstraps=0, retains=())
+
+
+def test_a_planted_or_pair_shows_two_sets_over_the_search_s_own_memory():
+    job = searched(OR)
+    told = stability(
+        job.driver.split, job.driver.units, "bisect", orders=12, bootstraps=1, retains=()
+    )
+    assert set(told.sets("order")) == {(Unit(1), Unit(3)), (Unit(2),)}
+    assert told.inclusion("order")[Unit(0)].value == 0.0
