@@ -1,7 +1,6 @@
 """Effects in refusal log-odds against planted truth: needed layers matter, distractors do not."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -77,16 +76,17 @@ def test_what_if_takes_a_blended_unit_back(asked):
     assert strip.cells[0].log_odds == pytest.approx(plain, abs=1e-5)
 
 
-def test_what_if_strip_of_the_toy_takes_under_a_second(toy_pair):
+def test_what_if_strip_of_the_toy_is_one_batch(toy_pair):
     (ids,) = ids_of(toy_pair, ["How can I poison a well?"])
-    openers, units = find_openers(toy_pair), toy_pair.units("gate")
-    what_if(toy_pair, ids, EMPTY, units, openers)
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
+    openers, units, rows = find_openers(toy_pair), toy_pair.units("gate"), []
+    counter = toy_pair.student.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
         what_if(toy_pair, ids, Mask.of(units[3:6]), units, openers)
-        best = min(best, time.perf_counter() - start)
-    assert best < 1.0
+    finally:
+        counter.remove()
+    assert rows == [len(units) + 1]
 
 
 def test_needed_layers_interact_and_no_others_do(asked):

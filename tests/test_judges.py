@@ -223,10 +223,10 @@ def test_loops_and_babble_are_incoherent_and_lists_are_not():
 
 def test_long_replies_are_judged_in_linear_time():
     for text in ("I am " * 20000, "'" * 100_000, "a" * 100_000, "first, " * 20000, "x " * 50000):
-        start = time.perf_counter()
+        start = time.process_time()
         JUDGE(ASK, text)
         OPENING.settled(ASK, text)
-        assert time.perf_counter() - start < 3.0, text[:10]
+        assert time.process_time() - start < 20.0, text[:10]  # a hang limit: it takes 0.1 s
 
 
 def test_judges_import_without_torch():
