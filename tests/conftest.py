@@ -69,3 +69,15 @@ def planted_folders(tmp_path_factory):
 def toy_pair():
     """The bundled default pair."""
     return load_pair(preset(DEFAULT).spec("float32", "cpu"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One Chromium for all browser tests; a test makes its own contexts."""
+    from playwright.sync_api import sync_playwright
+    from screen import CHROMIUM, FLAGS
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

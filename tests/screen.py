@@ -21,6 +21,8 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PATIENCE = 120_000
+"""Milliseconds: a limit for what hangs, not a promise."""
 
 
 @dataclass
@@ -89,3 +91,7 @@ def until(say, seconds=60.0, every=0.1):
             return found
         time.sleep(every)
     raise AssertionError(f"not so within {seconds} s: {say}")
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()

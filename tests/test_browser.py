@@ -4,29 +4,18 @@ import re
 import time
 
 import pytest
-from screen import CHROMIUM, FLAGS, dashboard, until
+from screen import PATIENCE, dashboard, tab, until
 
 from dapa.model import generation
 from dapa.records import EMPTY, Mask, Unit
 
 pytestmark = pytest.mark.browser
-PATIENCE = 120_000  # milliseconds: a limit for what hangs, not a promise
 
 
 @pytest.fixture(scope="module")
 def board(toy_pair, tmp_path_factory):
     with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -76,10 +65,6 @@ def press(page, *layers):
 
 def count(page):
     return page.inner_text("#strip .count")
-
-
-def tab(page, name):
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def ask(page, prompt):
@@ -310,63 +295,8 @@ def test_evaluate_fills_the_table(board, visit):
     page.click("#eval-start")
     page.wait_for_selector("#eval-table tbody tr")
     shown = page.inner_text("#eval-table")
-    sets = {k: v[:4] for k, v in board.workbench.evaluation_sets().items()}
-    found = board.workbench.evaluate(Mask.of([Unit(6)]), sets, max_new_tokens=48)
+    few = {k: v[:4] for k, v in board.workbench.evaluation_sets().items()}
+    found = board.workbench.evaluate(Mask.of([Unit(6)]), few, max_new_tokens=48)
     for model in ("student", "patched", "teacher"):
         rate = found.rate(model, "dsr")
         assert re.search(rf"{rate.value:.2f}\s+\[{rate.low:.2f}, {rate.high:.2f}\]", shown)
-
-
-def test_nothing_to_localize_is_told_with_both_scores_and_a_way_on(
-    planted_pair, chromium, tmp_path
-):
-    """The planted models know no word of the general prompts, so no gate can help there."""
-    with dashboard(planted_pair, tmp_path) as served:
-        page = chromium.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
-        page.goto(served.url)
-        page.wait_for_selector("#strip [role=gridcell]")
-        tab(page, "Search")
-        page.click("#search-start")
-        page.wait_for_selector("#whole")
-        told = page.inner_text("#result")
-        assert "Nothing to find here" in told and "--sites" not in told
-        assert len(re.findall(r"\[\d\.\d\d, \d\.\d\d\]", told)) == 2
-        page.click("#whole")
-        until(lambda: served.workbench.jobs()[-1].settings.kind == "mlp")
-        assert served.workbench.jobs()[-1].wait(120)
-        page.wait_for_selector("#search-start:has-text('Search again')")
-        page.close()
-
-
-def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_pair, tmp_path):
-    import threading
-
-    from dapa.records import PairError
-
-    with dashboard(None, tmp_path) as served:
-        go = threading.Event()
-
-        def slow(spec, progress):
-            progress("reading <student>", 0.4)
-            if not go.wait(PATIENCE / 1000):
-                return
-            if spec.student == "wrong":
-                raise PairError("wrong does not exist; name another")
-            served.workbench._pair = planted_pair
-
-        served.workbench.load = slow
-        served.desk.load(served.workbench.spec(student="wrong", teacher="teacher"))
-        page = chromium.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
-        page.goto(served.url)
-        page.wait_for_selector("#brand .busy:has-text('reading <student>')")
-        page.screenshot(path=tmp_path / "loading.png")
-        go.set()
-        page.wait_for_selector("#brand .fail:has-text('wrong does not exist')")
-        served.desk.load(served.workbench.spec(student="right", teacher="teacher"))
-        page.wait_for_selector("#strip [role=gridcell]")
-        page.wait_for_selector("#heatmap .nsewdrag", state="attached")
-        page.close()

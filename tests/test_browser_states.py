@@ -1,0 +1,62 @@
+"""States of the screen that are not the main job: nothing to find, loading, a load that failed."""
+
+import re
+import threading
+
+import pytest
+from screen import PATIENCE, dashboard, tab, until
+
+from dapa.records import PairError
+
+pytestmark = pytest.mark.browser
+
+
+def test_nothing_to_localize_is_told_with_both_scores_and_a_way_on(
+    planted_pair, chromium, tmp_path
+):
+    """The planted models know no word of the general prompts, so no gate can help there."""
+    with dashboard(planted_pair, tmp_path) as served:
+        page = chromium.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        page.goto(served.url)
+        page.wait_for_selector("#strip [role=gridcell]")
+        tab(page, "Search")
+        page.click("#search-start")
+        page.wait_for_selector("#whole")
+        told = page.inner_text("#result")
+        assert "Nothing to find here" in told and "--sites" not in told
+        assert len(re.findall(r"\[\d\.\d\d, \d\.\d\d\]", told)) == 2
+        page.click("#whole")
+        until(lambda: served.workbench.jobs()[-1].settings.kind == "mlp")
+        assert served.workbench.jobs()[-1].wait(120)
+        page.wait_for_selector("#search-start:has-text('Search again')")
+        page.close()
+
+
+def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_pair, tmp_path):
+    with dashboard(None, tmp_path) as served:
+        go = threading.Event()
+
+        def slow(spec, progress):
+            progress("reading <student>", 0.4)
+            if not go.wait(PATIENCE / 1000):
+                return
+            if spec.student == "wrong":
+                raise PairError("wrong does not exist; name another")
+            served.workbench._pair = planted_pair
+
+        served.workbench.load = slow
+        served.desk.load(served.workbench.spec(student="wrong", teacher="teacher"))
+        page = chromium.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        page.goto(served.url)
+        page.wait_for_selector("#brand .busy:has-text('reading <student>')")
+        page.screenshot(path=tmp_path / "loading.png")
+        go.set()
+        page.wait_for_selector("#brand .fail:has-text('wrong does not exist')")
+        served.desk.load(served.workbench.spec(student="right", teacher="teacher"))
+        page.wait_for_selector("#strip [role=gridcell]")
+        page.wait_for_selector("#heatmap .nsewdrag", state="attached")
+        page.close()
