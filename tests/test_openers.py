@@ -1,6 +1,7 @@
 """Refusal log-odds against the plain definition, and the openers they stand on."""
 
 import threading
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from dapa.model.openers import (
     NoOpeners,
     find_openers,
     first_tokens,
+    past_blanks,
     refusal_log_odds,
 )
 from dapa.model.prompting import PromptFormat, Turn, encode, render
@@ -114,6 +116,19 @@ def test_a_stopped_sweep_leaves_whole_prompts_out(planted_pair):
 def test_the_teacher_takes_no_mask(planted_pair):
     with pytest.raises(SettingError, match="takes no mask"):
         refusal_log_odds(planted_pair, [(6, 7)], [Mask.of([Unit(1)])], "teacher")
+
+
+def test_blank_first_tokens_are_passed_over_once_for_all_masks(planted_pair):
+    class Blanks:
+        def decode(self, ids):
+            return "\n" if ids[0] == sure else "word"
+
+    pair = copy(planted_pair)
+    pair.tokenizer, sure = Blanks(), TOKENIZER.convert_tokens_to_ids("▁Sure,")
+    ids = ids_of(planted_pair, harmful_prompts(2)) + [(6, 7)]
+    assert past_blanks(pair, ids[:2]) == [(*prompt, sure) for prompt in ids[:2]]
+    assert past_blanks(pair, ids[:2], Mask.of([Unit(1), Unit(2)])) == ids[:2]
+    assert past_blanks(planted_pair, ids) == ids
 
 
 def test_first_tokens_tell_each_panes_refusal_probability_and_top_ten():
