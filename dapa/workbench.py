@@ -16,7 +16,11 @@ from dapa.conversation import PANES, Exchange, PaneName, converse
 from dapa.judges.base import Judge, judges
 from dapa.judges.rules import rules
 from dapa.localize.divergence import DivergenceMap, divergence
+from dapa.measure.baselines import Baselines, baselines
+from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.evaluation import Evaluation, Purpose, evaluate
+from dapa.measure.necessity import Necessity, necessity
+from dapa.measure.placebos import Placebos, placebos
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
@@ -26,6 +30,8 @@ from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
 from dapa.records import EMPTY, Mask, PairError, Prompt
 from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.pareto import Point, pareto
+from dapa.search.stability import Stability, stability
 from dapa.store import Store
 
 RUN_DIR = Path("runs")
@@ -233,3 +239,46 @@ class Workbench:
         job = SearchJob(self.pair, harmful, settings, self.store, run_id)
         self._jobs[job.id] = job
         return job
+
+    # -- beside a finished search -----------------------------------------------------------
+
+    def harmless(self, job: SearchJob, source: str | Path | None = None) -> tuple[Prompt, ...]:
+        """Prompts for a search's over-refusal: the held-out ones of a set, or all of it.
+
+        A search on the user's own file stands alone unless harmless prompts are given too.
+        """
+        if source is None and job.settings.prompts is not None:
+            return ()
+        prompts = self.prompts(source, "harmless").prompts
+        return tuple(p for p in prompts if p.split == "held_out") or prompts
+
+    def baselines(
+        self, job: SearchJob, harmless: str | Path | None = None, **options: Any
+    ) -> Baselines:
+        """The found set beside everything simpler; options as in `measure.baselines`."""
+        return baselines(job, self.harmless(job, harmless), **options)
+
+    def placebos(
+        self, job: SearchJob, harmless: str | Path | None = None, **options: Any
+    ) -> Placebos:
+        """Shams in the found set's place; options as in `measure.placebos`."""
+        return placebos(job, self.harmless(job, harmless), **options)
+
+    def necessity(self, job: SearchJob, **options: Any) -> Necessity:
+        """What the teacher loses without the found set; options as in `measure.necessity`."""
+        return necessity(job, **options)
+
+    def stability(self, job: SearchJob, **options: Any) -> Stability:
+        """The same search again and again over one memory; options as in `search.stability`."""
+        rules = job.settings.rules()
+        seed = options.pop("seed", rules.seed)
+        units, name = job.driver.units, job.settings.algorithm
+        return stability(job.driver.split, units, name, rules, seed=seed, **options)
+
+    def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
+        """Which layer carries which kind of harm, from the certificate's removals."""
+        return categories(job, stop)
+
+    def pareto(self, job: SearchJob) -> tuple[Point, ...]:
+        """Every mask that the search judged in full, by share of parameters; the front marked."""
+        return pareto(job.progress().trials, lambda mask: self.pair.share(mask).fraction)

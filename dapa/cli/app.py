@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from dapa.cli import options as o
+from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
@@ -179,7 +180,10 @@ def evaluate(
     output.result(body, table(("rate of", *models), rows))
 
 
-for command in (check, divergence, search, generate, evaluate):
+commands = (
+    check, divergence, search, generate, evaluate, baselines, stability, necessity
+)  # fmt: skip
+for command in commands:
     app.command()(command)
 app.add_typer(runs, name="runs")
 

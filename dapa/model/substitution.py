@@ -44,7 +44,8 @@ class Substituted(Pair):
 
         Args:
             pair: Whose model runs.
-            role: Which of its models; it stands in the view's `student`, where a batch looks.
+            role: Which of its models; it stands in the view's `student`, where a batch looks, so
+                that the view of a teacher has the roles swapped.
             modules: Site -> the module that stands in; only its `forward` is called.
             tag: Tells these weights from all others: verdicts are remembered under it.
         """
@@ -53,6 +54,7 @@ class Substituted(Pair):
         self.digest = f"{pair.digest}+{role}:{tag}"
         if role == "teacher":
             self.student, self.tokenizer = pair.teacher, pair.teacher_tokenizer
+            self.teacher, self.teacher_tokenizer = pair.student, pair.tokenizer
 
     def plan(self, masks: Sequence[Mask]) -> Plan | None:
         """No row is masked: the view has one set of weights."""
