@@ -239,12 +239,8 @@ def test_the_hover_names_the_cell_under_the_pointer(visit):
         page.mouse.move(
             box["x"] + 6.5 / 12 * box["width"], box["y"] + (row + 0.5) / 6 * box["height"]
         )
-        until(
-            lambda name=name: (
-                f"layer 6 · {name}"
-                in " ".join(page.locator("#heatmap .hoverlayer").all_text_contents())
-            )
-        )
+        wanted = f"layer 6 · {name}"
+        until(lambda w=wanted: w in (page.text_content("#heatmap .hoverlayer") or ""))
 
 
 def test_text_of_prompts_is_shown_and_never_run(visit):
