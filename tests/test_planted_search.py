@@ -1,0 +1,40 @@
+"""A whole search on planted pairs: what was planted is what is found, on every family."""
+
+import random
+
+import pytest
+
+from dapa.bench.planted import harmful_prompts, plant, random_planting
+from dapa.model.sites import FAMILIES
+from dapa.prompts import PromptSet
+from dapa.records import Prompt
+from dapa.search.job import SearchJob, SearchSettings
+from dapa.store import Store
+
+KINDS = ("and", "or", "inhibitor", "distractors")
+CASES = [(family, kind, seed) for family in FAMILIES for kind in KINDS for seed in range(8)]
+FIFTH = set(random.Random(0).sample(CASES, len(CASES) // 5))
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "seed"),
+    [pytest.param(*c, marks=() if c in FIFTH else pytest.mark.full) for c in CASES],
+)
+def test_the_planted_layers_are_found(family, kind, seed, tmp_path):
+    planting = random_planting(seed, kind)
+    pair = plant(planting, family, seed).pair(f"{family}-{kind}-{seed}")
+    texts = harmful_prompts(20, seed)
+    prompts = [Prompt(t, split="search" if i < 14 else "held_out") for i, t in enumerate(texts)]
+    harmful = PromptSet("planted", "harmful", tuple(prompts))
+    report = SearchJob(pair, harmful, SearchSettings(max_new_tokens=20), Store(tmp_path)).run()
+    found = report.layers
+    assert report.one_minimal
+    assert found in {planting.needed, planting.alternative} - {()}
+    assert report.rates["held_out"].value == 1.0
+    assert all(removal.outcome.dsr == 0.0 for removal in report.removals)
+    violating = [{unit.layer for unit in v.added} for v in report.violations]
+    if kind == "inhibitor":
+        assert {planting.inhibitor} in violating, "found + the inhibitor alone must be reported"
+        assert {planting.antidote} not in violating
+    else:
+        assert not violating
