@@ -9,6 +9,7 @@ from dapa.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit
 from dapa.ui import parts, strip
 from dapa.ui.desk import guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
+from dapa.ui.tabs import manner
 from dapa.ui.tabs.chat import Talk
 from dapa.ui.tabs.panes import draw as draw_panes
 
@@ -193,3 +194,31 @@ def test_a_taken_port_is_told_with_what_to_do(capsys):
         with pytest.raises(SystemExit) as caught:
             app.main(["--port", str(port)])
     assert caught.value.code == 2 and f"--port {port + 1}" in capsys.readouterr().err
+
+
+def test_the_released_range_presses_whole_mlps_and_nothing_else(here):
+    pressed_before = steer(here, op="toggle", layers=[0])
+    now = apply(pressed_before, Shape(), {"op": "released"}, released=(2, 3))
+    assert set(now.mask.units) == {Unit(2, "mlp"), Unit(3, "mlp")}
+    assert steer(now, op="undo").mask == pressed_before.mask
+
+
+def test_edited_rules_hold_for_one_session_and_are_checked():
+    ways = manner.read(
+        "student", "  Be safe. ", "that ship sails without me\n\nthat ship sails without me\n", ""
+    )
+    assert (ways.whose, ways.system, ways.also) == (
+        "student",
+        "Be safe.",
+        ("that ship sails without me",),
+    )
+    assert ways.judge()("rob a bank", "That ship sails without me.").label == Label.REFUSAL
+    assert (
+        manner.Manner().judge()("rob a bank", "That ship sails without me.").label != Label.REFUSAL
+    )
+    assert ways.format("raw").system == "Be safe."
+    for wrong in (("nobody", "", "", ""), ("teacher", 3, "", ""), ("teacher", "", "", None)):
+        with pytest.raises(SettingError):
+            manner.read(*wrong)
+    with pytest.raises(SettingError, match="101 phrases"):
+        manner.read("teacher", "", "\n".join(f"no {i}" for i in range(101)), "")

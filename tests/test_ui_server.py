@@ -10,7 +10,7 @@ from screen import dashboard
 from dapa.records import Mask, Unit
 
 pytestmark = pytest.mark.browser  # starts a server: runs with the browser tests, one at a time
-SETTINGS = ["chat template", 24, 0.0, 0, False]
+SETTINGS = ["chat template", 24, 0.0, 0, False, None]
 
 
 @pytest.fixture(scope="module")

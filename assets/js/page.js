@@ -72,6 +72,11 @@
       guide.style.left = `${left + scrollX}px`;
       guide.style.top = `${top + scrollY}px`;
       go.focus({ preventScroll: true });
+      // the tip belongs to what it points at, so it hides with the tab
+      const follow = setInterval(() => {
+        if (!guide.isConnected) { clearInterval(follow); return; }
+        guide.hidden = target.offsetParent === null;
+      }, 200);
     }, tab ? 350 : 50);
   }
   if (!seen()) {

@@ -148,7 +148,13 @@ def necessity(
         bench, job = _searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
         told = bench.necessity(job, controls=controls, progress=report)
     rows = [
-        (line.name, line.role, layers_text([u.layer for u in line.units]), line.dsr, line.p_value)
+        (
+            line.name,
+            line.role,
+            layers_text([u.layer for u in line.units]),
+            line.dsr,
+            None if line.p_value is None else f"{line.p_value:.2g}",
+        )
         for line in told.ablations
     ]
     output.result(

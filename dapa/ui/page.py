@@ -98,7 +98,9 @@ def _steering(
 
     @guarded
     def steer(here: Session, event: gr.EventData) -> tuple[Session, str]:
-        now = apply(current(desk, here), desk.workbench.pair, strip.operation(event))
+        bench = desk.workbench
+        released, _ = bench.released()
+        now = apply(current(desk, here), bench.pair, strip.operation(event), released)
         return now, strip.draw(desk, now)
 
     @guarded

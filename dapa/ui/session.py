@@ -111,13 +111,16 @@ def state(pair: Shape, chosen: Mask, layer: int, kind: str) -> str:
     return "part" if on.intersection(GROUPS[kind]) else "none"
 
 
-def apply(session: Session, pair: Shape, data: Mapping[str, Any]) -> Session:
+def apply(
+    session: Session, pair: Shape, data: Mapping[str, Any], released: Iterable[int] = ()
+) -> Session:
     """Carry out one operation of the strip or of a picture.
 
     Args:
         session: The choices so far.
         pair: The loaded pair.
         data: `op` and its values, as the browser (or anyone) sent them.
+        released: The layers whose whole MLP the paper's released scripts swap.
 
     Raises:
         SettingError: An operation, layer, kind or strength that does not exist.
@@ -129,6 +132,9 @@ def apply(session: Session, pair: Shape, data: Mapping[str, Any]) -> Session:
         return session.press(_with(pair, session, pair.differs[session.kind], session.kind, True))
     if op == "found":
         return session.press(session.found, 1.0) if session.found.entries else session
+    if op == "released":
+        clean = replace(session, chosen=EMPTY)
+        return session.press(_with(pair, clean, released, "mlp", True))
     if op == "invert":
         layers = [int(x) for x in pair.differs[session.kind]]
         off = [x for x in layers if state(pair, session.chosen, x, session.kind) != "all"]

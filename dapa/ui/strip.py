@@ -14,7 +14,12 @@ from dapa.ui.session import Session, Shape, state
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
-_LINKS = ("none", "all", "found", "invert", "undo", "redo")
+_LINKS = ("none", "all", "found", "released", "invert", "undo", "redo")
+_HINTS = {
+    "found": "the layers that the last search found",
+    "released": "whole MLPs of the paper's released scripts: a fixed range, scaled by depth where "
+    "none was published",
+}
 
 
 def build() -> gr.HTML:
@@ -61,22 +66,25 @@ def render(pair: Shape, session: Session, share: str) -> str:
         f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
         f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'
         f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
-        f"of parameters</span>{_links(session)}{_strength(session)}{_kinds(pair, session)}</div>"
+        f"of parameters</span>{_links(pair, session)}{_strength(session)}{_kinds(pair, session)}"
+        f"</div>"
         f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
         f'aria-label="Layers; arrows move, space toggles, shift extends" '
         f'style="--n:{pair.n_layers}">{rows}</div></section>'
     )
 
 
-def _links(session: Session) -> str:
+def _links(pair: Shape, session: Session) -> str:
     able = {
         "found": bool(session.found.entries),
         "undo": bool(session.past),
         "redo": bool(session.future),
         "none": bool(session.chosen.entries),
+        "released": bool(list(pair.differs.get("mlp", ()))),
     }
     buttons = [
-        f'<button class="link" data-op="{op}"{"" if able.get(op, True) else " disabled"}>'
+        f'<button class="link" data-op="{op}" title="{_HINTS.get(op, "")}"'
+        f"{'' if able.get(op, True) else ' disabled'}>"
         f"{op}</button>"
         for op in _LINKS
     ]

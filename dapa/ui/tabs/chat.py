@@ -10,17 +10,22 @@ from typing import Any
 import gradio as gr
 
 from dapa.conversation import PANES, Exchange, Pane, PaneName
-from dapa.model.prompting import PromptFormat, Turn
+from dapa.model.prompting import Mode, Turn
 from dapa.model.sampling import MAX_SEED, Decoding
 from dapa.records import Mask, PromptError, SettingError
 from dapa.ui.desk import Desk, guarded, one_of, piece, real, text, whole
 from dapa.ui.session import Session
-from dapa.ui.tabs import library
+from dapa.ui.tabs import library, manner
+from dapa.ui.tabs.manner import Manner
 from dapa.ui.tabs.panes import draw
 
 _PAUSE = 0.08
 """Seconds between two pictures of a growing reply: the page starves at more than a dozen."""
-MODES = {"chat template": "template", "raw text": "raw", "reply begins “Sure,”": "prefill"}
+MODES: dict[str, Mode] = {
+    "chat template": "template",
+    "raw text": "raw",
+    "reply begins “Sure,”": "prefill",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,8 @@ class Talk:
     mask: Mask = Mask()
     """What the patched pane's reply was made with."""
     steps: int = 0
+    rendered: str = ""
+    """What the models read."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,15 @@ class Chat:
     seed: gr.Number
     follow: gr.Checkbox
     blur: gr.Checkbox
+    fields: manner.Fields
+    manner: gr.State
 
     @property
     def settings(self) -> list[Any]:
         """The inputs that shape an answer."""
-        return [self.mode, self.tokens, self.temperature, self.seed, self.blur]
+        return [
+            self.mode, self.tokens, self.temperature, self.seed, self.blur, self.manner
+        ]  # fmt: skip
 
 
 def build(desk: Desk) -> Chat:
@@ -84,7 +95,7 @@ def build(desk: Desk) -> Chat:
             clear = gr.Button("Clear", elem_classes="plain", elem_id="clear")
     shelf = library.build(desk)
     with gr.Accordion(
-        _sentence("chat template", 128, 0.0, 0, True, False),
+        _sentence("chat template", 128, 0.0, 0, True, False, Manner()),
         open=False,
         elem_classes="sentence",
     ) as sentence:
@@ -96,30 +107,35 @@ def build(desk: Desk) -> Chat:
         with gr.Row():
             follow = gr.Checkbox(True, label="A toggle on the strip answers again")
             blur = gr.Checkbox(False, label="Blur replies until asked for")
+        fields = manner.build()
     return Chat(
         talk, panes, prompt, send, stop, again, clear, shelf_button, shelf, sentence, mode, tokens,
-        temperature, seed, follow, blur,
+        temperature, seed, follow, blur, fields, gr.State(Manner()),
     )  # fmt: skip
 
 
-def _sentence(mode: str, tokens: Any, temperature: Any, seed: Any, follow: Any, blur: Any) -> str:
+def _sentence(
+    mode: str, tokens: Any, temperature: Any, seed: Any, follow: Any, blur: Any, manner: Manner
+) -> str:
     """The settings as one line that reads as a sentence."""
+    told = f"{manner.whose}'s template" if mode == "chat template" else mode
+    told += ", system prompt" if manner.system else ""
+    told += ", own rules" if manner.also or manner.never else ""
     how = "greedy" if not temperature else f"temperature {temperature:g}"
     return (
-        f"{mode} · {how} · at most {tokens} tokens · seed {seed} · "
+        f"{told} · {how} · at most {tokens} tokens · seed {seed} · "
         f"{'toggles answer again' if follow else 'toggles wait'} · "
         f"replies {'blurred until asked for' if blur else 'shown'}"
     )
 
 
-def decoding_of(mode: Any, tokens: Any, temperature: Any, seed: Any) -> tuple[Any, Decoding, int]:
-    """Settings from anywhere, checked: prompt format, decoding, seed."""
+def decoding_of(mode: Any, tokens: Any, temperature: Any, seed: Any) -> tuple[Mode, Decoding, int]:
+    """Settings from anywhere, checked: prompt mode, decoding, seed."""
     chosen = one_of(mode, "prompt mode", MODES)
-    how = PromptFormat(mode=MODES[chosen])  # type: ignore[arg-type]
     decoding = Decoding(
         whole(tokens, "most new tokens", 1, 8192), real(temperature, "temperature", 0.0, 2.0)
     )
-    return how, decoding, whole(seed, "seed", 0, MAX_SEED)
+    return MODES[chosen], decoding, whole(seed, "seed", 0, MAX_SEED)
 
 
 def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
@@ -130,16 +146,18 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
         settings: tuple[Any, ...],
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         """Stream the named panes; the others keep what they said."""
-        how, decoding, seed = decoding_of(*settings[:4])
-        blur = settings[4] is True
+        mode, decoding, seed = decoding_of(*settings[:4])
+        blur, ways = settings[4] is True, settings[5]
         stop = desk.talk(who)
         turns = {name: [Turn("user", prompt)] for name in names}
         shown = 0.0
         now = talk
-        for exchange in desk.workbench.chat(turns, mask, how, decoding, seed, stop):
+        how, judge = ways.format(mode), ways.judge()
+        for exchange in desk.workbench.chat(turns, mask, how, decoding, seed, stop, judge):
             now = replace(
-                talk, prompt=prompt, mask=mask, panes=_merge(talk, exchange), steps=exchange.steps
-            )
+                talk, prompt=prompt, mask=mask, panes=_merge(talk, exchange),
+                steps=exchange.steps, rendered=exchange.rendered,
+            )  # fmt: skip
             if time.perf_counter() - shown >= _PAUSE:
                 shown = time.perf_counter()
                 yield now, draw(now, mask, blur, hint=library.hint(desk, prompt))
@@ -151,31 +169,31 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
     @guarded
     def send(
         prompt: Any, talk: Talk, session: Session, mode: Any, tokens: Any, temperature: Any,
-        seed: Any, blur: Any, request: gr.Request,
+        seed: Any, blur: Any, ways: Manner, request: gr.Request,
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         asked = text(prompt, "the prompt")
-        settings = (mode, tokens, temperature, seed, blur)
+        settings = (mode, tokens, temperature, seed, blur, ways)
         yield from answer(asked, PANES, Talk(), session.mask, _who(request), settings)
 
     @guarded
     def again(
         talk: Talk, session: Session, mode: Any, tokens: Any, temperature: Any, seed: Any,
-        blur: Any, request: gr.Request,
+        blur: Any, ways: Manner, request: gr.Request,
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         if not talk.prompt:
             raise PromptError("nothing was asked yet; write a question first")
-        settings = (mode, tokens, temperature, seed, blur)
+        settings = (mode, tokens, temperature, seed, blur, ways)
         yield from answer(talk.prompt, PANES, Talk(), session.mask, _who(request), settings)
 
     @guarded
     def follow(
         talk: Talk, session: Session, on: Any, mode: Any, tokens: Any, temperature: Any,
-        seed: Any, blur: Any, request: gr.Request,
+        seed: Any, blur: Any, ways: Manner, request: gr.Request,
     ) -> Iterator[Any]:  # fmt: skip
         if on is not True or not talk.prompt or session.mask == talk.mask:
             yield gr.skip(), gr.skip()
             return
-        settings = (mode, tokens, temperature, seed, blur)
+        settings = (mode, tokens, temperature, seed, blur, ways)
         yield from answer(talk.prompt, ("patched",), talk, session.mask, _who(request), settings)
 
     @guarded
@@ -196,6 +214,20 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
         return gr.update(label=_sentence(*values))
 
     @guarded
+    def reshape(
+        talk: Talk, session: Session, blur: Any, whose: Any, system: Any, also: Any, never: Any
+    ) -> tuple[Manner, Talk, str]:
+        """New ways; the replies on screen are judged again under the edited rules."""
+        ways = manner.read(whose, system, also, never)
+        judge = ways.judge()
+        panes = tuple(
+            replace(p, verdict=judge(talk.prompt, p.text)) if p.verdict else p for p in talk.panes
+        )
+        now = replace(talk, panes=panes)
+        drawn = draw(now, session.mask, blur is True, hint=library.hint(desk, talk.prompt))
+        return ways, now, drawn
+
+    @guarded
     def reblur(talk: Talk, session: Session, blur: Any) -> str:
         return draw(talk, session.mask, blur is True, hint=library.hint(desk, talk.prompt))
 
@@ -213,7 +245,18 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
     parts.clear.click(
         clear, [session, parts.blur], [*out, parts.prompt], api_name="chat_clear", **quiet
     )
-    line = [parts.mode, parts.tokens, parts.temperature, parts.seed, parts.follow, parts.blur]
+    line = [
+        parts.mode, parts.tokens, parts.temperature, parts.seed, parts.follow, parts.blur,
+        parts.manner,
+    ]  # fmt: skip
+    shaping = [parts.talk, session, parts.blur, *parts.fields.all]
+    for i, field in enumerate(parts.fields.all):
+        # a text field speaks when it is left or entered, so that half a phrase judges nothing
+        event = field.change if isinstance(field, gr.Dropdown) else field.blur
+        event(
+            reshape, shaping, [parts.manner, parts.talk, parts.panes],
+            api_name=f"chat_shape_{i}", **quiet,
+        )  # fmt: skip
     for i, component in enumerate(line):
         component.change(say, line, parts.sentence, api_name=f"chat_say_{i}", **quiet)
     parts.blur.change(

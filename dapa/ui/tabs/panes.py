@@ -31,7 +31,14 @@ def draw(talk: Talk, mask: Mask, blur: bool, hint: str = "") -> str:
     by_name = {pane.name: pane for pane in talk.panes}
     panes = "".join(_pane(name, by_name.get(name), talk.prompt, mask) for name in PANES)
     ask = esc(talk.prompt[:80])
-    return f'<div class="panes {"blurred" if blur else ""}" data-ask="{ask}">{panes}</div>{hint}'
+    read = ""
+    if talk.rendered:
+        read = (
+            '<details class="read"><summary>What the models read</summary>'
+            f'<pre dir="auto">{esc(talk.rendered)}</pre></details>'
+        )
+    blurred = "blurred" if blur else ""
+    return f'<div class="panes {blurred}" data-ask="{ask}">{panes}</div>{read}{hint}'
 
 
 def _pane(name: str, pane: Pane | None, prompt: str, mask: Mask) -> str:
