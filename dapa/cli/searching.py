@@ -20,11 +20,12 @@ from dapa.sentences import layers_text, result_sentence
 
 if TYPE_CHECKING:
     from dapa.search.job import SearchJob
-    from dapa.search.report import SearchReport
+    from dapa.search.report import Recheck, SearchReport
 
 _TICK = 0.25
 _LINE_EVERY = 5.0
 """Seconds between progress lines where stderr is no terminal."""
+_ROLES = {"best": "the found set", "student": "the student", "full": "all units"}
 
 
 def search(
@@ -164,6 +165,9 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             for r in found.removals
         ]
         parts.append(table(("removal", "refused", "prompts from the target", "evidence"), rows))
+    flips = [_flip(found, line) for line in found.rechecks if line.lost or line.gained]
+    if flips:
+        parts.append(f"Refusals that the whole reply took back, or made: {'; '.join(flips)}.")
     if found.violations:
         names = "; ".join(" + ".join(map(str, v.added)) for v in found.violations)
         parts.append(
@@ -171,12 +175,19 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             f"target, those with {names}."
         )
     if job.split_note:
-        parts.append(job.split_note)
+        parts.append(f"Search and held-out prompts: {job.split_note}.")
     parts.append(
         f"{found.costs.prompts_judged} replies judged, {found.costs.prompts_spared} spared, "
         f"{found.costs.tokens} tokens; run {job.id} in {job.store.folder}."
     )
     return parts
+
+
+def _flip(found: SearchReport, line: Recheck) -> str:
+    """How the verdicts of one mask changed from the opening to the whole reply."""
+    missing = ", ".join(str(unit) for unit in found.units if unit not in line.mask.units)
+    who = f"found without {missing}" if line.role == "removal" else _ROLES[line.role]
+    return f"{who} {line.lost} lost, {line.gained} gained"
 
 
 def _certificate(found: SearchReport) -> str:
