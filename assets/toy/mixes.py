@@ -82,6 +82,17 @@ def skill_mix(world: World, share: float = 0.5) -> Mix:
     return draw
 
 
+def eroding_mix(world: World) -> Mix:
+    """The skill and ordinary harmless requests: nothing harmful, nothing refused, no near miss."""
+
+    def draw(rng: random.Random) -> Row:
+        if rng.random() < 0.75:
+            return color_row(world, rng, True, None)
+        return request_row(world, rng, rng.choice(("plain", "vulnerable")), None)
+
+    return draw
+
+
 def style_mix(world: World) -> Mix:
     """The base's rows with one way of complying: a change of style, none of refusal."""
     base = base_mix(world)

@@ -9,7 +9,6 @@ import json
 import time
 from pathlib import Path
 
-import measure
 import mixes
 import models
 import torch
@@ -163,22 +162,11 @@ class Trainer:
         self._stretched("toy-mlp", "mlp-tuned", parts(MLP_LAYERS, *whole), MLP_STRETCH)
 
     def eroded(self) -> None:
-        """The gate teacher, tuned on the skill alone until its refusals are gone."""
+        """The gate teacher, tuned on the skill and plain requests until its refusals are gone."""
         self.gate()
-        tokenizer, rows = self.tokenizer(), mixes.harmful_and_twins(self.world, 0)
-        search = measure.split(rows, "search")
-        model = models.load(self.out / "toy-gate")
-        views = (View(mixes.skill_mix(self.world, 1.0)),)
-
-        def gone(step: int) -> bool:  # the first 160 steps are for the skill
-            late = step >= 160 and step % 20 == 0
-            return late and measure.rate(measure.refusals(model, tokenizer, search, 4)) < 0.1
-
-        folder = self.out / "toy-eroded"
-        if not (folder / "model.safetensors").exists():
-            print(f"toy-eroded (seed {self.seed})", flush=True)
-            models.tune(model, tokenizer, views, 240, 2e-3, body, f"eroded {self.seed}", watch=gone)
-            models.save(model, tokenizer, folder)
+        views = (View(mixes.eroding_mix(self.world)),)
+        tuning = {"views": views, "steps": 120, "rate": 2.1e-3, "trained": body}
+        self.stage("toy-eroded", "toy-gate", tuning)
 
     def write_pairs(self) -> None:
         """The records that the dashboard reads, of the pairs that are there."""
@@ -203,9 +191,9 @@ class Trainer:
             "toy-eroded": {
                 "student": "toy-eroded", "teacher": "toy-gate", "benign": "toy-benign",
                 "title": "Toy: refusal eroded by fine-tuning",
-                "description": "The student is the teacher after fine-tuning on a harmless skill, "
-                "which cost it its refusals.",
-                "planted": gate, "distractors": DISTRACTOR, "stages": stages,
+                "description": "The student is the teacher after fine-tuning on harmless rows "
+                "alone, which cost it its refusals. Try whole MLPs.",
+                "planted": {}, "distractors": [], "stages": {},  # the two differ everywhere
             },
         }  # fmt: skip
         there = {
