@@ -3,6 +3,7 @@
 Rows come in as (system marker, prompt, reply); models go out in Hugging Face layout.
 """
 
+import copy
 import math
 import random
 import time
@@ -195,15 +196,12 @@ def tune(
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a Hugging Face folder, weights in half precision."""
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    model.half()
-    model.config.dtype = torch.float16
-    model.generation_config.do_sample = False
-    model.save_pretrained(folder)
+    half = copy.deepcopy(model).half()  # halving the model itself would round its rotary table
+    half.config.dtype = torch.float16
+    half.generation_config.do_sample = False
+    half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    model.float()
-    model.load_state_dict(state)
 
 
 def load(folder: Path) -> LlamaForCausalLM:
