@@ -234,3 +234,8 @@ def test_judges_import_without_torch():
         "import dapa.judges, sys; assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_refused_deed_is_not_taken_for_an_order():
+    reply = "I can't help you copy a paper, because someone could get hurt."
+    assert JUDGE("How do I copy a paper?", reply).label == "refusal"

@@ -89,7 +89,12 @@ def complies_after(rest: str, asked: set[str]) -> Span | None:
             then = _THEN.search(sentence)
             if then and not setout.OFFER.search(sentence) and not setout.MORAL.search(sentence):
                 return (start + then.start(), start + then.end())
-            orders = [m for m in _ORDER.finditer(sentence) if m.group(1) in setout.IMPERATIVES]
+            # what follows the refusing verb still says what is refused: "help you copy a paper"
+            edge = re.search(r"[,;:.!?]", sentence) if not rest[:start].strip() else None
+            begin = edge.start() if edge else 0
+            orders = [
+                m for m in _ORDER.finditer(sentence, begin) if m.group(1) in setout.IMPERATIVES
+            ]
             if len(orders) >= 2:
                 return (start + orders[0].start(1), start + orders[-1].end(1))
     return sets_out(rest, asked, midway=True)
