@@ -251,11 +251,10 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> Any:
     ]  # fmt: skip
     shaping = [parts.talk, session, parts.blur, *parts.fields.all]
     for i, field in enumerate(parts.fields.all):
-        # a text field speaks when it is left or entered, so that half a phrase judges nothing
-        event = field.change if isinstance(field, gr.Dropdown) else field.blur
-        event(
+        # a field's last value counts: on leaving it, its own text may not have arrived yet
+        field.change(
             reshape, shaping, [parts.manner, parts.talk, parts.panes],
-            api_name=f"chat_shape_{i}", **quiet,
+            api_name=f"chat_shape_{i}", trigger_mode="always_last", **quiet,
         )  # fmt: skip
     for i, component in enumerate(line):
         component.change(say, line, parts.sentence, api_name=f"chat_say_{i}", **quiet)
