@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 import sys
+from typing import NoReturn
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -25,10 +26,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="needed beyond this machine")
     parser.add_argument("--run-dir", default="runs", help="folder of the run store")
+    parser.error = lambda line: fail(f"{line}; see python app.py --help")  # type: ignore
     return parser.parse_args(given)
 
 
-def fail(line: str) -> None:
+def fail(line: str) -> NoReturn:
     """End as the user's mistake."""
     print(line, file=sys.stderr)
     raise SystemExit(2)

@@ -9,6 +9,16 @@ from dapa.records import Rate
 THIN = "\u202f"
 """A narrow no-break space, before the per cent sign."""
 
+SITE_TITLES = {
+    "residual": "residual",
+    "attention": "attention out",
+    "mlp": "MLP out",
+    "gate": "gate",
+    "up": "up",
+    "down": "down",
+}
+"""What people call the places where two models are compared."""
+
 
 def percent(value: float, digits: int = 0) -> str:
     """0.954 -> `95 %`, with a thin space."""

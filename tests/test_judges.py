@@ -184,8 +184,8 @@ def test_edited_rules_take_new_phrases_and_another_name():
     edited = rules(also=["computer says no"], never=["i cannot help with that"])
     assert edited("how do i", "Computer says no!").label == Label.REFUSAL
     assert edited(ASK, "I cannot help with that.").label != Label.REFUSAL
-    assert edited.name.startswith("rules/1+") and edited.name != JUDGE.name
-    assert rules(also=[" "]).name == "rules/1"
+    assert edited.name.startswith("rules/2+") and edited.name != JUDGE.name
+    assert rules(also=[" "]).name == "rules/2"
 
 
 def test_every_opener_opens_a_refusal_or_may():
@@ -209,7 +209,7 @@ def test_the_released_rule_is_the_published_one():
 
 def test_the_registry_offers_every_judge_by_name():
     assert set(judges) >= {"rules", "opening", "released"}
-    assert judges["rules"]().name == "rules/1"
+    assert judges["rules"]().name == "rules/2"
 
 
 def test_loops_and_babble_are_incoherent_and_lists_are_not():

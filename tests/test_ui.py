@@ -222,3 +222,11 @@ def test_edited_rules_hold_for_one_session_and_are_checked():
             manner.read(*wrong)
     with pytest.raises(SettingError, match="101 phrases"):
         manner.read("teacher", "", "\n".join(f"no {i}" for i in range(101)), "")
+
+
+@pytest.mark.parametrize("given", (["--port", "x"], ["--nope"]))
+def test_a_mistyped_option_ends_with_one_line(given, capsys):
+    with pytest.raises(SystemExit) as ended:
+        app.arguments(given)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1 and given[0] in told

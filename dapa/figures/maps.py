@@ -27,15 +27,8 @@ from dapa.figures.theme import (
     ticks,
     wrapped,
 )
+from dapa.sentences import SITE_TITLES
 
-SITE_TITLES = {
-    "residual": "residual",
-    "attention": "attention out",
-    "mlp": "MLP out",
-    "gate": "gate",
-    "up": "up",
-    "down": "down",
-}
 _ROW = 34  # pixels a site
 _DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
 

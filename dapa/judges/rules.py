@@ -116,7 +116,7 @@ def rules(also: Sequence[str] = (), never: Sequence[str] = ()) -> Judge:
             remembered under the plain rules are not mixed with these.
     """
     extra = Extra(also, never)
-    name = "rules/1" + extra.mark
+    name = "rules/2" + extra.mark
     return Judge(name, lambda prompt, reply: _full(prompt, reply, name, extra))
 
 

@@ -21,14 +21,6 @@ from dapa.records import Site
 READINGS = ("local", "total")
 STREAMS = ("residual", "attention", "mlp")
 """The taps that are not sites: the layer's output, the attention's, the MLP's."""
-SITE_TITLES = {
-    "residual": "residual",
-    "attention": "attention out",
-    "mlp": "MLP out",
-    "gate": "gate",
-    "up": "up",
-    "down": "down",
-}
 
 See = Callable[[int, str, Tensor, Tensor], None]
 """(layer, site, student's states, teacher's states), states (rows, places, d)."""

@@ -7,25 +7,23 @@ Running it again with the same settings and store resumes it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from dapa.judges.base import judges
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
 from dapa.prompts import PromptSet
-from dapa.records import DapaError, Mask, NothingToLocalize, Prompt, SettingError, Verdict
+from dapa.records import DapaError, NothingToLocalize, Prompt, SettingError
 from dapa.search.control import Control
 from dapa.search.driver import Driver
-from dapa.search.feed import Job, Mode, Split
 from dapa.search.log import trial_dict
+from dapa.search.oracle import oracle
 from dapa.search.questions import algorithms
 from dapa.search.report import SearchProgress, SearchReport
-from dapa.search.runner import PairRunner
 from dapa.search.settings import Settings
-from dapa.store import Store, VerdictMemory, digest
+from dapa.store import Store
 
 DEFAULT_ALGORITHM = "ddmin-complement"
 
@@ -87,19 +85,6 @@ class SearchSettings:
         return cls(**{key: value for key, value in body.items() if key in known})
 
 
-class _Memory:
-    """The store's memory in the driver's words."""
-
-    def __init__(self, kept: VerdictMemory) -> None:
-        self._kept = kept
-
-    def recall(self, mode: Mode, mask: Mask) -> Mapping[int, tuple[Verdict, int]]:
-        return self._kept.recall(mode, mask)
-
-    def commit(self, mode: Mode, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
-        self._kept.commit(mode, job.mask, job.prompt, verdict, reply, tokens)
-
-
 class SearchJob:
     """A search that can be started, watched, paused, stopped and reopened."""
 
@@ -137,14 +122,15 @@ class SearchJob:
         self.held_out: tuple[Prompt, ...] = tuple(held_out)
         self.control = Control()
         self.total = len(units)
-        self.runner, self.memory, searching = self._desk(self.prompts)
-        _, _, holding = self._desk(self.held_out)
+        how, limit = settings.format(), settings.max_new_tokens
+        searching = oracle(pair, self.prompts, how, limit, store)
+        holding = oracle(pair, self.held_out, how, limit, store) if held_out else None
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.driver = Driver(
             algorithms[settings.algorithm](seed=settings.seed),
             units,
             searching,
-            held_out=holding if held_out else None,
+            held_out=holding,
             settings=settings.rules(),
             control=self.control,
             algorithm=settings.algorithm,
@@ -158,20 +144,6 @@ class SearchJob:
         self.error: DapaError | None = None
         self._thread: threading.Thread | None = None
         self._logged = 0
-
-    def _desk(self, prompts: Sequence[Prompt]) -> tuple[PairRunner, VerdictMemory, Split]:
-        """Runner and memory of one list of prompts."""
-        how = self.settings.format()
-        texts = [render(self.pair, [Turn("user", prompt.text)], how) for prompt in prompts]
-        ids = [encode(self.pair, text, how) for text in texts]
-        opening, full = judges["opening"](), judges["rules"]()
-        limit = self.settings.max_new_tokens
-        runner = PairRunner(self.pair, [p.text for p in prompts], ids, opening, full, limit)
-        context = digest(
-            self.pair.digest, opening.name, full.name, limit, "greedy", f"rows {runner.capacity}"
-        )
-        memory = self.store.memory(context, texts)
-        return runner, memory, Split(len(prompts), runner, _Memory(memory))
 
     @property
     def state(self) -> str:

@@ -13,8 +13,8 @@ import gradio as gr
 from dapa.figures import divergence_heatmap
 from dapa.localize.divergence import READINGS, DivergenceMap
 from dapa.localize.metrics import metrics
-from dapa.localize.recording import SITE_TITLES
 from dapa.records import PromptError, SettingError
+from dapa.sentences import SITE_TITLES
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
 from dapa.ui.parts import esc, hint, note, skeleton, table, title
 
