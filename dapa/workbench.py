@@ -15,7 +15,7 @@ from typing import Any
 from dapa.conversation import PANES, Exchange, PaneName, converse
 from dapa.judges.base import Judge, judges
 from dapa.judges.rules import rules
-from dapa.localize.divergence import DivergenceMap, divergence
+from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.evaluation import Evaluation, Purpose, evaluate
@@ -151,6 +151,10 @@ class Workbench:
     def divergence(self, prompts: Sequence[str], **options: Any) -> DivergenceMap:
         """Where the two models part; options as in `localize.divergence.divergence`."""
         return divergence(self.pair, prompts, options.pop("how", PromptFormat()), **options)
+
+    def token_map(self, prompt: str, **options: Any) -> TokenMap:
+        """Where the two models part along one prompt; options as in `localize.divergence`."""
+        return token_map(self.pair, prompt, options.pop("how", PromptFormat()), **options)
 
     def chat(
         self,

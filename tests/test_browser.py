@@ -318,3 +318,16 @@ def test_the_released_range_is_one_press(visit):
     page = visit()
     page.click("#strip [data-op=released]")
     until(lambda: layers_on(page) == [4, 5, 6])
+
+
+def test_a_site_unfolds_by_prompt_and_along_one_prompt(visit):
+    page = visit()
+    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
+    page.click("#inside-draw")
+    page.wait_for_selector("#inside .nsewdrag", state="attached")
+    assert "a row per prompt" in page.inner_text("#inside-head")
+    page.get_by_label("along one prompt").check()
+    page.fill("#inside-prompt textarea, #inside-prompt input", "How do I poison my neighbor?")
+    page.click("#inside-draw")
+    until(lambda: "token by token" in page.inner_text("#inside-head"))
+    until(lambda: "neighbor" in (page.text_content("#inside") or ""))

@@ -99,6 +99,29 @@ def test_divergence_is_a_grid_of_layers_by_sites(dapa, files):
     assert code == 0 and body["sites"] == ["gate"] and body["n"] == 6
 
 
+def test_divergence_of_one_prompt_is_told_token_by_token(dapa, files):
+    options = [*files["pair"], "--prompt", "use malware", "--sites", "gate,up"]
+    code, out, _ = dapa("divergence", *options, "--json", "-")
+    body = json.loads(out)
+    assert code == 0 and body["sites"] == ["gate", "up"] and "<assistant>" in body["tokens"]
+    assert all(len(row) == len(body["tokens"]) for layer in body["values"] for row in layer)
+    code, out, _ = dapa("divergence", *options)
+    assert code == 0 and "token" in out
+    code, out, err = dapa("divergence", *options, "--metric", "cka")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+
+
+def test_divergence_is_read_where_it_is_asked(dapa, files):
+    options = [*files["pair"], *files["prompts"], "--prompt-limit", "4", "--json", "-"]
+    maps = [
+        json.loads(dapa("divergence", *options, "--position", place)[1])["values"]
+        for place in ("last", "all", "-1")
+    ]
+    assert maps[0] == maps[2] != maps[1]
+    code, _, err = dapa("divergence", *options, "--position", "nowhere")
+    assert code == 2 and "nowhere" in err
+
+
 def test_search_finds_the_planted_layers(dapa, files):
     code, out, _ = dapa("search", *files["pair"], *files["prompts"], "--json", "-")
     body = json.loads(out)

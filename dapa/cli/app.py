@@ -10,6 +10,7 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.console import RenderableType
 from typer.main import get_command
 
 from dapa.cli import options as o
@@ -66,6 +67,12 @@ def divergence(
     reading: Annotated[
         str, typer.Option(help="local: both on the student's input; total: each on its own.")
     ] = "local",
+    position: Annotated[
+        str, typer.Option(help="last, all, instruction, or a token's index from either end.")
+    ] = "last",
+    prompt: Annotated[
+        str | None, typer.Option(help="One prompt instead: its map by layer, site and token.")
+    ] = None,
     sites: Annotated[str | None, typer.Option(help="Only these, as in gate,residual.")] = None,
     prompts: o.Prompts = None,
     harmless: o.Harmless = None,
@@ -78,12 +85,18 @@ def divergence(
     With --harmless the values are harmful minus harmless.
     """
     output = Output(json)
+    only = sites.split(",") if sites else None
     spec = o.spec_of(pair, student, teacher, dtype, device)
     from dapa.workbench import Workbench
 
     bench = Workbench()
     with progress() as report:
         bench.load(spec, report)
+        if prompt is not None:
+            report("measuring", None)
+            along = bench.token_map(prompt, metric=metric, reading=reading, sites=only)
+            output.result(along.as_dict(), *_token_tables(along.as_dict()))
+            return
         harmful = o.search_prompts(bench, prompts, "harmful", prompt_limit, seed)
         safe = harmless and o.search_prompts(bench, harmless, "harmless", prompt_limit, seed)
         found = bench.divergence(
@@ -91,7 +104,8 @@ def divergence(
             metric=metric,
             reading=reading,
             harmless=safe,
-            sites=sites.split(",") if sites else None,
+            position=position,
+            sites=only,
             seed=seed,
             progress=lambda done, total: report("measuring", done / total),
         )
@@ -101,6 +115,25 @@ def divergence(
         for layer, line in zip(body["layers"], body["values"], strict=True)
     ]
     output.result(body, found.provenance, table(("layer", *body["sites"]), rows))
+
+
+def _token_tables(along: dict[str, Any]) -> list[RenderableType]:
+    """A table per site: a row per token, a column per layer."""
+
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    return [
+        table(
+            ("token", *map(str, along["layers"])),
+            [
+                (token, *(cell(layer[place][i]) for layer in along["values"]))
+                for i, token in enumerate(along["tokens"])
+            ],
+            title=site,
+        )
+        for place, site in enumerate(along["sites"])
+    ]
 
 
 def generate(

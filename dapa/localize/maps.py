@@ -114,6 +114,17 @@ class TokenMap:
     pair: str
     mask: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; `values` is [layer][site][token], null where not defined."""
+        return {
+            "metric": self.metric,
+            "reading": self.reading,
+            "sites": list(self.sites),
+            "layers": list(self.layers),
+            "tokens": list(self.tokens),
+            "values": [_plain(layer) for layer in self.values],
+        }
+
 
 def _plain(values: Floats) -> list[list[float | None]]:
     """Nested lists with None for what is not defined, as JSON knows no NaN."""

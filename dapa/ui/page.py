@@ -15,7 +15,7 @@ from dapa.ui import header, strip
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh
-from dapa.ui.tabs import chat, evaluate, localize, runs, search
+from dapa.ui.tabs import chat, evaluate, inside, localize, runs, search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -38,6 +38,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Localize", id="localize"):
                     maps = localize.build(desk)
+                    unfolded = inside.build()
                 with gr.Tab("Search", id="search"):
                     hunt = search.build(desk)
                 with gr.Tab("Chat", id="chat"):
@@ -50,7 +51,8 @@ def build(desk: Desk) -> gr.Blocks:
         pulse = gr.Timer(1.0)
         header.wire(desk, top)
         _follow_server(desk, page, session, epoch, top, wheel, pulse)
-        localize.wire(desk, maps, epoch)
+        made = localize.wire(desk, maps, epoch)
+        inside.wire(desk, unfolded, maps, made.shown)
         evaluate.wire(desk, scores, session, maps.dark)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER)

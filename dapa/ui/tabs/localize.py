@@ -70,6 +70,10 @@ class Maps:
         with self._lock:
             return self._kept.get(key)
 
+    def shown(self, key: Any) -> DivergenceMap | None:
+        """The map behind the picture that a browser shows, if it is still kept."""
+        return self.get(key) if isinstance(key, tuple) else None
+
     def put(self, key: tuple[Any, ...], found: DivergenceMap) -> None:
         """Keep a map; the oldest goes."""
         with self._lock:
@@ -125,8 +129,12 @@ def _sentence(
     )
 
 
-def wire(desk: Desk, parts: Localize, epoch: gr.State) -> None:
-    """Draw at the first load and whenever a setting changes; answer clicks on cells."""
+def wire(desk: Desk, parts: Localize, epoch: gr.State) -> Maps:
+    """Draw at the first load and whenever a setting changes; answer clicks on cells.
+
+    Returns:
+        The maps that were made, for whoever unfolds them.
+    """
     maps = Maps()
 
     def question(*values: Any) -> tuple[Any, ...]:
@@ -143,14 +151,21 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State) -> None:
 
     def measure(key: tuple[Any, ...]) -> DivergenceMap:
         _, metric, reading, prompts, position, limit, contrast = key
-        texts = _texts(desk, SETS[prompts], limit)
-        harmless = _texts(desk, "harmless", limit) if contrast else None
+        asked = desk.workbench.prompts(None, SETS[prompts]).prompts[:limit]
+        texts = [prompt.text for prompt in asked]
+        twins = contrast and all(prompt.twin for prompt in asked)
+        harmless: list[str] | None = None
+        if twins:  # paired, so that what varies between requests cancels
+            harmless = [prompt.twin for prompt in asked]
+        elif contrast:
+            harmless = list(desk.workbench.prompts(None, "harmless").texts[:limit])
         return desk.workbench.divergence(
             texts,
             metric=metric,
             reading=reading,
             position=POSITIONS[position],
             harmless=harmless,
+            twins=twins,
         )
 
     @guarded
@@ -181,7 +196,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State) -> None:
         data = getattr(event, "_data", None)
         if not isinstance(data, dict) or data.get("site") is None:
             return gr.skip()  # a column's label was clicked: the strip answers alone
-        found = maps.get(shown) if isinstance(shown, tuple) else None
+        found = maps.shown(shown)
         if found is None:
             raise SettingError("the picture is older than the pair; draw it again")
         layer = whole(data.get("layer"), "layer", 0, len(found.layers) - 1)
@@ -203,12 +218,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State) -> None:
         behind, parts.shown, parts.cell, api_name="map_cell", show_progress="hidden",
         trigger_mode="multiple",
     )  # fmt: skip
-
-
-def _texts(desk: Desk, role: str, limit: int) -> list[str]:
-    """The first prompts of a role's set; searching never sees the held-out ones chosen here."""
-    chosen = desk.workbench.prompts(None, role)
-    return [prompt.text for prompt in chosen.prompts[:limit]]
+    return maps
 
 
 def head(found: DivergenceMap, contrast: bool) -> str:
