@@ -184,6 +184,8 @@ class Verdict:
     """Characters [start, stop) of the reply that decided, if any."""
     reason: str = ""
     """One plain phrase: why."""
+    failed: bool = False
+    """The judge could not be asked (a call that failed): unclear for now, and never remembered."""
 
     def evidence(self, reply: str) -> str:
         """The text that decided, or the reason where no span did."""

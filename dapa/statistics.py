@@ -189,3 +189,39 @@ def cluster_bootstrap(
     rates = (drawn @ sums) / (drawn @ sizes)  # (resamples,)
     low, high = np.quantile(rates, [0.5 - level / 2, 0.5 + level / 2])
     return Rate(value, float(low), float(high), n)
+
+
+def kappa(a: Sequence[Hashable], b: Sequence[Hashable], level: float = LEVEL) -> Rate | None:
+    """Cohen's kappa of two raters, with its large-sample interval.
+
+    Cohen 1960; the standard error is Fleiss, Cohen and Everitt's (Psychological Bulletin
+    72:323-327, 1969), equation 13. None where chance alone explains everything, that is, where both
+    raters always say the same one thing, and where there is nothing to compare.
+
+    Args:
+        a: One rater's words.
+        b: The other's on the same things, in the same order.
+        level: confidence level.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} ratings are not pairs")
+    words = list(dict.fromkeys([*a, *b]))
+    n = len(a)
+    table = np.zeros((len(words), len(words)))
+    for x, y in zip(a, b, strict=True):
+        table[words.index(x), words.index(y)] += 1
+    p = table / max(n, 1)
+    rows, columns = p.sum(1), p.sum(0)
+    chance = float(rows @ columns)
+    if n == 0 or 1.0 - chance < 1e-12:
+        return None
+    value = (float(np.trace(p)) - chance) / (1.0 - chance)
+    same = float((np.diag(p) * (1.0 - (rows + columns) * (1.0 - value)) ** 2).sum())
+    sums = (columns[:, None] + rows[None, :]) ** 2 * p
+    other = (1.0 - value) ** 2 * float(sums.sum() - np.trace(sums))
+    variance = (same + other - (value - chance * (1.0 - value)) ** 2) / ((1.0 - chance) ** 2 * n)
+    reach = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt(max(variance, 0.0))
+    return Rate(value, max(-1.0, value - reach), min(1.0, value + reach), n)

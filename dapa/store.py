@@ -126,7 +126,7 @@ class Store:
         return connection
 
     @contextmanager
-    def _plainly(self) -> Iterator[sqlite3.Connection]:
+    def plainly(self) -> Iterator[sqlite3.Connection]:
         """Turn the database's errors into a StoreError with the next step."""
         try:
             yield self._connection()
@@ -143,7 +143,7 @@ class Store:
         now = time.time()
         run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + token_hex(3)
         body = json.dumps(dict(settings), default=str)
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.execute(
                 "insert into runs values (?, ?, ?, ?, ?, 'running', null, ?)",
                 (run_id, now, kind, title, body, now),
@@ -152,7 +152,7 @@ class Store:
 
     def reopen(self, run_id: str) -> Run:
         """Set a run to `running` again and forget its trials, which will be logged anew."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.execute("begin")
             connection.execute("delete from trials where run = ?", (run_id,))
             connection.execute(
@@ -165,7 +165,7 @@ class Store:
     def finish(self, run_id: str, state: str, result: Mapping[str, Any] | None) -> None:
         """Keep how a run ended."""
         body = None if result is None else json.dumps(dict(result), default=str)
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.execute(
                 "update runs set state = ?, result = ?, updated = ? where id = ?",
                 (state, body, time.time(), run_id),
@@ -174,12 +174,12 @@ class Store:
     def add_trials(self, run_id: str, first: int, trials: Sequence[Mapping[str, Any]]) -> None:
         """Log trials; `first` is the number of the first of them."""
         rows = [(run_id, first + i, json.dumps(dict(trial))) for i, trial in enumerate(trials)]
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.executemany("insert or replace into trials values (?, ?, ?)", rows)
 
     def trials(self, run_id: str) -> list[dict[str, Any]]:
         """A run's trials, in order."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             rows = connection.execute(
                 "select body from trials where run = ? order by number", (run_id,)
             ).fetchall()
@@ -187,13 +187,13 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Every run, newest first."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             rows = connection.execute("select * from runs order by created desc, id").fetchall()
         return [_run(row) for row in rows]
 
     def run(self, run_id: str) -> Run:
         """One run; StoreError if there is none of this id."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             row = connection.execute("select * from runs where id = ?", (run_id,)).fetchone()
         if row is None:
             raise StoreError(
@@ -212,7 +212,7 @@ class Store:
             key: which one; `digest` of what was on the screen.
             body: the ruling with its prompt and reply, as JSON.
         """
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.execute(
                 "insert or replace into ratings values (?, ?, ?, ?)",
                 (kind, key, json.dumps(dict(body), default=str), time.time()),
@@ -220,7 +220,7 @@ class Store:
 
     def ratings(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every ruling of a kind by its key, oldest first."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             rows = connection.execute(
                 "select key, body from ratings where kind = ? order by updated, key", (kind,)
             ).fetchall()
@@ -246,7 +246,7 @@ class VerdictMemory:
 
     def recall(self, mode: str, mask: Mask) -> dict[int, tuple[Verdict, int]]:
         """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
-        with self._store._plainly() as connection:
+        with self._store.plainly() as connection:
             rows = connection.execute(
                 "select prompt, label, judge, start, stop, reason, tokens from verdicts "
                 "where context = ? and mode = ? and mask = ?",
@@ -268,7 +268,7 @@ class VerdictMemory:
         start, stop = verdict.span or (None, None)
         reply = reply.encode("utf-8", "replace").decode("utf-8")
         judged = (verdict.label.value, verdict.judge, start, stop, verdict.reason)
-        with self._store._plainly() as connection:
+        with self._store.plainly() as connection:
             connection.execute(
                 "insert or ignore into verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._context, mode, mask.key, self._keys[prompt], *judged, reply, tokens),
@@ -276,7 +276,7 @@ class VerdictMemory:
 
     def reply(self, mode: str, mask: Mask, prompt: int) -> str | None:
         """The stored reply of a mask to a prompt, if it is known."""
-        with self._store._plainly() as connection:
+        with self._store.plainly() as connection:
             row = connection.execute(
                 "select reply from verdicts where context = ? and mode = ? and mask = ? "
                 "and prompt = ?",

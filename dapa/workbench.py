@@ -14,6 +14,8 @@ from typing import Any
 
 from dapa.conversation import PANES, Exchange, PaneName, converse
 from dapa.judges.base import Judge, judges
+from dapa.judges.choose import Panel, panel, read_options
+from dapa.judges.remembered import remembered
 from dapa.judges.rules import rules
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
 from dapa.measure.baselines import Baselines, baselines
@@ -29,6 +31,7 @@ from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
 from dapa.records import EMPTY, Mask, PairError, Prompt
+from dapa.replystore import ReplyStore
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
 from dapa.search.stability import Stability, stability
@@ -176,6 +179,23 @@ class Workbench:
         turns = {name: [Turn("user", prompt)] for name in PANES}
         *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
+
+    @staticmethod
+    def panel(
+        names: Sequence[str] = ("rules",),
+        options: Sequence[str] = (),
+        harm: str | None = None,
+        harm_options: Sequence[str] = (),
+    ) -> Panel:
+        """The judges called `names`, options as `KEY=VALUE` texts; see `judges.choose`.
+
+        An endpoint's address is for whoever starts the program to give, never for a visitor.
+        """
+        return panel(names, read_options(options), harm, read_options(harm_options))
+
+    def remembering(self, judge: Judge) -> Judge:
+        """The same judge, asked once about each text: its words are kept in the store."""
+        return remembered(judge, ReplyStore(self.store))
 
     def evaluation_sets(
         self, harmful: str | Path | None = None, harmless: str | Path | None = None

@@ -21,8 +21,8 @@ share
 model
 judges
 prompts
-datasets
-promptfiles
+datasets replyfiles
+promptfiles replystore
 store
 figures
 sentences
@@ -36,8 +36,12 @@ records
 ONLY_IN = {
     "gradio": ("app", "dapa.ui"),
     "plotly": ("dapa.figures",),
-    "transformers": ("dapa.model", "dapa.judges.classifier", "dapa.share.export", "dapa.bench"),
+    "transformers": (
+        *("dapa.model", "dapa.judges.classifier", "dapa.judges.causal"),
+        *("dapa.share.export", "dapa.bench"),
+    ),
     "typer": ("dapa.cli",),
+    "openai": ("dapa.judges.remote",),
 }
 
 TORCH_FREE = (

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from dapa.cli import options as o
 from dapa.cli.beside import baselines, necessity, stability
+from dapa.cli.judging import judge
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
@@ -214,7 +215,7 @@ def evaluate(
 
 
 commands = (
-    check, divergence, search, generate, evaluate, baselines, stability, necessity
+    check, divergence, search, generate, evaluate, judge, baselines, stability, necessity
 )  # fmt: skip
 for command in commands:
     app.command()(command)

@@ -1,0 +1,196 @@
+"""`judge`: replies of a file under one judge or several, and how far they agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from dapa.cli import options as o
+from dapa.cli.output import Output, progress, table
+
+if TYPE_CHECKING:
+    from dapa.measure.agreement import Agreement
+    from dapa.records import Verdict
+    from dapa.replyfiles import Written
+
+JudgeNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        help="rules (the default), released, classifier, endpoint or two-stage; repeat for more.",
+    ),
+]
+JudgeOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="A judge's option, such as checkpoint=NousResearch/Minos-v1, "
+        "labels=A=refusal,B=compliance, url=http://localhost:8000/v1, model=NAME, "
+        "key=ENVIRONMENT_VARIABLE, per_minute=60, price=0.15,0.6, rubric=@FILE; repeat for more.",
+    ),
+]
+HarmName = Annotated[
+    str | None,
+    typer.Option("--harm", help="Harm as a second axis: classifier, causal or chat."),
+]
+HarmOptions = Annotated[
+    list[str] | None,
+    typer.Option("--harm-option", metavar="KEY=VALUE", help="An option of the harm judge."),
+]
+_SHOWN = 20
+
+
+def judge(
+    replies: Annotated[
+        Path, typer.Option(help="Rows of prompt and reply: JSONL, CSV, TSV, JSON or parquet.")
+    ],
+    names: JudgeNames = None,
+    option: JudgeOptions = None,
+    human: Annotated[
+        str | None, typer.Option(help="Column with a person's labels, to agree with.")
+    ] = None,
+    harm: HarmName = None,
+    harm_option: HarmOptions = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Keep what judges say in this run folder; ask each once.")
+    ] = None,
+    json: o.Json = None,
+) -> None:
+    """Judge the replies of a file; with several judges or a person's labels, show who agrees."""
+    output = Output(json)
+    from dapa.replyfiles import read_replies
+    from dapa.workbench import Workbench
+
+    written = read_replies(replies, human)
+    pairs = [(row.prompt, row.reply) for row in written]
+    bench = Workbench(run_dir) if run_dir else Workbench()
+    with progress() as report:
+        report("preparing the judges", None)
+        panel = bench.panel(names or ["rules"], option or (), harm, harm_option or ())
+        said: dict[str, list[Verdict]] = {}
+        for number, one in enumerate(panel.judges):
+            report(f"asking {one.name}", number / len(panel.judges))
+            kept = bench.remembering(one) if run_dir else one
+            said[one.name] = kept.all(pairs)
+        harmful = None
+        if panel.harm is not None:
+            report(f"asking {panel.harm.name}", None)
+            harmful = panel.harm.all(pairs)
+    rows = _rows(written, said)
+    if harmful is not None:
+        for row, found in zip(rows, harmful, strict=True):
+            row["harm"] = found.as_dict()
+    body: dict[str, Any] = {"rows": rows, "rates": _rates(said)}
+    shown = [_summary(said)]
+    from dapa.measure.agreement import HUMAN, agreement
+
+    beside = {HUMAN: [row.human for row in written]} if human else {}
+    if len(said) + len(beside) > 1:
+        agreed = agreement({**said, **beside})
+        body["agreement"] = agreed.as_dict()
+        shown += _agreement(agreed, rows)
+    if panel.spend is not None:
+        body["spend"] = panel.spend.as_dict()
+        s = panel.spend
+        shown.append(
+            f"{s.calls} calls, {s.failed} failed, {s.read:,} tokens read, {s.written:,} written, "
+            f"cost {s.cost:.4g}"
+        )
+    if len(rows) <= _SHOWN:
+        lines = [(row["verdict"], row["evidence"], row["reply"][:60]) for row in rows]
+        shown.insert(0, table(("verdict", "evidence", "reply"), lines))
+    output.result(body, *shown)
+
+
+def _rows(written: tuple[Written, ...], said: dict[str, list[Verdict]]) -> list[dict[str, Any]]:
+    """A row a reply: the first judge's word, and the others' beside it."""
+
+    def word(verdict: Verdict, reply: str) -> dict[str, Any]:
+        return {
+            "verdict": str(verdict.label),
+            "judge": verdict.judge,
+            "evidence": verdict.evidence(reply),
+            **({"failed": True} if verdict.failed else {}),
+        }
+
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(written):
+        words: list[dict[str, Any]] = [
+            word(verdicts[number], row.reply) for verdicts in said.values()
+        ]
+        rows.append(
+            {
+                "prompt": row.prompt,
+                "reply": row.reply,
+                **words[0],
+                **({"others": words[1:]} if len(words) > 1 else {}),
+                **({"human": str(row.human)} if row.human else {}),
+            }
+        )
+    return rows
+
+
+def _rates(said: dict[str, list[Verdict]]) -> dict[str, dict[str, Any]]:
+    from dapa.records import Label
+    from dapa.statistics import wilson
+
+    return {
+        judge: {
+            str(label): wilson(sum(v.label is label for v in words), len(words)).as_dict()
+            for label in Label
+        }
+        for judge, words in said.items()
+    }
+
+
+def _summary(said: dict[str, list[Verdict]]) -> RenderableType:
+    from dapa.records import Label
+    from dapa.statistics import wilson
+
+    rows = []
+    for judge, words in said.items():
+        counts = Counter(word.label for word in words)
+        rows.append((judge, *(wilson(counts[label], len(words)) for label in Label)))
+    return table(("judge", *map(str, Label)), rows)
+
+
+def _agreement(found: Agreement, rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """The matrix of kappas, and the replies on which not all say the same."""
+
+    def kappa(a: str, b: str) -> Any:
+        return "" if a == b else found.pair(a, b).kappa
+
+    lines = [(a, *(_number(kappa(a, b)) for b in found.judges)) for a in found.judges]
+    shown: list[RenderableType] = [table(("Cohen's kappa", *found.judges), lines)]
+    for pair in found.pairs:
+        shown.append(f"{pair.a} and {pair.b}: the same on {_percent(pair.observed)}")
+    if found.disagreements:
+        apart = [
+            (place + 1, *_said(rows[place]), rows[place]["reply"][:60])
+            for place in found.disagreements[:_SHOWN]
+        ]
+        title = f"{len(found.disagreements)} disagreements"
+        shown.append(table(("row", "first judge", "others", "reply"), apart, title=title))
+    return shown
+
+
+def _said(row: dict[str, Any]) -> tuple[str, str]:
+    others = [other["verdict"] for other in row.get("others", ())]
+    return row["verdict"], ", ".join([*others, *([row["human"]] if "human" in row else [])])
+
+
+def _number(value: Any) -> str:
+    if value is None or value == "":
+        return "-" if value is None else ""
+    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _percent(rate: Any) -> str:
+    from dapa.sentences import rate_text
+
+    return rate_text(rate)
