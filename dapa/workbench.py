@@ -18,6 +18,7 @@ from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules import rules
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
+from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.evaluation import Evaluation, Purpose, evaluate
@@ -158,6 +159,15 @@ class Workbench:
     def token_map(self, prompt: str, **options: Any) -> TokenMap:
         """Where the two models part along one prompt; options as in `localize.divergence`."""
         return token_map(self.pair, prompt, options.pop("how", PromptFormat()), **options)
+
+    def weights(self, spec: PairSpec | None = None, seed: int = 0, *how: Any) -> WeightMap:
+        """How far the weights are apart, read from the files; the loaded pair's if none is named.
+
+        `how` is the listener and the stop event of `localize.weights.weight_map`.
+        """
+        spec = spec or self.pair.spec
+        sides = (open_checkpoint(spec.student), open_checkpoint(spec.teacher))
+        return weight_map(*sides, spec.title, seed, *how)
 
     def chat(
         self,

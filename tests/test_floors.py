@@ -20,6 +20,7 @@ localize
 share
 model
 judges
+tables
 prompts
 datasets replyfiles
 promptfiles replystore

@@ -19,6 +19,7 @@ from dapa.cli.judging import judge
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
+from dapa.cli.weighing import weights
 from dapa.records import DapaError, PromptError
 
 app = typer.Typer(
@@ -215,7 +216,7 @@ def evaluate(
 
 
 commands = (
-    check, divergence, search, generate, evaluate, judge, baselines, stability, necessity
+    check, divergence, weights, search, generate, evaluate, judge, baselines, stability, necessity
 )  # fmt: skip
 for command in commands:
     app.command()(command)

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.shapes import Contrast, Floats, Map, Tokens
+from dapa.figures.grid import grid, scale
+from dapa.figures.shapes import Contrast, Map, Tokens
 from dapa.figures.theme import (
     BAR,
     LEFT,
-    QUANTITY,
-    Palette,
     above,
     axis,
-    colorbar,
     corner,
     figure,
     number,
     palette,
     short,
-    signed,
     steps,
     ticks,
     wrapped,
 )
 from dapa.sentences import SITE_TITLES
-
-_ROW = 34  # pixels a site
-_DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
 
 
 def divergence_heatmap(
@@ -50,51 +43,20 @@ def divergence_heatmap(
     shown = difference or map
     z = shown.values.T  # (sites, layers)
     names = [SITE_TITLES.get(site, site) for site in map.sites]
-    # Rows go in bottom first, as the axis runs: plotly reorders z by category, but not the text.
-    heat = go.Heatmap(
-        z=z[::-1],
-        x=list(range(len(map.layers))),
-        y=names[::-1],
-        text=_hovers(map, shown, difference is not None)[::-1],
-        hovertemplate="%{text}<extra></extra>",
-        hoverongaps=False,
-        xgap=1,
-        ygap=1,
-        **_scale(z, colours, top, difference),
-    )
-    traces: list[Any] = [heat]
+    doubtful = None
     if difference is not None:
         with np.errstate(invalid="ignore"):
-            open_cells = np.argwhere((shown.low.T <= 0) & (shown.high.T >= 0))
-        traces.append(
-            go.Scatter(
-                x=open_cells[:, 1].tolist(),
-                y=[names[i] for i in open_cells[:, 0]],
-                mode="markers",
-                marker={"size": 4, "color": _DOT, "opacity": 0.7},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        )
-    return figure(
+            doubtful = (shown.low.T <= 0) & (shown.high.T >= 0)
+    return grid(
+        z,
+        names,
+        map.layers,
+        _hovers(map, shown, difference is not None),
+        _name(map) + (", harmful minus harmless" if difference else ""),
         colours,
-        len(names) * _ROW + BAR + 28,
-        traces,
-        margin={"l": LEFT, "r": 16, "t": BAR, "b": 28},
-        xaxis=axis(colours, **ticks(map.layers)),
-        plot_bgcolor=colours.hairline,  # shows between cells: a white cell keeps its edge
-        yaxis=axis(
-            colours,
-            categoryorder="array",
-            categoryarray=names[::-1],
-            range=[-0.5, len(names) - 0.5],
-            fixedrange=True,
-        ),
-        annotations=[
-            corner(colours, "layer"),
-            above(colours, _name(map) + (", harmful minus harmless" if difference else "")),
-            *_undefined(z, names, len(map.layers), colours),
-        ],
+        "quantity" if difference is None else "signed",
+        top,
+        doubtful,
     )
 
 
@@ -127,7 +89,7 @@ def layer_prompt_heatmap(
         xgap=1,
         ygap=1,
         meta=order.tolist(),
-        **_scale(z, colours, top),
+        **scale(z, colours, top=top),
     )
     rest = f" · {len(chosen)} furthest of {map.n}" if len(chosen) < map.n else ""
     return figure(
@@ -174,7 +136,7 @@ def layer_token_heatmap(
         hoverongaps=False,
         xgap=1 if count <= 160 else 0,
         ygap=1,
-        **_scale(rest, colours, top),
+        **scale(rest, colours, top=top),
     )
     every = max(1, -(-count // 64))
     places = list(range(0, count, every))
@@ -201,21 +163,6 @@ def layer_token_heatmap(
 
 def _name(map: Map | Tokens) -> str:
     return f"{map.title} ({map.unit})" if map.unit else map.title
-
-
-def _scale(
-    z: Floats, colours: Palette, top: float | None, difference: Any = None
-) -> dict[str, Any]:
-    """Cividis from zero, or blue-white-orange symmetric around it."""
-    found = z[np.isfinite(z)]
-    most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
-    low = 0.0 if difference is None else -most
-    return {
-        "colorscale": QUANTITY if difference is None else signed(colours),
-        "zmin": low,
-        "zmax": most,
-        "colorbar": colorbar(colours, low, most),
-    }
 
 
 def _hovers(map: Map, shown: Map | Contrast, difference: bool) -> list[list[str]]:
@@ -247,20 +194,3 @@ def _value_hover(map: Map | Tokens, site: str, first: str, second: str) -> str:
 
 def _repeated(texts: Sequence[str], columns: int) -> list[list[str]]:
     return [[text] * columns for text in texts]
-
-
-def _undefined(
-    z: Floats, names: Sequence[str], columns: int, colours: Palette
-) -> list[dict[str, Any]]:
-    """A word in each row that has no value at all."""
-    return [
-        {
-            "x": (columns - 1) / 2,
-            "y": name,
-            "text": "not defined here",
-            "showarrow": False,
-            "font": {"color": colours.muted, "size": 11},
-        }
-        for name, row in zip(names, z, strict=True)
-        if not np.isfinite(row).any()
-    ]

@@ -76,6 +76,11 @@ def signed(colours: Palette) -> list[list[Any]]:
     return [[0.0, colours.blue], [0.5, "#FFFFFF"], [1.0, colours.orange]]
 
 
+def refusal(colours: Palette) -> list[list[Any]]:
+    """For effects on refusal: orange below zero (complies), white at it, blue above (refuses)."""
+    return [[0.0, colours.orange], [0.5, "#FFFFFF"], [1.0, colours.blue]]
+
+
 def safe(text: str) -> str:
     """Any text as plotly may show it: plotly reads some tags, a prompt may hold all of them."""
     return html.escape("".join(c if c.isprintable() else " " for c in text))

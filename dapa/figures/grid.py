@@ -1,0 +1,153 @@
+"""Heatmaps of rows by layers, all of one look: the strip's columns, one scale, marked cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from dapa.figures.theme import (
+    BAR,
+    LEFT,
+    QUANTITY,
+    Palette,
+    above,
+    axis,
+    colorbar,
+    corner,
+    figure,
+    refusal,
+    signed,
+    ticks,
+)
+
+Floats = NDArray[np.float64]
+DOT = "#1B2430"
+"""On the pale middle of a signed scale, on light and dark pages alike."""
+SCALES = ("quantity", "signed", "refusal")
+"""From zero up; around zero; around zero where above it means more refusal, so blue."""
+
+
+def scale(z: Floats, colours: Palette, kind: str = "quantity", top: float | None = None) -> Any:
+    """Colours for values: cividis from zero, or a signed scale symmetric around it.
+
+    Args:
+        z: The values; what is not finite does not count.
+        colours: Of the page.
+        kind: One of `SCALES`.
+        top: The scale's end, for panes that are compared; by default the largest size in `z`.
+    """
+    found = z[np.isfinite(z)]
+    most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
+    low = 0.0 if kind == "quantity" else -most
+    shades = {"quantity": lambda _: QUANTITY, "signed": signed, "refusal": refusal}[kind](colours)
+    return {
+        "colorscale": shades,
+        "zmin": low,
+        "zmax": most,
+        "colorbar": colorbar(colours, low, most),
+    }
+
+
+def shared_top(*values: Floats) -> float:
+    """One end of the scale for all panes that are compared."""
+    sizes = [float(np.abs(z[np.isfinite(z)]).max()) for z in values if np.isfinite(z).any()]
+    return max(sizes, default=0.0) or 1.0
+
+
+def grid(
+    z: Floats,
+    names: Sequence[str],
+    columns: Sequence[Any],
+    hovers: Sequence[Sequence[str]],
+    label: str,
+    colours: Palette,
+    kind: str = "quantity",
+    top: float | None = None,
+    doubtful: NDArray[np.bool_] | None = None,
+    row: int = 34,
+    left: int = LEFT,
+    axis_name: str = "layer",
+) -> go.Figure:
+    """A row per name, a column per layer.
+
+    Args:
+        z: (rows, columns), NaN where not defined.
+        names: One a row, unique, top first.
+        columns: One a column.
+        hovers: A text a cell, escaped.
+        label: What the scale counts.
+        colours: Of the page.
+        kind: One of `SCALES`.
+        top: The scale's end; by default the largest size in `z`.
+        doubtful: Cells that get a dot: they cannot be told from zero.
+        row: Pixels a row.
+        left: Pixels for the names.
+        axis_name: What a column is.
+    """
+    # Rows go in bottom first, as the axis runs: plotly reorders z by category, but not the text.
+    traces: list[Any] = [
+        go.Heatmap(
+            z=z[::-1],
+            x=list(range(len(columns))),
+            y=list(names)[::-1],
+            text=list(hovers)[::-1],
+            hovertemplate="%{text}<extra></extra>",
+            hoverongaps=False,
+            xgap=1,
+            ygap=1,
+            **scale(z, colours, kind, top),
+        )
+    ]
+    if doubtful is not None:
+        cells = np.argwhere(doubtful & np.isfinite(z))
+        traces.append(
+            go.Scatter(
+                x=cells[:, 1].tolist(),
+                y=[names[i] for i in cells[:, 0]],
+                mode="markers",
+                marker={"size": 4, "color": DOT, "opacity": 0.7},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+    return figure(
+        colours,
+        len(names) * row + BAR + 28,
+        traces,
+        margin={"l": left, "r": 16, "t": BAR, "b": 28},
+        xaxis=axis(colours, **ticks(columns)),
+        plot_bgcolor=colours.hairline,  # shows between cells: a white cell keeps its edge
+        yaxis=axis(
+            colours,
+            categoryorder="array",
+            categoryarray=list(names)[::-1],
+            range=[-0.5, len(names) - 0.5],
+            fixedrange=True,
+        ),
+        annotations=[
+            corner(colours, axis_name),
+            above(colours, label),
+            *undefined(z, names, len(columns), colours),
+        ],
+    )
+
+
+def undefined(
+    z: Floats, names: Sequence[str], columns: int, colours: Palette
+) -> list[dict[str, Any]]:
+    """A word in each row that has no value at all."""
+    return [
+        {
+            "x": (columns - 1) / 2,
+            "y": name,
+            "text": "not defined here",
+            "showarrow": False,
+            "font": {"color": colours.muted, "size": 11},
+        }
+        for name, line in zip(names, z, strict=True)
+        if not np.isfinite(line).any()
+    ]

@@ -1,0 +1,52 @@
+"""Figures as one HTML file that needs nothing else: plotly.js inside, no outside request."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+_CONFIG = {"displaylogo": False, "responsive": True}
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+"""What the browser lets the page do: run what it holds, and ask nobody."""
+_STYLE = """
+:root { color-scheme: light; --font: system-ui, sans-serif }
+body { font: 15px/1.5 var(--font); color: #1B2430; background: #FFFFFF; margin: 0 auto;
+  max-width: 1100px; padding: 24px 16px 48px }
+h1 { font-size: 22px; font-weight: 600; margin: 0 0 4px }
+p { margin: 0 0 12px; color: #5B6673; overflow-wrap: anywhere }
+figure { margin: 24px 0 0 }
+figcaption { font-weight: 600; margin: 0 0 4px }
+"""
+
+
+def html_page(
+    title: str, provenance: str, figures: Sequence[tuple[str, go.Figure]], note: str = ""
+) -> str:
+    """One whole HTML document.
+
+    Args:
+        title: What the page shows.
+        provenance: Where its numbers come from: pair, prompts, metric, n, seed.
+        figures: (caption, figure) from top to bottom.
+        note: How to read it, in a sentence or two.
+    """
+    parts = []
+    for i, (caption, figure) in enumerate(figures):
+        body = pio.to_html(
+            figure, config=_CONFIG, include_plotlyjs=i == 0, full_html=False, div_id=f"figure-{i}"
+        )
+        parts.append(f"<figure><figcaption>{html.escape(caption)}</figcaption>{body}</figure>")
+    told = f"<p>{html.escape(note)}</p>" if note else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{html.escape(title)}</h1>{told}<p id="provenance">{html.escape(provenance)}</p>'
+        f"{''.join(parts)}</body></html>\n"
+    )

@@ -1,0 +1,29 @@
+"""Bytes of tensors that are alive, counted from the operations themselves: no RSS, no clock."""
+
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """Within it, `peak` is the most bytes that tensors made here held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.peak = 0
+        self._held = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        known = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs or {})) if _real(x)}
+        for x in tree_leaves(out):
+            if _real(x) and x.untyped_storage()._cdata not in known:
+                storage = x.untyped_storage()
+                self._held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._held = {k: v for k, v in self._held.items() if not v[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self._held.values()))
+        return out
+
+
+def _real(x):
+    return hasattr(x, "untyped_storage") and x.device.type != "meta"

@@ -1,0 +1,66 @@
+"""Localize from the command line, on planted folders: JSON, HTML and CSV as promised."""
+
+import csv
+import json
+
+import pytest
+
+from dapa.bench.planted import harmful_prompts, harmless_prompts
+from dapa.cli import main
+
+
+@pytest.fixture(scope="module")
+def files(planted_folders, tmp_path_factory):
+    """The planted pair's options, and prompt files in its own words."""
+    folder = tmp_path_factory.mktemp("localize")
+    bad, good = harmful_prompts(24), harmless_prompts(24)
+    (folder / "plain.txt").write_text("\n".join(bad))
+    (folder / "harmless.txt").write_text("\n".join(good))
+    rows = [("prompt", "twin"), *zip(bad, good, strict=True)]
+    with (folder / "twins.csv").open("w", newline="") as opened:
+        csv.writer(opened).writerows(rows)
+    student, teacher = map(str, planted_folders)
+    return {
+        "pair": ["--student", student, "--teacher", teacher],
+        "twins": ["--prompts", str(folder / "twins.csv")],
+        "plain": ["--prompts", str(folder / "plain.txt")],
+        "harmless": ["--harmless", str(folder / "harmless.txt")],
+    }
+
+
+@pytest.fixture
+def dapa(capfd, tmp_path, monkeypatch):
+    """Run a command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+def three(dapa, tmp_path, *arguments):
+    """The command's JSON, its HTML and its CSV rows; each with the same provenance."""
+    code, out, _ = dapa(*arguments, "--json", "-", "--html", "a.html", "--csv", "a.csv")
+    assert code == 0
+    body = json.loads(out)
+    page, text = (tmp_path / "a.html").read_text(), (tmp_path / "a.csv").read_text()
+    first, *rest = text.splitlines()
+    assert first.startswith("# planted-student" if "planted" in first else "# ") and " · " in first
+    assert "plotly.js v" in page and '<p id="provenance">' in page
+    assert body.get("provenance", first[2:]) == first[2:]
+    return body, page, list(csv.DictReader(rest))
+
+
+def test_weights_tell_every_tensor(dapa, files, tmp_path):
+    body, page, rows = three(dapa, tmp_path, "weights", *files["pair"])
+    changed = [t["tensor"] for t in body["tensors"] if t["relative"]]
+    assert changed == [f"model.layers.{i}.mlp.gate_proj.weight" for i in range(4)]
+    assert page.count("<figcaption>") == 3
+    assert [r["tensor"] for r in rows if float(r["relative_frobenius"])] == changed
+    code, out, _ = dapa("weights", *files["pair"])
+    assert code == 0 and "effective rank" in out and "tensors are equal" in out
