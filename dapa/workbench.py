@@ -18,6 +18,7 @@ from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules import rules
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
+from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
@@ -168,6 +169,10 @@ class Workbench:
         spec = spec or self.pair.spec
         sides = (open_checkpoint(spec.student), open_checkpoint(spec.teacher))
         return weight_map(*sides, spec.title, seed, *how)
+
+    def gap(self, prompts: Sequence[str], **options: Any) -> GapBudget:
+        """Where the refusal gap sits at all; options as in `localize.gap.gap_budget`."""
+        return gap_budget(self.pair, prompts, options.pop("how", PromptFormat()), **options)
 
     def chat(
         self,

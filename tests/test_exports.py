@@ -77,7 +77,7 @@ def test_every_format_is_written_where_it_was_asked_for(tmp_path, capsys):
         lambda: [("one", a_figure())],
         "for people",
     )
-    assert capsys.readouterr().out == '{\n  "x": 1\n}\n'
+    assert capsys.readouterr().out == '{\n  "x": 1,\n  "provenance": "from here"\n}\n'
     assert table.read_text() == "# from here\na\n1\n" and "from here" in html.read_text()
     Exports(None, None, "-").result({}, "t", "from", (("a",), [(2,)]), list, "for people")
     assert capsys.readouterr().out == "# from\na\n2\n"

@@ -16,10 +16,10 @@ from typer.main import get_command
 from dapa.cli import options as o
 from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.judging import judge
+from dapa.cli.localizing import maps
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
-from dapa.cli.weighing import weights
 from dapa.records import DapaError, PromptError
 
 app = typer.Typer(
@@ -216,7 +216,8 @@ def evaluate(
 
 
 commands = (
-    check, divergence, weights, search, generate, evaluate, judge, baselines, stability, necessity
+    check, divergence, search, generate, evaluate, judge, baselines, stability, necessity,
+    *maps,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

@@ -66,7 +66,7 @@ class Exports:
         """Hand over the result.
 
         Args:
-            body: As JSON.
+            body: As JSON, to which the provenance is added.
             title: Of the HTML page.
             provenance: One line that says where the numbers come from, for both files.
             sheet: Headers and rows of the CSV.
@@ -74,6 +74,7 @@ class Exports:
             shown: For people, where nothing else goes to the standard output.
             note: How to read the page.
         """
+        body = {**body, "provenance": provenance}
         if self._html is not None:
             from dapa.figures.page import html_page
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dapa.records import Mask, SettingError, Unit
+from dapa.records import Mask, Prompt, SettingError, Unit
 
 if TYPE_CHECKING:
     from dapa.model.pair import PairSpec
-    from dapa.prompts import PromptSet
     from dapa.workbench import Workbench
 
 PairName = Annotated[
@@ -80,14 +79,34 @@ def spec_of(
     return Workbench.spec(pair, student, teacher, dtype, device)
 
 
-def search_prompts(
+def search_set(
     bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
-) -> list[str]:
-    """A set's texts without its held-out part, which chooses nothing; sampled down to `limit`."""
+) -> tuple[Prompt, ...]:
+    """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
     from dapa.prompts import PromptSet
 
     if limit is not None and limit < 1:
         raise SettingError(f"prompt limit is {limit}; choose 1 or more")
     chosen: PromptSet = bench.prompts(source, role)
     rest = PromptSet(chosen.name, chosen.role, tuple(chosen.split(seed).search))
-    return [prompt.text for prompt in (rest if limit is None else rest.sample(limit, seed)).prompts]
+    return (rest if limit is None else rest.sample(limit, seed)).prompts
+
+
+def search_prompts(
+    bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
+) -> list[str]:
+    """The texts of `search_set`."""
+    return [prompt.text for prompt in search_set(bench, source, role, limit, seed)]
+
+
+def effect_text(effect: Any) -> str:
+    """A mean with its interval for a table, as in `+1.2 [0.8, 1.6]`; `-` where not defined."""
+    if effect is None or effect.value != effect.value:
+        return "-"
+    ends = "" if effect.low != effect.low else f" [{effect.low:.2f}, {effect.high:.2f}]"
+    return f"{effect.value:+.2f}{ends}"
+
+
+def sourced(provenance: str, bench: Workbench, prompts: str | None, seed: int) -> str:
+    """A record's provenance with the prompt set and the seed that drew from it."""
+    return f"{provenance} · from {bench.prompts(prompts).name} · seed {seed}"

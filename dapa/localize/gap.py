@@ -115,6 +115,24 @@ class GapBudget:
         n = counted(self.whole.n, self.asked)
         return f"{self.pair} · gap budget in refusal log-odds · {n}"
 
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file: parts first, templates below."""
+        headers = ("what", "case", "value", "low", "high", "n", "share", "note")
+        rows: list[tuple[Any, ...]] = [
+            (name, "log-odds", e.value, e.low, e.high, e.n, None, "")
+            for name, e in (("student", self.student), ("teacher", self.teacher))
+        ]
+        for row in self.rows:
+            note = "" if row.differs else "equal in both models"
+            for case, e in (("alone", row.alone), ("left out", row.left_out)):
+                rows.append((row.title, case, e.value, e.low, e.high, e.n, row.share, note))
+        for cell in self.templates:
+            e = cell.log_odds or Effect(np.nan, np.nan, np.nan, 0)
+            what = f"{cell.weights}'s weights, template {cell.template}"
+            case = "with system prompt" if cell.system else "no system prompt"
+            rows.append((what, case, e.value, e.low, e.high, e.n, None, cell.reason))
+        return headers, rows
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         ends = {"student": self.student, "teacher": self.teacher, "whole": self.whole}

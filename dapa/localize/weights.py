@@ -173,7 +173,6 @@ class WeightMap:
             "tensors": [tensor.as_dict() for tensor in self.tensors],
             "only_student": list(self.only_student),
             "only_teacher": list(self.only_teacher),
-            "provenance": self.provenance,
         }
 
 

@@ -1,0 +1,5 @@
+"""The commands of Localize, in the order in which a new pair is looked at."""
+
+from dapa.cli.weighing import gap, weights
+
+maps = (gap, weights)

@@ -1,0 +1,108 @@
+"""Figures of Localize: the house's look, safe text, one scale for compared panes, little work."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dapa.figures.effects import effects_chart
+from dapa.figures.gap import gap_chart, template_chart
+from dapa.figures.theme import DARK, LIGHT
+from dapa.figures.weights import short_parts, weights_heatmap
+from dapa.localize.effects import Effect
+from dapa.localize.gap import GapBudget, GapRow, TemplateCell
+from dapa.localize.weights import EffectiveRank, TensorChange, WeightMap
+
+NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
+
+
+def effect(value):
+    return Effect(value, value - 1, value + 1, 8)
+
+
+def a_budget():
+    rows = (
+        GapRow("gate", "gates", effect(5), effect(6), True, 0.2),
+        GapRow("norms", "norms", effect(0), effect(0), False, 0.1),
+    )
+    cells = (
+        TemplateCell("student", "both", True, effect(-3)),
+        TemplateCell("teacher", "both", True, None, "no system role"),
+    )
+    return GapBudget(effect(-4), effect(2), effect(6), rows, cells, "a ← b", 8)
+
+
+def a_weight_map(layers=4, parts=("mlp.gate_proj.weight", f"{NASTY}.weight", "norm.weight")):
+    rank = EffectiveRank(3.0, 2.0, 4.0, 0.9)
+    tensors = [
+        TensorChange(f"model.layers.{i}.{part}", i, part, (8, 6), 0.1 * i, 0.01, rank)
+        for i in range(layers)
+        for part in parts
+        if (i, part) != (0, parts[-1])
+    ]
+    return WeightMap(tuple(tensors), (), (), "a ← b", len(tensors), 0)
+
+
+EVERY = {
+    "gap": lambda dark: gap_chart(a_budget(), dark),
+    "templates": lambda dark: template_chart(a_budget(), dark),
+    "effects": lambda dark: effects_chart([(NASTY, {NASTY: effect(1)})], effect(3), dark),
+    "weights": lambda dark: weights_heatmap(a_weight_map(), "relative", dark),
+    "rank": lambda dark: weights_heatmap(a_weight_map(), "rank", dark),
+}
+
+
+def text_of(figure):
+    return json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_figure_is_transparent_keeps_its_zoom_and_has_its_pages_colours(name, dark):
+    figure = EVERY[name](dark)
+    layout = figure.layout
+    assert layout.paper_bgcolor == "rgba(0,0,0,0)" and layout.uirevision == "dapa"
+    assert layout.font.color == (DARK if dark else LIGHT).ink
+    other = {LIGHT.blue, LIGHT.orange} if dark else {DARK.blue, DARK.orange}
+    assert not any(colour in text_of(figure) for colour in other)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_figure_lets_markup_through(name):
+    text = text_of(EVERY[name](False))
+    assert "<script" not in text and "<img" not in text
+
+
+def test_the_gap_shows_only_parts_that_differ_and_only_cells_that_were_measured():
+    figure = gap_chart(a_budget())
+    assert list(figure.layout.yaxis.ticktext) == ["gates"]
+    alone, left_out = figure.data
+    assert (list(alone.x), list(left_out.x)) == ([5], [6]) and list(alone.error_x.array) == [1]
+    assert [s.x0 for s in figure.layout.shapes] == [0.0, 6]
+    student, teacher = template_chart(a_budget()).data
+    assert list(student.x) == [-3] and not teacher.x
+
+
+def test_an_effect_without_an_interval_has_no_whisker():
+    figure = effects_chart([("a", {"alone": Effect(1.0, np.nan, np.nan, 1)})])
+    assert list(figure.data[0].error_x.array) == [0.0] and "[" not in figure.data[0].text[0]
+
+
+def test_weights_have_a_column_a_layer_and_a_hole_where_a_tensor_is_missing():
+    figure = weights_heatmap(a_weight_map())
+    heat = figure.data[0]
+    assert np.shape(heat.z) == (3, 4) and np.isnan(heat.z[0][0])  # bottom row first
+    assert heat.text[2][3].startswith("<b>layer 3 · mlp.gate_proj.weight</b>")
+    assert "effective rank 3 [2, 4] of 6" in heat.text[2][3] and heat.text[0][0] == ""
+
+
+def test_short_names_of_tensors_stay_unique():
+    parts = ("mlp.gate_proj.weight", "self_attn.q_proj.bias", "a.norm.weight", "b.norm.weight")
+    assert short_parts(parts) == ["gate", "q bias", "a.norm.weight", "b.norm.weight"]
+    assert short_parts(["input_layernorm.weight", "sink"]) == ["input norm", "sink"]
+
+
+def test_weights_of_eighty_layers_are_one_trace_of_little_text():
+    parts = tuple(f"part{i}.weight" for i in range(12))
+    figure = weights_heatmap(a_weight_map(80, parts))
+    assert len(figure.data) == 1 and len(figure.to_json()) < 400_000
