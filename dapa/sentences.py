@@ -39,7 +39,14 @@ def layers_text(layers: Sequence[int]) -> str:
     return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
 
 
-_PLURALS = {"gate": "gates", "up": "up projections", "down": "down projections", "mlp": "MLPs"}
+_PLURALS = {
+    "gate": "gates",
+    "up": "up projections",
+    "down": "down projections",
+    "mlp": "MLPs",
+    "block": "parts",
+}
+"""`block` stands for a mixture of matrices and blocks of neurons."""
 
 
 def kind_text(kind: str, count: int) -> str:

@@ -18,7 +18,15 @@ from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules import rules
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
+from dapa.localize.effects import (
+    Effects,
+    Interactions,
+    interactions,
+    left_out_effects,
+    single_effects,
+)
 from dapa.localize.gap import GapBudget, gap_budget
+from dapa.localize.gradients import GradientMap, integrated_gradients
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
@@ -32,10 +40,11 @@ from dapa.model.presets import preset, presets, released_layers
 from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
-from dapa.records import EMPTY, Mask, PairError, Prompt
+from dapa.records import EMPTY, Mask, PairError, Prompt, Unit
 from dapa.replystore import ReplyStore
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
+from dapa.search.priors import opening_ids
 from dapa.search.stability import Stability, stability
 from dapa.store import Store
 
@@ -173,6 +182,36 @@ class Workbench:
     def gap(self, prompts: Sequence[str], **options: Any) -> GapBudget:
         """Where the refusal gap sits at all; options as in `localize.gap.gap_budget`."""
         return gap_budget(self.pair, prompts, options.pop("how", PromptFormat()), **options)
+
+    def opening_ids(
+        self, prompts: Sequence[str], units: Sequence[Unit], how: PromptFormat | None = None
+    ) -> list[tuple[int, ...]]:
+        """Prompts as tokens up to a reply's first word: what refusal log-odds are read behind."""
+        return opening_ids(self.pair, prompts, how or PromptFormat(), units)
+
+    def gradients(
+        self, prompts: Sequence[str], units: Sequence[Unit], **options: Any
+    ) -> GradientMap:
+        """Each unit's share of the whole effect on refusal log-odds; `localize.gradients`."""
+        ids = self.opening_ids(prompts, units, options.pop("how", None))
+        return integrated_gradients(self.pair, ids, units, **options)
+
+    def flips(
+        self, prompts: Sequence[str], units: Sequence[Unit], **options: Any
+    ) -> tuple[Effects, Effects]:
+        """True single flips: each unit alone, and each left out; options as in `localize`."""
+        ids = self.opening_ids(prompts, units, options.pop("how", None))
+        return (
+            single_effects(self.pair, ids, units, **options),
+            left_out_effects(self.pair, ids, units, **options),
+        )
+
+    def interaction(
+        self, prompts: Sequence[str], units: Sequence[Unit], **options: Any
+    ) -> Interactions:
+        """How far each two units' effects do not add up; options as in `localize.effects`."""
+        ids = self.opening_ids(prompts, units, options.pop("how", None))
+        return interactions(self.pair, ids, units, **options)
 
     def chat(
         self,

@@ -8,13 +8,13 @@ from searched import AND, HARMLESS, prompt_set, searched
 
 from dapa.bench.planted import Planting
 from dapa.measure.baselines import baselines
-from dapa.measure.priors import divergence_prior, weight_distance
 from dapa.measure.rivals import Bench
 from dapa.model.prompting import PromptFormat
 from dapa.records import EMPTY, Mask, SettingError, Unit
 from dapa.search.inquiry import Inquiry
 from dapa.search.job import SearchJob
 from dapa.search.oracle import oracle
+from dapa.search.priors import divergence_prior, weight_distance
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,24 @@ def test_integrated_slopes_sum_to_the_whole_effect_of_every_kind(trio, kind):
     assert found.per_prompt.sum(0) == pytest.approx(f[1] - f[0], rel=0.02, abs=0.02)
 
 
+def test_units_of_several_kinds_share_one_path_and_blocks_get_their_neurons_part(trio):
+    pair = trio.pair
+    whole = [*pair.units("gate"), *pair.units("down")]
+    cut = [
+        Unit(u.layer, u.kind, part)
+        for u in pair.units("gate")
+        for part in ((0, 5), (5, pair.sites[Site(u.layer, "gate")].neurons))
+    ]
+    coarse = integrated_gradients(pair, IDS, whole, points=8)
+    fine = integrated_gradients(pair, IDS, [*cut, *pair.units("down")], points=8)
+    assert coarse.kind == "gate, down" and fine.units[:2] == tuple(cut[:2])
+    halves = fine.per_prompt[: len(cut) : 2] + fine.per_prompt[1 : len(cut) : 2]
+    assert halves == pytest.approx(coarse.per_prompt[: len(halves)], rel=1e-3, abs=1e-4)
+    body = fine.as_dict(neurons=2)
+    assert len(body["rows"][0]["neurons"]) == 2 and body["rows"][1]["neurons"][0]["neuron"] >= 5
+    assert body["total"] == pytest.approx(sum(row["value"] for row in body["rows"]))
+
+
 def test_biases_count_in_the_site_and_in_no_neuron_of_down():
     pair = random_trio("llama", mlp_bias=True).pair
     found = integrated_gradients(pair, IDS, pair.units("down"), points=32)
@@ -172,8 +190,10 @@ def test_a_unit_that_does_not_differ_has_no_share(trio):
 def test_what_cannot_be_integrated_is_refused(planted_pair):
     with pytest.raises(PromptError, match="no prompt"):
         integrated_gradients(planted_pair, [])
-    with pytest.raises(SettingError, match="one kind"):
-        integrated_gradients(planted_pair, IDS, [Unit(0), Unit(1, "up")])
+    with pytest.raises(SettingError, match="no unit"):
+        integrated_gradients(planted_pair, IDS, [])
+    with pytest.raises(SettingError, match="same neurons"):
+        integrated_gradients(planted_pair, IDS, [Unit(0), Unit(0, "gate", (0, 4))])
     with pytest.raises(SettingError, match="no site"):
         mask_gradients(planted_pair, IDS, [Site(99, "gate")], [0.5, 0.5])
     with pytest.raises(SettingError, match="outside 0 to 1"):

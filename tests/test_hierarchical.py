@@ -1,18 +1,22 @@
 """Coarse to fine: a branch falls whole, the end is 1-minimal in the finest units."""
 
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
-from searched import AND, searched
+from searched import AND, prompt_set, searched
 
 from dapa.model.blocks import finest
+from dapa.prompts import bundled
 from dapa.records import Mask, SettingError, Unit
 from dapa.search.ddmin import ddmin_complement
 from dapa.search.driver import Driver
 from dapa.search.hierarchical import hierarchical
+from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.plain import play
 from dapa.search.questions import First, Score, Settle
 from dapa.search.settings import Settings
+from dapa.store import Store
 
 
 def tree(layers=16, blocks=4):
@@ -106,3 +110,40 @@ def test_the_finest_units_of_a_pair():
     for bad in ({"blocks": 0}, {"kinds": ["mlp"]}, {"kinds": ["nose"]}):
         with pytest.raises(SettingError):
             finest(pair, **bad)
+
+
+def run(pair, prompts, **settings):
+    with TemporaryDirectory() as folder:
+        job = SearchJob(pair, prompts, SearchSettings(**settings), Store(folder))
+        return job, job.run()
+
+
+def test_a_job_goes_down_to_the_block_of_the_planted_neuron():
+    pair = searched().pair
+    job, report = run(
+        pair, prompt_set(), algorithm="hierarchical", kind="mlp", blocks=4, max_new_tokens=12
+    )
+    assert job.unit_kind == "block" and job.total == len(job.driver.units)
+    assert report.one_minimal and report.layers == AND.needed
+    assert {unit.kind for unit in report.units} == {"gate"}
+    assert all(unit.block for unit in report.units) and len(report.units) == 2
+    assert report.rates["held_out"].value == 1.0
+    assert pair.share(report.mask).fraction < pair.share(searched().report.mask).fraction
+
+
+def test_blocks_serve_every_algorithm_and_whole_units_are_the_default():
+    job, report = run(
+        searched().pair, prompt_set(), algorithm="bisect", blocks=2, max_new_tokens=12
+    )
+    assert report.one_minimal and report.layers == AND.needed
+    assert all(unit.block in ((0, 16), (16, 32)) for unit in report.units)
+    assert searched().unit_kind == "gate"
+
+
+def test_it_runs_on_the_toy(toy_pair):
+    prompts = bundled()["toy_harmful"]
+    job, report = run(
+        toy_pair, prompts, algorithm="hierarchical", blocks=2, prompt_limit=8, max_new_tokens=16
+    )
+    assert report.one_minimal and job.total == 2 * len(toy_pair.units("gate"))
+    assert 0 < len(report.units) < job.total and any(unit.block for unit in report.units)

@@ -19,8 +19,9 @@ from dapa.search.certificate import certified
 from dapa.search.ddmin import chunks
 from dapa.search.plain import play
 from dapa.search.questions import First, Score
+from dapa.search.windows import MASK_ONLY
 
-NAMES = list(algorithms)
+NAMES = [name for name in algorithms if name not in MASK_ONLY]
 Wanted = Callable[[frozenset[Unit]], bool]
 
 
@@ -85,14 +86,36 @@ def test_any_oracle_gets_a_set_that_satisfies_and_from_which_no_single_unit_can_
     assert not any(satisfies(kept - {unit}) for unit in kept)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MASK_ONLY)
+@given(case=monotone(), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_a_mask_only_baseline_ends_with_what_satisfies_and_claims_nothing(
+    name: str, case: tuple[tuple[Unit, ...], Wanted], seed: int
+) -> None:
+    units, satisfies = case
+    prior = {unit: Random(seed + unit.layer).random() for unit in units}
+    result, tests = play(algorithms[name](seed=seed, prior=prior), units, satisfies)
+    assert satisfies(frozenset(result.units)) and not result.one_minimal
+    assert tests <= 5 * max(8, len(units))
+
+
+def test_windows_and_the_top_of_a_true_ranking_are_as_small_as_they_can_be() -> None:
+    units, need = units_of(24), {Unit(5), Unit(8), Unit(9)}
+    result, _ = play(algorithms["windows"](), units, need.issubset)
+    assert [unit.layer for unit in result.units] == [5, 6, 7, 8, 9]
+    prior = {unit: float(unit in need) for unit in units}
+    result, tests = play(algorithms["top-k"](prior=prior), units, need.issubset)
+    assert set(result.units) == need and tests <= 5
+
+
+@pytest.mark.parametrize("name", [*NAMES, *MASK_ONLY])
 def test_the_same_seed_asks_the_same_questions(name: str) -> None:
     units, need = units_of(20), {Unit(3), Unit(11), Unit(12)}
     runs = [play(algorithms[name](seed=5), units, need.issubset) for _ in range(2)]
     assert runs[0] == runs[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *MASK_ONLY])
 def test_bounds_on_tests_hold_at_every_question_of_a_monotone_search(name: str) -> None:
     units = units_of(24)
     for seed in range(20):

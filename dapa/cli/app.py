@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from dapa.cli import options as o
 from dapa.cli.beside import baselines, necessity, stability
+from dapa.cli.effects import gradients, interaction
 from dapa.cli.judging import judge
 from dapa.cli.localizing import maps
 from dapa.cli.output import Output, one_line, progress, table
@@ -216,8 +217,8 @@ def evaluate(
 
 
 commands = (
-    check, divergence, search, generate, evaluate, judge, baselines, stability, necessity,
-    *maps,
+    check, divergence, gradients, interaction, search, generate, evaluate, judge,
+    baselines, stability, necessity, *maps,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

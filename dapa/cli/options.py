@@ -39,6 +39,17 @@ PromptLimit = Annotated[
     int | None, typer.Option(help="At most so many prompts, drawn by category and seed.")
 ]
 MaxNewTokens = Annotated[int, typer.Option(help="Tokens of a reply at most.")]
+PriorName = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        help="What `weighted` and `top-k` follow: divergence, gradient, single or weights.",
+    ),
+]
+Blocks = Annotated[
+    int | None,
+    typer.Option(help="Cut each gate into so many blocks of neurons (hierarchical: 8)."),
+]
 Seed = Annotated[int, typer.Option(help="Splits, samples and random choices follow it.")]
 Json = Annotated[
     str | None,

@@ -43,10 +43,14 @@ def search(
         float | None, typer.Option(help="Share of the full mask's gain to keep (default 0.9).")
     ] = None,
     target: Annotated[float | None, typer.Option(help="Or: the DSR to reach, 0 to 1.")] = None,
+    prior: o.PriorName = None,
+    blocks: o.Blocks = None,
     prompts: o.Prompts = None,
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
     max_tests: Annotated[int | None, typer.Option(help="Budget of tests.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Budget of decoded tokens.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds.")] = None,
     seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
@@ -68,9 +72,13 @@ def search(
         kind=sites,
         retain=0.9 if retain is None else retain,
         target=target,
+        prior=prior,
+        blocks=blocks,
         max_new_tokens=max_new_tokens,
         prompt_limit=prompt_limit,
         max_tests=max_tests,
+        max_tokens=max_tokens,
+        max_seconds=max_seconds,
         seed=seed,
         prompts=_lasting(prompts),
     )
@@ -138,7 +146,9 @@ def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
 
 def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
-    kind = job.settings.kind
+    from dapa.search.priors import priors
+
+    kind = job.unit_kind
     parts: list[RenderableType] = [
         result_sentence(
             len(found.units),
@@ -174,6 +184,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             f"Not monotone: {len(found.violations)} of {found.supersets} supersets tried miss the "
             f"target, those with {names}."
         )
+    if job.ranking is not None:
+        parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
     parts.append(

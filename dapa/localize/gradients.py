@@ -55,9 +55,10 @@ class Slopes:
 
 @dataclass(frozen=True, eq=False)
 class GradientMap:
-    """Integrated mask gradients of the units of one kind."""
+    """Integrated mask gradients of units."""
 
     kind: str
+    """Their kind, or their kinds, as in `gate, up`."""
     units: tuple[Unit, ...]
     effects: tuple[Effect, ...]
     """Each unit's share of the whole effect, in log-odds."""
@@ -98,15 +99,36 @@ class GradientMap:
         part = slice(*unit.block) if unit.block else slice(None)
         return sum(float(self.neurons[s][part].sum()) for s in sites_of(unit) if s in self.neurons)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form; neurons are left out."""
-        pairs = zip(self.units, self.effects, strict=True)
+    def strongest(self, unit: Unit, count: int) -> list[tuple[str, int, float]]:
+        """The unit's neurons with the largest shares in size: (kind of site, neuron, share)."""
+        sites = [site for site in sites_of(unit) if site in self.neurons]
+        start, stop = unit.block or (0, None)
+        every = [
+            (site.module, start + i, float(value))
+            for site in sites
+            for i, value in enumerate(self.neurons[site][start:stop])
+        ]
+        return sorted(every, key=lambda neuron: -abs(neuron[2]))[:count]
+
+    def as_dict(self, neurons: int = 0) -> dict[str, Any]:
+        """The JSON form, with so many of each unit's strongest neurons."""
+        rows = []
+        for unit, effect in zip(self.units, self.effects, strict=True):
+            row: dict[str, Any] = {"unit": str(unit), "layer": unit.layer, **effect.as_dict()}
+            if neurons:
+                names = ("site", "neuron", "value")
+                strongest = self.strongest(unit, neurons)
+                row["neurons"] = [dict(zip(names, neuron, strict=True)) for neuron in strongest]
+            rows.append(row)
         return {
             "kind": self.kind,
-            "rows": [{"unit": str(u), "layer": u.layer, **e.as_dict()} for u, e in pairs],
+            "rows": rows,
+            "total": float(self.values.sum()),
             "whole": self.whole.as_dict(),
             "residual": self.residual.as_dict(),
+            "error": self.error,
             "points": self.points,
+            "n": self.whole.n,
         }
 
 
@@ -199,7 +221,8 @@ def integrated_gradients(
     Args:
         pair: The two models.
         ids: Rendered prompts in the student's tokens.
-        units: Whole units of one kind; by default every gate that differs.
+        units: By default every gate that differs. All their sites move whole along the path, also
+            where a unit is a block of neurons, which gets its neurons' part.
         points: Gauss-Legendre points; one forward and one backward pass of each prompt at each.
         rows: Rows of one pass at most; a pass keeps its states, so a third of a forward's.
         openers: Of `find_openers`, if the caller has them.
@@ -208,7 +231,7 @@ def integrated_gradients(
 
     Raises:
         NoOpeners: The vocabulary has no refusal opener.
-        SettingError: Units that do not exist, of several kinds, or blocks; or no points.
+        SettingError: Units that do not exist or move the same neurons twice; or no points.
         PromptError: No prompt.
         DapaError: Not even one row fits into memory.
     """
@@ -217,50 +240,47 @@ def integrated_gradients(
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     if points < 1:
         raise SettingError(f"{points} points are too few; choose 1 or more")
-    if len({u.kind for u in units}) != 1 or any(u.block for u in units):
-        raise SettingError("integrate over whole units of one kind; neurons come with them")
-    full = Mask.of(units)
-    pair.validate(full)
+    if not units:
+        raise SettingError("there is no unit to integrate over; choose at least one")
+    pair.validate(Mask.of(units))
     openers = openers or find_openers(pair)
-    sites = [s for unit in units for s in sites_of(unit) if s.layer in pair.differs[s.module]]
+    sites = list(
+        dict.fromkeys(
+            s for unit in units for s in sites_of(unit) if s.layer in pair.differs[s.module]
+        )
+    )
+    full = Mask.of(Unit(site.layer, site.module) for site in sites)
     places, weights = np.polynomial.legendre.leggauss(points)
     path = [float(x) for x in (places + 1) / 2]
     capacity = rows or max(1, row_capacity(pair) // 3)
     block = max(1, capacity // points)
-    per_site: dict[Site, list[Floats]] = {site: [] for site in sites}
+    shares = np.zeros((len(units), len(ids)))
     neurons = {site: np.zeros(pair.sites[site].neurons) for site in sites}
     done = 0
     while done < len(ids) and not (stop is not None and stop.is_set()):
         here = ids[done : done + block]
-        for site in sites:
-            per_site[site].append(np.zeros(len(here)))
         work = [
             (row, m, w) for m, w in zip(path, weights / 2, strict=True) for row in range(len(here))
         ]
-        for i in range(0, len(work), capacity):
-            part = work[i : i + capacity]
+        for start in range(0, len(work), capacity):
+            part = work[start : start + capacity]
             at = np.array([row for row, _, _ in part])
             share = np.array([w for _, _, w in part])
             found = _within_memory(
                 pair, [here[r] for r in at], sites, [m for _, m, _ in part], openers
             )
             for site in sites:
-                np.add.at(per_site[site][-1], at, share * found.sites[site])
                 neurons[site] += share @ found.neurons[site]
+            for i, unit in enumerate(units):
+                np.add.at(shares[i], done + at, share * _part(found, unit))
         done += len(here)
         if progress:
             progress(done, len(ids))
     ends = refusal_log_odds(pair, ids[:done], [EMPTY, full], openers=openers)
-    by_site = {site: np.concatenate([np.zeros(0), *parts]) for site, parts in per_site.items()}
-    per_prompt = np.array(
-        [
-            sum((by_site[s] for s in sites_of(unit) if s in by_site), np.zeros(done))
-            for unit in units
-        ]
-    )
+    per_prompt = shares[:, :done]
     whole = ends[1] - ends[0]
     return GradientMap(
-        kind=units[0].kind,
+        kind=", ".join(dict.fromkeys(unit.kind for unit in units)),
         units=units,
         effects=tuple(effect_of(row) for row in per_prompt),
         per_prompt=per_prompt,
@@ -271,6 +291,14 @@ def integrated_gradients(
         pair=pair.spec.title,
         asked=len(ids),
     )
+
+
+def _part(slopes: Slopes, unit: Unit) -> Floats | float:
+    """The slope of a unit, (prompts,): its sites', or its neurons' alone; 0 where none differs."""
+    sites = [site for site in sites_of(unit) if site in slopes.sites]
+    if unit.block is None:
+        return sum((slopes.sites[site] for site in sites), 0.0)
+    return sum((slopes.neurons[site][:, slice(*unit.block)].sum(1) for site in sites), 0.0)
 
 
 def _within_memory(

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dapa.measure.methods import SAFETY_PROMPT, Table
-from dapa.measure.priors import Prior
 from dapa.measure.rivals import Progress, Rival, compared
 from dapa.records import Prompt, SettingError
 from dapa.search.control import Halted
 from dapa.search.job import SearchJob
+from dapa.search.priors import Prior
 
 
 @dataclass(frozen=True)

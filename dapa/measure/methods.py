@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from dapa.measure.priors import Prior, divergence_prior, weight_distance
 from dapa.measure.rivals import Bench, Rival
 from dapa.model.presets import released_layers
 from dapa.model.prompting import PromptFormat, Turn, render
@@ -22,6 +21,7 @@ from dapa.records import EMPTY, Mask, Prompt, PromptError
 from dapa.search.inquiry import Inquiry, Spent
 from dapa.search.job import SearchJob
 from dapa.search.oracle import oracle
+from dapa.search.priors import Prior, divergence_prior, weight_distance
 from dapa.search.questions import Steps, algorithms
 from dapa.search.windows import random_masks, random_sets, ranked, spread, top, windows
 

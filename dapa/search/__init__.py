@@ -3,7 +3,16 @@
 Algorithms are pure coroutines over masks, one a file; `driver` answers their questions.
 """
 
-from dapa.search import bisect, ddmin, greedy, hierarchical, probdd, weighted
+from dapa.search import bisect, ddmin, greedy, hierarchical, probdd, weighted, windows
 from dapa.search.questions import algorithms
 
-__all__ = ["algorithms", "bisect", "ddmin", "greedy", "hierarchical", "probdd", "weighted"]
+__all__ = [
+    "algorithms",
+    "bisect",
+    "ddmin",
+    "greedy",
+    "hierarchical",
+    "probdd",
+    "weighted",
+    "windows",
+]

@@ -14,6 +14,9 @@ from dapa.statistics import holm, mcnemar_exact, wilson
 ALPHA = 0.05
 """Holm-adjusted p below which a removal is firm and a violation sure."""
 
+MOST_SINGLE = 40
+"""Supersets by one unit that are tried at most."""
+
 
 def removal_masks(found: Sequence[Unit]) -> tuple[Mask, ...]:
     """The found set without each of its units in turn."""
@@ -54,13 +57,17 @@ def removals(ledger: Ledger, found: Sequence[Unit], extra: Ledger | None = None)
 def supersets(
     found: Sequence[Unit], units: Sequence[Unit], count: int, seed: int
 ) -> tuple[Mask, ...]:
-    """Found + each single other unit, always, then `count` random supersets of other sizes.
+    """Found + each single other unit (40 of them at most), then `count` random ones of other sizes.
 
     The full mask is not among them: the opening has judged it.
     """
-    others = without(units, found)
-    masks = [Mask.of((*found, unit)) for unit in others]
-    random, known = Random(seed), {*masks, Mask.of(units)}
+    others, random = without(units, found), Random(seed)
+    single = others
+    if len(others) > MOST_SINGLE:  # blocks of neurons are many, and each costs every prompt
+        drawn = set(random.sample(others, MOST_SINGLE))
+        single = tuple(unit for unit in others if unit in drawn)
+    masks = [Mask.of((*found, unit)) for unit in single]
+    known = {*masks, Mask.of(units)}
     for _ in range(count if len(others) > 2 else 0):
         size = random.randint(2, len(others) - 1)
         mask = Mask.of((*found, *random.sample(others, size)))

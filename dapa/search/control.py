@@ -61,6 +61,11 @@ class Control:
         return self._stopped.is_set()
 
     @property
+    def stopping(self) -> Event:
+        """Set once it was told to end: for work that is not a question, such as a prior."""
+        return self._stopped
+
+    @property
     def rested(self) -> float:
         """Seconds spent paused, so that no budget counts them."""
         with self._lock:

@@ -39,6 +39,7 @@ class Driver:
         control: Control | None = None,
         algorithm: str = "",
         offers: Sequence[str] = (),
+        prepare: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; nothing is asked yet.
@@ -52,6 +53,8 @@ class Driver:
             settings: The rules; defaults if None.
             control: The handle to pause and stop it by; a new one if None.
             algorithm: Its name, for the report.
+            prepare: Called once before the first question: what the algorithm wants to know, such
+                as a prior. May raise Halted.
             offers: What to try where there is nothing to localize, as in `--sites mlp`.
             clock: Seconds that only grow.
 
@@ -66,6 +69,7 @@ class Driver:
         self.split, self.held_out, self.reserve = split, held_out, reserve
         self.settings, self.offers = settings or Settings(), tuple(offers)
         self.control = control or Control(clock)
+        self.prepare = prepare
         self.full = Mask.of(self.units)
         self.meter = Meter(self.units, self.control, clock)
         self._desk = Desk(split, "opening", self.settings, self.meter)
@@ -101,6 +105,10 @@ class Driver:
     def _run(self) -> SearchReport:
         halted: Halted | None = None
         try:
+            if self.prepare is not None:
+                self.meter.phase = "prior"
+                self.prepare()
+                self.meter.lap()
             self._desk.run(self._whole())
         except Halted as halt:
             halted = halt
@@ -161,7 +169,8 @@ class Driver:
         """About how many masks the closing will still judge, for a result of `found` units."""
         settings = self.settings
         first = settings.check_supersets and not behind_supersets
-        supersets = (len(self.units) - found + settings.supersets) if first else 0
+        singles = min(len(self.units) - found, closing.MOST_SINGLE)
+        supersets = (singles + settings.supersets) if first else 0
         full_length = (3 + found) if settings.full_length else 0
         return supersets + full_length + (3 if self.held_out else 0)
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from dapa.model.blocks import finest
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
+from dapa.model.sites import GROUPS
 from dapa.prompts import PromptSet
-from dapa.records import DapaError, NothingToLocalize, Prompt, SettingError
+from dapa.records import DapaError, NothingToLocalize, Prompt, SettingError, Unit
 from dapa.search.control import Control
 from dapa.search.driver import Driver
 from dapa.search.log import trial_dict
 from dapa.search.oracle import oracle
-from dapa.search.questions import algorithms
+from dapa.search.priors import NEED_ONE, Ranking, few, priors, rank
+from dapa.search.questions import Steps, algorithms
 from dapa.search.report import SearchProgress, SearchReport
 from dapa.search.settings import Settings
 from dapa.store import Store
@@ -35,6 +38,12 @@ class SearchSettings:
     algorithm: str = DEFAULT_ALGORITHM
     kind: str = "gate"
     """Kind of unit to transplant."""
+    blocks: int | None = None
+    """Into how many blocks of neurons each gate is cut; None is 8 for the hierarchical search, and
+    whole sites for all others."""
+    prior: str | None = None
+    """The ranking that `weighted` and `top-k` follow; None takes mask gradients, or divergence
+    where those are not defined."""
     retain: float = 0.9
     target: float | None = None
     max_new_tokens: int = 48
@@ -57,6 +66,14 @@ class SearchSettings:
         check_seed(self.seed)
         if self.algorithm not in algorithms:
             algorithms[self.algorithm]  # raises, naming the choices
+        if self.prior is not None:
+            priors[self.prior]
+            if self.algorithm not in NEED_ONE:
+                raise SettingError(
+                    f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
+                )
+        if self.blocks is not None and not 1 <= self.blocks <= 4096:
+            raise SettingError(f"{self.blocks} blocks of neurons; choose 1 to 4096")
         if self.prompt_limit is not None and self.prompt_limit < 1:
             raise SettingError(f"prompt limit is {self.prompt_limit}; choose 1 or more")
         if not 1 <= self.max_new_tokens <= 8192:
@@ -85,6 +102,21 @@ class SearchSettings:
         return cls(**{key: value for key, value in body.items() if key in known})
 
 
+def searched_units(pair: Pair, settings: SearchSettings) -> tuple[Unit, ...]:
+    """What a search with these settings may move: whole units, or their finest parts.
+
+    The hierarchical search gets a group's matrices apart, and gates (or what stands in their
+    place, where the kind has none) in blocks of neurons.
+    """
+    whole, blocks = pair.units(settings.kind), settings.blocks
+    deep = settings.algorithm == "hierarchical"
+    if not deep and (blocks or 1) == 1:
+        return whole
+    parts = [kind for kind in GROUPS[settings.kind] if pair.differs.get(kind)]
+    cut = ("gate",) if "gate" in parts else tuple(parts)
+    return finest(pair, parts, blocks or (8 if deep else 1), cut)
+
+
 class SearchJob:
     """A search that can be started, watched, paused, stopped and reopened."""
 
@@ -109,7 +141,7 @@ class SearchJob:
             DapaError: Units, prompts or settings that make no search.
         """
         self.pair, self.settings, self.store = pair, settings, store
-        units = pair.units(settings.kind)
+        units = searched_units(pair, settings)
         split = harmful.split(settings.seed)
         search, held_out = list(split.search), list(split.held_out)
         if settings.prompt_limit is not None:
@@ -127,13 +159,14 @@ class SearchJob:
         holding = oracle(pair, self.held_out, how, limit, store) if held_out else None
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.driver = Driver(
-            algorithms[settings.algorithm](seed=settings.seed),
+            self._algorithm,
             units,
             searching,
             held_out=holding,
             settings=settings.rules(),
             control=self.control,
             algorithm=settings.algorithm,
+            prepare=self._prepare if settings.algorithm in NEED_ONE else None,
             offers=[f"--sites {kind}" for kind in sorted(others, key=lambda k: k != "mlp")],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}
@@ -142,8 +175,16 @@ class SearchJob:
         self.id, self.title = run.id, title
         self.report: SearchReport | None = None
         self.error: DapaError | None = None
+        self.ranking: Ranking | None = None
+        """The prior, once it was made."""
         self._thread: threading.Thread | None = None
         self._logged = 0
+
+    @property
+    def unit_kind(self) -> str:
+        """What a unit is, for sentences: the kind of site, or `block` where sites are cut."""
+        cut = any(unit.block or unit.kind != self.settings.kind for unit in self.driver.units)
+        return "block" if cut else self.settings.kind
 
     @property
     def state(self) -> str:
@@ -176,10 +217,26 @@ class SearchJob:
         except BaseException as error:
             self._end(ended, logger, "failed", {"error": str(error) or type(error).__name__})
             raise
-        self.report = report
+        self.report = report = replace(
+            report, prior=self.ranking.as_dict() if self.ranking else None
+        )
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
         self._end(ended, logger, state, report.as_dict())
         return report
+
+    def _prepare(self) -> None:
+        """What the algorithm wants to know before the first question."""
+        settings = self.settings
+        if settings.algorithm in NEED_ONE and self.ranking is None:
+            began = self.driver.meter.seconds
+            texts, how = few([p.text for p in self.prompts]), settings.format()
+            stop = self.control.stopping
+            name, values = rank(settings.prior, self.pair, self.driver.units, texts, how, stop)
+            self.ranking = Ranking(name, values, self.driver.meter.seconds - began)
+
+    def _algorithm(self, units: tuple[Unit, ...]) -> Steps:
+        prior = self.ranking.values if self.ranking else None
+        return algorithms[self.settings.algorithm](seed=self.settings.seed, prior=prior)(units)
 
     def start(self) -> None:
         """Search in a thread of the server; errors are kept in `error`."""

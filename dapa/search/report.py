@@ -119,6 +119,8 @@ class SearchReport:
     """The highest DSR among the masks asked in full: it need not be the full mask's."""
     costs: Costs
     settings: Mapping[str, Any]
+    prior: Mapping[str, Any] | None = None
+    """The ranking that the algorithm followed: name, values by unit, seconds."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
 
     @property
@@ -150,6 +152,7 @@ class SearchReport:
             "best_seen": self.best_seen and counts(self.best_seen),
             **self._costs(),
             "settings": dict(self.settings),
+            "prior": self.prior,
         }
 
     def _costs(self) -> dict[str, Any]:

@@ -6,13 +6,19 @@ size and show what its size alone, its place alone or a ranking alone would have
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import comb
 from random import Random
+from typing import Any
 
 from dapa.records import Mask, Outcome, SearchResult, Unit
-from dapa.search.questions import First, Score, Steps, masks_of
+from dapa.search.questions import First, Score, Search, Steps, algorithms, masks_of
+
+MASK_ONLY = ("random-k", "windows", "top-k")
+"""The algorithms that end without a certificate."""
+DRAWS = 8
+"""Random sets of one size, where size itself is searched."""
 
 
 def best_of(masks: Sequence[Mask], reason: str) -> Steps:
@@ -71,3 +77,49 @@ def top(units: tuple[Unit, ...], prior: Mapping[Unit, float], tests: int) -> Ste
     kept = set(order[:count])
     told = "nothing less than all of it satisfies" if found is None else f"its first {count}"
     return SearchResult(tuple(u for u in units if u in kept), one_minimal=False, reason=told)
+
+
+def least(units: tuple[Unit, ...], tries: Callable[[int], Sequence[Mask]], what: str) -> Steps:
+    """The least size of which one of `tries(size)` satisfies, by halving; all units at worst.
+
+    Halving takes it that a larger size satisfies where a smaller one does, which nobody certifies.
+    """
+    low, high, best = 0, len(units), units
+    while high - low > 1:
+        size = (low + high) // 2
+        masks = tuple(tries(size))
+        steps = max(1, (high - low).bit_length())
+        found = yield First(masks, left=(1, 2 + steps * (len(units) + DRAWS)))
+        if found is None:
+            low = size
+        else:
+            high, kept = size, set(masks[found])
+            best = tuple(unit for unit in units if unit in kept)
+    return SearchResult(best, one_minimal=False, reason=f"done: the least {what} that satisfies")
+
+
+@algorithms.add("random-k", "Baseline: random sets")
+def _random_k(seed: int = 0, **_: Any) -> Search:
+    return lambda units: least(
+        units, lambda size: random_masks(units, size, DRAWS, seed), f"of {DRAWS} random sets"
+    )
+
+
+@algorithms.add("windows", "Baseline: windows of neighbouring units")
+def _windows(**_: Any) -> Search:
+    def search(units: tuple[Unit, ...]) -> Steps:
+        def runs(size: int) -> Sequence[Mask]:
+            return [Mask.of(units[i : i + size]) for i in range(len(units) - size + 1)]
+
+        return least(units, runs, "window")
+
+    return search
+
+
+@algorithms.add("top-k", "Baseline: the top of a prior")
+def _top_k(prior: Mapping[Unit, float] | None = None, **_: Any) -> Search:
+    def search(units: tuple[Unit, ...]) -> Steps:
+        order = ranked(units, prior or {})
+        return least(units, lambda size: [Mask.of(order[:size])], "top of the ranking")
+
+    return search

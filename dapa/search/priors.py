@@ -1,0 +1,194 @@
+"""Rankings of units that need no oracle: divergence, mask gradients, single units, weights.
+
+A prior moves the order in which a search asks, never an answer. It reads search prompts only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dapa.localize.divergence import divergence
+from dapa.localize.effects import single_effects
+from dapa.localize.gradients import integrated_gradients
+from dapa.model.openers import NoOpeners, past_blanks
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.sites import GROUPS, sites_of
+from dapa.records import Mask, Unit
+from dapa.registry import Registry
+from dapa.search.control import Halted
+
+Prior = Mapping[Unit, float]
+"""Unit -> how much it promises; higher is likelier."""
+Progress = Callable[[int, int], None]
+Make = Callable[
+    [Pair, Sequence[Unit], Sequence[str], PromptFormat, threading.Event | None, Progress | None],
+    Prior,
+]
+"""(pair, units, prompts, their format, stop, progress) -> the ranking; Halted where stopped."""
+
+priors: Registry[Make] = Registry("prior")
+"""Name -> how the ranking is made."""
+PROMPTS = 16
+"""Prompts that a prior reads at most: ranks settle long before rates do."""
+NEED_ONE = ("weighted", "top-k")
+"""The algorithms that read a prior."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A prior with its name, for the report."""
+
+    name: str
+    values: Prior
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        values = {str(unit): float(value) for unit, value in self.values.items()}
+        return {"name": self.name, "values": values, "seconds": self.seconds}
+
+
+def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:
+    """Relative Frobenius distance of a unit's weights, |W_T - W_S| / |W_S|."""
+    found = {}
+    for unit in units:
+        apart = size = 0.0
+        for site in sites_of(unit):
+            wrapped = pair.sites[site]
+            theirs = dict(wrapped.teacher.named_parameters())
+            for name, ours in wrapped.student.named_parameters():
+                other = theirs[name]
+                if unit.block is not None:
+                    if wrapped.mask_input and name == "bias":
+                        continue  # it belongs to no neuron
+                    rows = slice(*unit.block)
+                    where = (slice(None), rows) if wrapped.mask_input else (rows,)
+                    ours, other = ours[where], other[where]
+                apart += float((other.float() - ours.float()).square().sum())
+                size += float(ours.float().square().sum())
+        found[unit] = (apart / size) ** 0.5 if size else float("inf")
+    return found
+
+
+@priors.add("divergence", "local divergence")
+def divergence_prior(
+    pair: Pair,
+    units: Sequence[Unit],
+    prompts: Sequence[str],
+    how: PromptFormat,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> Prior:
+    """Local divergence (cosine distance, last token) of a unit's sites, their mean.
+
+    Blocks of one site share its value.
+
+    Raises:
+        Halted: It was stopped before the end.
+    """
+    kinds = tuple(dict.fromkeys(kind for unit in units for kind in GROUPS[unit.kind]))
+    seen = divergence(pair, prompts, how, sites=kinds, progress=progress, stop=stop)
+    if seen.n < seen.asked:
+        raise Halted("stopped")
+    cells = np.nan_to_num(seen.values, nan=0.0)  # (layers, sites)
+    rows, columns = seen.layers.index, seen.sites.index
+    return {
+        unit: float(np.mean([cells[rows(unit.layer), columns(k)] for k in GROUPS[unit.kind]]))
+        for unit in units
+    }
+
+
+@priors.add("gradient", "mask gradients")
+def gradient_prior(
+    pair: Pair,
+    units: Sequence[Unit],
+    prompts: Sequence[str],
+    how: PromptFormat,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> Prior:
+    """Each unit's share of the whole effect on refusal log-odds, by integrated mask gradients.
+
+    Raises:
+        NoOpeners: The vocabulary has no refusal opener.
+        Halted: It was stopped before the end.
+    """
+    ids = opening_ids(pair, prompts, how, units)
+    found = integrated_gradients(pair, ids, units, stop=stop, progress=progress)
+    if found.whole.n < found.asked:
+        raise Halted("stopped")
+    return dict(zip(found.units, found.values.tolist(), strict=True))
+
+
+@priors.add("single", "single units' log-odds")
+def single_prior(
+    pair: Pair,
+    units: Sequence[Unit],
+    prompts: Sequence[str],
+    how: PromptFormat,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> Prior:
+    """What each unit alone adds to the student's refusal log-odds.
+
+    Raises:
+        NoOpeners: The vocabulary has no refusal opener.
+        Halted: It was stopped before the end.
+    """
+    ids = opening_ids(pair, prompts, how, units)
+    found = single_effects(pair, ids, units, stop=stop, progress=progress)
+    if found.whole.n < found.asked:
+        raise Halted("stopped")
+    return dict(zip(found.units, found.values.tolist(), strict=True))
+
+
+priors.add("weights", "weight distance")(
+    lambda pair, units, prompts, how, stop, progress: weight_distance(pair, units)
+)
+
+
+def opening_ids(
+    pair: Pair, prompts: Sequence[str], how: PromptFormat, units: Sequence[Unit]
+) -> list[tuple[int, ...]]:
+    """Prompts as tokens, up to where a reply's first word stands: behind what blanks come first."""
+    ids = [encode(pair, render(pair, [Turn("user", prompt)], how), how) for prompt in prompts]
+    return past_blanks(pair, ids, Mask.of(units))
+
+
+def few(prompts: Sequence[str], most: int = PROMPTS) -> list[str]:
+    """At most so many of the prompts, evenly spread, so that every category has its part."""
+    count = min(most, len(prompts))
+    return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def rank(
+    name: str | None,
+    pair: Pair,
+    units: Sequence[Unit],
+    prompts: Sequence[str],
+    how: PromptFormat,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, Prior]:
+    """The prior called `name`; None takes gradients, or divergence where those are not defined.
+
+    Returns:
+        The name of the prior that was made, and its values.
+
+    Raises:
+        SettingError: There is no prior of this name.
+        NoOpeners: It was asked for by name, and the vocabulary has no refusal opener.
+        Halted: It was stopped before the end.
+    """
+    if name is None:
+        try:
+            return "gradient", priors["gradient"](pair, units, prompts, how, stop, progress)
+        except NoOpeners:
+            name = "divergence"
+    return name, priors[name](pair, units, prompts, how, stop, progress)
