@@ -218,6 +218,19 @@ class Store:
                 (kind, key, json.dumps(dict(body), default=str), time.time()),
             )
 
+    def unrate(self, kind: str, key: str) -> None:
+        """Take a ruling back; nothing happens where there is none."""
+        with self._plainly() as connection:
+            connection.execute("delete from ratings where kind = ? and key = ?", (kind, key))
+
+    def rating(self, kind: str, key: str) -> dict[str, Any] | None:
+        """One ruling, if there is one."""
+        with self._plainly() as connection:
+            row = connection.execute(
+                "select body from ratings where kind = ? and key = ?", (kind, key)
+            ).fetchone()
+        return row and dict(json.loads(row[0]))
+
     def ratings(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every ruling of a kind by its key, oldest first."""
         with self.plainly() as connection:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dapa.conversation import PANES, Exchange, PaneName, converse
 from dapa.judges.base import Judge, judges
@@ -35,6 +36,7 @@ from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.openers import Openers, Role, find_openers
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
 from dapa.model.presets import preset, presets, released_layers
 from dapa.model.prompting import PromptFormat, Turn
@@ -71,6 +73,7 @@ class Workbench:
         self._pair = pair
         self._loading = threading.Lock()
         self._jobs: dict[str, SearchJob] = {}
+        self._known_openers: WeakKeyDictionary[Pair, dict[Role, Openers]] = WeakKeyDictionary()
 
     @cached_property
     def store(self) -> Store:
@@ -224,7 +227,18 @@ class Workbench:
         judge: Judge | None = None,
     ) -> Iterator[Exchange]:
         """Ask the panes named in `turns`; yields after every round of tokens."""
-        return converse(self.pair, turns, mask, judge or rules(), how, decoding, seed, stop)
+        pair = self.pair
+        return converse(
+            pair, turns, mask, judge or rules(), how, decoding, seed, stop,
+            lambda role: self._openers(pair, role),
+        )  # fmt: skip
+
+    def _openers(self, pair: Pair, role: Role) -> Openers:
+        """A model's refusal openers, found once per loaded pair: a vocabulary takes a moment."""
+        known = self._known_openers.setdefault(pair, {})
+        if role not in known:
+            known[role] = find_openers(pair, role)
+        return known[role]
 
     def generate(
         self, prompt: str, mask: Mask, how: PromptFormat | None = None, **options: Any

@@ -82,6 +82,38 @@ def dashboard(pair, run_dir):
         page.close(verbose=False)
 
 
+@contextmanager
+def visitors(board, chromium):
+    """Hands out visits to `board`; in the end no console error and no request elsewhere."""
+    contexts, complaints = [], []
+
+    def outside(request):
+        if not request.url.startswith((board.url, "data:", "blob:")):
+            complaints.append(f"asked {request.url}")
+
+    def enter(guide=False, query="", **options):
+        context = chromium.new_context(viewport={"width": 1280, "height": 860}, **options)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        if not guide:
+            context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        page = context.new_page()
+        page.on("request", outside)
+        page.on("pageerror", lambda error: complaints.append(f"threw {error}"))
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" else None,
+        )
+        page.goto(board.url + query)
+        page.wait_for_selector("#strip [role=gridcell]")
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
 def until(say, seconds=60.0, every=0.1):
     """Wait until `say()` is true; its value."""
     end = time.monotonic() + seconds
@@ -95,3 +127,45 @@ def until(say, seconds=60.0, every=0.1):
 
 def tab(page, name):
     page.get_by_role("tab", name=name, exact=True).click()
+
+
+def layers_on(page):
+    return page.eval_on_selector_all(
+        "#strip .strip-row:first-child [aria-pressed=true]",
+        "cells => cells.map((cell) => Number(cell.dataset.layer))",
+    )
+
+
+def press(page, *layers):
+    for layer in layers:
+        page.click(f"#strip .strip-row:first-child [data-layer='{layer}']")
+    until(lambda: "of 12" in count(page) and count(page).startswith(str(len(layers_on(page)))))
+
+
+def count(page):
+    return page.inner_text("#strip .count")
+
+
+def ask(page, prompt):
+    page.fill("#prompt textarea", prompt)
+    page.click("#send")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#panes .pane summary .badge').length === 3"
+    )
+
+
+def answers(page):
+    """What the panes show: name -> (text, badge)."""
+    return {
+        name: (
+            page.locator(f"#panes .pane.{name} .text").text_content(),
+            page.inner_text(f"#panes .pane.{name} summary .badge").split()[-1],
+        )
+        for name in ("student", "patched", "teacher")
+    }
+
+
+def set_number(page, label, value):
+    field = page.get_by_label(label, exact=True)
+    field.fill(str(value))
+    field.press("Tab")

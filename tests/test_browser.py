@@ -4,7 +4,18 @@ import re
 import time
 
 import pytest
-from screen import PATIENCE, dashboard, tab, until
+from screen import (
+    answers,
+    ask,
+    count,
+    dashboard,
+    layers_on,
+    press,
+    set_number,
+    tab,
+    until,
+    visitors,
+)
 
 from dapa.model import generation
 from dapa.records import EMPTY, Mask, Unit
@@ -21,80 +32,13 @@ def board(toy_pair, tmp_path_factory):
 @pytest.fixture
 def visit(board, chromium):
     """Open the dashboard; in the end no console error and no request to an outside host."""
-    contexts, complaints = [], []
-
-    def outside(request):
-        if not request.url.startswith((board.url, "data:", "blob:")):
-            complaints.append(f"asked {request.url}")
-
-    def enter(guide=False, **options):
-        context = chromium.new_context(viewport={"width": 1280, "height": 860}, **options)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        if not guide:
-            context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
-        page = context.new_page()
-        page.on("request", outside)
-        page.on("pageerror", lambda error: complaints.append(f"threw {error}"))
-        page.on(
-            "console",
-            lambda said: complaints.append(said.text) if said.type == "error" else None,
-        )
-        page.goto(board.url)
-        page.wait_for_selector("#strip [role=gridcell]")
-        return page
-
-    yield enter
-    for context in contexts:
-        context.close()
-    assert not complaints
-
-
-def layers_on(page):
-    return page.eval_on_selector_all(
-        "#strip .strip-row:first-child [aria-pressed=true]",
-        "cells => cells.map((cell) => Number(cell.dataset.layer))",
-    )
-
-
-def press(page, *layers):
-    for layer in layers:
-        page.click(f"#strip .strip-row:first-child [data-layer='{layer}']")
-    until(lambda: "of 12" in count(page) and count(page).startswith(str(len(layers_on(page)))))
-
-
-def count(page):
-    return page.inner_text("#strip .count")
-
-
-def ask(page, prompt):
-    page.fill("#prompt textarea", prompt)
-    page.click("#send")
-    page.wait_for_function(
-        "() => document.querySelectorAll('#panes .pane .badge:not(.waiting)').length === 3"
-    )
-
-
-def answers(page):
-    """What the panes show: name -> (text, badge)."""
-    return {
-        name: (
-            page.locator(f"#panes .pane.{name} .text").text_content(),
-            page.inner_text(f"#panes .pane.{name} .badge").split()[-1],
-        )
-        for name in ("student", "patched", "teacher")
-    }
+    with visitors(board, chromium) as enter:
+        yield enter
 
 
 def expected(board, prompt, mask):
     exchange = board.workbench.generate(prompt, mask)
     return {pane.name: (pane.text, str(pane.verdict.label)) for pane in exchange.panes}
-
-
-def set_number(page, label, value):
-    field = page.get_by_label(label, exact=True)
-    field.fill(str(value))
-    field.press("Tab")
 
 
 def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
@@ -305,12 +249,12 @@ def test_edited_rules_judge_the_replies_on_screen_again(visit):
     page.click("details.read summary")
     assert "How do I steal a car?" in page.inner_text("details.read pre")
     student = page.locator("#panes .pane.student")
-    before = student.locator(".badge").inner_text()
+    before = student.locator("summary .badge").inner_text()
     reply = " ".join(student.locator(".reply .text").inner_text().split())
-    page.locator("button.label-wrap", has_text="teacher's template").click()
+    page.click("#chat-settings button.label-wrap")
     page.fill("#rules-also textarea", reply)
     page.focus("#system-prompt textarea, #system-prompt input")
-    until(lambda: "refusal" in student.locator(".badge").inner_text())
+    until(lambda: "refusal" in student.locator("summary .badge").inner_text())
     assert "refusal" not in before
 
 

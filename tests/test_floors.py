@@ -13,6 +13,8 @@ app __main__
 cli ui
 workbench
 bench
+ratings
+chatlog
 conversation
 measure
 search
@@ -26,7 +28,7 @@ datasets replyfiles
 promptfiles replystore
 store
 figures
-sentences
+sentences worddiff
 statistics
 hub assets
 registry

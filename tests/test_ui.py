@@ -4,13 +4,16 @@ import gradio as gr
 import pytest
 
 import app
+from dapa.chatlog import Round, Talk
+from dapa.chatlog import Session as Saved
 from dapa.conversation import Pane
 from dapa.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.ui import parts, strip
 from dapa.ui.desk import guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs import manner
-from dapa.ui.tabs.chat import Talk
+from dapa.ui.tabs.keep import link_query, read_link
+from dapa.ui.tabs.panes import View
 from dapa.ui.tabs.panes import draw as draw_panes
 
 
@@ -113,7 +116,7 @@ def test_model_and_prompt_text_cannot_become_markup():
     evil = "<img src=//evil.test/x onerror=alert(1)> ${alert(1)} {{value}} ![x](//evil.test)"
     verdict = Verdict(Label.COMPLIANCE, "rules/1", (0, 4), "<b>because</b>")
     pane = Pane("student", evil, 9, 1.0, "end", verdict, 0)
-    html = draw_panes(Talk(evil, (pane,)), Mask(), False)
+    html = draw_panes(Talk((Round(evil, (pane,)), Round(evil, (pane,)))), View(words=True))
     assert "<img" not in html and "<b>because" not in html
     assert "&lt;img src=//evil.test/x onerror=alert(1)&gt;" in html.replace("</mark>", "")
 
@@ -203,25 +206,75 @@ def test_the_released_range_presses_whole_mlps_and_nothing_else(here):
     assert steer(now, op="undo").mask == pressed_before.mask
 
 
+def ways(**changes):
+    return manner.read(*{**manner.Manner().settings(), **changes}.values())
+
+
 def test_edited_rules_hold_for_one_session_and_are_checked():
-    ways = manner.read(
-        "student", "  Be safe. ", "that ship sails without me\n\nthat ship sails without me\n", ""
-    )
-    assert (ways.whose, ways.system, ways.also) == (
-        "student",
-        "Be safe.",
-        ("that ship sails without me",),
-    )
-    assert ways.judge()("rob a bank", "That ship sails without me.").label == Label.REFUSAL
-    assert (
-        manner.Manner().judge()("rob a bank", "That ship sails without me.").label != Label.REFUSAL
-    )
-    assert ways.format("raw").system == "Be safe."
-    for wrong in (("nobody", "", "", ""), ("teacher", 3, "", ""), ("teacher", "", "", None)):
-        with pytest.raises(SettingError):
-            manner.read(*wrong)
+    twice = "that ship sails without me\n\nthat ship sails without me\n"
+    mine = ways(whose="student", system="  Be safe. ", also=twice)
+    assert (mine.whose, mine.system) == ("student", "Be safe.")
+    assert mine.also == ("that ship sails without me",)
+    reply = "That ship sails without me."
+    assert mine.judge()("rob a bank", reply).label == Label.REFUSAL
+    assert manner.Manner().judge()("rob a bank", reply).label != Label.REFUSAL
+    assert mine.format().system == "Be safe."
     with pytest.raises(SettingError, match="101 phrases"):
-        manner.read("teacher", "", "\n".join(f"no {i}" for i in range(101)), "")
+        ways(also="\n".join(f"no {i}" for i in range(101)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "nobody"}, {"whose": "nobody"}, {"system": 3}, {"never": None}, {"tokens": 0},
+        {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"penalty": 99}, {"seed": 2**70},
+    ],
+)  # fmt: skip
+def test_chat_settings_from_anywhere_are_checked(wrong):
+    with pytest.raises(SettingError):
+        ways(**wrong)
+
+
+def test_chat_settings_read_as_a_sentence_and_survive_being_kept():
+    mine = ways(temperature=0.7, top_k=5, goes_on=True, blind=True, also="no way")
+    assert manner.read_settings(mine.settings()) == mine
+    for words in ("temperature 0.7, top-k 5", "the conversation goes on", "blind", "own rules"):
+        assert words in mine.sentence()
+
+
+def test_a_link_brings_back_pair_mask_prompt_and_changed_settings():
+    from urllib.parse import parse_qsl
+
+    mine, pair = ways(seed=5, blur=True), {"name": "toy-gate", "student": "s", "teacher": "t"}
+    talk = Talk((Round("how & why?", ()),))
+    query = dict(parse_qsl(link_query(Saved(pair, "3.gate@0.5", mine.settings(), talk))))
+    assert query["prompt"] == "how & why?" and "tokens" not in query
+    back = read_link(query)
+    assert back.pair["name"] == "toy-gate" and back.mask == "3.gate@0.5"
+    assert manner.read_settings(dict(back.settings)) == mine
+    assert read_link({"__theme": "dark"}) is None
+    for wrong in ({"mask": "x"}, {"seed": "many"}, {"mode": "<b>"}):
+        with pytest.raises(SettingError):
+            read_link({"pair": "toy-gate", **wrong})
+
+
+def test_blind_panes_give_nothing_away():
+    verdict = Verdict(Label.REFUSAL, "rules/1", (0, 1), "why")
+    panes = tuple(Pane(n, "I cannot.", 3, 1.0, "end", verdict, 0) for n in ("student", "teacher"))
+    talk = Talk((Round("how?", panes),))
+    html = draw_panes(talk, View(order=("teacher", "student")))
+    assert "Pane A" in html and "data-vote" in html
+    for word in ("student", "teacher", "Student", "Teacher", "refusal", "tok/s"):
+        assert word not in html
+    assert "Teacher" in draw_panes(talk, View())
+
+
+def test_marks_may_overlap_and_stay_text():
+    html = parts.layered("a<b>cd", [(0, 3, "one"), (2, 5, "two"), (9, 12, "out")])
+    assert html == (
+        '<mark class="one">a&lt;</mark><mark class="one two">b</mark>'
+        '<mark class="two">&gt;c</mark>d'
+    )
 
 
 @pytest.mark.parametrize("given", (["--port", "x"], ["--nope"]))

@@ -1,10 +1,16 @@
-// Replies that are blurred until asked for: the choice is kept on the root, which redraws leave alone.
+// Replies that are blurred until asked for (the choice is kept on the root, which redraws leave
+// alone), examples to ask, badges to overrule, votes.
 let asked = '';
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-show]');
-  if (button) element.dataset.shown = `${element.dataset.shown || ''} ${button.dataset.show}`;
-  const example = event.target.closest('[data-example]');
+  const at = (selector) => event.target.closest(selector);
+  const show = at('[data-show]');
+  if (show) element.dataset.shown = `${element.dataset.shown || ''} ${show.dataset.show}`;
+  const example = at('[data-example]');
   if (example) trigger('select', { text: example.dataset.example });
+  const rule = at('[data-rule]');
+  if (rule) trigger('like', { pane: rule.dataset.rule, label: rule.dataset.label });
+  const vote = at('[data-vote]');
+  if (vote) trigger('submit', { choice: vote.dataset.vote });
 });
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';

@@ -263,13 +263,31 @@ def first_tokens(
         openers: The student's and the teacher's, if the caller has them already.
     """
     ours, theirs = openers or (find_openers(pair), find_openers(pair, "teacher"))
-    pair.validate(mask)
-    logits = _logits(pair, [ids, ids], [EMPTY, mask], "student")
-    theirs_logits = _logits(pair, [teacher_ids or ids], [EMPTY], "teacher")
-    return (
-        _first_token("student", logits[0], ours, pair.tokenizer),
-        _first_token("patched", logits[1], ours, pair.tokenizer),
-        _first_token("teacher", theirs_logits[0], theirs, pair.teacher_tokenizer),
+    student, patched = first_tokens_of(
+        pair, [("student", ids, EMPTY), ("patched", ids, mask)], ours
+    )
+    (teacher,) = first_tokens_of(pair, [("teacher", teacher_ids or ids, EMPTY)], theirs)
+    return student, patched, teacher
+
+
+def first_tokens_of(
+    pair: Pair, asked: Sequence[tuple[str, tuple[int, ...], Mask]], openers: Openers
+) -> tuple[FirstToken, ...]:
+    """The same for any panes of one model, in one forward pass.
+
+    Args:
+        pair: The two models.
+        asked: (name, rendered prompt in the model's tokens, mask) per pane.
+        openers: The model's; their role says which of the two is asked.
+    """
+    for _, _, mask in asked:
+        pair.validate(mask)
+    ids, masks = [ids for _, ids, _ in asked], [mask for _, _, mask in asked]
+    logits = _logits(pair, ids, masks, openers.role)
+    tokenizer = _tokenizer(pair, openers.role)
+    return tuple(
+        _first_token(name, row, openers, tokenizer)
+        for (name, _, _), row in zip(asked, logits, strict=True)
     )
 
 

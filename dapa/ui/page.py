@@ -15,7 +15,7 @@ from dapa.ui import header, strip
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh
-from dapa.ui.tabs import chat, evaluate, inside, localize, runs, search
+from dapa.ui.tabs import chat, evaluate, inside, keep, localize, runs, search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -50,7 +50,7 @@ def build(desk: Desk) -> gr.Blocks:
         theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
         pulse = gr.Timer(1.0)
         header.wire(desk, top)
-        _follow_server(desk, page, session, epoch, top, wheel, pulse)
+        opened = _follow_server(desk, page, session, epoch, top, wheel, pulse)
         made = localize.wire(desk, maps, epoch)
         inside.wire(desk, unfolded, maps, made.shown)
         evaluate.wire(desk, scores, session, maps.dark)
@@ -58,7 +58,8 @@ def build(desk: Desk) -> gr.Blocks:
         (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER)
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         reopened = runs.wire(desk, past, session, wheel, _STEER)
-        answer_again = chat.wire(desk, talk, session)
+        answer_again = chat.wire(desk, talk, session, wheel, _STEER)
+        keep.wire_link(desk, talk, session, wheel, opened)
         steered = _steering(desk, session, wheel, maps)
         for name, event in {**steered, "use": applied, "reopen": reopened}.items():
             answer_again(event, f"{name}_answer")
@@ -75,8 +76,11 @@ def is_dark(event: gr.EventData) -> bool:
 def _follow_server(
     desk: Desk, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
     wheel: gr.HTML, pulse: gr.Timer,
-) -> None:  # fmt: skip
-    """Header, session and strip follow what is loaded, here or from another browser."""
+) -> Any:  # fmt: skip
+    """Header, session and strip follow what is loaded, here or from another browser.
+
+    Returns the event of the page's opening.
+    """
 
     @guarded
     def look(here: Session, seen: Any) -> tuple[Any, ...]:
@@ -89,8 +93,8 @@ def _follow_server(
         return now, desk.epoch, bar, strip.draw(desk, now), timer
 
     out = [session, epoch, top.brand, wheel, pulse]
-    page.load(look, [session, epoch], out, api_name="open", **_STEER)
     pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
+    return page.load(look, [session, epoch], out, api_name="open", **_STEER)
 
 
 def _steering(

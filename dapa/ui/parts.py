@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from dapa import sentences
-from dapa.records import Label, Rate, Unit, Verdict
+from dapa.records import Label, Rate, Unit
 from dapa.sentences import THIN
 
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
@@ -98,15 +99,17 @@ def badge(label: str | Label) -> str:
     return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
 
 
-def marked(text: str, verdict: Verdict | None) -> str:
-    """A reply, escaped, with the evidence of its verdict marked."""
-    if verdict is None or verdict.span is None:
-        return esc(text)
-    start, stop = verdict.span
-    return (
-        f'{esc(text[:start])}<mark class="{esc(verdict.label)}">{esc(text[start:stop])}</mark>'
-        f"{esc(text[stop:])}"
-    )
+def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """Text, escaped, with (start, stop, classes) marks that may overlap; our own classes."""
+    marks = [(max(0, start), min(len(text), stop), names) for start, stop, names in spans]
+    marks = [mark for mark in marks if mark[0] < mark[1]]
+    borders = sorted({0, len(text), *(x for mark in marks for x in mark[:2])})
+    parts = []
+    for start, stop in pairwise(borders):
+        names = [mark[2] for mark in marks if mark[0] <= start and stop <= mark[1]]
+        piece = esc(text[start:stop])
+        parts.append(f'<mark class="{" ".join(names)}">{piece}</mark>' if names else piece)
+    return "".join(parts)
 
 
 def title(head: str, line: str = "") -> str:

@@ -26,6 +26,7 @@ class Library:
     """The shelf's components."""
 
     box: gr.Column
+    search: gr.Textbox
     category: gr.Dropdown
     upload: gr.UploadButton
     shelf: gr.HTML
@@ -37,6 +38,10 @@ def build(desk: Desk) -> Library:
     opened = gr.State(False)
     with gr.Column(visible=False, elem_classes="card", elem_id="library") as box:
         with gr.Row(elem_classes="buttons"):
+            search = gr.Textbox(
+                "", label="search", placeholder="words", max_length=200, scale=0, min_width=200,
+                elem_id="library-search",
+            )  # fmt: skip
             category = gr.Dropdown(
                 [_ALL], value=_ALL, label="category", scale=0, min_width=200, filterable=False
             )
@@ -44,7 +49,7 @@ def build(desk: Desk) -> Library:
                 "Upload prompts", file_types=_TYPES, elem_classes="plain", type="filepath"
             )
         shelf = piece("", "shelf.js", elem_id="shelf")
-    return Library(box, category, upload, shelf, opened)
+    return Library(box, search, category, upload, shelf, opened)
 
 
 def wire(desk: Desk, parts: Library, prompt: gr.Textbox, button: gr.Button) -> Any:
@@ -58,11 +63,15 @@ def wire(desk: Desk, parts: Library, prompt: gr.Textbox, button: gr.Button) -> A
         return now, gr.update(visible=now), gr.update(choices=choices, value=_ALL), draw(prompts)
 
     @guarded
-    def choose(category: Any) -> str:
+    def choose(category: Any, words: Any) -> str:
         prompts = _bundled(desk)
         allowed = [_ALL, *sorted({p.category for p in prompts if p.category})]
         chosen = one_of(category, "category", allowed)
-        return draw(p for p in prompts if chosen in (_ALL, p.category))
+        wanted = text(words or "", "the search", 200).lower().split()
+        found = [p for p in prompts if chosen in (_ALL, p.category) and matches(p, wanted)]
+        if wanted and not found:
+            return empty_hint("Nothing matches", "Take fewer words, or another category.")
+        return draw(found, most=200 if wanted else _EACH)
 
     @guarded
     def upload(path: Any) -> str:
@@ -87,9 +96,19 @@ def wire(desk: Desk, parts: Library, prompt: gr.Textbox, button: gr.Button) -> A
         api_name="library_open",
         **quiet,
     )
-    parts.category.input(choose, parts.category, parts.shelf, api_name="library_filter", **quiet)
+    asked = [parts.category, parts.search]
+    parts.category.input(choose, asked, parts.shelf, api_name="library_filter", **quiet)
+    parts.search.change(
+        choose, asked, parts.shelf, api_name="library_search", trigger_mode="always_last", **quiet
+    )
     parts.upload.upload(upload, parts.upload, parts.shelf, api_name="library_upload", **quiet)
     return parts.shelf.select(pick, None, prompt, api_name="library_pick", **quiet)
+
+
+def matches(prompt: Prompt, words: list[str]) -> bool:
+    """Does every word stand in the request, its twin or its category?"""
+    whole = f"{prompt.text} {prompt.twin} {prompt.category}".lower()
+    return all(word in whole for word in words)
 
 
 def draw(prompts: Iterable[Prompt], most: int = _EACH) -> str:

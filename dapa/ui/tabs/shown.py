@@ -1,0 +1,26 @@
+"""The panes as one browser sees them now, rulings and remarks included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dapa.chatlog import Talk
+from dapa.conversation import PANES
+from dapa.ratings import rulings_on
+from dapa.records import Mask
+from dapa.ui.desk import Desk
+from dapa.ui.tabs import library
+from dapa.ui.tabs.manner import Manner
+from dapa.ui.tabs.panes import View, draw
+
+
+def picture(desk: Desk, talk: Talk, mask: Mask, ways: Manner, veil: tuple[str, ...]) -> str:
+    """The panes as they stand, with the remark for prompts outside the toy world."""
+    rulings = rulings_on(desk.workbench.store, talk.last)
+    view = View(mask, ways.blur, ways.words, veil, rulings)
+    return draw(talk, view, library.hint(desk, talk.prompt))
+
+
+def order(veil: Any) -> tuple[str, ...]:
+    """A blind order, which only ever comes from this server's own state; else none."""
+    return veil if isinstance(veil, tuple) and set(veil) <= set(PANES) else ()

@@ -1,0 +1,159 @@
+"""A conversation as a record: rounds, undo, export, import; and what people rule on it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dapa.chatlog import HIDDEN, Round, Session, Talk, ruled
+from dapa.conversation import PANES, Exchange, Pane, first_apart
+from dapa.ratings import (
+    forget_session,
+    rule,
+    rulings_on,
+    save_session,
+    saved_session,
+    session_names,
+    tally,
+    vote,
+)
+from dapa.records import Label, Mask, SettingError, Unit, Verdict
+from dapa.store import Store
+
+PAIR = {"name": "toy-gate", "student": "s", "teacher": "t"}
+MASK = Mask.of([Unit(3), Unit(5)])
+
+
+def pane(name, text, label=Label.COMPLIANCE, **more):
+    span = (0, min(3, len(text)))
+    return Pane(name, text, 4, 0.5, "end", Verdict(label, "rules/2", span, "why"), 7, **more)
+
+
+def round_of(prompt="how?", mask=MASK):
+    replies = (("student", "Sure, go."), ("patched", "I cannot."), ("teacher", "I will not."))
+    panes = [pane(n, t, Label.REFUSAL if "I" in t else Label.COMPLIANCE) for n, t in replies]
+    return Round(prompt, tuple(panes), mask)
+
+
+def session(*rounds):
+    return Session(PAIR, MASK.key, {"seed": 7, "mode": "chat template"}, Talk(rounds))
+
+
+def test_every_pane_has_a_history_of_its_own():
+    talk = Talk((round_of("one"), round_of("two")))
+    told = [(turn.role, turn.text) for turn in talk.history("patched")]
+    assert told == [
+        ("user", "one"), ("assistant", "I cannot."), ("user", "two"), ("assistant", "I cannot."),
+    ]  # fmt: skip
+    assert talk.undone().history("student")[-1].text == "Sure, go."
+    silent = Round("three", (pane("student", "  "),))
+    assert Talk((silent,)).history("student") == []
+
+
+def test_a_pane_that_is_asked_again_leaves_the_others_as_they_were():
+    before = round_of()
+    answered = before.answered(Exchange("how?", "read", (pane("patched", "new"),), 3), Mask())
+    assert answered.pane("patched").text == "new" and answered.mask == Mask()
+    assert answered.pane("teacher") == before.pane("teacher")
+    assert [p.name for p in answered.panes] == list(PANES)
+
+
+WORDS = st.text(max_size=40).filter(lambda s: s.isprintable() or not s)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=4))
+def test_a_session_survives_its_json(pairs):
+    rounds = [Round(a, (pane("student", b), pane("teacher", a, Label.REFUSAL))) for a, b in pairs]
+    kept = session(*rounds)
+    assert Session.from_json(kept.to_json()) == kept
+
+
+def test_exports_hide_what_is_no_refusal_unless_asked():
+    kept = session(round_of())
+    for text in (kept.to_json(show=False), kept.to_markdown(show=False)):
+        assert "Sure, go." not in text and HIDDEN in text and "I cannot." in text
+    assert "Sure, go." in kept.to_json() and "Sure, go." in kept.to_markdown()
+
+
+def test_a_reply_cannot_break_out_of_its_fence():
+    text = session(Round("```", (pane("student", "````\n# head"),))).to_markdown()
+    assert "`````text\n````\n# head\n`````" in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda b: "no json {", "not JSON"),
+        (lambda b: [], "format"),
+        (lambda b: {**b, "format": "other/1"}, "other/1"),
+        (lambda b: {**b, "rounds": {}}, "rounds"),
+        (lambda b: {**b, "rounds": [{}]}, "cannot be read"),
+        (lambda b: {**b, "settings": 3}, "settings"),
+        (lambda b: {**b, "mask": "3"}, "not a unit"),
+        (lambda b: {**b, "pair": "toy-gate"}, "cannot be read"),
+        (lambda b: _pane_with(b, name="evil"), "cannot be read"),
+        (lambda b: _pane_with(b, text="x" * 200_000), "cannot be read"),
+        (lambda b: _pane_with(b, tokens=float("inf")), "cannot be read"),
+        (lambda b: _pane_with(b, verdict={"label": "?"}), "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_session_is_refused_in_plain_words(spoil, said):
+    body = spoil(session(round_of()).as_dict())
+    text = body if isinstance(body, str) else json.dumps(body)
+    with pytest.raises(SettingError, match=said):
+        Session.from_json(text)
+
+
+def _pane_with(body, **change):
+    first = {**body["rounds"][0]["panes"][0], **change}
+    return {**body, "rounds": [{**body["rounds"][0], "panes": [first]}]}
+
+
+def test_the_first_token_apart_is_found_with_its_word():
+    student = pane("student", "Sure, do it.", pieces=("Sure", ",", "do", "it."))
+    other = pane("patched", "Sure, I cannot.", pieces=("Sure", ",", "I", "cannot."))
+    place, (start, stop) = first_apart(other, student)
+    assert place == 3 and other.text[start:stop].strip() == "I"
+    assert first_apart(student, student) is None
+    longer = pane("teacher", "Sure, do it. Now", pieces=("Sure", ",", "do", "it.", "Now"))
+    assert first_apart(longer, student)[0] == 5
+
+
+def test_a_ruling_is_kept_shown_and_taken_back(tmp_path):
+    store, one = Store(tmp_path), round_of()
+    target = one.pane("student")
+    rule(store, one.prompt, target, Label.UNCLEAR)
+    known = rulings_on(Store(tmp_path), one)
+    assert ruled(target, one.prompt, known) == Label.UNCLEAR
+    assert ruled(one.pane("teacher"), one.prompt, known) is None
+    (body,) = store.ratings("ruling").values()
+    assert (body["verdict"], body["judge"]) == ("compliance", "rules/2")
+    rule(store, one.prompt, target, None)
+    assert rulings_on(store, one) == {}
+
+
+def test_blind_votes_are_counted_for_the_pane_behind_the_letter(tmp_path):
+    store, one = Store(tmp_path), round_of()
+    order = ("teacher", "student", "patched")
+    assert vote(store, one, order, "C", "toy") == "patched"
+    assert vote(store, one, order, "none", "toy") == "none"
+    assert vote(store, one, order, "A", "other") == "teacher"
+    assert tally(store, "toy") == {"patched": 1, "none": 1}
+    with pytest.raises(SettingError, match="vote for one of A, B, C"):
+        vote(store, one, order, "D", "toy")
+
+
+def test_sessions_are_saved_by_name_replaced_and_forgotten(tmp_path):
+    store = Store(tmp_path)
+    save_session(store, " my   talk ", session(round_of("one")))
+    save_session(store, "my talk", session(round_of("two")))
+    assert session_names(store) == ["my talk"]
+    assert saved_session(store, "my talk").talk.prompt == "two"
+    forget_session(store, "my talk")
+    with pytest.raises(SettingError, match="no session"):
+        saved_session(store, "my talk")
+    with pytest.raises(SettingError, match="nothing was asked"):
+        save_session(store, "x", session())
+    with pytest.raises(SettingError, match="give 1 to 80"):
+        save_session(store, "  ", session(round_of()))
