@@ -220,12 +220,12 @@ class Store:
 
     def unrate(self, kind: str, key: str) -> None:
         """Take a ruling back; nothing happens where there is none."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             connection.execute("delete from ratings where kind = ? and key = ?", (kind, key))
 
     def rating(self, kind: str, key: str) -> dict[str, Any] | None:
         """One ruling, if there is one."""
-        with self._plainly() as connection:
+        with self.plainly() as connection:
             row = connection.execute(
                 "select body from ratings where kind = ? and key = ?", (kind, key)
             ).fetchone()
