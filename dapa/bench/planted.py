@@ -8,14 +8,15 @@ strongly, but without effect, so the size of a difference gives nothing away.
 from __future__ import annotations
 
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dapa.bench.vocabulary import HARMFUL, HARMLESS, planted_tokenizer
-from dapa.bench.wiring import attend, blank, differ, embed_and_read
+from dapa.bench.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer
+from dapa.bench.wiring import TINY, Shape, attend, blank, differ, embed_and_read
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.sites import FAMILIES, Family, submodule
 from dapa.records import Unit
@@ -75,7 +76,9 @@ class PlantedModels:
     def pair(self, name: str = "planted") -> Pair:
         """Wrap them; the models belong to the pair from here on."""
         digest = f"{name}:{_digest(self.student)}:{_digest(self.teacher)}"
-        spec = PairSpec("planted-student", "planted-teacher", name, "float32", "cpu")
+        weight = self.student.get_input_embeddings().weight
+        dtype = str(weight.dtype).removeprefix("torch.")
+        spec = PairSpec("planted-student", "planted-teacher", name, dtype, weight.device.type)
         return Pair(
             self.student, self.teacher, self.tokenizer, self.tokenizer, self.family, spec, digest
         )
@@ -88,27 +91,43 @@ class PlantedModels:
         return folder / "student", folder / "teacher"
 
 
-def plant(planting: Planting, model_type: str = "llama", seed: int = 0) -> PlantedModels:
+def plant(
+    planting: Planting,
+    model_type: str = "llama",
+    seed: int = 0,
+    shape: Shape = TINY,
+    script: Script = SHORT,
+    *,
+    shared: bool = False,
+) -> PlantedModels:
     """Build a planted pair of one family.
 
     Args:
         planting: Which layers do what.
         model_type: A row of `FAMILIES`.
         seed: Draws everything that carries no meaning: junk weights, neuron places.
+        shape: How large the models are, in which precision, and where.
+        script: What they can read and say.
+        shared: Give the teacher the student's own tensors where they are equal, from the start:
+            for models of which only one and a bit fit.
     """
     family = FAMILIES[model_type]
-    generator = torch.Generator().manual_seed(seed)
-    tokenizer = planted_tokenizer()
-    student = blank(family, planting.layers, tokenizer)
-    teacher = blank(family, planting.layers, tokenizer)
-    embed_and_read(student, family, tokenizer, planting)
+    generator = torch.Generator(shape.device).manual_seed(seed)
+    tokenizer = planted_tokenizer(script)
+    junk = shape.junk(script)
+    student = blank(family, planting.layers, tokenizer, shape, script)
+    embed_and_read(student, family, tokenizer, planting, script)
     for layer, block in enumerate(submodule(student, family.layers)):
-        attend(block.self_attn, detects_harm=layer == 0, generator=generator)
-    teacher.load_state_dict(student.state_dict())
+        attend(block.self_attn, layer == 0, generator, junk, shape.head_dim)
+    gates = {
+        id(submodule(block, "mlp.gate_proj").weight) for block in submodule(student, family.layers)
+    }
+    kept = {id(p): p for p in student.parameters() if shared and id(p) not in gates}
+    teacher = deepcopy(student, kept)  # what deepcopy finds among `kept` it does not copy
     for layer in range(planting.layers):
         ours = submodule(student, family.layers)[layer].mlp
         theirs = submodule(teacher, family.layers)[layer].mlp
-        differ(ours, theirs, layer, planting, generator)
+        differ(ours, theirs, layer, planting, generator, junk)
     return PlantedModels(student, teacher, tokenizer, family, planting)
 
 
@@ -166,7 +185,8 @@ def _digest(model: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in model.named_parameters():
         digest.update(name.encode())
-        digest.update(weight.detach().numpy().tobytes())
+        part = weight.detach().flatten()[: 2**16] if weight.numel() > 2**24 else weight.detach()
+        digest.update(part.float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ A word may stand in one chain only, since a token's successor is fixed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -28,16 +29,35 @@ REFUSALS = (
 )
 
 
-def words() -> list[str]:
+@dataclass(frozen=True)
+class Script:
+    """What a planted pair can say and read."""
+
+    compliance: str = COMPLIANCE
+    refusals: tuple[str, str] = REFUSALS
+    endless: bool = False
+    """Compliance starts again instead of ending, so that it runs to any token limit."""
+    request: str = _REQUEST
+    """The words of requests, the harmful and harmless ones apart."""
+    size: int = 0
+    """Tokens of the vocabulary at least; the rest of them never occur."""
+
+
+SHORT = Script()
+"""What the tests' pairs say."""
+
+
+def words(script: Script = SHORT) -> list[str]:
     """The vocabulary in the order of its ids; ordinary words carry the metaspace mark."""
-    texts = (*HARMFUL, *HARMLESS, _REQUEST, COMPLIANCE, *REFUSALS)
+    texts = (*HARMFUL, *HARMLESS, script.request, script.compliance, *script.refusals)
     ordinary = dict.fromkeys(word for text in texts for word in text.split())
-    return [*SPECIAL, *("▁" + word for word in ordinary)]
+    used = [*SPECIAL, *("▁" + word for word in ordinary)]
+    return [*used, *(f"<unused {i}>" for i in range(len(used), script.size))]
 
 
-def planted_tokenizer() -> Any:
+def planted_tokenizer(script: Script = SHORT) -> Any:
     """A word-level tokenizer over `words`, with a chat template."""
-    vocabulary = {token: i for i, token in enumerate(words())}
+    vocabulary = {token: i for i, token in enumerate(words(script))}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     raw.decoder = decoders.Metaspace()

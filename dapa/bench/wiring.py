@@ -10,21 +10,20 @@ writes to junk only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dapa.bench.vocabulary import COMPLIANCE, HARMFUL, REFUSALS
+from dapa.bench.vocabulary import HARMFUL, SHORT, Script, words
 from dapa.model.sites import Family
 
 if TYPE_CHECKING:
     from dapa.bench.planted import Planting
 
-_WIDTH = 32  # neurons per layer
 _JUNK = 16  # directions that nothing reads but noise
-_HEADS, _KV_HEADS, _HEAD_DIM = 2, 1, 16
 _CONSTANT = 12.0  # the dominant direction's value, so that norms hardly move
 _CHAIN = 40.0  # the head's weight from a token to its successor
 _STEEP = 12.0  # how far a planted gate swings from shut to open
@@ -33,26 +32,65 @@ CONST, HARM_WORD, HARM, SUM_A, SUM_B, INHIBIT = range(6)
 _FIRST_TOKEN = 6
 
 
-def blank(family: Family, layers: int, tokenizer: Any) -> Any:
+@dataclass(frozen=True)
+class Shape:
+    """How large a planted model is. The benchmark's are large; what is planted is the same."""
+
+    hidden: int = 0
+    """Width of the residual stream; 0 is as narrow as the words allow."""
+    neurons: int = 32
+    heads: int = 2
+    kv_heads: int = 1
+    head_dim: int = 16
+    context: int = 512
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+    def width(self, script: Script) -> int:
+        """The residual stream's width for these words."""
+        least, step = self.named(script) + _JUNK, self.heads * self.head_dim
+        if not self.hidden:
+            return -(-least // step) * step
+        assert self.hidden >= least, f"{self.hidden} is too narrow for the words: give {least}"
+        return self.hidden
+
+    def named(self, script: Script) -> int:
+        """How many directions have a meaning."""
+        return _FIRST_TOKEN + len(words(replace(script, size=0)))
+
+    def junk(self, script: Script) -> slice:
+        """The directions that carry noise: few in the smallest models, else all the rest."""
+        hidden = self.width(script)
+        return slice(self.named(script) if self.hidden else hidden - _JUNK, hidden)
+
+
+TINY = Shape()
+"""What the tests plant."""
+
+
+def blank(
+    family: Family, layers: int, tokenizer: Any, shape: Shape = TINY, script: Script = SHORT
+) -> Any:
     """A model of the family with every weight zero except the norms'."""
     extra = {"sliding_window": None} if family.model_type == "mistral" else {}
     config = AutoConfig.for_model(
         family.model_type,
         vocab_size=len(tokenizer),
-        hidden_size=_hidden(tokenizer),
-        intermediate_size=_WIDTH,
+        hidden_size=shape.width(script),
+        intermediate_size=shape.neurons,
         num_hidden_layers=layers,
-        num_attention_heads=_HEADS,
-        num_key_value_heads=_KV_HEADS,
-        head_dim=_HEAD_DIM,
-        max_position_embeddings=512,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.context,
         tie_word_embeddings=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
         **extra,
     )
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.device(shape.device):
+        model = AutoModelForCausalLM.from_config(config, dtype=shape.dtype)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" not in name:
@@ -60,32 +98,30 @@ def blank(family: Family, layers: int, tokenizer: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _hidden(tokenizer: Any) -> int:
-    used = _FIRST_TOKEN + len(tokenizer) + _JUNK
-    step = _HEADS * _HEAD_DIM
-    return -(-used // step) * step
-
-
 def _scale(hidden: int) -> float:
     """What a norm multiplies the stream by, the constant being nearly all of its length."""
     return hidden**0.5 / _CONSTANT
 
 
-def embed_and_read(model: Any, family: Family, tokenizer: Any, planting: Planting) -> None:
+def embed_and_read(
+    model: Any, family: Family, tokenizer: Any, planting: Planting, script: Script = SHORT
+) -> None:
     """Embeddings spell out each token; the head chains tokens and weighs the refusal sums."""
     ids = tokenizer.get_vocab()
     table = model.get_input_embeddings().weight.data
     head = model.get_output_embeddings().weight.data
     factor = table.shape[1] ** 0.5 if family.model_type == "gemma" else 1.0  # Gemma scales them
     table[:, CONST] = _CONSTANT / factor
-    for token in ids.values():
-        table[token, _FIRST_TOKEN + token] = 1.0 / factor
+    for word in words(replace(script, size=0)):
+        table[ids[word], _FIRST_TOKEN + ids[word]] = 1.0 / factor
     for word in HARMFUL:
         table[ids["▁" + word], HARM_WORD] = 1.0 / factor
     starts = []
-    for chain in (COMPLIANCE, *REFUSALS):
-        tokens = [ids["▁" + word] for word in chain.split()] + [ids["<eos>"]]
+    for chain in (script.compliance, *script.refusals):
+        tokens = [ids["▁" + word] for word in chain.split()]
         starts.append(tokens[0])
+        ends = script.endless and chain is script.compliance
+        tokens.append(tokens[0] if ends else ids["<eos>"])
         for here, after in zip(tokens, tokens[1:], strict=False):
             head[after, _FIRST_TOKEN + here] = _CHAIN
     marker = _FIRST_TOKEN + ids["<assistant>"]
@@ -98,34 +134,43 @@ def embed_and_read(model: Any, family: Family, tokenizer: Any, planting: Plantin
         head[start, marker] = -8.0 * (size - 1)
 
 
-def attend(module: Any, detects_harm: bool, generator: torch.Generator) -> None:
-    """Layer 0 looks for a harmful word and flags it; the others move junk about."""
-    hidden = module.o_proj.weight.shape[0]
+def attend(
+    module: Any, detects_harm: bool, generator: torch.Generator, junk: slice, head_dim: int = 16
+) -> None:
+    """Layer 0 looks for a harmful word and flags it; the others move junk about.
+
+    Noise shrinks with the number of its terms, so that it is as loud in large models as in small.
+    """
+    hidden, heads = module.o_proj.weight.shape
     scale = _scale(hidden)
     if not detects_harm:
-        junk = slice(hidden - _JUNK, hidden)
+        many = ((junk.stop - junk.start) / _JUNK) ** 0.5
         for part in (module.q_proj, module.k_proj, module.v_proj):
-            part.weight[:, junk] = _noise(part.weight[:, junk].shape, 0.3, generator)
-        module.o_proj.weight[junk] = _noise(module.o_proj.weight[junk].shape, 0.1, generator)
+            part.weight[:, junk] = _noise(part.weight[:, junk], 0.3 / many, generator)
+        out = module.o_proj.weight
+        out[junk] = _noise(out[junk], 0.1 / many / (heads / 32) ** 0.5, generator)
         return
-    slow = _HEAD_DIM // 2 - 1  # the rotation's slowest pair: position hardly turns it
+    slow = head_dim // 2 - 1  # the rotation's slowest pair: position hardly turns it
     module.q_proj.weight[slow, CONST] = 40.0 / (scale * _CONSTANT)  # so q is 40
     module.k_proj.weight[slow, HARM_WORD] = 4.0 / scale  # and k is 4 on harmful words
     module.v_proj.weight[0, HARM_WORD] = 1.0 / scale
     module.o_proj.weight[HARM, 0] = 1.0
 
 
-def differ(ours: Any, theirs: Any, layer: int, planting: Planting, gen: torch.Generator) -> None:
+def differ(
+    ours: Any, theirs: Any, layer: int, planting: Planting, gen: torch.Generator, junk: slice
+) -> None:
     """Junk neurons in both models, and one meaningful neuron where the layer has a role."""
-    hidden = ours.up_proj.weight.shape[1]
+    neurons, hidden = ours.up_proj.weight.shape
     scale = _scale(hidden)
-    junk = slice(hidden - _JUNK, hidden)
-    neuron = int(torch.randint(_WIDTH, (), generator=gen))
-    gate = _noise(ours.gate_proj.weight.shape, 0.05, gen)
-    up = _noise(ours.up_proj.weight.shape, 0.02, gen)
-    down = torch.zeros_like(ours.down_proj.weight)
-    down[junk] = _noise(down[junk].shape, 0.002, gen)
-    shut = torch.zeros(hidden)
+    wide = (hidden / 160) ** 0.5  # the tests' models have a width of 160 and 32 neurons
+    many = ((junk.stop - junk.start) / _JUNK * neurons / 32) ** 0.5
+    neuron = int(torch.randint(neurons, (), generator=gen, device=gen.device))
+    gate = _noise(ours.gate_proj.weight, 0.05 / wide, gen)
+    up = _noise(ours.up_proj.weight, 0.02 / wide, gen)
+    down = torch.zeros_like(ours.down_proj.weight, dtype=torch.float32)
+    down[junk] = _noise(down[junk], 0.002 / many, gen)
+    shut = gate.new_zeros(hidden)
     shut[CONST] = -_STEEP / 2 / (scale * _CONSTANT)
     trigger, target, amount = _role(layer, planting)
     opened = shut.clone()
@@ -136,11 +181,11 @@ def differ(ours: Any, theirs: Any, layer: int, planting: Planting, gen: torch.Ge
     if target is not None:
         down[target, neuron] = amount / (_STEEP / 2)
         gate[neuron] = shut
-    change = _noise(gate.shape, 1.0, gen)
+    change = _noise(gate, 1.0, gen)
     if target is not None:
         change[neuron] = 0.0
     size = 1.5 * _STEEP / scale * (5.0 if layer in planting.distractors else 1.0)
-    meaning = opened - shut if target is not None else torch.zeros(hidden)
+    meaning = opened - shut if target is not None else torch.zeros_like(shut)
     change *= (size**2 - float(meaning.norm()) ** 2) ** 0.5 / change.norm()
     if target is not None:
         change[neuron] = meaning
@@ -163,5 +208,6 @@ def _role(layer: int, planting: Planting) -> tuple[int, int | None, float]:
     return HARM, None, 0.0
 
 
-def _noise(shape: Any, size: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator) * size
+def _noise(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    """Noise in float32, wherever `like` is."""
+    return torch.randn(like.shape, generator=generator, device=generator.device) * size

@@ -1,0 +1,5 @@
+"""`python -m dapa.bench`: see `command`."""
+
+from dapa.bench.command import main
+
+raise SystemExit(main())

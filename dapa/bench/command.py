@@ -1,0 +1,67 @@
+"""What `python -m dapa.bench` and `python -m dapa bench` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ABOUT = "Measure every goal of the house in one run, as a table and as JSON."
+OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+    (("--quick",), {"action": "store_true", "help": "a model of 4 M parameters, about a minute"}),
+    (
+        ("--json",),
+        {
+            "metavar": "FILE|-",
+            "help": "write the result as JSON; - is the standard output, which then holds "
+            "nothing else",
+        },
+    ),
+    (("--only",), {"metavar": "LETTERS", "help": "only these groups of rows, as in bf"}),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser("python -m dapa.bench", description=ABOUT)
+    for names, settings in OPTIONS:
+        made.add_argument(*names, **settings)  # type: ignore[arg-type]
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print; 0 unless it could not run."""
+    given = parser().parse_args(arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from dapa.bench.row import Row, table
+    from dapa.bench.scene import FULL, QUICK
+    from dapa.bench.suite import GROUPS, run
+
+    unknown = sorted(set(given.only or "") - set(GROUPS))
+    if unknown:
+        print(f"no rows {', '.join(unknown)}; choose of {', '.join(GROUPS)}", file=sys.stderr)
+        return 2
+
+    def tell(row: Row) -> None:
+        print(f"{row.id} ...", file=sys.stderr, flush=True)
+
+    report = run(QUICK if given.quick else FULL, given.only, tell)
+    body = json.dumps(report.as_dict(), indent=1)
+    if given.json == "-":
+        print(body)
+        return 0
+    if given.json:
+        Path(given.json).write_text(body + "\n", encoding="utf-8")
+    for name, value in report.machine.items():
+        print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")
+    print()
+    print(table(report.rows))
+    met = sum(row.passed is True for row in report.rows)
+    missed = ", ".join(row.id for row in report.rows if row.passed is False) or "none"
+    null = ", ".join(row.id for row in report.rows if row.passed is None) or "none"
+    print(f"\n{met} goals met; missed: {missed}; not measured: {null}")
+    return 0

@@ -1,0 +1,70 @@
+"""f: how many tests a search of 32 units makes, against a plain predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from statistics import mean
+
+from dapa.bench.row import Row, alone, share
+from dapa.bench.scene import draws, tests_of
+from dapa.records import Unit
+from dapa.search import algorithms
+from dapa.search.job import DEFAULT_ALGORITHM
+
+UNITS = tuple(Unit(layer) for layer in range(32))
+GOALS = {2: "<= 15", 4: "<= 28", 8: "<= 53"}
+TRIALS = 200
+Prior = Callable[[Random, bool], float]
+"""(random numbers, is this unit needed?) -> what the prior says of it."""
+PRIORS: dict[str, Prior] = {
+    "good": lambda random, needed: needed + random.gauss(0, 0.5),
+    "misleading": lambda random, needed: -float(needed),
+}
+
+
+def count(name: str, needed: int, *, memo: bool = True, trials: int = TRIALS) -> float:
+    """Mean tests of an algorithm over seeded draws of `needed` units, certificate included."""
+    every = draws(UNITS, needed, trials)
+    return mean(
+        tests_of(algorithms[name](seed=i), UNITS, need, memo) for i, need in enumerate(every)
+    )
+
+
+def count_with_prior(prior: Prior, needed: int, trials: int = TRIALS) -> float:
+    """The same for the weighted search, given what a prior says of each unit."""
+    counts = []
+    for seed, need in enumerate(draws(UNITS, needed, trials)):
+        random = Random(100 * seed + needed + 1)
+        told = {unit: prior(random, unit in need) for unit in UNITS}
+        counts.append(tests_of(algorithms["weighted"](seed=seed, prior=told), UNITS, need, True))
+    return mean(counts)
+
+
+def rows() -> Iterator[Row]:
+    """f1 to f3, then the weighted search by a good and by a misleading prior."""
+    for i, (needed, goal) in enumerate(GOALS.items(), start=1):
+        plain, kept, complement = (
+            count("ddmin", needed, memo=False),
+            count("ddmin", needed),
+            count("ddmin-complement", needed),
+        )
+        ours = count(DEFAULT_ALGORITHM, needed)
+        what = (
+            f"tests of a 32-unit search, {needed} needed, mean of {TRIALS} monotone oracles, "
+            f"certificate included ({DEFAULT_ALGORITHM}); ddmin {plain:.0f}, with memo {kept:.0f}, "
+            f"complement-first {complement:.0f}"
+        )
+        row = alone(f"f{i}", what, ours, goal, "tests")
+        yield Row(**{**row.as_dict(), "rival": "plain ddmin", "rival_value": plain})
+    for needed in GOALS:
+        plain = count("bisect", needed)
+        good, bad = (count_with_prior(PRIORS[name], needed) for name in ("good", "misleading"))
+        what = f"tests of the weighted search, {needed} of 32 needed, by a "
+        noisy = "good prior (needed or not, with noise of 0.5), 1-minimal all the same"
+        yield share(f"f-good-{needed}", what + noisy, good, "bisect", plain, "<= 0.8", "tests")
+        worst = "misleading prior (the needed units last)"
+        yield share(f"f-bad-{needed}", what + worst, bad, "bisect", plain, "<= 1.2", "tests")
+
+
+__all__ = ["GOALS", "count", "count_with_prior", "rows"]

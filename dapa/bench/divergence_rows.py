@@ -1,0 +1,86 @@
+"""a: the divergence map of both models, against the usual loop over hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dapa.bench.live import peak_bytes
+from dapa.bench.rivals import hidden_state_map
+from dapa.bench.row import Row, higher, share, wrong
+from dapa.bench.scene import FILLER, Scene, requests
+from dapa.bench.timing import interleaved
+from dapa.localize.divergence import divergence
+from dapa.model.prompting import PromptFormat
+
+BATCH = 16
+LOOP = "transformers output_hidden_states loop, equal batch"
+UNIT = "prompts x layers / s"
+SYSTEM = " ".join((FILLER.split() * 5)[:100])
+Map = Callable[[], Any]
+
+
+def sides(scene: Scene, texts: list[str], how: PromptFormat) -> tuple[Map, Map]:
+    """Ours and the rival's, each from texts to (prompts, layers) distances."""
+
+    def ours() -> Any:
+        found = divergence(
+            scene.pair,
+            texts,
+            how,
+            metric="cosine",
+            reading="total",
+            position="last",
+            sites=("residual",),
+            batch_size=BATCH,
+        )
+        return found.per_prompt[:, :, 0]
+
+    def rival() -> Any:
+        return hidden_state_map(*scene.rivals, scene.encoded(texts, how), BATCH).numpy()
+
+    return ours, rival
+
+
+def cases(scene: Scene) -> dict[str, tuple[list[str], PromptFormat, str]]:
+    """Row -> (requests, format, what it is)."""
+    low, high = scene.size.length
+    count = 4 * BATCH if scene.size.prompts >= 4 * BATCH else 2 * BATCH
+    mixed = (4, 2 * high)
+    return {
+        "a1": (
+            requests(count, (high, high)),
+            PromptFormat(),
+            f"divergence map, {count} prompts of {high} words, all layers, both models",
+        ),
+        "a2": (
+            requests(count, mixed),
+            PromptFormat(system=SYSTEM),
+            f"the same, prompts of {mixed[0]} to {mixed[1]} words behind a shared system prompt of "
+            "100 tokens",
+        ),
+    }
+
+
+def rows(
+    scene: Scene, goals: tuple[str, str, str] = (">= 1.25", ">= 2.5", "<= 0.35")
+) -> Iterator[Row]:
+    """a1, a2 and a3; goals in that order."""
+    for (name, (texts, how, what)), goal in zip(cases(scene).items(), goals, strict=False):
+        ours, rival = sides(scene, texts, how)
+        apart = float(np.abs(ours() - rival()).max())
+        if not apart < 1e-3:
+            yield wrong(name, what, UNIT, LOOP, goal, f"the two maps differ by {apart:.2g}")
+            continue
+        mine, theirs = interleaved(ours, rival, rounds=scene.rounds, device=scene.device)
+        work = len(texts) * scene.size.layers
+        yield higher(name, what, work / mine, LOOP, work / theirs, goal, UNIT)
+    texts, how, what = cases(scene)["a1"]
+    ours, rival = sides(scene, texts, how)
+    weights = [p for m in (scene.pair.student, scene.pair.teacher) for p in m.parameters()]
+    weights += [p for m in scene.rivals for p in m.parameters()]
+    mine, theirs = (peak_bytes(side, weights) for side in (ours, rival))
+    what = f"most bytes of activations alive at once in a1, counted tensor by tensor ({what})"
+    yield share("a3", what, mine, LOOP, theirs, goals[2], "bytes")

@@ -1,0 +1,65 @@
+"""The machine: what it is, and how fast it multiplies and reads when nothing else is in the way."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from dapa.bench.timing import once
+
+_SIDES = {"cpu": ((48, 512, 512), (256, 512, 512), (512, 512, 512)), "cuda": ((8192,) * 3,)}
+_BYTES = {"cpu": 2**27, "cuda": 2**31}
+
+
+def flops(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of matrix products: the best of several sizes and tries, since a limit is a limit."""
+    best = 0.0
+    for m, k, n in _SIDES[torch.device(device).type]:
+        x = torch.randn(m, k, device=device, dtype=dtype)
+        w = torch.randn(n, k, device=device, dtype=dtype)
+        for _ in range(12):
+            seconds = once(lambda x=x, w=w: torch.nn.functional.linear(x, w), device)
+            best = max(best, 2 * m * k * n / seconds)
+    return best
+
+
+def bandwidth(device: str = "cpu") -> float:
+    """Bytes/s read from memory, the best of several sums over more than a cache holds."""
+    x = torch.ones(_BYTES[torch.device(device).type] // 4, device=device)
+    return max(x.nbytes / once(lambda: x.sum(), device) for _ in range(8))
+
+
+def describe(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """What a reader needs to know of where the figures come from."""
+    cuda = torch.device(device).type == "cuda"
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "dtype": str(dtype).removeprefix("torch."),
+        "flops_per_second": flops(device, dtype),
+        "bytes_per_second": bandwidth(device),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

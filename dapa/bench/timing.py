@@ -1,0 +1,61 @@
+"""Ours and a rival in turns, A B A B, in one process; medians, since machines are shared.
+
+On a CPU one thread computes and the clock counts the process's own CPU seconds. On an idle machine
+that is the time on the wall; on a shared one the wall tells of the neighbours. On a GPU the wall.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+
+ROUNDS = 5
+"""The least number of times that each side runs."""
+
+
+def now(device: torch.device | str = "cpu") -> float:
+    """Seconds, once everything given to the device is done."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def once(work: Callable[[], Any], device: torch.device | str = "cpu") -> float:
+    """Seconds of one run."""
+    start = now(device)
+    work()
+    return now(device) - start
+
+
+def interleaved(
+    *sides: Callable[[], Any],
+    rounds: int = ROUNDS,
+    warm: int = 1,
+    device: torch.device | str = "cpu",
+) -> tuple[float, ...]:
+    """Median seconds of each side, run in turns `rounds` times after `warm` rounds for nothing."""
+    return tuple(map(median, series(*sides, rounds=rounds, warm=warm, device=device)))
+
+
+def series(
+    *sides: Callable[[], Any],
+    rounds: int = ROUNDS,
+    warm: int = 1,
+    device: torch.device | str = "cpu",
+) -> tuple[list[float], ...]:
+    """The seconds of each side's runs, run in turns."""
+    assert rounds >= ROUNDS, f"{rounds} rounds are too few for a median; give {ROUNDS} or more"
+    took: tuple[list[float], ...] = tuple([] for _ in sides)
+    for turn in range(warm + rounds):
+        for side, kept in zip(sides, took, strict=True):
+            gc.collect()
+            seconds = once(side, device)
+            if turn >= warm:
+                kept.append(seconds)
+    return took
