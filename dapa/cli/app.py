@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from typer.main import get_command
 
 from dapa.cli import options as o
+from dapa.cli.benchmark import bench
 from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.effects import gradients, interaction
 from dapa.cli.judging import judge
@@ -222,6 +223,10 @@ commands = (
 )  # fmt: skip
 for command in commands:
     app.command()(command)
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(bench)
 app.add_typer(runs, name="runs")
 
 
