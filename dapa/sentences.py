@@ -19,6 +19,15 @@ SITE_TITLES = {
 }
 """What people call the places where two models are compared."""
 
+TOKEN_GROUPS = {
+    "changed": "corrupted tokens",
+    "after": "rest of request",
+    "header": "reply header",
+    "last": "last token",
+    "all": "every token",
+}
+"""Tokens that a causal trace restores together, and what people call them."""
+
 
 def percent(value: float, digits: int = 0) -> str:
     """0.954 -> `95 %`, with a thin space."""

@@ -28,6 +28,8 @@ from dapa.localize.effects import (
 )
 from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.gradients import GradientMap, integrated_gradients
+from dapa.localize.patching import PatchMap, patching
+from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trace
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
@@ -215,6 +217,18 @@ class Workbench:
         """How far each two units' effects do not add up; options as in `localize.effects`."""
         ids = self.opening_ids(prompts, units, options.pop("how", None))
         return interactions(self.pair, ids, units, **options)
+
+    def trace(self, prompts: Sequence[Prompt], **options: Any) -> TraceMap:
+        """Which of the teacher's layers bring refusal back; options as in `localize.tracing`."""
+        return causal_trace(self.pair, prompts, options.pop("how", PromptFormat()), **options)
+
+    def token_trace(self, prompt: Prompt, **options: Any) -> TokenTrace:
+        """The same along one prompt; options as in `localize.tracing.token_trace`."""
+        return token_trace(self.pair, prompt, options.pop("how", PromptFormat()), **options)
+
+    def patching(self, prompts: Sequence[str], **options: Any) -> PatchMap:
+        """The teacher's activations in the student; options as in `localize.patching`."""
+        return patching(self.pair, prompts, options.pop("how", PromptFormat()), **options)
 
     def chat(
         self,

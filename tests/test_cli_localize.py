@@ -78,3 +78,41 @@ def test_gap_tells_each_part_and_each_template(dapa, files, tmp_path):
     assert page.count("<figcaption>") == 2
     code, out, _ = dapa("gap", *options)
     assert code == 0 and "Most of it comes alone with: gates" in out
+
+
+def test_trace_points_at_the_planted_layers_and_counts_what_it_skipped(dapa, files, tmp_path):
+    options = [*files["pair"], *files["twins"], "--prompt-limit", "4"]
+    body, page, rows = three(dapa, tmp_path, "trace", *options)
+    last = body["groups"].index("last")
+    mlp = [layer[last] for layer in body["values"][body["kinds"].index("mlp")]]
+    assert sorted(range(4), key=lambda i: -mlp[i])[:2] in ([1, 2], [2, 1])
+    assert (body["n"], body["skipped"]) == (4, 0) and page.count("<figcaption>") == 2
+    picked = {(r["module"], r["layer"], r["tokens"]): r["value"] for r in rows}
+    assert float(picked["mlp", "1", "last"]) == pytest.approx(mlp[1])
+    found = dapa("trace", *files["pair"], *files["plain"], *files["harmless"], "--json", "-")
+    assert found[0] == 0 and json.loads(found[1])["n"] > 0
+    code, out, err = dapa("trace", *files["pair"], *files["plain"])
+    assert (code, out) == (2, "") and "twin" in err and err.count("\n") == 1
+    noisy = ["--corruption", "noise", "--draws", "1", "--prompt-limit", "2"]
+    code, out, _ = dapa("trace", *files["pair"], *files["plain"], *noisy)
+    assert code == 0 and "Gaussian noise, sd" in out
+
+
+def test_trace_along_one_prompt_is_told_token_by_token(dapa, files, tmp_path):
+    options = [*files["pair"], "--prompt", "use malware", "--twin", "use software"]
+    body, page, rows = three(dapa, tmp_path, "trace", *options)
+    assert body["tokens"][2] == " malware → software" and len(rows) == 2 * 4 * 4
+    code, out, _ = dapa("trace", *options)
+    assert code == 0 and "refusal log-odds to bring back" in out
+
+
+def test_patching_moves_refusal_at_the_planted_layers(dapa, files, tmp_path):
+    options = [*files["pair"], *files["plain"], "--prompt-limit", "4", "--sites", "mlp,residual"]
+    body, page, rows = three(dapa, tmp_path, "patching", *options)
+    assert body["sites"] == ["residual", "mlp"]
+    mlp = [line[1] for line in body["values"]]
+    assert sorted(range(4), key=lambda i: -mlp[i])[:2] in ([1, 2], [2, 1])
+    assert body["values"][3][0] == pytest.approx(body["whole"]["value"], abs=0.01)
+    assert len(rows) == 8 and "plain · seed 0" in body["provenance"]
+    code, out, _ = dapa("patching", *options, "--into", "teacher")
+    assert code == 0 and "student's activations in the teacher" in out

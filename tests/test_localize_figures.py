@@ -1,16 +1,19 @@
 """Figures of Localize: the house's look, safe text, one scale for compared panes, little work."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dapa.figures.causal import patching_heatmap, token_trace_heatmap, trace_heatmap
 from dapa.figures.effects import effects_chart
 from dapa.figures.gap import gap_chart, template_chart
 from dapa.figures.theme import DARK, LIGHT
 from dapa.figures.weights import short_parts, weights_heatmap
 from dapa.localize.effects import Effect
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
+from dapa.localize.tracing import TokenTrace, TraceMap
 from dapa.localize.weights import EffectiveRank, TensorChange, WeightMap
 
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
@@ -43,7 +46,62 @@ def a_weight_map(layers=4, parts=("mlp.gate_proj.weight", f"{NASTY}.weight", "no
     return WeightMap(tuple(tensors), (), (), "a ← b", len(tensors), 0)
 
 
+def a_trace(groups=("changed", "last"), layers=4):
+    rng = np.random.default_rng(0)
+    shape = (2, layers, len(groups))
+    values = rng.standard_normal(shape)
+    p = np.full(shape, 0.5)
+    p[0, 1] = 1e-6
+    return TraceMap(
+        kinds=("mlp", "attention"),
+        layers=tuple(range(layers)),
+        groups=groups,
+        per_prompt=values[None],
+        prompts=(NASTY,),
+        clean=effect(3),
+        corrupt=effect(-3),
+        whole=effect(6),
+        corruption="twin",
+        window=1,
+        draws=1,
+        multiple=0.0,
+        sd=0.0,
+        skipped=0,
+        asked=1,
+        pair="a ← b",
+        seed=0,
+        values=values,
+        low=values - 1,
+        high=values + 1,
+        p=p,
+    )
+
+
+def a_token_trace(layers=4, tokens=(NASTY, " b → c", "<last>")):
+    values = np.random.default_rng(0).standard_normal((2, layers, len(tokens)))
+    kinds = ("mlp", "attention")
+    told = ("the twin", "x", "y", 1, "a ← b", 0)
+    return TokenTrace(kinds, tuple(range(layers)), tuple(tokens), values, 3.0, *told)
+
+
+def a_patch_map(layers=4):
+    trace = a_trace(("residual", "mlp"), layers)
+    return SimpleNamespace(
+        sites=trace.groups,
+        layers=trace.layers,
+        n=8,
+        values=trace.values[0],
+        low=trace.low[0],
+        high=trace.high[0],
+        q=trace.q[0],
+        significant=trace.significant[0],
+    )
+
+
 EVERY = {
+    "trace": lambda dark: trace_heatmap(a_trace(), "mlp", dark),
+    "token trace": lambda dark: token_trace_heatmap(a_token_trace(), "attention", dark),
+    "patching": lambda dark: patching_heatmap(a_patch_map(), dark),
     "gap": lambda dark: gap_chart(a_budget(), dark),
     "templates": lambda dark: template_chart(a_budget(), dark),
     "effects": lambda dark: effects_chart([(NASTY, {NASTY: effect(1)})], effect(3), dark),
@@ -106,3 +164,29 @@ def test_weights_of_eighty_layers_are_one_trace_of_little_text():
     parts = tuple(f"part{i}.weight" for i in range(12))
     figure = weights_heatmap(a_weight_map(80, parts))
     assert len(figure.data) == 1 and len(figure.to_json()) < 400_000
+
+
+def test_traces_of_both_modules_share_one_scale_and_mark_what_is_not_told_from_zero():
+    found = a_trace()
+    panes = [trace_heatmap(found, kind) for kind in found.kinds]
+    ends = {pane.data[0].zmax for pane in panes}
+    assert ends == {np.abs(found.values).max()} and panes[0].data[0].zmin == -ends.pop()
+    assert len(panes[0].data[1].x) == 6 and len(panes[1].data[1].x) == 8  # of 8 cells each
+    assert list(panes[0].data[0].y) == ["last token", "corrupted tokens"]
+    assert "not told from 0" in panes[0].data[0].text[0][0]
+    assert "not told from 0" not in panes[0].data[0].text[0][1]
+    alone = trace_heatmap(found, "mlp", top=3.0)
+    assert (alone.data[0].zmin, alone.data[0].zmax) == (-3.0, 3.0)
+
+
+def test_more_refusal_is_blue_and_less_is_orange():
+    scale = patching_heatmap(a_patch_map()).data[0].colorscale
+    assert (scale[0][1], scale[-1][1]) == (LIGHT.orange, LIGHT.blue)
+
+
+def test_eighty_layers_by_twelve_and_long_prompts_are_little_work():
+    groups = tuple(f"g{i}" for i in range(12))
+    assert len(trace_heatmap(a_trace(groups, 80), "mlp").to_json()) < 400_000
+    tokens = tuple(f"word{i}" for i in range(512))
+    figure = token_trace_heatmap(a_token_trace(32, tokens))
+    assert len(figure.data) == 1 and len(figure.to_json()) < 900_000

@@ -1,5 +1,6 @@
 """The commands of Localize, in the order in which a new pair is looked at."""
 
+from dapa.cli.causes import patching, trace
 from dapa.cli.weighing import gap, weights
 
-maps = (gap, weights)
+maps = (gap, weights, trace, patching)

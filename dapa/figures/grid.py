@@ -20,7 +20,9 @@ from dapa.figures.theme import (
     corner,
     figure,
     refusal,
+    short,
     signed,
+    steps,
     ticks,
 )
 
@@ -31,7 +33,9 @@ SCALES = ("quantity", "signed", "refusal")
 """From zero up; around zero; around zero where above it means more refusal, so blue."""
 
 
-def scale(z: Floats, colours: Palette, kind: str = "quantity", top: float | None = None) -> Any:
+def scale(
+    z: Floats, colours: Palette, kind: str = "quantity", top: float | None = None
+) -> dict[str, Any]:
     """Colours for values: cividis from zero, or a signed scale symmetric around it.
 
     Args:
@@ -43,7 +47,7 @@ def scale(z: Floats, colours: Palette, kind: str = "quantity", top: float | None
     found = z[np.isfinite(z)]
     most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
     low = 0.0 if kind == "quantity" else -most
-    shades = {"quantity": lambda _: QUANTITY, "signed": signed, "refusal": refusal}[kind](colours)
+    shades: Any = {"signed": signed, "refusal": refusal}[kind](colours) if low else QUANTITY
     return {
         "colorscale": shades,
         "zmin": low,
@@ -133,6 +137,60 @@ def grid(
             above(colours, label),
             *undefined(z, names, len(columns), colours),
         ],
+    )
+
+
+def token_grid(
+    z: Floats,
+    layers: Sequence[int],
+    tokens: Sequence[str],
+    hover: str,
+    label: str,
+    colours: Palette,
+    shades: dict[str, Any],
+) -> go.Figure:
+    """A row per layer, 0 at the bottom, and a column per token, left to right.
+
+    Args:
+        z: (layers, tokens).
+        layers: Their numbers.
+        tokens: As text.
+        hover: A template in which %{customdata} is a token's index and text.
+        label: What the scale counts.
+        colours: Of the page.
+        shades: From `scale`.
+    """
+    count = len(tokens)
+    heat = go.Heatmap(
+        z=z,
+        x=list(range(count)),
+        y=list(layers),
+        customdata=[[f"{i} “{short(repr(t)[1:-1], 40)}”" for i, t in enumerate(tokens)]]
+        * len(layers),
+        hovertemplate=hover,
+        hoverongaps=False,
+        xgap=1 if count <= 160 else 0,
+        ygap=1,
+        **shades,
+    )
+    places = list(range(0, count, max(1, -(-count // 64))))
+    row = 20 if len(layers) <= 24 else 11
+    return figure(
+        colours,
+        len(layers) * row + BAR + 84,
+        [heat],
+        margin={"l": 48, "r": 16, "t": BAR, "b": 84},
+        xaxis=axis(
+            colours,
+            tickmode="array",
+            tickvals=places,
+            ticktext=[short(tokens[i].strip() or repr(tokens[i])[1:-1], 12) for i in places],
+            tickangle=-60,
+            range=[-0.5, count - 0.5],
+        ),
+        annotations=[above(colours, label)],
+        plot_bgcolor=colours.hairline,
+        yaxis=axis(colours, title="layer", dtick=steps(len(layers)), fixedrange=True),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.grid import grid, scale
+from dapa.figures.grid import grid, scale, token_grid
 from dapa.figures.shapes import Contrast, Map, Tokens
 from dapa.figures.theme import (
     BAR,
@@ -19,7 +19,6 @@ from dapa.figures.theme import (
     number,
     palette,
     short,
-    steps,
     ticks,
     wrapped,
 )
@@ -124,40 +123,15 @@ def layer_token_heatmap(
     """
     colours = palette(dark)
     z = map.values[:, map.sites.index(site)]  # (layers, tokens)
-    count = len(map.tokens)
-    rest = z[:, 1:] if count > 1 else z
-    heat = go.Heatmap(
-        z=z,
-        x=list(range(count)),
-        y=list(map.layers),
-        customdata=[[f"{i} “{short(repr(t)[1:-1], 40)}”" for i, t in enumerate(map.tokens)]]
-        * len(map.layers),
-        hovertemplate=_value_hover(map, site, "layer %{y}", "token %{customdata}"),
-        hoverongaps=False,
-        xgap=1 if count <= 160 else 0,
-        ygap=1,
-        **scale(rest, colours, top=top),
-    )
-    every = max(1, -(-count // 64))
-    places = list(range(0, count, every))
-    row = 20 if len(map.layers) <= 24 else 11
-    return figure(
+    rest = z[:, 1:] if len(map.tokens) > 1 else z
+    return token_grid(
+        z,
+        map.layers,
+        map.tokens,
+        _value_hover(map, site, "layer %{y}", "token %{customdata}"),
+        _name(map),
         colours,
-        len(map.layers) * row + BAR + 84,
-        [heat],
-        margin={"l": 48, "r": 16, "t": BAR, "b": 84},
-        xaxis=axis(
-            colours,
-            tickmode="array",
-            tickvals=places,
-            ticktext=[
-                short(map.tokens[i].strip() or repr(map.tokens[i])[1:-1], 12) for i in places
-            ],
-            tickangle=-60,
-            range=[-0.5, count - 0.5],
-        ),
-        annotations=[above(colours, _name(map))],
-        yaxis=axis(colours, title="layer", dtick=steps(len(map.layers)), fixedrange=True),
+        scale(rest, colours, top=top),
     )
 
 

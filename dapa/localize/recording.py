@@ -49,8 +49,8 @@ def compare_local(
         other = _teachers(pair, tap)
         with watching(None):
             if tap.kind in {"residual", "attention"}:
-                ours = tokens.pick(_states(output))
-                theirs = tokens.pick(_states(other(*args, **kwargs)))
+                ours = tokens.pick(states_of(output))
+                theirs = tokens.pick(states_of(other(*args, **kwargs)))
             else:
                 x = tokens.pick(args[0] if args else kwargs["hidden_states"])
                 ours, theirs = module(x), other(x)
@@ -81,12 +81,12 @@ def compare_total(
 
     def keep(tap: Tap, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if tap.role == "student" and tap.kind in sites:
-            waiting[tap.layer, tap.kind] = ours.pick(_states(output)).clone()
+            waiting[tap.layer, tap.kind] = ours.pick(states_of(output)).clone()
 
     def meet(tap: Tap, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if tap.role == "teacher" and tap.kind in sites:
             mine = waiting.pop((tap.layer, tap.kind))
-            see(tap.layer, tap.kind, mine, theirs.pick(_states(output)))
+            see(tap.layer, tap.kind, mine, theirs.pick(states_of(output)))
 
     _run(pair, "student", ours, plan, keep)
     _run(pair, "teacher", theirs, None, meet)
@@ -100,7 +100,7 @@ def _teachers(pair: Pair, tap: Tap) -> nn.Module:
     return cast(nn.Module, submodule(pair.layer("teacher", tap.layer), path))
 
 
-def _states(output: Any) -> Tensor:
+def states_of(output: Any) -> Tensor:
     """Modules that return more than states return the states first."""
     return cast(Tensor, output[0] if isinstance(output, tuple) else output)
 

@@ -38,7 +38,7 @@ def encoded(pair: Pair, prompt: str, how: PromptFormat, role: str = "student") -
     request = _without_header(pair, prompt, how, text)
     if request == text:
         return Encoded(ids, len(ids) - 1)
-    return Encoded(ids, max(_shared(ids, encode(pair, request, how, role)) - 1, 0))
+    return Encoded(ids, max(shared(ids, encode(pair, request, how, role)) - 1, 0))
 
 
 def _without_header(pair: Pair, prompt: str, how: PromptFormat, text: str) -> str:
@@ -56,10 +56,10 @@ def _without_header(pair: Pair, prompt: str, how: PromptFormat, text: str) -> st
     short = str(
         tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
     )
-    return text[: _shared(text, short)]
+    return text[: shared(text, short)]
 
 
-def _shared(a: Sequence[Any], b: Sequence[Any]) -> int:
+def shared(a: Sequence[Any], b: Sequence[Any]) -> int:
     """How long the common beginning of two sequences is."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
@@ -150,7 +150,7 @@ def _index(prompt: Encoded, position: Position) -> int:
 def refuse_other_tokens(ours: Encoded, theirs: Encoded, prompt: str) -> None:
     """PromptError where the two models read different tokens, so that no place matches another."""
     if ours.ids != theirs.ids:
-        at = _shared(ours.ids, theirs.ids)
+        at = shared(ours.ids, theirs.ids)
         raise PromptError(
             f"student and teacher cut {prompt[:60]!r} into different tokens (from token {at} on, "
             f"{len(ours.ids)} against {len(theirs.ids)}), so their tokens cannot be compared one "

@@ -1,0 +1,443 @@
+"""Causal trace on the teacher: which layer's output, at which tokens, brings refusal back.
+
+The teacher runs on a corrupted prompt and does not refuse; then the outputs of one kind of module
+in a window of layers are put back to what they were on the harmful prompt, at one group of tokens.
+What refusal log-odds regain is the effect (Meng et al. 2022, arXiv 2202.05262, section 2; the
+choices of corruption, window and log-odds follow Zhang and Nanda 2023, arXiv 2309.16042).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dapa.localize.corrupting import (
+    Corrupted,
+    embedding_sd,
+    noised,
+    with_noise,
+    with_twins,
+)
+from dapa.localize.effects import Effect, effect_of
+from dapa.localize.patching import plain
+from dapa.localize.restoring import Progress, Restore, record, restored_log_odds
+from dapa.localize.significance import adjusted, bootstrap_p, significant
+from dapa.localize.tokens import token_texts
+from dapa.model.openers import Openers, find_openers
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat
+from dapa.records import Prompt, PromptError, SettingError
+from dapa.sentences import TOKEN_GROUPS
+from dapa.statistics import mean_interval
+
+Floats = NDArray[np.float64]
+KINDS = ("mlp", "attention")
+CORRUPTIONS = ("twin", "noise")
+
+
+@dataclass(frozen=True, eq=False)
+class TraceMap:
+    """What restoring one kind of module in a window of layers brings back, by group of tokens."""
+
+    kinds: tuple[str, ...]
+    layers: tuple[int, ...]
+    """The window's middle."""
+    groups: tuple[str, ...]
+    per_prompt: Floats  # (prompts, kinds, layers, groups)
+    """Log-odds restored minus corrupted; NaN where a prompt has no such token."""
+    prompts: tuple[str, ...]
+    clean: Effect
+    """Refusal log-odds of the teacher on the harmful prompts."""
+    corrupt: Effect
+    whole: Effect
+    """Clean minus corrupted: what there is to restore."""
+    corruption: str
+    window: int
+    draws: int
+    """Draws of noise a prompt; 1 for twins."""
+    multiple: float
+    """The noise's standard deviation in those of the embeddings; 0 for twins."""
+    sd: float
+    """The noise's standard deviation; 0 for twins."""
+    skipped: int
+    """Prompts without a twin of equal length."""
+    asked: int
+    pair: str
+    seed: int
+    values: Floats  # (kinds, layers, groups)
+    low: Floats  # (kinds, layers, groups)
+    high: Floats  # (kinds, layers, groups)
+    p: Floats  # (kinds, layers, groups)
+
+    @property
+    def n(self) -> int:
+        """How many prompts the values are taken over."""
+        return len(self.prompts)
+
+    @property
+    def q(self) -> Floats:
+        """p-values adjusted over all cells (Benjamini and Hochberg)."""
+        return adjusted(self.p)
+
+    @property
+    def significant(self) -> NDArray[np.bool_]:
+        """Which cells can be told from zero."""
+        return significant(self.q)
+
+    @property
+    def corrupted_by(self) -> str:
+        """The corruption in words."""
+        if self.corruption == "twin":
+            return "equal-length harmless twins"
+        return (
+            f"Gaussian noise, sd {self.sd:.3g} ({self.multiple:g} x the embeddings'), "
+            f"{self.draws} draws"
+        )
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        done = self.n + self.skipped
+        skipped = f", {self.skipped} without an equal-length twin skipped" if self.skipped else ""
+        stopped = f", stopped at {done} of {self.asked}" if done < self.asked else ""
+        return (
+            f"{self.pair} · causal trace on the teacher in refusal log-odds, corrupted by "
+            f"{self.corrupted_by}, window {self.window} · {self.n} prompts{skipped}{stopped}"
+        )
+
+    def behind(self, kind: str, layer: int, group: str) -> list[tuple[str, float]]:
+        """The prompts behind a cell with their values, the largest change first."""
+        place = (self.kinds.index(kind), self.layers.index(layer), self.groups.index(group))
+        column = self.per_prompt[(slice(None), *place)]
+        kept = [i for i in np.argsort(-np.abs(column), kind="stable") if np.isfinite(column[i])]
+        return [(self.prompts[i], float(column[i])) for i in kept]
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        headers = (
+            "module",
+            "layer",
+            "tokens",
+            "value",
+            "low",
+            "high",
+            "n",
+            "p",
+            "q",
+            "significant",
+        )
+        counts, mask, q = (~np.isnan(self.per_prompt)).sum(axis=0), self.significant, self.q
+        rows = []
+        for (k, i, j), value in np.ndenumerate(self.values):
+            at = (k, i, j)
+            numbers = (value, self.low[at], self.high[at], counts[at], self.p[at], q[at])
+            name = (self.kinds[k], self.layers[i], self.groups[j])
+            rows.append((*name, *(x.item() for x in map(np.asarray, numbers)), bool(mask[at])))
+        return headers, rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; arrays are [kind][layer][group]."""
+        return {
+            "kinds": list(self.kinds),
+            "layers": list(self.layers),
+            "groups": list(self.groups),
+            **{k: plain(getattr(self, k)) for k in ("values", "low", "high", "p", "q")},
+            "significant": self.significant.tolist(),
+            "clean": self.clean.as_dict(),
+            "corrupt": self.corrupt.as_dict(),
+            "whole": self.whole.as_dict(),
+            "corruption": self.corruption,
+            "window": self.window,
+            "draws": self.draws,
+            "multiple": self.multiple,
+            "sd": self.sd,
+            "n": self.n,
+            "skipped": self.skipped,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTrace:
+    """The trace along one prompt, token by token."""
+
+    kinds: tuple[str, ...]
+    layers: tuple[int, ...]
+    tokens: tuple[str, ...]
+    """Every token as text; where the corruption changes it, `clean → corrupted`."""
+    values: Floats  # (kinds, layers, tokens)
+    """Log-odds restored minus corrupted; 0 before the first corrupted token."""
+    whole: float
+    corruption: str
+    prompt: str
+    twin: str
+    window: int
+    pair: str
+    seed: int
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        return (
+            f"{self.pair} · causal trace on the teacher along one prompt, in refusal log-odds, "
+            f"corrupted by {self.corruption}, window {self.window} · 1 prompt · seed {self.seed}"
+        )
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        rows = [
+            (self.kinds[k], self.layers[i], t, self.tokens[t], float(value))
+            for (k, i, t), value in np.ndenumerate(self.values)
+        ]
+        return ("module", "layer", "index", "token", "value"), rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; `values` is [kind][layer][token]."""
+        return {
+            "kinds": list(self.kinds),
+            "layers": list(self.layers),
+            "tokens": list(self.tokens),
+            "values": plain(self.values),
+            "whole": self.whole,
+            "prompt": self.prompt,
+            "twin": self.twin,
+        }
+
+
+def causal_trace(
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    how: PromptFormat,
+    corruption: str = "twin",
+    window: int = 1,
+    kinds: Sequence[str] = KINDS,
+    groups: Sequence[str] = tuple(TOKEN_GROUPS),
+    *,
+    harmless: Sequence[str] = (),
+    draws: int = 3,
+    multiple: float = 3.0,
+    seed: int = 0,
+    rows: int | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> TraceMap:
+    """Trace refusal through the teacher.
+
+    Args:
+        pair: Whose teacher runs.
+        prompts: Harmful requests, with their twins where they have some.
+        how: How a request is rendered.
+        corruption: `twin`: the run to be restored reads an equal-length harmless twin; `noise`: it
+            reads the prompt with Gaussian noise on the request's embeddings.
+        window: Layers restored at once, around each; even ones reach one further down.
+        kinds: Taps whose outputs are restored: mlp, attention or residual.
+        groups: Names in `sentences.TOKEN_GROUPS`.
+        harmless: Where prompts have no twin of their own, it is looked for here.
+        draws: Draws of noise a prompt.
+        multiple: The noise's standard deviation in those of the embeddings.
+        seed: Of the noise, and of the bootstrap behind the p-values.
+        rows: Rows of one pass at most.
+        progress: Told after every prompt.
+        stop: When set, the map holds the prompts measured so far.
+
+    Raises:
+        SettingError: A choice that does not exist.
+        PromptError: No prompt, or none with a twin of equal length.
+        NoOpeners: The teacher's vocabulary has no refusal opener.
+    """
+    _check(pair, corruption, window, kinds, groups, draws, multiple)
+    if not prompts:
+        raise PromptError("there is no prompt to measure on; choose a prompt set with some")
+    noise = corruption == "noise"
+    ready: Sequence[Corrupted | None]
+    ready = with_noise(pair, prompts, how) if noise else with_twins(pair, prompts, how, harmless)
+    usable = [one for one in ready if one is not None]
+    if not usable:
+        raise PromptError(
+            f"none of {len(prompts)} prompts has a harmless twin of equal length in tokens; give a "
+            "set with a twin column or harmless prompts that differ in a word, or corrupt by noise"
+        )
+    openers = find_openers(pair, "teacher")
+    layers = tuple(range(pair.n_layers))
+    sd = multiple * embedding_sd(pair, usable) if noise else 0.0
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(kinds), len(layers), len(groups))
+    found, ends, names, skipped = [], [], [], 0
+    for i, one in enumerate(ready):
+        if stop is not None and stop.is_set():
+            break
+        if one is None:
+            skipped += 1
+            continue
+        places = [
+            (_around(layer, window, kind, pair.n_layers), one.positions(group))
+            for kind in kinds
+            for layer in layers
+            for group in groups
+        ]
+        effects, clean, corrupt = _restored(
+            pair, one, places, kinds, openers, sd, draws if noise else 1, generator, rows
+        )
+        found.append(effects.reshape(shape))
+        ends.append((clean, corrupt))
+        names.append(one.prompt)
+        if progress:
+            progress(i + 1, len(prompts))
+    per_prompt = np.array(found).reshape(len(found), *shape)
+    values, low, high = mean_interval(per_prompt, axis=0)
+    p = bootstrap_p(per_prompt, seed=seed) if len(found) else np.full(shape, np.nan)
+    sides = np.array(ends).reshape(len(ends), 2).T
+    return TraceMap(
+        kinds=tuple(kinds),
+        layers=layers,
+        groups=tuple(groups),
+        per_prompt=per_prompt,
+        prompts=tuple(names),
+        clean=effect_of(sides[0]),
+        corrupt=effect_of(sides[1]),
+        whole=effect_of(sides[0] - sides[1]),
+        corruption=corruption,
+        window=window,
+        draws=draws if noise else 1,
+        multiple=multiple if noise else 0.0,
+        sd=sd,
+        skipped=skipped,
+        asked=len(prompts),
+        pair=pair.spec.title,
+        seed=seed,
+        values=values,
+        low=low,
+        high=high,
+        p=p,
+    )
+
+
+def token_trace(
+    pair: Pair,
+    prompt: Prompt,
+    how: PromptFormat,
+    corruption: str = "twin",
+    window: int = 1,
+    kinds: Sequence[str] = KINDS,
+    *,
+    harmless: Sequence[str] = (),
+    draws: int = 3,
+    multiple: float = 3.0,
+    seed: int = 0,
+    rows: int | None = None,
+) -> TokenTrace:
+    """Trace refusal through the teacher along one prompt, token by token.
+
+    Arguments and errors are those of `causal_trace`.
+    """
+    _check(pair, corruption, window, kinds, (), draws, multiple)
+    noise = corruption == "noise"
+    ready = with_noise(pair, [prompt], how) if noise else with_twins(pair, [prompt], how, harmless)
+    one = ready[0]
+    if one is None:
+        raise PromptError(
+            f"{prompt.text[:60]!r} has no harmless twin of equal length in tokens; give one that "
+            "differs in a word, or corrupt by noise"
+        )
+    layers = tuple(range(pair.n_layers))
+    tail = one.positions("all")
+    places = [
+        (_around(layer, window, kind, pair.n_layers), (token,))
+        for kind in kinds
+        for layer in layers
+        for token in tail
+    ]
+    sd = multiple * embedding_sd(pair, [one]) if noise else 0.0
+    generator = torch.Generator().manual_seed(seed)
+    openers = find_openers(pair, "teacher")
+    effects, clean, corrupt = _restored(
+        pair, one, places, kinds, openers, sd, draws if noise else 1, generator, rows
+    )
+    values = np.zeros((len(kinds), len(layers), len(one.clean.ids)))
+    values[:, :, list(tail)] = effects.reshape(len(kinds), len(layers), len(tail))
+    texts = list(token_texts(pair.teacher_tokenizer, one.clean.ids))
+    for i, other in enumerate(token_texts(pair.teacher_tokenizer, one.twin_ids)):
+        if one.twin_ids[i] != one.clean.ids[i]:
+            texts[i] = f"{texts[i]} → {other.strip()}"
+    told = f"the twin {one.twin!r}" if one.twin else f"noise, sd {sd:.3g}, {draws} draws"
+    return TokenTrace(
+        kinds=tuple(kinds),
+        layers=layers,
+        tokens=tuple(texts),
+        values=values,
+        whole=clean - corrupt,
+        corruption=told,
+        prompt=one.prompt,
+        twin=one.twin,
+        window=window,
+        pair=pair.spec.title,
+        seed=seed,
+    )
+
+
+def _restored(
+    pair: Pair,
+    one: Corrupted,
+    places: Sequence[tuple[tuple[tuple[int, str], ...], tuple[int, ...]]],
+    kinds: Sequence[str],
+    openers: Openers,
+    sd: float,
+    draws: int,
+    generator: torch.Generator,
+    rows: int | None,
+) -> tuple[Floats, float, float]:
+    """Effects of every restoration on one prompt, and its clean and corrupted log-odds."""
+    states = record(pair, "teacher", one.clean.ids, kinds)
+    some = [i for i, (_, positions) in enumerate(places) if positions]
+    restores = [Restore((), ()), *(Restore(*places[i]) for i in some)]
+    clean = restored_log_odds(pair, "teacher", one.clean.ids, restores[:1], {}, openers)
+    runs: list[Floats] = []
+    for _ in range(draws):
+        inputs: tuple[int, ...] | Tensor = one.twin_ids
+        if not one.twin:
+            inputs = noised(pair, one, sd, generator)
+        runs.append(restored_log_odds(pair, "teacher", inputs, restores, states, openers, rows))
+    f = np.mean(runs, axis=0)
+    effects = np.full(len(places), np.nan)
+    effects[some] = f[1:] - f[0]
+    return effects, float(clean[0]), float(f[0])
+
+
+def _around(layer: int, window: int, kind: str, layers: int) -> tuple[tuple[int, str], ...]:
+    start = layer - window // 2
+    return tuple((i, kind) for i in range(start, start + window) if 0 <= i < layers)
+
+
+def _check(
+    pair: Pair,
+    corruption: str,
+    window: int,
+    kinds: Sequence[str],
+    groups: Sequence[str],
+    draws: int,
+    multiple: float,
+) -> None:
+    if corruption not in CORRUPTIONS:
+        raise SettingError(
+            f"corruption {corruption!r} is not known; choose {' or '.join(CORRUPTIONS)}"
+        )
+    if not 1 <= window <= pair.n_layers:
+        raise SettingError(f"a window of {window} layers; choose 1 to {pair.n_layers}")
+    for kind in kinds:
+        if kind not in (*KINDS, "residual"):
+            raise SettingError(f"{kind!r} is not traced; choose from mlp, attention, residual")
+    for group in groups:
+        if group not in TOKEN_GROUPS:
+            raise SettingError(
+                f"{group!r} is no group of tokens; choose from {', '.join(TOKEN_GROUPS)}"
+            )
+    if draws < 1:
+        raise SettingError(f"{draws} draws of noise are too few; choose 1 or more")
+    if not 0 < multiple < 1000:
+        raise SettingError(f"noise of {multiple:g} embedding sd; choose above 0 and below 1000")
