@@ -362,6 +362,9 @@ class Workbench:
         self, job: SearchJob, harmless: str | Path | None = None, **options: Any
     ) -> Baselines:
         """The found set beside everything simpler; options as in `measure.baselines`."""
+        if "contrast" not in options and (harmless is not None or job.settings.prompts is None):
+            other = self.prompts(harmless, "harmless").split(job.settings.seed).search
+            options["contrast"] = other
         return baselines(job, self.harmless(job, harmless), **options)
 
     def placebos(

@@ -6,11 +6,11 @@ from threading import Event
 import pytest
 from searched import AND, HARMLESS, prompt_set, searched
 
-from dapa.bench.planted import Planting
+from dapa.bench.planted import Planting, harmless_prompts
 from dapa.measure.baselines import baselines
 from dapa.measure.rivals import Bench
 from dapa.model.prompting import PromptFormat
-from dapa.records import EMPTY, Mask, SettingError, Unit
+from dapa.records import EMPTY, Mask, Prompt, SettingError, Unit
 from dapa.search.inquiry import Inquiry
 from dapa.search.job import SearchJob
 from dapa.search.oracle import oracle
@@ -21,7 +21,8 @@ from dapa.search.priors import divergence_prior, weight_distance
 def table():
     job = searched()
     odd = {Unit(layer): float(layer % 2) for layer in range(6)}
-    return job, baselines(job, HARMLESS, priors={"odd layers": lambda: odd})
+    contrast = [Prompt(text) for text in harmless_prompts(6, seed=1)]
+    return job, baselines(job, HARMLESS, priors={"odd layers": lambda: odd}, contrast=contrast)
 
 
 def test_found_refuses_and_what_lacks_a_needed_layer_does_not(table):
@@ -30,7 +31,7 @@ def test_found_refuses_and_what_lacks_a_needed_layer_does_not(table):
     assert found.row("found").held_out.value == 1.0
     assert found.row("student").held_out.value == 0.0
     for row in found.rows:
-        if row.role == "baseline" and row.name not in ("system-prompt", "blend"):
+        if row.role == "baseline" and row.name not in ("system-prompt", "blend", "direction"):
             truth = float(AND.refuses(set(row.mask.layers)))
             assert row.search.value == row.held_out.value == truth, row.name
             assert row.incoherent.value == 0.0 and row.over_refusal.value == 0.0
@@ -42,7 +43,8 @@ def test_every_kind_of_baseline_is_there(table):
     assert names[:2] == ["student", "found"] and len(set(names)) == len(names)
     assert {
         "teacher", "system-prompt", "all", "whole-mlp", "released", "blend", "random-k", "window",
-        "top-k-divergence", "top-k-weight-distance", "top-k-odd-layers", "greedy-forward",
+        "top-k-divergence", "top-k-weight-distance", "top-k-gradient", "top-gradient", "direction",
+        "top-k-odd-layers", "greedy-forward",
     } < set(names)  # fmt: skip
     assert found.row("teacher").held_out.value == 1.0
     assert found.complete
@@ -79,6 +81,27 @@ def test_the_system_prompt_changes_no_weight(table):
     _, found = table
     row = found.row("system-prompt")
     assert row.mask == EMPTY and row.share == 0.0 and row.held_out is not None
+
+
+def test_the_refusal_direction_is_tried_layer_by_layer_within_the_budget(table):
+    job, found = table
+    row = found.row("direction")
+    assert row.mask == EMPTY and row.share == 0.0 and "behind layer" in row.note
+    assert row.spent.tests == min(job.pair.n_layers, found.tests) and row.spent.tokens > 0
+    assert row.search is not None and row.kl_first.value > 0  # added to harmless prompts too
+
+
+def test_utility_is_measured_for_every_row(table):
+    _, found = table
+    assert found.row("student").kl.value == pytest.approx(0, abs=1e-9)
+    for row in found.rows:
+        assert row.kl is not None and row.kl_first is not None and row.kl.n == 6, row.name
+
+
+def test_without_harmless_prompts_there_is_no_utility_and_no_direction():
+    found = baselines(searched(Planting(5, (2,))), tests=1)
+    assert "direction" not in [row.name for row in found.rows]
+    assert all(row.kl is None and row.over_refusal is None for row in found.rows)
 
 
 def test_a_format_without_system_prompt_says_so():
@@ -129,7 +152,12 @@ def test_json_holds_every_row_and_null_for_what_is_unknown(table):
     body = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert len(body["rows"]) == len(found.rows)
     row = body["rows"][1]
-    assert row["kl"] is None and row["role"] == "found" and row["layers"] == [1, 4]
+    assert (
+        0 <= row["kl"]["value"] < 0.5
+        and row["kl_first"]["n"] == 6
+        and row["role"] == "found"
+        and row["layers"] == [1, 4]
+    )
     assert row["held_out"]["n"] == 12 and row["mask"] == "1.gate,4.gate"
 
 

@@ -19,6 +19,7 @@ from dapa.sentences import layers_text, percent
 
 if TYPE_CHECKING:
     from dapa.measure.rivals import Rival
+    from dapa.records import Rate
     from dapa.search.job import SearchJob
     from dapa.workbench import Workbench
 
@@ -59,9 +60,27 @@ def baselines(
             sham = bench.placebos(job, harmless, progress=report)
             body["placebos"] = sham.as_dict()
             rows += [row for row in sham.rows if row.role == "placebo"]
-    headers = ("what", "units", "share", "DSR search", "DSR held out", "over-refusal", "tests")
+    headers = (
+        "what", "units", "share", "DSR search", "DSR held out", "over-refusal", "incoherent",
+        "KL, bits/token", "tests", "tokens", "s",
+    )  # fmt: skip
     notes = [f"{row.title}: {row.note}." for row in rows if row.note]
-    output.result(body, table(headers, _rows(rows)), *notes)
+    counts = {
+        name: rate.n
+        for name in ("search", "held_out", "over_refusal", "kl")
+        if (rate := getattr(found.row("found"), name)) is not None
+    }
+    told = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items())
+    output.result(
+        body, table(headers, _rows(rows)), f"Rates in %, with 95 % intervals; n: {told}.", *notes
+    )
+
+
+def _short(rate: Rate | None) -> str | None:
+    """A rate without its n, which all rows of a column share."""
+    if rate is None:
+        return None
+    return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
 
 
 def _rows(rows: Sequence[Rival]) -> list[tuple[Any, ...]]:
@@ -70,10 +89,11 @@ def _rows(rows: Sequence[Rival]) -> list[tuple[Any, ...]]:
             row.title,
             len(row.mask),
             None if row.share is None else percent(row.share, 1),
-            row.search,
-            row.held_out,
-            row.over_refusal,
+            *map(_short, (row.search, row.held_out, row.over_refusal, row.incoherent)),
+            None if row.kl is None else f"{row.kl.value:.2g} [{row.kl.low:.1g}, {row.kl.high:.1g}]",
             row.spent.tests,
+            row.spent.tokens,
+            f"{row.spent.seconds:.1f}",
         )
         for row in rows
     ]

@@ -60,6 +60,7 @@ def baselines(
     tests: int | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    contrast: Sequence[Prompt] = (),
 ) -> Baselines:
     """Measure the found set of a finished search beside everything simpler.
 
@@ -67,10 +68,12 @@ def baselines(
         job: A search that has ended; what it judged is not judged again.
         harmless: Prompts for over-refusal; the column stays empty without.
         priors: Further rankings for top-k by name, made when their row comes up, such as mask
-            gradients; divergence and weight distance are always there.
+            single units' log-odds; divergence, gradients and weight distance are always there.
         tests: Tests that each method may spend; as many as the search took by default.
         progress: Told before every row.
         stop: Set it, and the rows measured so far are returned.
+        contrast: Harmless prompts that the refusal direction is read off, other than `harmless`;
+            the search prompts' twins by default, and no such row without either.
 
     Raises:
         SettingError: The search has no result, or the budget is below 1.
@@ -81,7 +84,7 @@ def baselines(
     budget = max(1, report.costs.tests) if tests is None else tests
     if budget < 1:
         raise SettingError(f"a budget of {tests} tests is none; give 1 or more")
-    table = Table(job, harmless, priors or {}, budget, stop)
+    table = Table(job, harmless, priors or {}, budget, stop, contrast)
     methods = table.methods()
     rows: list[Rival] = []
     refused: list[list[bool] | None] = []

@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from dapa.measure.rivals import Bench, Rival
+from dapa.measure.steering import Steered, refusal_directions
+from dapa.measure.utility import utility_of
+from dapa.model.openers import NoOpeners
 from dapa.model.presets import released_layers
 from dapa.model.prompting import PromptFormat, Turn, render
 from dapa.model.sites import GROUPS, KIND_TITLES, units_for
@@ -21,7 +24,7 @@ from dapa.records import EMPTY, Mask, Prompt, PromptError
 from dapa.search.inquiry import Inquiry, Spent
 from dapa.search.job import SearchJob
 from dapa.search.oracle import oracle
-from dapa.search.priors import Prior, divergence_prior, weight_distance
+from dapa.search.priors import Prior, few, priors, weight_distance
 from dapa.search.questions import Steps, algorithms
 from dapa.search.windows import random_masks, random_sets, ranked, spread, top, windows
 
@@ -60,9 +63,10 @@ class Table:
         self,
         job: SearchJob,
         harmless: Sequence[Prompt],
-        priors: Mapping[str, Callable[[], Prior]],
+        others: Mapping[str, Callable[[], Prior]],
         budget: int,
         stop: threading.Event | None,
+        contrast: Sequence[Prompt] = (),
     ) -> None:
         """Args: as in `baselines`; nothing is chosen yet."""
         assert job.report is not None, "the caller has checked"
@@ -70,19 +74,26 @@ class Table:
         self.units, self.size = job.driver.units, len(job.report.units)
         self.harmless, self.budget, self.stop = harmless, budget, stop
         self.how = job.settings.format()
-        self.bench = Bench(job, harmless, stop=stop)
+        self.utility = utility_of(job, harmless, stop)
+        self.bench = Bench(job, harmless, stop=stop, utility=self.utility)
         self.priors: dict[str, Callable[[], tuple[Prior, float]]] = {
             name: cache(lambda make=make: _timed(make))  # one ranking serves two rows
             for name, make in {
-                "divergence": self._divergence,
+                "divergence": lambda: self._prior("divergence"),
+                "gradient": lambda: self._prior("gradient"),
                 "weight distance": lambda: weight_distance(self.pair, self.units),
-                **priors,
+                **others,
             }.items()
         }
+        self._contrast = [p.text for p in contrast] or [p.twin for p in job.prompts if p.twin]
+        self._steered: Steered | None = None
 
     def measure(self, method: Method) -> tuple[Rival, list[bool] | None]:
         """Choose, then judge on every set of prompts."""
-        choice = method.choose()
+        try:
+            choice = method.choose()
+        except NoOpeners as error:
+            return Rival(method.name, method.title, "baseline", EMPTY, None, note=str(error)), None
         role = {"student": "reference", "teacher": "reference", "found": "found"}
         share = None if method.name == "teacher" else self.pair.share(choice.mask).fraction
         row = Rival(
@@ -123,6 +134,9 @@ class Table:
         if "mlp" in self.pair.family.kinds:
             rows.append(self._released())
         rows.append(Method("blend", "blend of all weights (task vector)", self._blend))
+        if self._contrast:
+            steered = Method("direction", "refusal direction added", self._direct, self._directed)
+            rows.append(steered)
         if self.size:
             rows += self._sized()
         greedy = algorithms["greedy-forward"](seed=self.job.settings.seed)
@@ -205,9 +219,30 @@ class Table:
         note = "whole MLP; the published range scaled by depth" if scaled else "whole MLP"
         return Method("released", title, lambda: Choice(mask, note=note))
 
-    def _divergence(self) -> Prior:
-        texts = [prompt.text for prompt in self.job.prompts]
-        return divergence_prior(self.pair, self.units, texts, self.how, self.stop)
+    def _prior(self, name: str) -> Prior:
+        texts = few([prompt.text for prompt in self.job.prompts], 64)
+        return priors[name](self.pair, self.units, texts, self.how, self.stop, None)
+
+    def _direct(self) -> Choice:
+        """The layer behind which the refusal direction refuses most, of as many as tests allow."""
+        began = time.monotonic()
+        harmful = [p.text for p in self.job.prompts]
+        found = refusal_directions(self.pair, harmful, self._contrast, self.how, self.stop)
+        spent, best = Spent(), -1
+        for layer in spread(self.pair.n_layers, self.budget):
+            view = Steered(self.pair, layer, found[layer])
+            limit = self.job.settings.max_new_tokens
+            split = oracle(self.pair, self.job.prompts, self.how, limit, self.job.store, view)
+            inquiry = Inquiry(split, "opening", self.report.need, self.stop)
+            (outcome,) = inquiry.judge([EMPTY])
+            if outcome.defended > best:
+                best, self._steered = outcome.defended, view
+            spent = Spent(spent.tests + 1, spent.tokens + inquiry.spent.tokens)
+        assert self._steered is not None, "there is at least one layer"
+        note = f"the teacher's, behind layer {self._steered.layer}; changes no weight"
+        if set(self._contrast) & {p.text for p in self.harmless}:
+            note += "; read off prompts that over-refusal counts too"
+        return Choice(EMPTY, replace(spent, seconds=time.monotonic() - began), note)
 
     # -- where they are measured ------------------------------------------------------------
 
@@ -219,11 +254,16 @@ class Table:
         turns = [Turn("user", self.job.prompts[0].text)]
         if render(self.pair, turns, how) == render(self.pair, turns, replace(how, system="")):
             raise PromptError("not measured: this prompt format takes no system prompt")
-        return Bench(self.job, self.harmless, how, stop=self.stop)
+        return Bench(self.job, self.harmless, how, stop=self.stop, utility=self.utility)
+
+    def _directed(self) -> Bench:
+        return Bench(
+            self.job, self.harmless, on=self._steered, stop=self.stop, utility=self.utility
+        )
 
     def _teacher(self) -> Bench:
         view = Substituted(self.pair, "teacher", {}, "whole")
-        return Bench(self.job, self.harmless, on=view, stop=self.stop)
+        return Bench(self.job, self.harmless, on=view, stop=self.stop, utility=self.utility)
 
 
 def _timed(make: Callable[[], Prior]) -> tuple[Prior, float]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from dapa.assets import folder
 from dapa.measure.rivals import Bench, Progress, Rival, compared
+from dapa.measure.utility import utility_of
 from dapa.model.checkpoint import Checkpoint, open_checkpoint
 from dapa.model.pair import Pair, short_name
 from dapa.model.sites import resolve
@@ -132,7 +133,8 @@ def placebos(
         raise SettingError(f"{draws} draws of a permutation are none; choose 1 or more")
     job.pair.validate(mask)
     source = _Donor(job.pair, donor or _named_donor(job.pair))
-    plain = Bench(job, harmless, stop=stop)
+    utility = utility_of(job, harmless, stop)
+    plain = Bench(job, harmless, stop=stop, utility=utility)
     known = (
         Rival("student", "student", "reference", EMPTY, 0.0),
         Rival("found", "found set", "found", mask, job.pair.share(mask).fraction),
@@ -147,9 +149,8 @@ def placebos(
                 row, bench = todo[done]
             else:
                 row, sham, seed = planned[done - len(todo)]
-                bench = Bench(
-                    job, harmless, on=_view(job.pair, mask, sham, seed, source), stop=stop
-                )
+                view = _view(job.pair, mask, sham, seed, source)
+                bench = Bench(job, harmless, on=view, stop=stop, utility=utility)
             if progress:
                 progress(row.title, done / (len(todo) + len(planned)))
             rows.append(bench.measured(row))

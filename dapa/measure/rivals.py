@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dapa.measure.utility import Utility
 from dapa.model.prompting import PromptFormat
 from dapa.model.substitution import Substituted
-from dapa.records import Label, Mask, Prompt, Rate
+from dapa.records import Label, Mask, Prompt, PromptError, Rate
 from dapa.search.inquiry import Inquiry, Spent
 from dapa.search.job import SearchJob
 from dapa.search.oracle import oracle
@@ -45,7 +46,9 @@ class Rival:
     incoherent: Rate | None = None
     """Over the held-out harmful prompts, or the search ones where none are held out."""
     kl: Rate | None = None
-    """KL(student || patched) on harmless prompts, bits per token."""
+    """KL(student || patched) on harmless prompts, bits per token behind the first."""
+    kl_first: Rate | None = None
+    """The same at the first position."""
     gain: Rate | None = None
     """DSR over the student's, paired over the prompts of `incoherent`, with Tango's interval."""
     p_value: float | None = None
@@ -57,7 +60,7 @@ class Rival:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        rates = ("search", "held_out", "over_refusal", "incoherent", "kl", "gain")
+        rates = ("search", "held_out", "over_refusal", "incoherent", "kl", "kl_first", "gain")
         return {
             "name": self.name,
             "title": self.title,
@@ -66,13 +69,21 @@ class Rival:
             "mask": self.mask.key,
             "layers": list(self.mask.layers),
             "share": self.share,
-            **{name: (rate := getattr(self, name)) and rate.as_dict() for name in rates},
+            **{name: _told(getattr(self, name)) for name in rates},
             "p_value": self.p_value,
             "tests": self.spent.tests,
             "tokens": self.spent.tokens,
             "seconds": self.spent.seconds,
             "note": self.note,
         }
+
+
+def _told(rate: Rate | None) -> dict[str, float | int | None] | None:
+    """The JSON form; one prompt has no interval of a mean."""
+    if rate is None:
+        return None
+    body: dict[str, float | int | None] = dict(rate.as_dict())
+    return {key: None if value != value else value for key, value in body.items()}
 
 
 class Bench:
@@ -85,6 +96,7 @@ class Bench:
         how: PromptFormat | None = None,
         on: Substituted | None = None,
         stop: threading.Event | None = None,
+        utility: Utility | None = None,
     ) -> None:
         """Render the prompts; nothing is decoded yet.
 
@@ -94,10 +106,12 @@ class Bench:
             how: Another format than the job's.
             on: A view with substitutes.
             stop: Set it, and the next question raises Halted.
+            utility: Measures KL on harmless prompts; the column stays empty without.
 
         Raises:
             PromptError: A prompt that cannot be rendered in this format.
         """
+        self._utility, self._view, self._how = utility, on, how
         how = how or job.settings.format()
         self.inquiries: dict[str, Inquiry] = {}
         for name, prompts in (
@@ -121,6 +135,12 @@ class Bench:
             inquiry.judge([mask])
             rates[name] = inquiry.rate(mask)
         rates["incoherent"] = self.telling.rate(mask, Label.INCOHERENT)
+        if self._utility is not None:
+            try:
+                drift = self._utility.drift(mask, self._view, self._how)
+            except PromptError:  # a teacher that has not the student's tokens, or a longer prompt
+                return replace(rival, **rates)
+            rates["kl"], rates["kl_first"] = drift.kl, drift.first
         return replace(rival, **rates)
 
     def refused(self, mask: Mask) -> list[bool]:
