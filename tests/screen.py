@@ -4,13 +4,18 @@ import json
 import os
 import shutil
 import socket
+import sys
+import threading
 import time
+import traceback
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
+import dapa
 
 CHROMIUM = os.environ.get("DAPA_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -21,6 +26,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+OURS = os.path.dirname(dapa.__file__) + os.sep
 PATIENCE = 120_000
 """Milliseconds: a limit for what hangs, not a promise."""
 
@@ -80,6 +86,23 @@ def dashboard(pair, run_dir):
         yield Dashboard(f"http://127.0.0.1:{port}", desk)
     finally:
         page.close(verbose=False)
+        for job in desk.workbench.jobs():
+            job.control.stop()
+        until(lambda: not still_working(), PATIENCE / 1000)
+
+
+def still_working():
+    """Threads but this one that are inside our code: a handler goes on when its page is gone.
+
+    Left alone, such a thread is torn out of torch as the interpreter ends, which aborts it and
+    turns a green run red.
+    """
+    return [
+        thread
+        for thread, frame in sys._current_frames().items()
+        if thread != threading.get_ident()
+        and any(f.f_code.co_filename.startswith(OURS) for f, _ in traceback.walk_stack(frame))
+    ]
 
 
 @contextmanager
