@@ -69,36 +69,100 @@ def result_sentence(
     total: int,
     kind: str,
     layers: Sequence[int],
-    share: float,
+    share: float | None,
     student: Rate | None,
     found: Rate | None,
     tests: int,
     seconds: float,
+    skill: tuple[Rate, Rate] | None = None,
+    held_out: bool = True,
+    one_minimal: bool = True,
 ) -> str:
     """What a search found, in one sentence, hedged where the intervals overlap.
 
     Args:
         moved: Units transplanted.
-        total: Units that could be.
+        total: Units that could be; 0 where that is not known.
         kind: Their kind of site.
         layers: The layers they stand in.
-        share: Share of the student's parameters that they hold.
+        share: Share of the student's parameters that they hold; None where that is not known.
         student: The student's DSR, preferably on held-out prompts.
         found: The found set's DSR on the same prompts.
         tests: Tests the search made.
         seconds: How long it took.
+        skill: The student's skill and the patched one's on the same items, where measured.
+        held_out: Are the two rates of prompts that chose nothing?
+        one_minimal: Does the search vouch that nothing can be spared?
     """
-    head = (
-        f"Moving {moved} of {total} {kind_text(kind, total)} ({layers_text(layers)}), "
-        f"{percent(share, 1)} of the parameters, "
+    many = f"{moved} of {total} {kind_text(kind, total)}" if total else (
+        f"{moved} {kind_text(kind, moved)}"
+    )  # fmt: skip
+    size = "" if share is None else f" {percent(share, 1)} of the parameters,"
+    best = "" if one_minimal else " the best set so far,"
+    head = f"Moving {many} ({layers_text(layers)}),{size}{best} "
+    cost = (
+        f"{skill_clause(*skill) if skill else ''}; "
+        f"{tests} {'test' if tests == 1 else 'tests'}, {duration(seconds)}."
     )
-    cost = f"; {tests} {'test' if tests == 1 else 'tests'}, {seconds:.1f} s."
     if student is None or found is None:
-        return head + "is the best so far, not yet measured on held-out prompts" + cost
+        return head + "has not been measured on held-out prompts" + cost
     change = (
         f"refusals from {percent(student.value)} to {percent(found.value)} "
-        f"[{percent(found.low)}, {percent(found.high)}] of {found.n} held-out harmful prompts"
+        f"[{percent(found.low)}, {percent(found.high)}] of {found.n} "
+        f"{'held-out' if held_out else 'search'} harmful prompts"
     )
+    if not held_out:
+        change += ", the ones that chose it"
     if found.low > student.high:
         return head + "raises " + change + cost
+    if found.high < student.low:
+        return head + "lowers " + change + cost
     return head + "may change " + change + " (the intervals overlap)" + cost
+
+
+def skill_clause(student: Rate, patched: Rate) -> str:
+    """`; skill 98 % to 97 %`, hedged where the intervals overlap."""
+    change = f"; skill {percent(student.value)} to {percent(patched.value)}"
+    if patched.low > student.high or patched.high < student.low:
+        return f"{change}, n = {patched.n}"
+    return f"{change} (no clear change, n = {patched.n})"
+
+
+def duration(seconds: float) -> str:
+    """`9.8 s`, or `2 min 05 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def overlap_sentence(
+    first: Sequence[str],
+    second: Sequence[str],
+    rate: Rate | None,
+    other: Rate | None,
+    where: str = "held-out",
+) -> str:
+    """Two found sets beside each other: how much they share, and whether their rates differ.
+
+    Args:
+        first: The first set's units by name.
+        second: The second's.
+        rate: The first set's DSR.
+        other: The second's.
+        where: Which prompts the rates are of.
+    """
+    both, either = len(set(first) & set(second)), len(set(first) | set(second))
+    if set(first) == set(second):
+        head = f"Both found the same {len(first)} {'unit' if len(first) == 1 else 'units'}."
+    else:
+        head = (
+            f"A found {len(first)} and B {len(second)} units, {both} of them the same "
+            f"(Jaccard {both / either:.2f})."
+        )
+    if rate is None or other is None:
+        return f"{head} Not both were measured in full, so their rates are not compared."
+    rates = f"DSR on {where} prompts: A {rate_text(rate)}; B {rate_text(other)}"
+    if rate.low > other.high or other.low > rate.high:
+        better = "A" if rate.value > other.value else "B"
+        return f"{head} {rates}: {better} refuses clearly more."
+    return f"{head} {rates}: no clear difference, the intervals overlap."

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dapa.figures.theme import Palette, axis, corner, figure, palette, ticks
-from dapa.figures.trials import describe, kinds
+from dapa.figures.trials import chunk_lines, column_names, describe, kinds, plain
 from dapa.records import Trial, Unit
 
 _EMPTY, _SATISFIES, _FAILS, _OPEN = 0, 1, 2, 3
@@ -55,17 +55,17 @@ def search_heatmap(trials: Sequence[Trial], units: Sequence[Unit], dark: bool = 
         max(count, 6) * pixels + 36 + 28,
         [
             heat,
-            _borders(trials, units, place, colours),
+            _borders(trials, units, colours),
             *_marks(trials, units, len(units) - 0.5 + gutter / 2, min(8, max(4, pixels - 4)), dark),
         ],
         margin={"l": 48, "r": 8, "t": 36, "b": 28},
         hovermode="closest",
         xaxis={
-            **axis(colours, **ticks(_names(units))),
+            **axis(colours, **ticks(column_names(units))),
             "range": [-0.5, len(units) - 0.5 + gutter],
         },
         yaxis=axis(colours, title="test", range=[bottom, first - 0.5], nticks=12, tickformat="d"),
-        annotations=[corner(colours, "layer" if _plain(units) else "unit")],
+        annotations=[corner(colours, "layer" if plain(units) else "unit")],
     )
 
 
@@ -115,32 +115,14 @@ def _marks(
     return traces
 
 
-def _borders(
-    trials: Sequence[Trial], units: tuple[Unit, ...], place: dict[Unit, int], colours: Palette
-) -> go.Scatter:
+def _borders(trials: Sequence[Trial], units: tuple[Unit, ...], colours: Palette) -> go.Scatter:
     """Lines between the chunks of what is left, through all rows in which they stay put."""
-    kept = units
-    open_lines: dict[float, int] = {}  # x -> the first row it passes
-    lines: list[tuple[float, int, int]] = []
-    row = 0
-    for trial in trials:
-        row = trial.index + 1
-        here: set[float] = set()
-        if trial.granularity and 1 < trial.granularity < len(kept):
-            starts = _starts(len(kept), trial.granularity)[1:]
-            here = {place[kept[i]] - 0.5 for i in starts}
-        for x in set(open_lines) - here:
-            lines.append((x, open_lines.pop(x), row - 1))
-        for x in here - set(open_lines):
-            open_lines[x] = row
-        if trial.granularity and trial.outcome.satisfied:
-            kept = tuple(unit for unit in trial.outcome.mask.units if unit in place)
-    lines += [(x, start, row) for x, start in open_lines.items()]
+    first = trials[0].index + 1 if trials else 1
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for x, start, stop in sorted(lines):
-        xs += [x, x, None]
-        ys += [start - 0.5, stop + 0.5, None]
+    for column, start, stop in chunk_lines(trials, units):
+        xs += [column - 0.5, column - 0.5, None]
+        ys += [first + start - 0.5, first + stop + 0.5, None]
     return go.Scatter(
         x=xs,
         y=ys,
@@ -150,18 +132,3 @@ def _borders(
         hoverinfo="skip",
         showlegend=False,
     )
-
-
-def _starts(count: int, parts: int) -> list[int]:
-    """Where `parts` runs begin whose lengths differ by at most one; as `search.ddmin` cuts."""
-    size, rest = divmod(count, parts)
-    return [i * size + min(i, rest) for i in range(parts)]
-
-
-def _plain(units: Sequence[Unit]) -> bool:
-    """Is there one whole unit per layer, so that a layer's number names it?"""
-    return len({u.layer for u in units}) == len(units)
-
-
-def _names(units: Sequence[Unit]) -> list[str]:
-    return [str(u.layer) for u in units] if _plain(units) else [str(u) for u in units]

@@ -25,6 +25,7 @@ from dapa.model.loading import LoadCancelled
 from dapa.model.pair import PairSpec
 from dapa.records import DapaError, PairError, SettingError
 from dapa.ui.parts import esc
+from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
 
 log = logging.getLogger("dapa.ui")
@@ -54,6 +55,8 @@ class Desk:
         self.loading: Loading | None = None
         self.failure = ""
         """Why the last load failed, in plain words, or empty."""
+        self.tasks = Tasks()
+        """What is measured beside finished searches."""
         self._cancel = threading.Event()
         self._lock = threading.Lock()
         self._talks: OrderedDict[str, threading.Event] = OrderedDict()

@@ -7,7 +7,9 @@ from typing import Any
 
 from dapa.records import Mask, Rate, Unit
 from dapa.sentences import result_sentence
-from dapa.ui.parts import esc, names, note, rate, table, title, two
+from dapa.statistics import wilson
+from dapa.ui.forest import Dot, Line, Look, forest
+from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two, unit_name
 
 
 def rate_of(body: Any) -> Rate | None:
@@ -23,13 +25,22 @@ def mask_of(result: Mapping[str, Any] | None) -> Mask:
     return Mask.of(Unit.parse(str(unit)) for unit in units)
 
 
-def sentence(result: Mapping[str, Any], kind: str, total: int, share: float | None) -> str:
+def sentence(
+    result: Mapping[str, Any],
+    kind: str,
+    total: int,
+    share: float | None,
+    skill: tuple[Rate, Rate] | None = None,
+) -> str:
     """The written sentence, escaped, with the figures that matter in it."""
     mask = mask_of(result)
     dsr = result.get("dsr") or {}
-    if not mask.entries or share is None:
-        where = names(mask.units) if mask.entries else "nothing smaller than the full set"
-        return f"Found: <b>{where}</b>."
+    if not mask.entries:
+        return "Found: <b>nothing smaller than the full set</b>."
+    both = [rate_of(dsr.get(name)) for name in ("student_held_out", "held_out")]
+    held_out = all(both)
+    if not held_out:
+        both = [rate_of(dsr.get(name)) for name in ("student", "best")]
     return esc(
         result_sentence(
             len(mask.units),
@@ -37,21 +48,37 @@ def sentence(result: Mapping[str, Any], kind: str, total: int, share: float | No
             kind,
             mask.layers,
             share,
-            rate_of(dsr.get("student_held_out")),
-            rate_of(dsr.get("held_out")),
+            *both,
             int(result.get("tests") or 0),
             float(result.get("seconds") or 0.0),
+            skill=skill,
+            held_out=held_out,
+            one_minimal=bool(result.get("one_minimal")),
         )
     )
 
 
-def draw(result: Mapping[str, Any], kind: str, total: int, share: float | None) -> str:
-    """Sentence, certificate, held-out rates and warnings."""
+def draw(
+    result: Mapping[str, Any],
+    kind: str,
+    total: int,
+    share: float | None,
+    skill: tuple[Rate, Rate] | None = None,
+) -> str:
+    """Sentence, certificate, held-out rates and warnings.
+
+    Args:
+        result: A report's JSON form.
+        kind: The kind of site that was searched.
+        total: How many units could be moved; 0 where that is not known.
+        share: Share of the parameters that the found set holds; None where that is not known.
+        skill: The student's and the found set's skill, once measured.
+    """
     mask = mask_of(result)
     head = f"Result: {names(mask.units)}" if mask.entries else "Result"
     return (
         f"{title(head, _certified(result))}"
-        f'<p class="finding">{sentence(result, kind, total, share)}</p>'
+        f'<p class="finding">{sentence(result, kind, total, share, skill)}</p>'
         f"{_warnings(result)}{_columns(result)}"
     )
 
@@ -110,25 +137,27 @@ def _columns(result: Mapping[str, Any]) -> str:
         )
     ]
     rates = table(("DSR", "on the search prompts", "held out"), rows)
-    removals = [
-        (
-            f"without {_unit(removal)}",
-            two(removal["low"])
-            if removal["low"] == removal["high"]
-            else f"{two(removal['low'])} to {two(removal['high'])}",
-            _firm(removal),
-        )
-        for removal in result.get("removals") or []
-    ]
+    certificate = _certificate(result)
+    return f'<div class="two result">{rates}{certificate}</div>'
+
+
+def _certificate(result: Mapping[str, Any]) -> str:
+    """Each removal's DSR with its interval against the target; firm or fragile."""
+    removals = result.get("removals") or []
     if not removals:
-        return f'<div class="two">{rates}</div>'
-    certificate = table(("removal", "DSR", "standing"), removals, numeric=[1])
-    return f'<div class="two">{rates}{certificate}</div>'
-
-
-def _unit(removal: Mapping[str, Any]) -> str:
-    unit = Unit.parse(str(removal["unit"]))
-    return f"layer {unit.layer}" if unit.kind in ("gate", "mlp") else esc(unit)
+        return ""
+    target = float(result.get("target") or 0.0)
+    lines = []
+    for removal in removals:
+        left = wilson(int(removal["defended"]), int(removal["asked"]))
+        look: Look = "orange" if removal["firm"] else "open"
+        label = esc(unit_name(Unit.parse(str(removal["unit"]))))
+        cells = [rate(left, with_n=False), _firm(removal)]
+        lines.append(Line(label, [Dot(left, look)], cells))
+    n = int(removals[0]["asked"])
+    picture = f"DSR, n{THIN}={THIN}{n}; dashed: target {two(target)}"
+    head = ("without", picture, "certificate", "standing")
+    return forest(head, lines, target, "certificate")
 
 
 def _firm(removal: Mapping[str, Any]) -> str:
@@ -139,5 +168,5 @@ def _firm(removal: Mapping[str, Any]) -> str:
         return f'<span class="badge yes">■ firm</span> <span class="interval">{shown}</span>'
     return (
         f'<span class="badge unclear">◇ fragile</span> <span class="interval">{flips} '
-        f"flips would do, {shown}</span>"
+        f"{'flip' if flips == 1 else 'flips'}, {shown}</span>"
     )

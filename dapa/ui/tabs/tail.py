@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.model.sites import KIND_TITLES
-from dapa.records import NothingToLocalize
+from dapa.records import NothingToLocalize, Rate
 from dapa.search.job import SearchJob
 from dapa.search.questions import algorithms
+from dapa.ui import replay
 from dapa.ui.desk import Desk, text
 from dapa.ui.parts import esc, note, rate, table, title
 from dapa.ui.tabs import live, result
@@ -31,7 +32,7 @@ class Tail:
     def view(self, job: SearchJob | None, drawn: Any) -> tuple[Any, ...]:
         """The outputs' values; `drawn` tells what is on screen already."""
         if job is None:
-            return (*[gr.skip()] * 9, gr.Timer(active=False), gr.skip(), gr.skip())
+            return self._same(False)
         now = job.progress()
         over = job.wait(0)
         state = now.state if not over else "failed" if job.error else "done"
@@ -39,10 +40,7 @@ class Tail:
         judging = sum(outcome.judged for outcome in now.asking)
         stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging)
         if stamp == drawn:
-            return (*[gr.skip()] * 9, gr.Timer(active=not over), gr.skip(), gr.skip())
-        pictures = gr.skip() if stamp[:3] == tuple(drawn)[:3] else _card(live.curve(now))
-        layers = sorted({unit.layer for unit in job.driver.units})
-        head = title(esc(algorithms.titles[job.settings.algorithm]), live.LEGEND)
+            return self._same(not over)
         running = not over
         done = job.report is not None and bool(job.report.units)
         mlp = (
@@ -51,12 +49,18 @@ class Tail:
             and bool(job.pair.differs.get("mlp"))
         )
         empty = over and not now.trials
-        rows = live.grid(now.trials, layers, now.asking if running else ())
         return (
             self.headline(job, state),
             "" if empty else live.meter(now),
-            "" if empty else _card(head + rows),
-            "" if empty else pictures,
+            replay.encode(
+                job.id,
+                algorithms.titles[job.settings.algorithm],
+                now.trials,
+                job.driver.units,
+                now.target,
+                now.asking,
+                running,
+            ),
             gr.update(
                 visible=not running,
                 value="Search again" if over else "Start search",
@@ -65,18 +69,25 @@ class Tail:
             gr.update(visible=running, value="Resume" if paused else "Pause"),
             gr.update(visible=running),
             gr.update(visible=over and done),
+            gr.update(visible=over and done),
             gr.update(visible=over and mlp),
             gr.Timer(active=running),
             job.id if over else gr.skip(),
             stamp,
         )
 
+    def _same(self, ticking: bool) -> tuple[Any, ...]:
+        """Nothing new; does the clock go on?"""
+        rest = [gr.skip()] * (len(self.outputs) - 3)
+        return (*rest, gr.Timer(active=ticking), gr.skip(), gr.skip())
+
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
             same = job.pair is self.desk.workbench.pair
             share = job.pair.share(job.report.mask).fraction if same else None
-            return result.draw(job.report.as_dict(), job.settings.kind, job.total, share)
+            body = job.report.as_dict()
+            return result.draw(body, job.settings.kind, job.total, share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -92,6 +103,14 @@ class Tail:
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
 
+    def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
+        """The student's and the found set's skill, if someone has asked for it."""
+        task = self.desk.tasks.of(job.id, "skill")
+        if task is None or task.result is None:
+            return None
+        student, patched = (task.result.rate(who, "skill") for who in ("student", "patched"))
+        return (student, patched) if student and patched else None
+
 
 def _why(job: SearchJob) -> str:
     """The reason without what is for the command line, and what to press here."""
@@ -100,7 +119,3 @@ def _why(job: SearchJob) -> str:
     more = [k for k in ("mlp",) if k != job.settings.kind and job.pair.differs.get(k)]
     offer = " Refusal may sit in the rest of the MLP: search that." if more else ""
     return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
-
-
-def _card(inner: str) -> str:
-    return f'<div class="card">{inner}</div>'

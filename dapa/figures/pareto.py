@@ -1,0 +1,104 @@
+"""Every mask that was judged in full: what it moves against how much it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dapa.figures.theme import axis, figure, palette, safe
+from dapa.records import Mask
+
+
+def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = False) -> go.Figure:
+    """Share of the parameters against DSR with 95 % whiskers; the front as a line.
+
+    The found set is a diamond, the front's other sets are filled, all others hollow and grey.
+
+    Args:
+        points: As `search.pareto.Point`, smallest first.
+        found: The found mask.
+        dark: Colours for a dark page.
+    """
+    colours = palette(dark)
+    front = [p for p in points if p.on_front]
+    groups: list[tuple[str, list[Any], str, str, int]] = [
+        ("others", [p for p in points if not p.on_front and p.mask != found], colours.grey,
+         "circle-open", 7),
+        ("on the front", [p for p in front if p.mask != found], colours.blue, "circle", 8),
+        ("found set", [p for p in points if p.mask == found], colours.blue, "diamond", 12),
+    ]  # fmt: skip
+    traces: list[Any] = [
+        go.Scatter(
+            x=[p.size for p in front],
+            y=[p.dsr.value for p in front],
+            mode="lines",
+            line={"color": colours.blue, "width": 1.5, "shape": "hv"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ]
+    for name, members, colour, symbol, size in groups:
+        traces.append(
+            go.Scatter(
+                x=[p.size for p in members],
+                y=[p.dsr.value for p in members],
+                error_y={
+                    "symmetric": False,
+                    "array": [max(0.0, p.dsr.high - p.dsr.value) for p in members],
+                    "arrayminus": [max(0.0, p.dsr.value - p.dsr.low) for p in members],
+                    "thickness": 1,
+                    "width": 2,
+                    "color": colour,
+                },
+                mode="markers",
+                name=name,
+                marker={
+                    "size": size,
+                    "color": colour,
+                    "symbol": symbol,
+                    "line": {"width": 1.5, "color": colour},
+                },
+                text=[_hover(p) for p in members],
+                hovertemplate="%{text}<extra></extra>",
+                showlegend=bool(members),
+            )
+        )
+    most = max((p.size for p in points), default=1.0) or 1.0
+    return figure(
+        colours,
+        320,
+        traces,
+        margin={"l": 48, "r": 16, "t": 28, "b": 44},
+        hovermode="closest",
+        xaxis=axis(
+            colours,
+            title="share of the parameters",
+            range=[-0.04 * most, 1.06 * most],
+            tickformat=".0%" if most > 0.05 else ".1%",
+            nticks=6,
+            showgrid=True,
+            gridcolor=colours.hairline,
+        ),
+        yaxis=axis(
+            colours,
+            title="DSR",
+            range=[-0.04, 1.06],
+            tickvals=[0, 0.5, 1],
+            showgrid=True,
+            gridcolor=colours.hairline,
+            fixedrange=True,
+        ),
+    )
+
+
+def _hover(point: Any) -> str:
+    layers = ", ".join(map(str, point.mask.layers[:12])) or "none: the student"
+    more = " …" if len(point.mask.layers) > 12 else ""
+    rate = point.dsr
+    return (
+        f"<b>{len(point.mask)} transplanted</b>, layers {safe(layers)}{more}<br>"
+        f"DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}<br>"
+        f"{100 * point.size:.2f}\u2009% of the parameters · {safe(point.phase)}"
+    )

@@ -1,0 +1,159 @@
+"""What a user chooses about a search, folded into one line that reads as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dapa.model.sampling import MAX_SEED
+from dapa.model.sites import KIND_TITLES
+from dapa.records import SettingError
+from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
+from dapa.search.questions import algorithms
+from dapa.sentences import kind_text, percent
+from dapa.ui.desk import guarded, one_of, real, whole
+
+FIELDS = (
+    "algorithm", "kind", "goal", "level", "limit", "tokens", "seed",
+    "max_tests", "max_tokens", "max_seconds",
+)  # fmt: skip
+"""Every choice, in the order of the components and of what handlers are sent."""
+DEFAULTS: dict[str, Any] = {
+    "algorithm": DEFAULT_ALGORITHM,
+    "kind": "gate",
+    "goal": "relative",
+    "level": 0.9,
+    "limit": 64,
+    "tokens": 48,
+    "seed": 0,
+    "max_tests": 0,
+    "max_tokens": 0,
+    "max_seconds": 0,
+}
+GOALS = {"relative": "a share of the gain", "absolute": "a refusal rate (DSR)"}
+"""What the target is: student + level x (full - student), or the level itself."""
+_MOST = 10_000_000_000
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The components."""
+
+    sentence: gr.Accordion
+    parts: dict[str, Any]
+    """Field -> component, in the order of FIELDS."""
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What shapes a search."""
+        return list(self.parts.values())
+
+
+def build() -> Choices:
+    """Layout: the sentence, and what it unfolds into."""
+    parts: dict[str, Any] = {}
+    with gr.Accordion(
+        sentence(DEFAULTS), open=False, elem_classes="sentence", elem_id="search-settings"
+    ) as line:
+        with gr.Row():
+            parts["algorithm"] = gr.Dropdown(
+                [(algorithms.titles[name], name) for name in algorithms],
+                value=DEFAULT_ALGORITHM,
+                label="algorithm",
+            )
+            parts["kind"] = gr.Dropdown(
+                [(KIND_TITLES[k], k) for k in KIND_TITLES], value="gate", label="kind of site"
+            )
+        with gr.Row():
+            parts["goal"] = gr.Radio(
+                [(text, name) for name, text in GOALS.items()],
+                value="relative",
+                label="the target is",
+            )
+            parts["level"] = gr.Slider(0.05, 1, 0.9, step=0.05, label="target")
+        with gr.Row():
+            parts["limit"] = _number("limit", "search prompts at most", 4)
+            parts["tokens"] = _number("tokens", "most new tokens", 1)
+            parts["seed"] = _number("seed", "seed", 0)
+        with gr.Row():
+            parts["max_tests"] = _number("max_tests", "tests at most (0: no limit)", 0)
+            parts["max_tokens"] = _number("max_tokens", "tokens at most (0: no limit)", 0)
+            parts["max_seconds"] = _number("max_seconds", "seconds at most (0: no limit)", 0)
+    return Choices(line, {name: parts[name] for name in FIELDS})
+
+
+def _number(name: str, label: str, least: int) -> gr.Number:
+    return gr.Number(DEFAULTS[name], label=label, minimum=least, precision=0, min_width=140)
+
+
+def wire(choices: Choices) -> None:
+    """The sentence follows what is chosen."""
+
+    @guarded
+    def say(*values: Any) -> Any:
+        try:
+            settings_of(values)
+        except SettingError:
+            return gr.skip()  # Start will say what is wrong
+        return gr.update(label=sentence(dict(zip(FIELDS, values, strict=True))))
+
+    for name, component in choices.parts.items():
+        component.change(
+            say,
+            choices.inputs,
+            choices.sentence,
+            api_name=f"search_say_{name}",
+            show_progress="hidden",
+        )
+
+
+def sentence(chosen: dict[str, Any]) -> str:
+    """The choices as one line."""
+    level = float(chosen["level"])
+    target = (
+        f"keep {percent(level)} of the gain"
+        if chosen["goal"] == "relative"
+        else f"reach a DSR of {level:.2f}"
+    )
+    spent = [
+        f"{int(chosen[name]):,} {word}"
+        for name, word in (("max_tests", "tests"), ("max_tokens", "tokens"), ("max_seconds", "s"))
+        if chosen[name]
+    ]
+    budget = f"at most {' or '.join(spent)}" if spent else "as many tests as it takes"
+    return (
+        f"{algorithms.titles[chosen['algorithm']]} · {kind_text(chosen['kind'], 2)} · {target} · "
+        f"{int(chosen['limit'])} prompts · {int(chosen['tokens'])} tokens a reply · {budget} · "
+        f"seed {int(chosen['seed'])}"
+    )
+
+
+def settings_of(values: Sequence[Any]) -> SearchSettings:
+    """Settings from anywhere, in the order of FIELDS, checked.
+
+    Raises:
+        SettingError: Too many or too few values, or one that makes no sense.
+    """
+    if len(values) != len(FIELDS):
+        raise SettingError(f"a search has {len(FIELDS)} settings, not {len(values)}")
+    chosen = dict(zip(FIELDS, values, strict=True))
+    goal = one_of(chosen["goal"], "kind of target", GOALS)
+    level = real(chosen["level"], "target", 0.01, 1.0)
+    return SearchSettings(
+        algorithm=one_of(chosen["algorithm"], "search algorithm", algorithms),
+        kind=one_of(chosen["kind"], "kind of site", KIND_TITLES),
+        **({"retain": level} if goal == "relative" else {"target": level}),
+        max_new_tokens=whole(chosen["tokens"], "most new tokens", 1, 8192),
+        prompt_limit=whole(chosen["limit"], "search prompts at most", 1, 1_000_000),
+        max_tests=_budget(chosen["max_tests"], "tests at most"),
+        max_tokens=_budget(chosen["max_tokens"], "tokens at most"),
+        max_seconds=_budget(chosen["max_seconds"], "seconds at most"),
+        seed=whole(chosen["seed"], "seed", 0, MAX_SEED),
+    )
+
+
+def _budget(value: Any, what: str) -> int | None:
+    return whole(value or 0, what, 0, _MOST) or None
