@@ -390,4 +390,4 @@ class Workbench:
 
     def pareto(self, job: SearchJob) -> tuple[Point, ...]:
         """Every mask that the search judged in full, by share of parameters; the front marked."""
-        return pareto(job.progress().trials, lambda mask: self.pair.share(mask).fraction)
+        return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction)

@@ -41,6 +41,11 @@ def expected(board, prompt, mask):
     return {pane.name: (pane.text, str(pane.verdict.label)) for pane in exchange.panes}
 
 
+def rows(page):
+    """How many tests the search's picture shows."""
+    return int(page.locator("#tests .replay").get_attribute("data-rows") or 0)
+
+
 def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     page = visit()
     # See: the heatmap comes by itself; a click on a column moves strip and mask.

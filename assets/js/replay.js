@@ -52,13 +52,16 @@ function units(flat) {
   return found;
 }
 
+const few = (names) => (names.length <= 12 ? names.join(', ')
+  : `${names.slice(0, 12).join(', ')} and ${names.length - 12} more`);
+
 function named(row) {
   const whole = units(row.cells); const part = units(row.parts);
   if (!whole.length && !part.length) return 'no layer';
   const word = data.axis + (whole.length === 1 ? '' : 's');
   const all = whole.length === data.columns.length && whole.length > 4 ? `all ${whole.length} ${word}`
-    : whole.length ? `${word} ${whole.join(', ')}` : '';
-  return [all, part.length ? `part of ${part.join(', ')}` : ''].filter(Boolean).join(' and ');
+    : whole.length ? `${word} ${few(whole)}` : '';
+  return [all, part.length ? `part of ${few(part)}` : ''].filter(Boolean).join(' and ');
 }
 
 function sentence(row) {
@@ -237,13 +240,25 @@ function axis(pen, cell, x0, wide, height) {
   pen.globalAlpha = 1; pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
   pen.textAlign = 'center'; pen.textBaseline = 'middle';
   pen.save(); pen.beginPath(); pen.rect(LEFT, 0, wide - LEFT - RIGHT, height); pen.clip();
+  if (data.groups.length) { // a layer's name under its units, and a line between layers
+    const step = Math.ceil(26 / Math.max(1, cell * data.groups[0][1]));
+    data.groups.forEach(([first, count, name], i) => {
+      if (i % step === 0) pen.fillText(name, x0 + (first + count / 2) * cell, height - 9);
+      if (i) pen.fillRect(x0 + first * cell - 0.5, height - FOOT, 1, 6);
+    });
+    pen.restore(); caption(pen, wide, height);
+    return;
+  }
   const widest = Math.max(...data.columns.map((name) => pen.measureText(name).width)) + 8;
   const step = [1, 2, 4, 5, 10, 20, 50, 100].find((n) => n * cell >= widest) || 100;
   data.columns.forEach((name, i) => {
     if (i % step === 0) pen.fillText(name, x0 + (i + 0.5) * cell, height - 9);
   });
-  pen.restore();
-  pen.textAlign = 'right'; if (data.axis === 'layer') pen.fillText('layer', LEFT - 4, height - 9);
+  pen.restore(); caption(pen, wide, height);
+}
+
+function caption(pen, wide, height) {
+  pen.textAlign = 'right'; pen.fillText('layer', LEFT - 4, height - 9);
   pen.textAlign = 'left'; pen.fillText('0', wide - RIGHT + 8, height - 9);
   pen.fillText('1', wide - RIGHT + 53, height - 9);
   pen.textAlign = 'right'; pen.fillText('DSR', wide - 4, height - 9);

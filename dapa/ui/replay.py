@@ -98,6 +98,7 @@ def encode(
         "head": head,
         "columns": column_names(columns),
         "axis": "layer" if plain(columns) else "unit",
+        "groups": [] if plain(columns) else _groups(columns),
         "target": target,
         "live": live,
         "phases": [PHASES.get(phase, phase) for phase in phases],
@@ -109,6 +110,15 @@ def encode(
         "asking": [_asked(outcome, columns) for outcome in asking[:2]] if live else [],
     }
     return json.dumps(body, separators=(",", ":"))
+
+
+def _groups(columns: Sequence[Unit]) -> list[tuple[int, int, str]]:
+    """Neighbouring columns of one layer: first, how many, the layer's name."""
+    found = []
+    for layer, run in groupby(enumerate(columns), key=lambda pair: pair[1].layer):
+        places = [place for place, _ in run]
+        found.append((places[0], len(places), str(layer)))
+    return found
 
 
 def _row(trial: Trial, columns: tuple[Unit, ...], phases: list[str]) -> list[Any]:

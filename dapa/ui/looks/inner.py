@@ -11,10 +11,10 @@ import numpy as np
 from dapa.figures import category_heatmap, interaction_heatmap, pareto_chart
 from dapa.localize.effects import Interactions, interactions
 from dapa.measure.categories import CategoryMap
-from dapa.model.prompting import Turn, encode, render
 from dapa.records import Unit
 from dapa.search.job import SearchJob
 from dapa.search.pareto import Point
+from dapa.search.priors import few, opening_ids
 from dapa.ui.looks.base import Look, counted, looks
 from dapa.ui.parts import esc, names, note, percent, rate, table, two, unit_name
 from dapa.ui.tasks import Progress
@@ -78,10 +78,9 @@ def _uncertified(job: SearchJob) -> str:
 def _interact(
     bench: Workbench, job: SearchJob, told: Progress, stop: threading.Event
 ) -> Interactions:
-    how = job.settings.format()
-    asked = [render(job.pair, [Turn("user", p.text)], how) for p in job.prompts[:_MOST_PROMPTS]]
-    ids = [encode(job.pair, text, how) for text in asked]
-    return interactions(job.pair, ids, paired_units(job), progress=counted(told), stop=stop)
+    units, texts = paired_units(job), few([p.text for p in job.prompts], _MOST_PROMPTS)
+    ids = opening_ids(job.pair, texts, job.settings.format(), units)
+    return interactions(job.pair, ids, units, progress=counted(told), stop=stop)
 
 
 def paired_units(job: SearchJob) -> tuple[Unit, ...]:

@@ -12,18 +12,21 @@ from dapa.model.sampling import MAX_SEED
 from dapa.model.sites import KIND_TITLES
 from dapa.records import SettingError
 from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
+from dapa.search.priors import NEED_ONE, priors
 from dapa.search.questions import algorithms
 from dapa.sentences import kind_text, percent
 from dapa.ui.desk import guarded, one_of, real, whole
 
 FIELDS = (
-    "algorithm", "kind", "goal", "level", "limit", "tokens", "seed",
+    "algorithm", "kind", "prior", "blocks", "goal", "level", "limit", "tokens", "seed",
     "max_tests", "max_tokens", "max_seconds",
 )  # fmt: skip
 """Every choice, in the order of the components and of what handlers are sent."""
 DEFAULTS: dict[str, Any] = {
     "algorithm": DEFAULT_ALGORITHM,
     "kind": "gate",
+    "prior": "",
+    "blocks": 0,
     "goal": "relative",
     "level": 0.9,
     "limit": 64,
@@ -67,6 +70,13 @@ def build() -> Choices:
             parts["kind"] = gr.Dropdown(
                 [(KIND_TITLES[k], k) for k in KIND_TITLES], value="gate", label="kind of site"
             )
+            parts["prior"] = gr.Dropdown(
+                [("mask gradients, else divergence", ""), *_ranked()],
+                value="",
+                label="ranking to follow",
+                visible=False,
+            )
+            parts["blocks"] = _number("blocks", "blocks of neurons a site (0: as it does)", 0)
         with gr.Row():
             parts["goal"] = gr.Radio(
                 [(text, name) for name, text in GOALS.items()],
@@ -85,6 +95,10 @@ def build() -> Choices:
     return Choices(line, {name: parts[name] for name in FIELDS})
 
 
+def _ranked() -> list[tuple[str, str]]:
+    return [(priors.titles[name], name) for name in priors]
+
+
 def _number(name: str, label: str, least: int) -> gr.Number:
     return gr.Number(DEFAULTS[name], label=label, minimum=least, precision=0, min_width=140)
 
@@ -100,6 +114,18 @@ def wire(choices: Choices) -> None:
             return gr.skip()  # Start will say what is wrong
         return gr.update(label=sentence(dict(zip(FIELDS, values, strict=True))))
 
+    @guarded
+    def rank(algorithm: Any) -> Any:
+        """Only some algorithms follow a ranking."""
+        return gr.update(visible=algorithm in NEED_ONE)
+
+    choices.parts["algorithm"].change(
+        rank,
+        choices.parts["algorithm"],
+        choices.parts["prior"],
+        api_name="search_rank",
+        show_progress="hidden",
+    )
     for name, component in choices.parts.items():
         component.change(
             say,
@@ -124,8 +150,14 @@ def sentence(chosen: dict[str, Any]) -> str:
         if chosen[name]
     ]
     budget = f"at most {' or '.join(spent)}" if spent else "as many tests as it takes"
+    what = kind_text(chosen["kind"], 2)
+    if chosen["blocks"]:
+        what += f" in {int(chosen['blocks'])} blocks"
+    algorithm = str(algorithms.titles[chosen["algorithm"]])
+    if chosen["algorithm"] in NEED_ONE and chosen["prior"]:
+        algorithm += f" ({priors.titles[chosen['prior']]})"
     return (
-        f"{algorithms.titles[chosen['algorithm']]} · {kind_text(chosen['kind'], 2)} · {target} · "
+        f"{algorithm} · {what} · {target} · "
         f"{int(chosen['limit'])} prompts · {int(chosen['tokens'])} tokens a reply · {budget} · "
         f"seed {int(chosen['seed'])}"
     )
@@ -142,8 +174,12 @@ def settings_of(values: Sequence[Any]) -> SearchSettings:
     chosen = dict(zip(FIELDS, values, strict=True))
     goal = one_of(chosen["goal"], "kind of target", GOALS)
     level = real(chosen["level"], "target", 0.01, 1.0)
+    algorithm = one_of(chosen["algorithm"], "search algorithm", algorithms)
+    prior = chosen["prior"] if algorithm in NEED_ONE else None  # one left over is of no use
     return SearchSettings(
-        algorithm=one_of(chosen["algorithm"], "search algorithm", algorithms),
+        algorithm=algorithm,
+        prior=one_of(prior, "ranking", priors) if prior else None,
+        blocks=whole(chosen["blocks"] or 0, "blocks of neurons a site", 0, 4096) or None,
         kind=one_of(chosen["kind"], "kind of site", KIND_TITLES),
         **({"retain": level} if goal == "relative" else {"target": level}),
         max_new_tokens=whole(chosen["tokens"], "most new tokens", 1, 8192),

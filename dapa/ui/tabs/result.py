@@ -25,6 +25,12 @@ def mask_of(result: Mapping[str, Any] | None) -> Mask:
     return Mask.of(Unit.parse(str(unit)) for unit in units)
 
 
+def kind_of(mask: Mask, kind: str) -> str:
+    """The kind of a stored result's units: `block` where they are parts of what was searched."""
+    cut = any(unit.block or unit.kind != kind for unit in mask.units)
+    return "block" if cut else kind
+
+
 def sentence(
     result: Mapping[str, Any],
     kind: str,

@@ -217,7 +217,8 @@ def opened(desk: Desk, run: Run) -> str:
             f"is lost. You can {way}, or with "
             f"<code>python -m dapa runs resume {esc(run.id)}</code>."
         )
-    kind = str(settings.get("kind") or "gate")
+    searched = str(settings.get("kind") or "gate")
+    kind = result.kind_of(result.mask_of(body), searched)
     share, total = _share(desk, settings, kind, body)
     cost = (
         f"{body.get('tests', 0)} tests, {body.get('prompts_judged', 0):,} prompts judged, "

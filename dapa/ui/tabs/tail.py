@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.model.sites import KIND_TITLES
 from dapa.records import NothingToLocalize, Rate
 from dapa.search.job import SearchJob
 from dapa.search.questions import algorithms
+from dapa.sentences import kind_text
 from dapa.ui import replay
 from dapa.ui.desk import Desk, text
 from dapa.ui.parts import esc, note, rate, table, title
@@ -87,7 +87,7 @@ class Tail:
             same = job.pair is self.desk.workbench.pair
             share = job.pair.share(job.report.mask).fraction if same else None
             body = job.report.as_dict()
-            return result.draw(body, job.settings.kind, job.total, share, self._skill(job))
+            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -97,9 +97,9 @@ class Tail:
         if job.error is not None:
             return title("The search failed") + note(esc(job.error), "fail")
         word = "Paused" if state == "paused" else "Searching"
-        kinds = KIND_TITLES[job.settings.kind]
+        units = f"{job.total} {kind_text(job.unit_kind, job.total)}"
         return title(
-            f"{word}: {job.total} {kinds}s, {len(job.prompts)} prompts",
+            f"{word}: {units}, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
 
