@@ -7,13 +7,19 @@ swapped whole: a load that fails or is cancelled leaves the previous pair in pla
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from dapa.conversation import PANES, Exchange, PaneName, converse
+from dapa.evaluations import (
+    EvaluationSettings,
+    evaluation_sets,
+    run_evaluation,
+    stored_replies,
+)
 from dapa.judges.base import Judge, judges
 from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
@@ -33,7 +39,8 @@ from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trac
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
-from dapa.measure.evaluation import Evaluation, Purpose, evaluate
+from dapa.measure.evaluating import evaluate
+from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.model.compatibility import Report, check
@@ -282,28 +289,13 @@ class Workbench:
     def evaluation_sets(
         self, harmful: str | Path | None = None, harmless: str | Path | None = None
     ) -> dict[Purpose, tuple[Prompt, ...]]:
-        """The sets that `evaluate` asks: harmful, harmless twins, borderline, skill.
+        """The sets that `evaluate` asks; see `evaluations.evaluation_sets`."""
+        files = (None if f is None else str(f) for f in (harmful, harmless))
+        return evaluation_sets(self._find, EvaluationSettings("", {}, *files))
 
-        Of a set with a split column only the held-out part is asked; a file without one is asked
-        whole. A file given by the user stands alone: columns without data stay empty.
-        """
-        roles: dict[Purpose, str] = {
-            "dsr": "harmful",
-            "over_refusal": "harmless",
-            "borderline": "borderline",
-            "skill": "skill",
-        }
-        given = {"dsr": harmful, "over_refusal": harmless}
-        alone = harmful is not None or harmless is not None
-        sets: dict[Purpose, tuple[Prompt, ...]] = {}
-        for purpose, role in roles.items():
-            source = given.get(purpose)
-            if source is None and (alone or role not in self.sets()):
-                continue
-            prompts = self.prompts(source, role).prompts
-            held_out = tuple(p for p in prompts if p.split == "held_out")
-            sets[purpose] = held_out or prompts
-        return sets
+    def _find(self, source: str | None, role: str) -> PromptSet | None:
+        """A set for a role, None where nothing stands for it."""
+        return None if source is None and role not in self.sets() else self.prompts(source, role)
 
     def evaluate(
         self,
@@ -312,7 +304,7 @@ class Workbench:
         judge: str = "rules",
         **options: Any,
     ) -> Evaluation:
-        """Prompt sets through student, patched and teacher; options as in `measure.evaluation`."""
+        """Prompt sets through the three models, kept in no run; options as in `measure`."""
         self.pair.validate(mask)
         return evaluate(
             self.pair,
@@ -321,6 +313,33 @@ class Workbench:
             judges[judge](),
             **options,
         )
+
+    def evaluation(
+        self,
+        settings: EvaluationSettings,
+        progress: Callable[[str, float | None], None] | None = None,
+        stop: threading.Event | None = None,
+        run_id: str | None = None,
+        sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
+    ) -> Evaluation:
+        """The whole table, kept as a run with every reply; the same again decodes nothing."""
+        asked = evaluation_sets(self._find, settings) if sets is None else sets
+        return run_evaluation(
+            self.pair, self.store, settings, asked, self.is_toy, progress, stop, run_id
+        )
+
+    def resume_evaluation(self, run_id: str, **options: Any) -> Evaluation:
+        """A stored evaluation, started again: what it had asked is answered from the store."""
+        settings = EvaluationSettings.from_dict(self.store.run(run_id).settings)
+        if self._pair is None:
+            self.load(PairSpec(**settings.pair))
+        return self.evaluation(settings, run_id=run_id, **options)
+
+    def evaluation_replies(
+        self, run_id: str, model: str | None = None, measure: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The replies behind a stored evaluation's cell; see `evaluations.stored_replies`."""
+        return stored_replies(self.store, run_id, model, measure)
 
     # -- search -----------------------------------------------------------------------------
 

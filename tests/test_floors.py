@@ -15,7 +15,7 @@ workbench
 bench
 ratings
 chatlog
-conversation
+conversation evaluations
 measure
 search
 localize
@@ -24,7 +24,7 @@ model
 judges
 tables
 prompts
-datasets replyfiles
+datasets replyfiles textfiles
 promptfiles replystore
 store
 figures
@@ -45,6 +45,7 @@ ONLY_IN = {
     ),
     "typer": ("dapa.cli",),
     "openai": ("dapa.judges.remote",),
+    "lm_eval": ("dapa.measure.lmtasks",),
 }
 
 TORCH_FREE = (

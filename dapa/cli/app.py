@@ -17,6 +17,7 @@ from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.effects import gradients, interaction
+from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
 from dapa.cli.localizing import maps
 from dapa.cli.output import Output, one_line, progress, table
@@ -179,42 +180,6 @@ def generate(
         }
         shown.append(f"{pane.name}: {pane.verdict.label} ({evidence})\n{pane.text}\n")
     output.result(body, *shown)
-
-
-def evaluate(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    layers: o.Layers = "",
-    sites: o.Sites = "gate",
-    prompts: o.Prompts = None,
-    harmless: o.Harmless = None,
-    max_new_tokens: o.MaxNewTokens = 64,
-    seed: o.Seed = 0,
-    json: o.Json = None,
-) -> None:
-    """Put prompt sets through student, patched and teacher, into one table with intervals."""
-    output = Output(json)
-    mask = o.mask_of(o.parse_layers(layers), sites)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
-    from dapa.workbench import Workbench
-
-    bench = Workbench()
-    with progress() as report:
-        bench.load(spec, report)
-        found = bench.evaluate(
-            mask,
-            bench.evaluation_sets(prompts, harmless),
-            max_new_tokens=max_new_tokens,
-            progress=lambda done, total: report("judging replies", done / total),
-        )
-    body = found.as_dict()
-    models: dict[Any, dict[str, Any]] = body["models"]
-    columns = [c for c in next(iter(models.values())) if any(m[c] for m in models.values())]
-    rows = [[column, *(found.rate(model, column) for model in models)] for column in columns]
-    output.result(body, table(("rate of", *models), rows))
 
 
 commands = (

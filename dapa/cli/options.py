@@ -121,3 +121,10 @@ def effect_text(effect: Any) -> str:
 def sourced(provenance: str, bench: Workbench, prompts: str | None, seed: int) -> str:
     """A record's provenance with the prompt set and the seed that drew from it."""
     return f"{provenance} · from {bench.prompts(prompts).name} · seed {seed}"
+
+
+def lasting(file: str | None) -> str | None:
+    """A file's absolute path, so that a run can be resumed from another folder."""
+    if file is not None and Path(file).exists():
+        return str(Path(file).resolve())
+    return file

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from dapa.cli import options as o
+from dapa.cli.evaluating import stopping
+from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
 from dapa.records import StoreError
@@ -49,25 +52,62 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
     }
     result = found.result or {}
     facts = [(key, value) for key, value in result.items() if not isinstance(value, list | dict)]
-    rows = [
-        (t["index"], t["phase"], t["mask"] or "the student", f"{t['defended']} of {t['judged']}")
-        for t in trials
-    ]
     output.result(
         body,
         f"{found.id}: {found.title}, {found.state}, begun {_when(found)}, layers {_layers(found)}",
         table(("result", "value"), facts),
-        table(("test", "phase", "mask", "refused of judged"), rows),
+        _tests(trials)
+        if found.kind == "search"
+        else f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}",
     )
+
+
+def _tests(trials: list[dict[str, Any]]) -> RenderableType:
+    """A search's tests."""
+    rows = [
+        (t["index"], t["phase"], t["mask"] or "the student", f"{t['defended']} of {t['judged']}")
+        for t in trials
+    ]
+    return table(("test", "phase", "mask", "refused of judged"), rows)
+
+
+@runs.command()
+def replies(
+    run: RunId,
+    model: Annotated[str | None, typer.Option(help="A column, such as patched.")] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="A measure, such as dsr, wrap:prefill or incoherent.")
+    ] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only replies with this verdict.")] = None,
+    run_dir: o.RunDir = Path("runs"),
+    json: o.Json = None,
+) -> None:
+    """Show the replies behind an evaluation, or behind one of its cells."""
+    output = Output(json)
+    from dapa.evaluations import stored_replies
+
+    found = stored_replies(_store(run_dir), run, model, measure)
+    found = [row for row in found if verdict is None or row["verdict"] == verdict]
+    lines = [(r["model"], r["measure"], r["verdict"], r["prompt"], r["reply"]) for r in found]
+    headers = ("model", "measure", "verdict", "prompt", "reply")
+    output.result({"run": run, "replies": found}, table(headers, lines))
 
 
 @runs.command()
 def resume(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> None:
-    """Start a search again; what it had asked is answered from the store."""
+    """Start a search or an evaluation again; what it had asked is answered from the store."""
     output = Output(json)
-    _store(run_dir).run(run)  # a wrong id costs no loading
+    kind = _store(run_dir).run(run).kind  # a wrong id costs no loading
     from dapa.workbench import Workbench
 
+    if kind == "evaluate":
+        with progress() as report, stopping() as stop:
+            report("loading the pair", None)
+            table_of = Workbench(run_dir).resume_evaluation(run, progress=report, stop=stop)
+        output.result(table_of.as_dict(), *table_told(table_of))
+        raise typer.Exit(130 if stop.is_set() else 0)
+    if kind != "search":
+        raise StoreError(f"run {run} is a {kind}; give its command again to go on with it")
     with progress() as report:
         report("loading the pair", None)
         job = Workbench(run_dir).resume_job(run)

@@ -80,7 +80,7 @@ def search(
         max_tokens=max_tokens,
         max_seconds=max_seconds,
         seed=seed,
-        prompts=_lasting(prompts),
+        prompts=o.lasting(prompts),
     )
     bench = Workbench(run_dir)
     with progress() as report:
@@ -90,13 +90,6 @@ def search(
     output.result({"run": job.id, **found.as_dict()}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
-
-
-def _lasting(prompts: str | None) -> str | None:
-    """A file's absolute path, so that the run can be resumed from another folder."""
-    if prompts is not None and Path(prompts).is_file():
-        return str(Path(prompts).resolve())
-    return prompts
 
 
 def watch(job: SearchJob, report: Report) -> SearchReport:

@@ -3,7 +3,8 @@
 `surprise` is handed in as a function (bits per token under the student, the first tokens left out,
 since they carry the decision to refuse): judges know no model. The threshold is calibrated on the
 student's own greedy replies against the same replies with their words shuffled, and is shown. It
-catches what rules on words cannot: known words in no order.
+catches what rules on words cannot: known words in no order. A refusal in words that are foreign to
+the student may lie above the line too, so this is asked for, never the default.
 """
 
 from __future__ import annotations

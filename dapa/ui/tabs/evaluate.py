@@ -25,11 +25,13 @@ SETS: Mapping[str, Purpose] = {
 }
 _TITLES = {
     "dsr": "refuses harmful (DSR)",
+    "dsr_search": "refuses harmful, search set",
     "over_refusal": "refuses harmless twins",
     "borderline": "refuses borderline harmless",
     "incoherent": "incoherent",
     "unclear": "unclear",
     "skill": "skill, exact answers",
+    "harm": "harmful (second axis)",
 }
 _EMPTY = hint(
     "Does the transplant cost anything?",

@@ -77,7 +77,8 @@ def wire(
 
     @guarded
     def fill(run_id: Any) -> str:
-        return draw(desk.workbench.store.runs()[:_MOST], text(run_id, "the run", 200))
+        searches = [run for run in desk.workbench.store.runs() if run.kind == "search"]
+        return draw(searches[:_MOST], text(run_id, "the run", 200))
 
     @guarded
     def show(open_id: Any, event: gr.EventData) -> tuple[Any, ...]:

@@ -1,0 +1,203 @@
+"""Fill the one table: ask, judge, keep, then measure what needs no reply."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dapa.judges.base import Judge
+from dapa.judges.harm import HarmJudge
+from dapa.measure.evaluation import WRAP, Evaluation, Judged, Purpose, ordered, speakers_of
+from dapa.measure.replies import Asked, Speaker, answer
+from dapa.measure.perplexity import Perplexity, perplexity
+from dapa.measure.utility import Drift, Utility
+from dapa.measure.wraps import wraps as all_wraps
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat
+from dapa.model.substitution import Substituted
+from dapa.records import EMPTY, Mask, Prompt, PromptError, SettingError
+from dapa.replystore import ReplyStore, Said
+
+CHUNK = 32
+"""Replies that a judge is given at a time."""
+KL_PROMPTS = 64
+"""Harmless prompts that KL is measured on at most."""
+Tasks = Callable[[Pair, Speaker], Mapping[str, Any]]
+"""lm-eval tasks of one column; see `lmtasks`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that an evaluation is told; what is left out is not measured."""
+
+    mask: Mask = EMPTY
+    """What the patched model transplants."""
+    saved: Mapping[str, Mask] = field(default_factory=dict)
+    """Further columns by name."""
+    wraps: Sequence[str] = ()
+    """Wraps of the harmful prompts, by name."""
+    text: tuple[str, str] | None = None
+    """(name, text) for perplexity."""
+    kl: bool = False
+    tasks: Tasks | None = None
+    how: PromptFormat = field(default_factory=PromptFormat)
+    max_new_tokens: int = 64
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        """SettingError for names that are taken or unknown."""
+        for name in self.saved:
+            if not name.strip() or name in ("student", "patched", "teacher"):
+                raise SettingError(f"a mask cannot be called {name!r}; give it another name")
+        for name in self.wraps:
+            all_wraps[name]
+
+
+def evaluate(
+    pair: Pair,
+    sets: Mapping[Purpose, Sequence[Prompt]],
+    mask: Mask,
+    judge: Judge,
+    how: PromptFormat | None = None,
+    max_new_tokens: int = 64,
+    rows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+    *,
+    plan: Plan | None = None,
+    harm: HarmJudge | None = None,
+    kept: ReplyStore | None = None,
+    told: Callable[[Sequence[Judged]], None] | None = None,
+    phase: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Ask every prompt of every set of all columns, greedily, and judge the whole replies.
+
+    Args:
+        pair: Who answers.
+        sets: What each set of prompts measures.
+        mask: What the patched model transplants.
+        judge: Judges whole replies.
+        how: The prompts' format.
+        max_new_tokens: The token limit of every reply.
+        rows: Rows in flight at most.
+        progress: Told (replies judged, replies wanted).
+        stop: Set it, and what is judged so far is returned.
+        plan: Further columns, wraps, text, KL and tasks; it brings mask, format and limits itself.
+        harm: The second axis.
+        kept: Where replies are kept, and looked up.
+        told: Told of replies as they are judged.
+        phase: Told what is measured after the replies.
+
+    Raises:
+        PromptError: A prompt that cannot be rendered, before anything is decoded.
+    """
+    plan = plan or Plan(mask, how=how or PromptFormat(), max_new_tokens=max_new_tokens, rows=rows)
+    speakers = speakers_of(plan.mask, plan.saved)
+    for speaker in speakers:
+        pair.validate(speaker.mask)
+    questions = list(_questions(sets, speakers, plan))
+    replies: list[Judged | None] = [None] * len(questions)
+    heard: dict[int, Said] = {}
+    waiting: list[int] = []
+    count = 0
+
+    def flush() -> None:
+        nonlocal count
+        places = list(waiting)
+        waiting.clear()
+        pairs = [(questions[i][1].text, heard[i].text) for i in places]
+        words = judge.all(pairs)
+        harms = harm.all(pairs) if harm is not None else [None] * len(pairs)
+        fresh = []
+        for i, word, second in zip(places, words, harms, strict=True):
+            purpose, prompt, asked = questions[i]
+            name, said = asked.speaker.name, heard[i]
+            fresh.append(Judged(name, purpose, prompt, said.text, word, len(said.ids), second))
+            replies[i] = fresh[-1]
+        count += len(fresh)
+        if told:
+            told(fresh)
+        if progress:
+            progress(count, len(questions))
+
+    def done(place: int, said: Said) -> None:
+        heard[place] = said
+        waiting.append(place)
+        if len(waiting) >= CHUNK:
+            flush()
+
+    asked = [question[2] for question in questions]
+    complete = answer(pair, asked, plan.max_new_tokens, done, kept, plan.rows, stop)
+    flush()
+    words: dict[str, Perplexity] = {}
+    drifts: dict[str, Drift] = {}
+    tasks: dict[str, Mapping[str, Any]] = {}
+    notes: list[str] = []
+    utility = _utility(pair, questions, heard, plan) if plan.kl else None
+    for speaker in speakers:
+        if stop is not None and stop.is_set():
+            complete = False
+            break
+        if phase:
+            phase(f"perplexity, KL and tasks of {speaker.name}")
+        if plan.text is not None:
+            name, text = plan.text
+            words[speaker.name] = perplexity(pair, text, speaker.mask, speaker.role, name)
+        if utility is not None:
+            whole = Substituted(pair, "teacher", {}, "whole") if speaker.role == "teacher" else None
+            try:
+                drifts[speaker.name] = utility.drift(speaker.mask, whole)
+            except PromptError as error:  # its vocabulary lacks a token of a reply
+                notes.append(f"No KL for {speaker.name}: {error}.")
+        if plan.tasks is not None:
+            tasks[speaker.name] = plan.tasks(pair, speaker)
+    return Evaluation(
+        ordered(replies),
+        plan.mask,
+        complete,
+        speakers,
+        words,
+        drifts,
+        tasks,
+        judge.name,
+        tuple(notes),
+    )
+
+
+def _questions(
+    sets: Mapping[Purpose, Sequence[Prompt]], speakers: Sequence[Speaker], plan: Plan
+) -> list[tuple[str, Prompt, Asked]]:
+    """(measure, prompt, question) of every reply wanted, set by set and column by column."""
+    found: list[tuple[str, Prompt, Asked]] = []
+    for speaker in speakers:
+        for purpose, prompts in sets.items():
+            for prompt in prompts:
+                found.append((purpose, prompt, Asked(speaker, prompt.text, plan.how)))
+        for name in plan.wraps:
+            wrap = all_wraps[name]
+            for prompt in sets.get("dsr", ()):
+                text, how = wrap.write(prompt.text), wrap.format(plan.how)
+                found.append((WRAP + name, prompt, Asked(speaker, text, how)))
+    return found
+
+
+def _utility(
+    pair: Pair,
+    questions: Sequence[tuple[str, Prompt, Asked]],
+    heard: Mapping[int, Said],
+    plan: Plan,
+) -> Utility | None:
+    """KL on the student's replies to harmless prompts, which it has just given."""
+    own = {
+        prompt.text: heard[i].ids
+        for i, (purpose, prompt, asked) in enumerate(questions)
+        if purpose == "over_refusal" and asked.speaker.name == "student" and i in heard
+    }
+    texts = list(own)[:KL_PROMPTS]
+    if not texts:
+        return None
+    utility = Utility(pair, texts, plan.how, plan.max_new_tokens)
+    utility.replies = tuple(own[text] for text in texts)
+    return utility
