@@ -305,8 +305,8 @@ def _fluent(
 ) -> tuple[Any, str]:
     """The judge with an eye on surprise, calibrated on the student's own replies, and a note."""
     from dapa.judges.fluency import calibrate, fluent
-    from dapa.measure.replies import Asked, Speaker, answer
     from dapa.measure.perplexity import surprise
+    from dapa.measure.replies import Asked, Speaker, answer
 
     prompts = [*sets.get("over_refusal", ()), *sets.get("borderline", ())]
     own: list[tuple[str, str]] = []

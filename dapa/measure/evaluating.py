@@ -10,8 +10,8 @@ from typing import Any
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
 from dapa.measure.evaluation import WRAP, Evaluation, Judged, Purpose, ordered, speakers_of
-from dapa.measure.replies import Asked, Speaker, answer
 from dapa.measure.perplexity import Perplexity, perplexity
+from dapa.measure.replies import Asked, Speaker, answer
 from dapa.measure.utility import Drift, Utility
 from dapa.measure.wraps import wraps as all_wraps
 from dapa.model.pair import Pair

@@ -13,8 +13,8 @@ from itertools import combinations
 from typing import Any, Literal
 
 from dapa.judges.harm import Harm
-from dapa.measure.replies import Speaker
 from dapa.measure.perplexity import Perplexity
+from dapa.measure.replies import Speaker
 from dapa.measure.utility import Drift
 from dapa.records import Label, Mask, Prompt, Rate, Verdict
 from dapa.statistics import discordant, holm, mcnemar_exact, paired_gain, wilson
