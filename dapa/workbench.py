@@ -28,13 +28,16 @@ from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_
 from dapa.localize.effects import (
     Effects,
     Interactions,
+    WhatIfs,
     interactions,
     left_out_effects,
     single_effects,
+    what_if,
 )
 from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.gradients import GradientMap, integrated_gradients
 from dapa.localize.patching import PatchMap, patching
+from dapa.localize.summary import Summary, summary
 from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trace
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
@@ -55,8 +58,9 @@ from dapa.records import EMPTY, Mask, PairError, Prompt, Unit
 from dapa.replystore import ReplyStore
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
-from dapa.search.priors import opening_ids
+from dapa.search.priors import opening_ids, weight_distance
 from dapa.search.stability import Stability, stability
+from dapa.store import FILE as RUN_FILE
 from dapa.store import Store
 
 RUN_DIR = Path("runs")
@@ -237,6 +241,37 @@ class Workbench:
         """The teacher's activations in the student; options as in `localize.patching`."""
         return patching(self.pair, prompts, options.pop("how", PromptFormat()), **options)
 
+    def what_if(
+        self, prompt: str, mask: Mask, kind: str = "gate", how: PromptFormat | None = None
+    ) -> WhatIfs:
+        """Refusal probability if just one unit of `kind` were flipped (E12), in one batch."""
+        pair = self.pair
+        units = pair.units(kind)
+        pair.validate(mask)
+        (ids,) = self.opening_ids([prompt], units, how)
+        return what_if(pair, ids, mask, units, self._openers(pair, "student"))
+
+    def summary(self, prompts: Sequence[Prompt], kind: str = "gate", **options: Any) -> Summary:
+        """Every measure by layer, beside what the newest stored search of this pair found."""
+        how = options.pop("how", PromptFormat())
+        found = self.newest_found(kind)
+        return summary(self.pair, prompts, how, kind, weigh=weight_distance, found=found, **options)
+
+    def newest_found(self, kind: str) -> tuple[str, tuple[Unit, ...]] | None:
+        """The newest stored search of the loaded pair over these sites: its run and its units.
+
+        None where there is no such run; reading makes no run folder.
+        """
+        if not (self.run_dir / RUN_FILE).is_file():
+            return None
+        mine = _models(self.pair.spec.student, self.pair.spec.teacher)
+        for run in self.store.runs():
+            spec, units = run.settings.get("pair") or {}, (run.result or {}).get("units")
+            theirs = _models(str(spec.get("student")), str(spec.get("teacher")))
+            if units is not None and theirs == mine and run.settings.get("kind") == kind:
+                return run.id, tuple(map(Unit.parse, units))
+        return None
+
     def chat(
         self,
         turns: Mapping[PaneName, Sequence[Turn]],
@@ -410,3 +445,8 @@ class Workbench:
     def pareto(self, job: SearchJob) -> tuple[Point, ...]:
         """Every mask that the search judged in full, by share of parameters; the front marked."""
         return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction)
+
+
+def _models(*names: str) -> tuple[str, ...]:
+    """Two models' names such that one folder has one name."""
+    return tuple(str(Path(name).resolve()) if Path(name).is_dir() else name for name in names)

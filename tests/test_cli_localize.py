@@ -116,3 +116,45 @@ def test_patching_moves_refusal_at_the_planted_layers(dapa, files, tmp_path):
     assert len(rows) == 8 and "plain · seed 0" in body["provenance"]
     code, out, _ = dapa("patching", *options, "--into", "teacher")
     assert code == 0 and "student's activations in the teacher" in out
+
+
+KEYS = [
+    *("layer", "divergence", "weights", "single", "left_out", "trace", "patching", "gradient"),
+    "in_search",
+]
+
+
+def test_summary_is_a_row_per_layer_with_what_a_search_found(dapa, files, tmp_path):
+    options = [*files["pair"], *files["twins"], "--prompt-limit", "4"]
+    searched = ["search", *files["pair"], *files["plain"], "--max-new-tokens", "12"]
+    assert dapa(*searched, "--json", "-")[0] == 0
+    body, page, rows = three(dapa, tmp_path, "summary", *options)
+    assert [list(row) for row in body["rows"]] == [KEYS] * 4
+    assert [row["in_search"] for row in body["rows"]] == [False, True, True, False]
+    for column in ("left_out", "patching", "gradient", "trace"):
+        values = [row[column] for row in body["rows"]]
+        assert min(values[1:3]) > max(values[0], values[3]), column
+    assert page.count("<figcaption>") == 2 and [r["in_search"] for r in rows][1] == "true"
+    code, out, err = dapa("summary", *options)
+    assert code == 0 and err == "" and "rank correlation" in out
+
+
+def test_a_summary_without_twins_or_a_run_says_so_and_goes_on(dapa, files):
+    options = [*files["pair"], *files["plain"], "--prompt-limit", "2"]
+    code, out, err = dapa("summary", *options, "--json", "-")
+    body = json.loads(out)
+    assert code == 0 and {row["trace"] for row in body["rows"]} == {None}
+    assert {row["in_search"] for row in body["rows"]} == {None}
+    assert "trace is left out" in err and "in_search is left out" in err and err.count("\n") == 2
+    code, out, err = dapa("summary", *options, "--sites", "up")
+    assert (code, out) == (2, "") and "up" in err
+
+
+def test_what_if_tells_the_refusal_after_each_flip(dapa, files, tmp_path):
+    options = [*files["pair"], "--prompt", "use malware", "--layers", "1"]
+    body, page, rows = three(dapa, tmp_path, "whatif", *options)
+    assert [cell["unit"] for cell in body["cells"] if cell["refusal"] > 0.5] == ["2.gate"]
+    assert [row["added"] for row in rows] == ["true", "false", "true", "true"]
+    code, out, _ = dapa("whatif", *options)
+    assert code == 0 and "taken out" in out
+    assert dapa("whatif", *files["pair"], "--prompt", " ")[0] == 2

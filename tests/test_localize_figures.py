@@ -9,12 +9,17 @@ import pytest
 from dapa.figures.causal import patching_heatmap, token_trace_heatmap, trace_heatmap
 from dapa.figures.effects import effects_chart
 from dapa.figures.gap import gap_chart, template_chart
+from dapa.figures.summary import agreement_heatmap, summary_heatmap
 from dapa.figures.theme import DARK, LIGHT
 from dapa.figures.weights import short_parts, weights_heatmap
-from dapa.localize.effects import Effect
+from dapa.figures.whatif import what_if_strip
+from dapa.localize.agreement import Agreement
+from dapa.localize.effects import Effect, WhatIf, WhatIfs
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
+from dapa.localize.summary import COLUMNS, Column, Summary
 from dapa.localize.tracing import TokenTrace, TraceMap
 from dapa.localize.weights import EffectiveRank, TensorChange, WeightMap
+from dapa.records import EMPTY, Unit
 
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
 
@@ -98,7 +103,32 @@ def a_patch_map(layers=4):
     )
 
 
+def a_summary(layers=4, missing=("in_search",)):
+    rng = np.random.default_rng(0)
+    nan = np.full(layers, np.nan)
+    columns = {
+        name: Column(name, rng.standard_normal(layers), nan, nan, 8)
+        for name in COLUMNS
+        if name not in missing
+    }
+    first, second, *_ = columns
+    agreements = (
+        (first, second, Agreement(0.9, 0.1, 1.0, 0.01, layers)),
+        (first, "gradient", Agreement(np.nan, -1.0, 1.0, 1.0, layers)),
+    )
+    told = dict.fromkeys(missing, NASTY)
+    return Summary("gate", tuple(range(layers)), columns, told, "a ← b", 8, 0, "", agreements)
+
+
+def a_strip():
+    cells = (WhatIf(Unit(1), True, 0.9, 2.0, 4.0), WhatIf(Unit(2), False, 0.1, -2.0, 0.0))
+    return WhatIfs(EMPTY, 0.1, -2.0, cells)
+
+
 EVERY = {
+    "summary": lambda dark: summary_heatmap(a_summary(), dark),
+    "agreement": lambda dark: agreement_heatmap(a_summary(), dark),
+    "what if": lambda dark: what_if_strip(a_strip(), 4, dark),
     "trace": lambda dark: trace_heatmap(a_trace(), "mlp", dark),
     "token trace": lambda dark: token_trace_heatmap(a_token_trace(), "attention", dark),
     "patching": lambda dark: patching_heatmap(a_patch_map(), dark),
@@ -190,3 +220,29 @@ def test_eighty_layers_by_twelve_and_long_prompts_are_little_work():
     tokens = tuple(f"word{i}" for i in range(512))
     figure = token_trace_heatmap(a_token_trace(32, tokens))
     assert len(figure.data) == 1 and len(figure.to_json()) < 900_000
+
+
+def test_a_summary_scales_each_measure_by_itself_and_says_what_is_missing():
+    found = a_summary()
+    heat = summary_heatmap(found).data[0]
+    z = np.array(heat.z)[::-1]
+    assert np.abs(z[:7]).max(axis=1) == pytest.approx(np.ones(7)) and np.isnan(z[7]).all()
+    value = found.columns["weights"].values[2]
+    text = heat.text[::-1][1][2]
+    assert f"{value:.3g}".replace("-", "\u2212") in text and "rank" in text and "n = 8" in text
+    zero = a_summary()
+    zero.columns["weights"].values[:] = 0
+    assert not np.array(summary_heatmap(zero).data[0].z)[::-1][1].any()
+
+
+def test_agreement_is_symmetric_and_marks_what_chance_could_do():
+    figure = agreement_heatmap(a_summary())
+    z = np.array(figure.data[0].z)[::-1]
+    assert z.shape == (7, 7) and z[0, 1] == z[1, 0] == 0.9 and np.isnan(z[0, 6])
+    assert not figure.data[1].x and "never varies" in figure.data[0].text[::-1][0][6]
+
+
+def test_the_what_if_strip_runs_from_zero_to_one_and_leaves_other_layers_empty():
+    heat = what_if_strip(a_strip(), 4).data[0]
+    assert (heat.zmin, heat.zmax) == (0.0, 1.0)
+    assert np.isnan(heat.z[0][0]) and heat.z[0][1] == 0.9 and "taken back" in heat.text[0][2]

@@ -161,6 +161,19 @@ def test_groups_are_told_apart_where_the_header_has_several_tokens(planted_pair)
     assert raw.positions("last") == (1,) == raw.changed and raw.positions("after") == ()
 
 
+def test_refusal_is_read_behind_the_blanks_that_a_reply_opens_with(planted_pair, monkeypatch):
+    import dapa.localize.tracing as module
+
+    (one,) = with_twins(planted_pair, twins(1), HOW)
+    longer = one.behind((7, 8))
+    assert longer.clean.ids == (*one.clean.ids, 7, 8) and longer.twin_ids == (*one.twin_ids, 7, 8)
+    assert longer.positions("last") == (len(one.clean.ids) + 1,)
+    assert longer.positions("header") == (len(one.clean.ids) - 1, len(one.clean.ids))
+    plain = causal_trace(planted_pair, twins(1), HOW)
+    monkeypatch.setattr(module, "blanks", lambda pair, role, ids: (30,))
+    assert not close(causal_trace(planted_pair, twins(1), HOW).clean.value, plain.clean.value)
+
+
 def test_along_one_prompt_the_tokens_sum_up_the_picture(planted_pair):
     prompt = Prompt("use malware now", twin="use software now")
     along = token_trace(planted_pair, prompt, HOW)

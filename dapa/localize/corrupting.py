@@ -8,7 +8,7 @@ not run a model beyond its embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,11 @@ class Corrupted:
     def first(self) -> int:
         """From here on states may differ."""
         return self.changed[0]
+
+    def behind(self, blanks: tuple[int, ...]) -> Corrupted:
+        """Both runs with the blank tokens that the reply opens with behind the prompt."""
+        clean = replace(self.clean, ids=(*self.clean.ids, *blanks))
+        return replace(self, clean=clean, twin_ids=(*self.twin_ids, *blanks))
 
     def positions(self, group: str) -> tuple[int, ...]:
         """The tokens of one of `sentences.TOKEN_GROUPS`, from the first corrupted one on; or none.

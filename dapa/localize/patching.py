@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dapa.localize.effects import Effect, counted, effect_of
 from dapa.localize.recording import sites_of_pair
-from dapa.localize.restoring import Progress, Restore, record, restored_log_odds
+from dapa.localize.restoring import Progress, Restore, blanks, record, restored_log_odds
 from dapa.localize.significance import adjusted, bootstrap_p, significant
 from dapa.localize.tokens import encoded
 from dapa.model.openers import Role, find_openers
@@ -193,6 +193,9 @@ def patching(
         if position == "all" and ids["student"] != ids["teacher"]:
             skipped += 1
             continue
+        first = blanks(pair, "teacher", ids["teacher"])
+        if all(pair.tokenizer.decode([t]) == pair.teacher_tokenizer.decode([t]) for t in first):
+            ids = {role: (*read, *first) for role, read in ids.items()}
         states = record(pair, giver, ids[giver], chosen)
         if position == "last":
             states = {place: x[-1:] for place, x in states.items()}

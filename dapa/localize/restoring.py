@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dapa.localize.recording import states_of
-from dapa.model.openers import Openers, Role, log_odds_of
+from dapa.model.openers import Openers, Role, log_odds_of, past_blanks
 from dapa.model.pair import Pair
 from dapa.model.serving import row_capacity
 from dapa.model.transplant import Tap, Watcher, masked, watching
@@ -49,6 +49,11 @@ def record(
     tokens = torch.tensor([ids], device=pair.device)
     _forward(pair, role, {"input_ids": tokens}, keep)
     return seen
+
+
+def blanks(pair: Pair, role: Role, ids: tuple[int, ...]) -> tuple[int, ...]:
+    """The blank tokens that a model's reply opens with; refusal is read behind them."""
+    return past_blanks(pair, [ids], role=role)[0][len(ids) :]
 
 
 def restored_log_odds(

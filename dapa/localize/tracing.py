@@ -27,7 +27,7 @@ from dapa.localize.corrupting import (
 )
 from dapa.localize.effects import Effect, effect_of
 from dapa.localize.patching import plain
-from dapa.localize.restoring import Progress, Restore, record, restored_log_odds
+from dapa.localize.restoring import Progress, Restore, blanks, record, restored_log_odds
 from dapa.localize.significance import adjusted, bootstrap_p, significant
 from dapa.localize.tokens import token_texts
 from dapa.model.openers import Openers, find_openers
@@ -275,6 +275,7 @@ def causal_trace(
         if one is None:
             skipped += 1
             continue
+        one = one.behind(blanks(pair, "teacher", one.clean.ids))
         places = [
             (_around(layer, window, kind, pair.n_layers), one.positions(group))
             for kind in kinds
@@ -345,6 +346,7 @@ def token_trace(
             f"{prompt.text[:60]!r} has no harmless twin of equal length in tokens; give one that "
             "differs in a word, or corrupt by noise"
         )
+    one = one.behind(blanks(pair, "teacher", one.clean.ids))
     layers = tuple(range(pair.n_layers))
     tail = one.positions("all")
     places = [

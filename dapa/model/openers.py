@@ -223,12 +223,15 @@ def _logits(pair: Pair, ids: Ids, masks: Sequence[Mask], role: Role) -> Tensor:
     return next_logits(pair, ids, pair.plan(masks) if role == "student" else None, role)
 
 
-def past_blanks(pair: Pair, ids: Ids, mask: Mask = EMPTY, most: int = 3) -> list[tuple[int, ...]]:
-    """Prompts, each with the blank tokens that the student under `mask` would say first.
+def past_blanks(
+    pair: Pair, ids: Ids, mask: Mask = EMPTY, most: int = 3, role: Role = "student"
+) -> list[tuple[int, ...]]:
+    """Prompts, each with the blanks that the student under `mask` (or the teacher) says first.
 
     Some chat models begin every reply with a space or a newline; log-odds there tell nothing. Ask
     once, under the full mask, and give the result to every mask: one prompt serves them all.
     """
+    tokenizer = _tokenizer(pair, role)
     found = list(ids)
     left = list(range(len(found)))
     capacity = row_capacity(pair)
@@ -236,9 +239,9 @@ def past_blanks(pair: Pair, ids: Ids, mask: Mask = EMPTY, most: int = 3) -> list
         going = []
         for start in range(0, len(left), capacity):
             rows = left[start : start + capacity]
-            logits = _logits(pair, [found[i] for i in rows], [mask] * len(rows), "student")
+            logits = _logits(pair, [found[i] for i in rows], [mask] * len(rows), role)
             for i, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
-                text = pair.tokenizer.decode([token])  # an end token has text, so it stops here
+                text = tokenizer.decode([token])  # an end token has text, so it stops here
                 if text.isspace() and len(found[i]) + 1 < pair.context_length:
                     found[i] = (*found[i], token)
                     going.append(i)

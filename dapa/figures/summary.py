@@ -1,0 +1,111 @@
+"""All measures by layer in one look, and how far their rankings agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dapa.figures.causal import cell_text
+from dapa.figures.grid import Floats, grid
+from dapa.figures.theme import number, palette, safe
+
+SHORT = {
+    "divergence": "divergence",
+    "weights": "weight change",
+    "single": "alone",
+    "left_out": "left out",
+    "trace": "trace, MLP",
+    "patching": "patched MLP",
+    "gradient": "gradient",
+    "in_search": "in search",
+}
+
+
+def summary_heatmap(found: Any, dark: bool = False) -> go.Figure:
+    """Measure x layer, each row as a share of its own largest value, since units differ.
+
+    Blue: the layer carries refusal by this measure; orange: it works against it.
+
+    Args:
+        found: As `localize.summary.Summary`.
+        dark: Colours for a dark page.
+    """
+    names = list(SHORT)
+    z = np.array([_shares(found, name) for name in names])  # (measures, layers)
+    hovers = [[_hover(found, name, i) for i in range(len(found.layers))] for name in names]
+    return grid(
+        z,
+        [SHORT[name] for name in names],
+        found.layers,
+        hovers,
+        "share of the measure's largest value",
+        palette(dark),
+        "refusal",
+        1.0,
+    )
+
+
+def _shares(found: Any, name: str) -> Floats:
+    if name not in found.columns:
+        return np.full(len(found.layers), np.nan)
+    values = np.asarray(found.columns[name].values, dtype=float)
+    most = np.nanmax(np.abs(values), initial=0.0)
+    return values / most if most else values
+
+
+def _hover(found: Any, name: str, i: int) -> str:
+    layer = found.layers[i]
+    head = f"<b>layer {layer} · {SHORT[name]}</b><br>"
+    if name not in found.columns:
+        return head + safe(found.missing.get(name, "not measured"))
+    column = found.columns[name]
+    value = float(column.values[i])
+    if name == "in_search":
+        return head + ("in the found set" if value else "not in the found set")
+    rank = 1 + int((column.values > value).sum())
+    text = (
+        f"{cell_text(value, column.low[i], column.high[i])}<br>rank {rank} of {len(found.layers)}"
+    )
+    return head + text + (f"<br>n = {column.n}" if column.n else "")
+
+
+def agreement_heatmap(found: Any, dark: bool = False) -> go.Figure:
+    """Measure x measure: Spearman's rank correlation over layers; dots where p is above 0.05.
+
+    Args:
+        found: As `localize.summary.Summary`.
+        dark: Colours for a dark page.
+    """
+    names = [name for name in SHORT if name in found.columns]
+    k = len(names)
+    z, doubtful = np.full((k, k), np.nan), np.zeros((k, k), dtype=bool)
+    hovers = [["" for _ in names] for _ in names]
+    for a, b, agreed in found.agreements:
+        i, j = names.index(a), names.index(b)
+        text = f"<b>{SHORT[a]} and {SHORT[b]}</b><br>not defined: one of them never varies"
+        if np.isfinite(agreed.rho):
+            text = (
+                f"<b>{SHORT[a]} and {SHORT[b]}</b><br>rank correlation {number(agreed.rho)} "
+                f"[{number(agreed.low)}, {number(agreed.high)}]<br>permutation p "
+                f"{number(agreed.p)}, {agreed.n} layers"
+            )
+        for row, column in ((i, j), (j, i)):
+            z[row, column], doubtful[row, column] = agreed.rho, agreed.p > 0.05
+            hovers[row][column] = text
+    short = [SHORT[name] for name in names]
+    made = grid(
+        z,
+        short,
+        short,
+        hovers,
+        "rank correlation over layers",
+        palette(dark),
+        "refusal",
+        1.0,
+        doubtful,
+        axis_name="",
+    )
+    made.update_layout(height=made.layout.height + 52, margin_b=80)
+    return made.update_xaxes(tickangle=-40)
