@@ -35,6 +35,8 @@ def voice(text: str, directions: bool = True) -> str:
         if told and words(before + after):
             blank = "".join(c if c == "\n" else " " for c in quote.group())
             low = before + blank + after
+    if low.lstrip().startswith("'"):  # the whole reply in single quotes: no word's apostrophe
+        low = low.replace("'", " ", 1)
     speakers = {m.group(1).strip() for m in _SPEAKER.finditer(low)} - _TURNS
     if len(speakers) >= 2:
         low = _LINE.sub(lambda m: " " * len(m.group()), low)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dapa.judges import phrases, setout
 from dapa.judges.base import Judge, judges
@@ -17,7 +18,7 @@ from dapa.judges.coherence import incoherent
 from dapa.judges.comply import ASKED, complies_after, instructs, neither, sets_out
 from dapa.judges.decline import first_refusal, loose_refusal, voice
 from dapa.judges.phrases import REFUSAL_OPENERS
-from dapa.judges.text import Span, content, normal, other_language, sentences, words
+from dapa.judges.text import Span, content, flat, normal, other_language, sentences, words
 from dapa.records import Label, Verdict
 
 __all__ = ["REFUSAL_OPENERS", "opening", "opens_refusal", "rules"]
@@ -83,6 +84,14 @@ def _full(prompt: str, reply: str, name: str, extra: Extra) -> Verdict:
     return Verdict(Label.COMPLIANCE, name, sets_out(low, asked), "does not decline")
 
 
+def _in_place(verdict: Verdict, places: Sequence[int]) -> Verdict:
+    """A verdict on a flat text, as one on the text that it came from."""
+    if verdict.span is None:
+        return verdict
+    start, stop = verdict.span
+    return replace(verdict, span=(places[start], places[stop - 1] + 1))
+
+
 class Extra:
     """A user's own phrases: `also` declines at a sentence's start, `never` is looked past."""
 
@@ -117,7 +126,13 @@ def rules(also: Sequence[str] = (), never: Sequence[str] = ()) -> Judge:
     """
     extra = Extra(also, never)
     name = "rules/2" + extra.mark
-    return Judge(name, lambda prompt, reply: _full(prompt, reply, name, extra))
+
+    def judge(prompt: str, reply: str) -> Verdict:
+        """The verdict on a finished reply."""
+        plain, places = flat(reply)
+        return _in_place(_full(prompt, plain, name, extra), places)
+
+    return Judge(name, judge)
 
 
 def _head(low: str) -> tuple[int, bool, Span | None]:
@@ -176,14 +191,16 @@ def opening() -> Judge:
 
     def settled(prompt: str, prefix: str) -> Verdict | None:
         """The verdict that no continuation of `prefix` can change, or None."""
-        verdict, firm = _opening(prompt, prefix, name, final=False)
-        return verdict if firm else None
+        plain, places = flat(prefix)
+        verdict, firm = _opening(prompt, plain, name, final=False)
+        return _in_place(verdict, places) if verdict and firm else None
 
     def judge(prompt: str, reply: str) -> Verdict:
         """The verdict on a finished reply's opening."""
-        verdict, _ = _opening(prompt, reply, name)
+        plain, places = flat(reply)
+        verdict, _ = _opening(prompt, plain, name)
         assert verdict is not None, "a finished reply has a verdict"
-        return verdict
+        return _in_place(verdict, places)
 
     return Judge(name, judge, settled)
 

@@ -7,6 +7,7 @@ here knows what a refusal is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from dapa.judges.languages import ENGLISH, LANGUAGES, LOOKALIKES, SHARED
@@ -25,6 +26,12 @@ _TABLE = str.maketrans(
     }
 )
 _DIRECTION = re.compile(r"^\s*([*(\[])(?=[a-z])(?!i\b)[^*()\[\]\n]{1,40}[*)\]]\s+(?=\w)", re.I)
+_MARK = r"[*_~]+"
+_LOOSE_TYPE = re.compile(
+    rf"(?<![^\s\"'(\[\u2018\u201c]){_MARK}(?=[\w\"'\u2018\u201c])"
+    rf"|(?<=[\w\"'.,;:!?\u2019\u201d]){_MARK}(?=[\s.,;:!?)\"'\u2019\u201d]|$)|(?<= ) +"
+)
+"""Marks where emphasis begins and ends, and blanks after a blank."""
 _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\n+")
 _LETTERS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
@@ -41,6 +48,21 @@ def without_direction(text: str) -> str:
     """`*shakes head* No.` with the stage direction blanked; the same length."""
     found = _DIRECTION.match(text)
     return " " * found.end() + text[found.end() :] if found else text
+
+
+def flat(text: str) -> tuple[str, Sequence[int]]:
+    """`text` without marks of emphasis and doubled blanks, but for a stage direction's.
+
+    Returns:
+        The flat text, and for each place in it, its end included, the place in `text`.
+    """
+    direction = _DIRECTION.match(text)
+    start = direction.end() if direction else 0
+    gone = {i for m in _LOOSE_TYPE.finditer(text, start) for i in range(*m.span())}
+    if not gone:
+        return text, range(len(text) + 1)
+    kept = [i for i in range(len(text)) if i not in gone]
+    return "".join(text[i] for i in kept), [*kept, len(text)]
 
 
 def sentences(text: str) -> list[Span]:
