@@ -188,7 +188,7 @@ def run_evaluation(
     for one in (mask, *saved.values()):
         pair.validate(one)
     notes = []
-    text, note = _text(pair, settings, toy)
+    text, note = perplexity_text(pair, settings.text, toy)
     if note:
         notes.append(note)
     plan = Plan(
@@ -276,14 +276,23 @@ def stored_replies(
     return [row for row in rows if measure == over[0] or row["verdict"] == measure]
 
 
-def _text(
-    pair: Pair, settings: EvaluationSettings, toy: bool
+def perplexity_text(
+    pair: Pair, source: str | None, toy: bool
 ) -> tuple[tuple[str, str] | None, str]:
-    """(name, text) for perplexity, and a note where there is none."""
-    if settings.text == "none":
+    """(name, text) for perplexity, and a note where there is none.
+
+    Args:
+        pair: Whose tokens must be able to read it.
+        source: As in `EvaluationSettings.text`.
+        toy: Does the pair live in the toy world?
+
+    Raises:
+        PromptError: A given text that cannot be read; a bundled one that cannot is none.
+    """
+    if source == "none":
         return None, ""
-    if settings.text is not None:
-        path = Path(settings.text)
+    if source is not None:
+        path = Path(source)
         found = (path.name, read_text(path))
         perplexity(pair, found[1][:2000], name=found[0], window=8)  # two tokens, told at once
         return found, ""

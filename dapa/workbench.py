@@ -17,6 +17,7 @@ from dapa.conversation import PANES, Exchange, PaneName, converse
 from dapa.evaluations import (
     EvaluationSettings,
     evaluation_sets,
+    perplexity_text,
     run_evaluation,
     stored_replies,
 )
@@ -46,11 +47,12 @@ from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
+from dapa.measure.reproduce import Reproduced, reproduce
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
 from dapa.model.openers import Openers, Role, find_openers
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
-from dapa.model.presets import preset, presets, released_layers
+from dapa.model.presets import Preset, preset, presets, released_layers
 from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
@@ -369,6 +371,30 @@ class Workbench:
         if self._pair is None:
             self.load(PairSpec(**settings.pair))
         return self.evaluation(settings, run_id=run_id, **options)
+
+    def reproduce(
+        self,
+        chosen: Sequence[Preset],
+        settings: SearchSettings,
+        text: str | None = None,
+        **options: Any,
+    ) -> Reproduced:
+        """Pairs through search and table, one after the other; the loaded pair stays as it is.
+
+        Args:
+            chosen: The pairs.
+            settings: How each is searched.
+            text: As in `EvaluationSettings`.
+            options: As in `measure.reproduce`.
+        """
+
+        def prompts(pair: Pair) -> PromptSet:
+            return Workbench(self.run_dir, pair).prompts(settings.prompts, "harmful")
+
+        def words(pair: Pair) -> tuple[str, str] | None:
+            return perplexity_text(pair, text, Workbench(self.run_dir, pair).is_toy)[0]
+
+        return reproduce(chosen, load_pair, prompts, self.store, settings, text=words, **options)
 
     def evaluation_replies(
         self, run_id: str, model: str | None = None, measure: str | None = None

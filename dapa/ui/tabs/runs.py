@@ -77,8 +77,7 @@ def wire(
 
     @guarded
     def fill(run_id: Any) -> str:
-        searches = [run for run in desk.workbench.store.runs() if run.kind == "search"]
-        return draw(searches[:_MOST], text(run_id, "the run", 200))
+        return draw(_searches(desk), text(run_id, "the run", 200))
 
     @guarded
     def show(open_id: Any, event: gr.EventData) -> tuple[Any, ...]:
@@ -96,7 +95,7 @@ def wire(
         label = "Open in Search" if run.state == "done" else "Resume in Search"
         return (
             run.id,
-            draw(store.runs()[:_MOST], run.id),
+            draw(_searches(desk), run.id),
             opened(desk, run),
             gr.update(visible=bool(found and found.entries)),
             gr.update(visible=_ours(desk, run.settings) and run.state != "failed", value=label),
@@ -144,6 +143,11 @@ def wire(
     return parts.use.click(
         use, [session, parts.run], [session, wheel], api_name="runs_use", **steer
     )
+
+
+def _searches(desk: Desk) -> list[Run]:
+    """The newest runs that are searches; other kinds have no set to open."""
+    return [run for run in desk.workbench.store.runs() if run.kind == "search"][:_MOST]
 
 
 def draw(runs: list[Run], opened_id: str = "") -> str:
