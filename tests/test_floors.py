@@ -22,7 +22,7 @@ localize
 share
 model
 judges
-tables
+tables promptreport
 prompts
 datasets replyfiles textfiles
 promptfiles replystore

@@ -21,6 +21,7 @@ from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
 from dapa.cli.localizing import maps
 from dapa.cli.output import Output, one_line, progress, table
+from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
@@ -185,7 +186,7 @@ def generate(
 
 commands = (
     check, divergence, gradients, interaction, search, generate, evaluate, judge,
-    reproduce, baselines, stability, necessity, *maps,
+    prompts, reproduce, baselines, stability, necessity, *maps,
 )  # fmt: skip
 for command in commands:
     app.command()(command)
