@@ -244,13 +244,21 @@ class Workbench:
         return patching(self.pair, prompts, options.pop("how", PromptFormat()), **options)
 
     def what_if(
-        self, prompt: str, mask: Mask, kind: str = "gate", how: PromptFormat | None = None
+        self,
+        prompt: str,
+        mask: Mask,
+        kind: str = "gate",
+        how: PromptFormat | None = None,
+        before: Sequence[Turn] = (),
     ) -> WhatIfs:
-        """Refusal probability if just one unit of `kind` were flipped (E12), in one batch."""
+        """Refusal probability if just one unit of `kind` were flipped (E12), in one batch.
+
+        `before` are the turns of a conversation that the prompt goes on with.
+        """
         pair = self.pair
         units = pair.units(kind)
         pair.validate(mask)
-        (ids,) = self.opening_ids([prompt], units, how)
+        (ids,) = opening_ids(pair, [prompt], how or PromptFormat(), units, before)
         return what_if(pair, ids, mask, units, self._openers(pair, "student"))
 
     def summary(self, prompts: Sequence[Prompt], kind: str = "gate", **options: Any) -> Summary:

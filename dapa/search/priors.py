@@ -154,10 +154,18 @@ priors.add("weights", "weight distance")(
 
 
 def opening_ids(
-    pair: Pair, prompts: Sequence[str], how: PromptFormat, units: Sequence[Unit]
+    pair: Pair,
+    prompts: Sequence[str],
+    how: PromptFormat,
+    units: Sequence[Unit],
+    before: Sequence[Turn] = (),
 ) -> list[tuple[int, ...]]:
-    """Prompts as tokens, up to where a reply's first word stands: behind what blanks come first."""
-    ids = [encode(pair, render(pair, [Turn("user", prompt)], how), how) for prompt in prompts]
+    """Prompts as tokens, up to where a reply's first word stands: behind what blanks come first.
+
+    `before` are the turns of a conversation that each of them goes on with.
+    """
+    asked = [[*before, Turn("user", prompt)] for prompt in prompts]
+    ids = [encode(pair, render(pair, turns, how), how) for turns in asked]
     return past_blanks(pair, ids, Mask.of(units))
 
 

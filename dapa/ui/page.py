@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.assets import asset
-from dapa.ui import header, strip
+from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh
@@ -35,6 +35,7 @@ def build(desk: Desk) -> gr.Blocks:
         with gr.Column(elem_id="page"):
             top = header.build(desk)
             wheel = strip.build()
+            flips = whatif.build()
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Localize", id="localize"):
                     maps = localize.build(desk)
@@ -58,7 +59,7 @@ def build(desk: Desk) -> gr.Blocks:
         (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER, maps.dark)
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         reopened = runs.wire(desk, past, session, wheel, _STEER, (attach, attached))
-        answer_again = chat.wire(desk, talk, session, wheel, _STEER)
+        answer_again = chat.wire(desk, talk, session, wheel, flips, _STEER)
         keep.wire_link(desk, talk, session, wheel, opened)
         steered = _steering(desk, session, wheel, maps)
         for name, event in {**steered, "use": applied, "reopen": reopened}.items():

@@ -62,7 +62,8 @@ def render(pair: Shape, session: Session, share: str) -> str:
     if session.opened:
         rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in pair.differs)
     return (
-        '<section class="strip" aria-label="Transplanted layers"><div class="strip-top">'
+        f'<section class="strip" aria-label="Transplanted layers" data-mask="{session.mask.key}">'
+        '<div class="strip-top">'
         f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
         f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'
         f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '

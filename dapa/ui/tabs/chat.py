@@ -15,6 +15,7 @@ from dapa.conversation import PANES, PaneName
 from dapa.model.prompting import Turn
 from dapa.model.sampling import MAX_SEED
 from dapa.records import Mask, PromptError, SettingError
+from dapa.ui import whatif
 from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.session import Session
 from dapa.ui.tabs import keep, library, manner, verdicts
@@ -89,7 +90,14 @@ def build(desk: Desk) -> Chat:
     )  # fmt: skip
 
 
-def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict[str, Any]) -> Any:
+def wire(
+    desk: Desk,
+    parts: Chat,
+    session: gr.State,
+    wheel: gr.HTML,
+    flips: gr.HTML,
+    steer: dict[str, Any],
+) -> Any:
     """Events; returns the handler that answers again after a toggle, for the page to chain."""
 
     def answer(
@@ -199,13 +207,18 @@ def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict
     state = [parts.talk, session, parts.veil, *values]
     ask = [parts.prompt, parts.talk, session, *values]
     asked = [*out, parts.veil]
-    parts.send.click(send, ask, asked, api_name="chat_send", **_TALKATIVE)
-    parts.prompt.submit(send, ask, asked, api_name="chat_submit", **_TALKATIVE)
-    parts.again.click(again, state, [*out, parts.fields.seed], api_name="chat_again", **_TALKATIVE)
+    regenerated = [*out, parts.fields.seed]
+    answered = {
+        "chat_send": parts.send.click(send, ask, asked, api_name="chat_send", **_TALKATIVE),
+        "chat_submit": parts.prompt.submit(send, ask, asked, api_name="chat_submit", **_TALKATIVE),
+        "chat_again": parts.again.click(
+            again, state, regenerated, api_name="chat_again", **_TALKATIVE
+        ),
+    }
     parts.stop.click(stop, None, None, api_name="chat_stop", queue=False, **_QUIET)
-    parts.undo.click(take_back, state, out, api_name="chat_undo", **_QUIET)
+    answered["chat_undo"] = parts.undo.click(take_back, state, out, api_name="chat_undo", **_QUIET)
     parts.edit.click(edit, state, [*out, parts.prompt], api_name="chat_edit", **_QUIET)
-    parts.clear.click(
+    answered["chat_clear"] = parts.clear.click(
         clear, [session, *values], [*out, parts.prompt, parts.veil], api_name="chat_clear", **_QUIET
     )
     for i, component in enumerate(values):
@@ -222,11 +235,14 @@ def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict
     picked = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(pick, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in ((picked, "chat_pick"), (example, "chat_ask_example")):
-        event.then(send, ask, asked, api_name=name, **_TALKATIVE)
+        answered[name] = event.then(send, ask, asked, api_name=name, **_TALKATIVE)
 
     def chain(event: Any, name: str) -> None:
         """After `event` changed the mask, answer the last prompt again in the patched pane."""
-        event.then(follow, state, out, api_name=name, **_TALKATIVE)
+        told = event.then(follow, state, out, api_name=name, **_TALKATIVE)
+        whatif.wire(desk, flips, {name: told}, parts.talk, session, values)
+
+    whatif.wire(desk, flips, answered, parts.talk, session, values)
 
     return chain
 

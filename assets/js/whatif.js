@@ -1,0 +1,35 @@
+// Numbers under the strip's cells: P(refusal) for the prompt on screen if just that layer flipped.
+// They are drawn into the strip and vanish as soon as the strip holds another mask.
+let told = null;
+
+function show() {
+  const strip = document.querySelector('#strip .strip');
+  const row = strip && strip.querySelector('.strip-row');
+  if (!row) return;
+  row.querySelectorAll('.flip').forEach((node) => node.remove());
+  const fits = told && strip.dataset.mask === told.mask;
+  strip.classList.toggle('flips', Boolean(fits));
+  const head = row.querySelector('.kind');
+  if (head && head.dataset.plain === undefined) head.dataset.plain = head.textContent;
+  if (head) head.textContent = fits ? 'P(refusal) if flipped' : head.dataset.plain;
+  if (!fits) return;
+  if (head) head.title = `now ${told.now.toFixed(2)}, for the prompt in the chat`;
+  row.querySelectorAll('[data-layer]').forEach((cell) => {
+    const p = told.cells[cell.dataset.layer];
+    if (p === undefined) return;
+    const mark = document.createElement('small');
+    mark.className = 'flip';
+    mark.textContent = p.toFixed(2).replace(/^0/, '');
+    mark.style.setProperty('--p', p);
+    cell.append(mark);
+    cell.title = `layer ${cell.dataset.layer}: P(refusal) ${p.toFixed(2)} if flipped, ` +
+      `${told.now.toFixed(2)} now`;
+  });
+}
+
+watch('value', () => {
+  const packed = element.querySelector('[data-whatif]');
+  told = packed ? JSON.parse(packed.dataset.whatif) : null;
+  show();
+});
+document.addEventListener('dapa-layers', show);
