@@ -16,6 +16,7 @@ from typer.main import get_command
 from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.beside import baselines, necessity, stability
+from dapa.cli.chatting import chat
 from dapa.cli.effects import gradients, interaction
 from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
@@ -185,7 +186,7 @@ def generate(
 
 
 commands = (
-    check, divergence, gradients, interaction, search, generate, evaluate, judge,
+    check, divergence, gradients, interaction, search, generate, chat, evaluate, judge,
     prompts, reproduce, baselines, stability, necessity, *maps,
 )  # fmt: skip
 for command in commands:

@@ -1,0 +1,250 @@
+"""One talk in a terminal: its settings, its slash commands, and what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.text import Text
+
+from dapa.cli import options as o
+from dapa.cli.evaluating import stopping
+from dapa.cli.output import console, plain
+from dapa.cli.picture import badge, picture
+from dapa.records import DapaError, Mask, SettingError
+
+if TYPE_CHECKING:
+    from dapa.chatlog import Session, Talk
+    from dapa.conversation import PaneName
+    from dapa.judges.base import Judge
+    from dapa.model.prompting import PromptFormat
+    from dapa.model.sampling import Decoding
+    from dapa.workbench import Workbench
+
+HELP = """\
+/layers 3,5       transplant these layers; /layers alone is the student itself
+/mask 3.gate,5.mlp@0.5   transplant these units, with a strength
+/sites gate       what /layers means: gate, up, down, mlp, ...
+/pane all         who answers: all, or student, patched, teacher, as in student,patched
+/seed 1   /temperature 0.7   /top_p 0.9   /top_k 40   /penalty 1.1   /tokens 128
+/mode template    template, raw or prefill; /system TEXT is a system prompt
+/regenerate       answer the last prompt again; /undo takes it back; /clear forgets all
+/save FILE        .json to load again, or .md to read; /load FILE
+/show             the settings and the mask; /help; /quit"""
+
+
+@dataclass
+class Desk:
+    """One talk: its settings, its mask, and what was said."""
+
+    bench: Workbench
+    judge: Judge
+    mask: Mask
+    kind: str
+    decoding: Decoding
+    how: PromptFormat
+    seed: int = 0
+    panes: tuple[PaneName, ...] = ()
+    live: bool = False
+    """Draw the panes while they grow."""
+    quiet: bool = False
+    """Print no reply."""
+    talk: Talk = field(default_factory=lambda: _talk())
+
+    def session(self) -> Session:
+        """The talk as a record to keep."""
+        from dapa.chatlog import Session
+
+        spec = self.bench.pair.spec
+        pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
+        settings = {**asdict(self.decoding), **asdict(self.how), "seed": self.seed}
+        return Session(pair, self.mask.key, settings, self.talk)
+
+    # -- asking -----------------------------------------------------------------------------
+
+    def ask(self, prompt: str) -> None:
+        """A new round in every pane that is asked."""
+        from dapa.chatlog import Round
+        from dapa.prompts import one_prompt
+
+        text = one_prompt(prompt)
+        before = self.talk
+        self.talk = replace(before, rounds=(*before.rounds, Round(text, ())))
+        try:
+            self._answer(self.panes)
+        except DapaError:
+            self.talk = before
+            raise
+
+    def again(self, panes: tuple[PaneName, ...] | None = None) -> None:
+        """The last prompt anew, in some panes or all."""
+        if not self.talk.rounds:
+            raise SettingError("nothing was asked yet; write a question first")
+        self._answer(panes or self.panes)
+
+    def _answer(self, panes: tuple[PaneName, ...]) -> None:
+        from dapa.model.prompting import Turn
+
+        last = self.talk.rounds[-1]
+        before = self.talk.undone()
+        turns = {name: [*before.history(name), Turn("user", last.prompt)] for name in panes}
+        with stopping() as stop, picture(self.live) as show:
+            for exchange in self.bench.chat(
+                turns, self.mask, self.how, self.decoding, self.seed, stop, self.judge
+            ):
+                show(exchange)
+        done = last.answered(exchange, self.mask)
+        self.talk = self.talk.with_last(done, exchange.steps)
+        for pane in done.panes if not (self.live or self.quiet) else ():
+            if pane.name in panes:
+                console().print(Text(f"{pane.name}: {badge(pane)}\n{plain(pane.text)}\n"))
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def command(self, line: str) -> None:
+        """One slash command; SettingError for one that is none."""
+        name, _, rest = line[1:].strip().partition(" ")
+        name, rest = name.lower().replace("-", "_"), rest.strip()
+        if name not in COMMANDS:
+            raise SettingError(f"/{name} is no command; /help lists them")
+        COMMANDS[name](self, rest)
+
+    def move(self, mask: Mask) -> None:
+        """Another mask; the last prompt is answered again in the patched pane."""
+        self.bench.pair.validate(mask)
+        self.mask = mask
+        if self.talk.rounds and "patched" in self.panes:
+            self.again(("patched",))
+
+    def show(self, _: str = "") -> None:
+        """The settings."""
+        d, h = self.decoding, self.how
+        way = "greedy" if not d.temperature else f"temperature {d.temperature:g}"
+        console().print(
+            Text(
+                f"mask {self.mask.key or 'none: the student itself'}; {way}, seed {self.seed}, "
+                f"top-p {d.top_p:g}, top-k {d.top_k}, repetition penalty {d.repetition_penalty:g}, "
+                f"at most {d.max_new_tokens} tokens; {h.mode} of the {h.whose}; "
+                f"panes {', '.join(self.panes)}"
+            )
+        )
+
+
+class Quit(Exception):
+    """The talk is over."""
+
+
+def _talk() -> Talk:
+    from dapa.chatlog import Talk
+
+    return Talk()
+
+
+def panes_of(text: str) -> tuple[PaneName, ...]:
+    """`all` or some panes' names; SettingError for another."""
+    from dapa.conversation import PANES
+
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    if wanted in ([], ["all"]):
+        return PANES
+    for name in wanted:
+        if name not in PANES:
+            raise SettingError(f"{name!r} is no pane; choose all or some of {', '.join(PANES)}")
+    return tuple(name for name in PANES if name in wanted)
+
+
+def _number(text: str, kind: Callable[[str], Any], what: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingError(f"{what} {text[:40]!r} is no number; give one") from None
+
+
+def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[Desk, str], None]:
+    def put(desk: Desk, text: str) -> None:
+        value = _number(text, kind, what.replace("_", " "))
+        desk.decoding = replace(desk.decoding, **{what: value})
+
+    return put
+
+
+def _seed(desk: Desk, text: str) -> None:
+    from dapa.model.sampling import check_seed
+
+    desk.seed = check_seed(_number(text, int, "seed"))
+
+
+def _mode(desk: Desk, text: str) -> None:
+    if text not in ("template", "raw", "prefill"):
+        raise SettingError(f"mode {text[:40]!r} is not known; choose template, raw or prefill")
+    desk.how = replace(desk.how, mode=cast(Any, text))
+
+
+def _sites(desk: Desk, text: str) -> None:
+    kinds = desk.bench.pair.family.kinds
+    if text not in kinds:
+        raise SettingError(f"{text[:40]!r} is no kind of site; choose one of {', '.join(kinds)}")
+    desk.kind = text
+
+
+def _save(desk: Desk, text: str) -> None:
+    if not text:
+        raise SettingError("no file is named; write /save talk.json or /save talk.md")
+    session = desk.session()
+    body = session.to_markdown() if text.endswith(".md") else session.to_json()
+    try:
+        Path(text).write_text(body, encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"cannot write {text[:80]}: {error.strerror}") from None
+
+
+def _load(desk: Desk, text: str) -> None:
+    from dapa.chatlog import Session
+
+    try:
+        body = Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"cannot read {text[:80]!r}: {error}") from None
+    session = Session.from_json(body)
+    mask = Mask.parse(session.mask)
+    desk.bench.pair.validate(mask)
+    desk.talk, desk.mask = session.talk, mask
+
+
+def _undo(desk: Desk, _: str) -> None:
+    if not desk.talk.rounds:
+        raise SettingError("nothing was asked yet, so there is nothing to take back")
+    desk.talk = desk.talk.undone()
+
+
+def _quit(desk: Desk, _: str) -> None:
+    raise Quit
+
+
+COMMANDS: Mapping[str, Callable[[Desk, str], None]] = {
+    "layers": lambda d, t: d.move(o.mask_of(o.parse_layers(t), d.kind)),
+    "mask": lambda d, t: d.move(Mask.parse(t)),
+    "sites": _sites,
+    "pane": lambda d, t: setattr(d, "panes", panes_of(t)),
+    "panes": lambda d, t: setattr(d, "panes", panes_of(t)),
+    "seed": _seed,
+    "temperature": _decode("temperature", float),
+    "top_p": _decode("top_p", float),
+    "top_k": _decode("top_k", int),
+    "penalty": _decode("repetition_penalty", float),
+    "tokens": _decode("max_new_tokens", int),
+    "mode": _mode,
+    "system": lambda d, t: setattr(d, "how", replace(d.how, system=t)),
+    "regenerate": lambda d, t: d.again(),
+    "undo": _undo,
+    "clear": lambda d, t: setattr(d, "talk", _talk()),
+    "save": _save,
+    "load": _load,
+    "show": Desk.show,
+    "help": lambda d, t: console().print(Text(HELP)),
+    "quit": _quit,
+    "exit": _quit,
+}
+"""Slash command -> what it does with the rest of its line."""
