@@ -153,6 +153,39 @@ def mean_interval(
     return np.asarray(mean), np.asarray(mean - reach), np.asarray(mean + reach)
 
 
+def auc(positive: ArrayLike, negative: ArrayLike, level: float = LEVEL) -> Rate:
+    """Probability that a positive score exceeds a negative one, ties half, with an interval.
+
+    Newcombe's method 5 (Statistics in Medicine 25:559-573, 2006) inverts Hanley and McNeil's
+    variance, so that a perfect separation of few scores does not look certain.
+
+    Args:
+        positive: scores that should be high.
+        negative: scores that should be low.
+        level: confidence level.
+
+    Returns:
+        A Rate whose n is the number of scores; of an empty side nothing is known: 0.5 in [0, 1].
+    """
+    a, b = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    m, n = len(a), len(b)
+    if not (m and n):
+        return Rate(0.5, 0.0, 1.0, 0)
+    u = stats.rankdata(np.concatenate([a, b]))[:m].sum() - m * (m + 1) / 2
+    value, z, more = u / (m * n), float(stats.norm.ppf(0.5 + level / 2)), (m + n) / 2 - 1
+
+    def reach(theta: float) -> float:
+        spread = 1 + more * (1 - theta) / (2 - theta) + more * theta / (1 + theta)
+        return z * math.sqrt(theta * (1 - theta) * spread / (m * n))
+
+    low, high, edge = 0.0, 1.0, 1e-12  # at 0 and at 1 the variance vanishes
+    if value > 0:
+        low = float(optimize.brentq(lambda t: t + reach(t) - value, 0.0, min(value, 1 - edge)))
+    if value < 1:
+        high = float(optimize.brentq(lambda t: t - reach(t) - value, max(value, edge), 1.0))
+    return Rate(float(value), low, high, m + n)
+
+
 def cluster_bootstrap(
     hits: Sequence[bool],
     clusters: Sequence[Hashable],

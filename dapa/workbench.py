@@ -25,6 +25,7 @@ from dapa.judges.base import Judge, judges
 from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules import rules
+from dapa.localize.directions import DirectionMap, refusal_directions
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
 from dapa.localize.effects import (
     Effects,
@@ -38,6 +39,7 @@ from dapa.localize.effects import (
 from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.gradients import GradientMap, integrated_gradients
 from dapa.localize.patching import PatchMap, patching
+from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary
 from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trace
 from dapa.localize.weights import WeightMap, weight_map
@@ -242,6 +244,25 @@ class Workbench:
     def patching(self, prompts: Sequence[str], **options: Any) -> PatchMap:
         """The teacher's activations in the student; options as in `localize.patching`."""
         return patching(self.pair, prompts, options.pop("how", PromptFormat()), **options)
+
+    def directions(
+        self, harmful: Sequence[str], harmless: Sequence[str], **options: Any
+    ) -> DirectionMap:
+        """Each pane along the refusal direction; options as in `localize.directions`."""
+        how = options.pop("how", PromptFormat())
+        return refusal_directions(self.pair, harmful, harmless, how, **options)
+
+    def projection(
+        self, harmful: Sequence[str], harmless: Sequence[str], **options: Any
+    ) -> Projection:
+        """Prompts in two dimensions, layer by layer; options as in `localize.projection`."""
+        how = options.pop("how", PromptFormat())
+        return project(self.pair, harmful, harmless, how, **options)
+
+    def likely_mask(self, kind: str = "gate") -> Mask:
+        """What the newest stored search of this pair found, else every unit that differs."""
+        found = self.newest_found(kind)
+        return Mask.of(found[1] if found else self.pair.units(kind))
 
     def what_if(
         self,

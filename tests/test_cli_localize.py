@@ -158,3 +158,16 @@ def test_what_if_tells_the_refusal_after_each_flip(dapa, files, tmp_path):
     code, out, _ = dapa("whatif", *options)
     assert code == 0 and "taken out" in out
     assert dapa("whatif", *files["pair"], "--prompt", " ")[0] == 2
+
+
+def test_directions_place_three_models_by_layer(dapa, files, tmp_path):
+    options = [*files["pair"], *files["twins"], "--layers", "1,2", "--prompt-limit", "8"]
+    body, page, rows = three(dapa, tmp_path, "directions", *options)
+    assert set(body["panes"]) == {"student", "patched", "teacher"} and len(rows) == 12
+    assert body["panes"]["teacher"]["auc"][3]["value"] == 1.0 and body["n"] == [4, 4]
+    assert page.count("<figcaption>") == 3 and "mask 1.gate,2.gate" in body["provenance"]
+    body, _, rows = three(dapa, tmp_path, "directions", *options, "--projection")
+    assert len(body["projection"]["prompts"]) == 16 and set(rows[0]) >= {"x", "y", "prompt"}
+    plain = [*files["pair"], *files["plain"], *files["harmless"], "--prompt-limit", "6"]
+    code, out, _ = dapa("directions", *plain)
+    assert code == 0 and "mask 0.gate,1.gate,2.gate,3.gate" in out  # all of them, for want of a run

@@ -7,6 +7,12 @@ import numpy as np
 import pytest
 
 from dapa.figures.causal import patching_heatmap, token_trace_heatmap, trace_heatmap
+from dapa.figures.directions import (
+    direction_chart,
+    projection_scatter,
+    projection_slides,
+    separation_chart,
+)
 from dapa.figures.effects import effects_chart
 from dapa.figures.gap import gap_chart, template_chart
 from dapa.figures.summary import agreement_heatmap, summary_heatmap
@@ -14,12 +20,14 @@ from dapa.figures.theme import DARK, LIGHT
 from dapa.figures.weights import short_parts, weights_heatmap
 from dapa.figures.whatif import what_if_strip
 from dapa.localize.agreement import Agreement
+from dapa.localize.directions import Along, DirectionMap
 from dapa.localize.effects import Effect, WhatIf, WhatIfs
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
+from dapa.localize.projection import Projection
 from dapa.localize.summary import COLUMNS, Column, Summary
 from dapa.localize.tracing import TokenTrace, TraceMap
 from dapa.localize.weights import EffectiveRank, TensorChange, WeightMap
-from dapa.records import EMPTY, Unit
+from dapa.records import EMPTY, Rate, Unit
 
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
 
@@ -125,7 +133,51 @@ def a_strip():
     return WhatIfs(EMPTY, 0.1, -2.0, cells)
 
 
+def a_direction_map(layers=4):
+    rng = np.random.default_rng(0)
+    panes = ("student", "patched", "teacher")
+
+    def side():
+        x = rng.standard_normal((3, layers))
+        return Along(x.mean(0), x.min(0), x.max(0), x, (NASTY,) * 3)
+
+    rates = tuple(Rate(0.8, 0.5, 0.95, 6) for _ in range(layers))
+    return DirectionMap(
+        panes=panes,
+        layers=tuple(range(layers)),
+        along={pane: {"harmful": side(), "harmless": side()} for pane in panes},
+        separation=dict.fromkeys(panes, rates),
+        own=dict.fromkeys(panes, rates),
+        cosine=dict.fromkeys(panes, np.ones(layers)),
+        size=np.ones(layers),
+        n_fit=(3, 3),
+        n=(3, 3),
+        asked=12,
+        pair="a ← b",
+        mask="",
+        seed=0,
+    )
+
+
+def a_projection(layers=4, prompts=6):
+    return Projection(
+        panes=("student", "teacher"),
+        layers=tuple(range(layers)),
+        points=np.random.default_rng(0).standard_normal((2, layers, prompts, 2)),
+        explained=np.full((layers, 2), 0.25),
+        prompts=(NASTY,) * prompts,
+        classes=("harmful", "harmless") * (prompts // 2),
+        asked=prompts,
+        pair="a ← b",
+        mask="",
+    )
+
+
 EVERY = {
+    "directions": lambda dark: direction_chart(a_direction_map(), dark),
+    "separation": lambda dark: separation_chart(a_direction_map(), dark),
+    "plane": lambda dark: projection_scatter(a_projection(), 2, dark),
+    "slides": lambda dark: projection_slides(a_projection(), dark),
     "summary": lambda dark: summary_heatmap(a_summary(), dark),
     "agreement": lambda dark: agreement_heatmap(a_summary(), dark),
     "what if": lambda dark: what_if_strip(a_strip(), 4, dark),
@@ -246,3 +298,23 @@ def test_the_what_if_strip_runs_from_zero_to_one_and_leaves_other_layers_empty()
     heat = what_if_strip(a_strip(), 4).data[0]
     assert (heat.zmin, heat.zmax) == (0.0, 1.0)
     assert np.isnan(heat.z[0][0]) and heat.z[0][1] == 0.9 and "taken back" in heat.text[0][2]
+
+
+def test_directions_have_two_lines_a_pane_and_separations_one():
+    figure = direction_chart(a_direction_map())
+    names = [trace.name for trace in figure.data]
+    assert names[:2] == ["student, harmful", "student, harmless"] and len(names) == 6
+    assert [trace.line.dash for trace in figure.data[:2]] == ["solid", "dot"]
+    told = separation_chart(a_direction_map()).data[0]
+    assert "AUC 0.8 [0.5, 0.95]<br>n = 6" in told.text[0]
+
+
+def test_the_slider_shows_what_each_layers_picture_shows():
+    found = a_projection()
+    steps = projection_slides(found).layout.sliders[0].steps
+    assert [step.label for step in steps] == ["0", "1", "2", "3"]
+    wanted = projection_scatter(found, 2)
+    moved = steps[2].args[0]
+    assert [list(trace.x) for trace in wanted.data] == moved["x"]
+    assert [list(trace.y) for trace in wanted.data] == moved["y"]
+    assert "25\u2009% of the variance" in steps[2].args[1]["xaxis.title.text"]

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from dapa.records import Rate
 from dapa.statistics import (
+    auc,
     benjamini_hochberg,
     cluster_bootstrap,
     discordant,
@@ -167,3 +169,28 @@ def test_cluster_bootstrap_is_wider_where_duplicates_move_together():
 def test_cluster_bootstrap_of_one_cluster_or_none_knows_nothing():
     assert cluster_bootstrap([True, True], ["a", "a"]).as_dict()["low"] == 0.0
     assert cluster_bootstrap([], []).n == 0
+
+
+def test_auc_is_the_mann_whitney_share_with_ties_half():
+    positive, negative = [1.0, 2.0, 2.0, 5.0], [0.0, 2.0, 3.0]
+    wins = [(a > b) + 0.5 * (a == b) for a in positive for b in negative]
+    found = auc(positive, negative)
+    assert found.value == pytest.approx(np.mean(wins)) and found.n == 7
+    assert 0 <= found.low < found.value < found.high <= 1
+    assert auc(negative, positive).value == pytest.approx(1 - found.value)
+    assert auc([], [1.0]) == Rate(0.5, 0.0, 1.0, 0)
+
+
+def test_a_perfect_separation_of_few_scores_is_not_certain():
+    few, many = auc([1, 2, 3], [0, -1, -2]), auc(range(100), range(-100, 0))
+    assert few.value == many.value == 1 == few.high == many.high
+    assert few.low < 0.75 < 0.95 < many.low
+    assert auc([0, -1], [1, 2]).low == 0 < auc([0, -1], [1, 2]).high
+
+
+def test_auc_intervals_hold_the_truth_as_often_as_they_say():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        found = auc(rng.standard_normal(14) + 1.2, rng.standard_normal(18))
+        held += found.low <= stats.norm.cdf(1.2 / 2**0.5) <= found.high
+    assert held / 300 > 0.92

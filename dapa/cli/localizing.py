@@ -1,7 +1,8 @@
 """The commands of Localize, in the order in which a new pair is looked at."""
 
 from dapa.cli.causes import patching, trace
+from dapa.cli.standing import directions
 from dapa.cli.summing import summary, whatif
 from dapa.cli.weighing import gap, weights
 
-maps = (gap, weights, trace, patching, summary, whatif)
+maps = (gap, weights, trace, patching, directions, summary, whatif)

@@ -56,7 +56,7 @@ def compare_local(
                 ours, theirs = module(x), other(x)
         see(tap.layer, tap.kind, ours, theirs)
 
-    _run(pair, "student", tokens, plan, look)
+    run_below_head(pair, "student", tokens, plan, look)
 
 
 def compare_total(
@@ -88,8 +88,8 @@ def compare_total(
             mine = waiting.pop((tap.layer, tap.kind))
             see(tap.layer, tap.kind, mine, theirs.pick(states_of(output)))
 
-    _run(pair, "student", ours, plan, keep)
-    _run(pair, "teacher", theirs, None, meet)
+    run_below_head(pair, "student", ours, plan, keep)
+    run_below_head(pair, "teacher", theirs, None, meet)
 
 
 def _teachers(pair: Pair, tap: Tap) -> nn.Module:
@@ -105,7 +105,9 @@ def states_of(output: Any) -> Tensor:
     return cast(Tensor, output[0] if isinstance(output, tuple) else output)
 
 
-def _run(pair: Pair, role: str, tokens: Tokens, plan: Plan | None, watcher: Watcher) -> None:
+def run_below_head(
+    pair: Pair, role: str, tokens: Tokens, plan: Plan | None, watcher: Watcher
+) -> None:
     """A forward pass below the head: no logits, no cache."""
     model = pair.student if role == "student" else pair.teacher
     positions = (tokens.attention.cumsum(-1) - 1).clamp_min(0)
