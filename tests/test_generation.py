@@ -249,12 +249,11 @@ def test_compaction_cuts_the_padding_that_a_long_row_leaves_behind(llama):
     batch = Batch(llama.pair)
     batch.admit([row(short, max_new_tokens=9), row(long, max_new_tokens=3)])
     batch.step()
-    assert batch._attention.shape == (2, len(long) + 1)
+    assert (batch._slots.rows, batch._slots.length) == (2, len(long) + 1)
     batch.step()  # the long row ends and leaves
-    assert batch._attention.shape == (1, len(short) + 2) and batch._attention.all()
-    assert batch._cache.layers[0].keys.shape[0::2] == (1, len(short) + 2)
+    assert (batch._slots.rows, batch._slots.length) == (1, len(short) + 2)
     run_out(batch)
-    assert batch._attention is None and batch._plan is None
+    assert (batch._slots.rows, batch._slots.length, batch._plan) == (0, 0, None)
 
 
 def test_a_batch_of_nobody_costs_nothing(llama):

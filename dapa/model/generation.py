@@ -1,9 +1,9 @@
 """Our own decoding loop: rows of different masks in one batch, coming and going.
 
-A `Batch` holds the rows in flight, padded on the left, with their KV cache. Rows are admitted at
-any time (their prompt is prefilled and their cache joined), advance one token a `step`, and leave
-when they end, are settled or are dropped; the cache is compacted then. The mask is set inside
-`admit` and `step` only, never across a yield.
+A `Batch` holds the rows in flight, on the right edge of its `Slots`. Rows are admitted at any time
+(a `Reader` reads their prompts), advance one token a `step`, and leave when they end, are settled
+or are dropped; others move up to their places. The mask is set inside `admit` and `step` only,
+never across a yield.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from dapa.model.levers import Levers, Work
 from dapa.model.pair import Pair
+from dapa.model.reading import Reader
 from dapa.model.sampling import GREEDY, Decoding, check_seed, choose
+from dapa.model.slots import Slots
 from dapa.model.transcript import Transcript, Words, visible
 from dapa.model.transplant import Plan, masked
 from dapa.records import EMPTY, Mask, PromptError
@@ -56,28 +58,57 @@ class Row:
 class Batch:
     """The rows in flight on one model of the pair."""
 
-    def __init__(self, pair: Pair, decoding: Decoding = GREEDY, role: Role = "student") -> None:
-        """An empty batch on the (masked) student or on the teacher."""
+    def __init__(
+        self,
+        pair: Pair,
+        decoding: Decoding = GREEDY,
+        role: Role = "student",
+        levers: Levers | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        """An empty batch on the (masked) student or on the teacher.
+
+        Args:
+            pair: Who decodes.
+            decoding: How, the same for every row.
+            role: Which of the two models.
+            levers: What may be spared; all that needs no memory if None.
+            reader: Reads prompts; one that knows nothing if None.
+        """
         self.pair, self.decoding, self.role = pair, decoding, role
         self.model = pair.student if role == "student" else pair.teacher
         self.tokenizer = pair.tokenizer if role == "student" else pair.teacher_tokenizer
+        self.levers = levers or Levers()
         self.rows: list[Row] = []
-        self.steps = 0
-        """Forward steps made, prefills apart."""
-        self.prefilled = 0
-        """Prompt tokens prefilled."""
-        self.decoded = 0
-        """New tokens decoded, over all rows."""
+        self.work = Work()
+        """What was done so far."""
+        self._reader = reader or Reader(pair, role)
         self._ends = _ends_of(pair, self.tokenizer)
         self._words = Words(self.tokenizer)
-        self._cache = DynamicCache()
-        self._attention: Tensor | None = None  # (rows, length) 1 where a token stands
+        self._slots = Slots(pair.n_layers)
+        self._seats: list[Row] = []
+        """Who has a place in the slots: the rows in flight and, where none leaves, the ended."""
+        self._lengths: Tensor | None = None  # (seats,) tokens in the slots
         self._plan: Plan | None = None
-        self._next: list[int] = []  # the last token of each row, not yet in the cache
+
+    @property
+    def steps(self) -> int:
+        """Forward steps made, prefills apart."""
+        return self.work.steps
+
+    @property
+    def prefilled(self) -> int:
+        """Prompt tokens read."""
+        return round(self.work.prefilled)
+
+    @property
+    def decoded(self) -> int:
+        """New tokens decoded, over all rows."""
+        return self.work.decoded
 
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> list[Row]:
-        """Prefill these rows and add them; returns those that already ended.
+        """Read these rows' prompts and add them; returns those that already ended.
 
         Raises:
             PromptError: A prompt that leaves no room in the context.
@@ -91,39 +122,49 @@ class Batch:
                     f"{self.pair.context_length:,}; shorten it"
                 )
             check_seed(row.seed)
-        device = self.pair.device
-        length = max(len(row.ids) for row in rows)
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        attention = torch.zeros(len(rows), length, dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, length - len(row.ids) :] = torch.tensor(row.ids)
-            attention[i, length - len(row.ids) :] = 1
-        ids, attention = ids.to(device), attention.to(device)
-        cache = DynamicCache()
-        plan = self._plan_for(rows)
-        logits = self._forward(ids, attention, cache, plan)
-        self.prefilled += sum(len(row.ids) for row in rows)
-        for row in rows:
+        read = self._reader.read([(row.ids, row.mask) for row in rows])
+        new = [rows[i] for i in read.order]
+        self.work.prefilled += read.computed
+        self.work.reused += sum(len(row.ids) for row in rows) - read.computed
+        self.work.refilled += len(new) if self.rows else 0
+        for row in new:
             row.generator = torch.Generator().manual_seed(row.seed)
             row.transcript = Transcript(self._words)
-        self._join(cache, attention)
-        self._plan = self._plan_for([*self.rows, *rows]) if self.rows else plan
-        self.rows.extend(rows)
-        return self._advance(logits, list(rows))
+        self._slots.put(read.layers, len(new), read.length)
+        self._seats.extend(new)
+        ended = self._advance(read.logits, new)
+        self._settle_down()
+        return ended
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
         """One more token for every row; returns the rows that ended with it."""
         if not self.rows:
             return []
-        assert self._attention is not None
-        ids = torch.tensor(self._next, device=self.pair.device)[:, None]  # (rows, 1)
-        one = self._attention.new_ones(len(self.rows), 1)
-        self._attention = torch.cat([self._attention, one], dim=1)
-        logits = self._forward(ids, self._attention, self._cache, self._plan)
-        self.steps += 1
-        self._next = []
-        return self._advance(logits, list(self.rows))
+        assert self._lengths is not None
+        self._slots.reserve()
+        device = self.pair.device
+        ids = torch.tensor([row.new_ids[-1] for row in self._seats], device=device)[:, None]
+        places = self._slots.length + 1
+        first = places - 1 - self._lengths[:, None]  # (rows, 1) where the row begins
+        attention = torch.arange(places, device=device)[None] >= first
+        with masked(self._plan):
+            out = self.model(
+                input_ids=ids,
+                attention_mask=attention,
+                position_ids=self._lengths[:, None],
+                past_key_values=self._slots,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self._slots.step()
+        self._lengths = self._lengths + 1
+        self.work.steps += 1
+        self.work.idle += len(self._seats) - len(self.rows)
+        ended = self._advance(out.logits[:, -1], self._seats)
+        if ended:
+            self._settle_down()
+        return ended
 
     def drop(self, rows: Sequence[Row]) -> None:
         """Take rows out before they end; they are marked `stopped`. Other rows are left alone."""
@@ -131,56 +172,21 @@ class Batch:
         for row in self.rows:
             if id(row) in leaving:
                 row.ending = "stopped"
-        self._compact()
+        self._settle_down()
 
-    def _plan_for(self, rows: Sequence[Row]) -> Plan | None:
-        return self.pair.plan([row.mask for row in rows]) if self.role == "student" else None
-
-    def _forward(
-        self, ids: Tensor, attention: Tensor, cache: DynamicCache, plan: Plan | None
-    ) -> Tensor:
-        """Logits of the last position, (rows, vocabulary)."""
-        positions = (attention.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-        with masked(plan):
-            out = self.model(
-                input_ids=ids,
-                attention_mask=attention,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        logits: Tensor = out.logits[:, -1]
-        return logits
-
-    def _join(self, cache: DynamicCache, attention: Tensor) -> None:
-        """Put new rows under the old ones; the shorter side gets padding on its left."""
-        if not self.rows:
-            self._cache, self._attention = cache, attention
-            return
-        assert self._attention is not None
-        old, new = self._attention.shape[1], attention.shape[1]
-        self._attention = torch.cat(
-            [_pad_left(self._attention, new - old), _pad_left(attention, old - new)]
-        )
-        for mine, theirs in zip(self._cache.layers, cache.layers, strict=True):
-            for name in ("keys", "values"):
-                a, b = getattr(mine, name), getattr(theirs, name)  # (rows, heads, length, d)
-                joined = torch.cat([_pad_left(a, new - old, 2), _pad_left(b, old - new, 2)])
-                setattr(mine, name, joined)
-
-    def _advance(self, logits: Tensor, rows: list[Row]) -> list[Row]:
-        """Append each row's next token and let the ended ones leave."""
+    def _advance(self, logits: Tensor, rows: Sequence[Row]) -> list[Row]:
+        """Append each row's next token; returns the rows that end with it."""
         penalised = self.decoding.repetition_penalty != 1.0
         written = [[*row.ids, *row.new_ids] if penalised else [] for row in rows]
         tokens = choose(logits, self.decoding, [row.generator for row in rows], written)
+        ended = []
         for row, token in zip(rows, tokens, strict=True):
+            if row.ending:
+                continue
             self._append(row, token)
-        self._next.extend(tokens)
-        self.decoded += len(tokens)
-        ended = [row for row in rows if row.ending]
-        if ended:
-            self._compact()
+            self.work.decoded += 1
+            if row.ending:
+                ended.append(row)
         return ended
 
     def _append(self, row: Row, token: int) -> None:
@@ -199,36 +205,30 @@ class Batch:
         if row.ending:
             row.transcript.finish()
 
-    def _compact(self) -> None:
-        """Keep the rows that go on, and cut padding that no row needs any more."""
-        keep = [i for i, row in enumerate(self.rows) if not row.ending]
-        if len(keep) == len(self.rows):
-            return
-        self.rows = [self.rows[i] for i in keep]
-        self._next = [self._next[i] for i in keep]
-        if not keep:
-            self._cache, self._attention, self._plan = DynamicCache(), None, None
-            return
-        assert self._attention is not None
-        index = torch.tensor(keep, device=self.pair.device)
-        self._cache.batch_select_indices(index)
-        self._attention = self._attention.index_select(0, index)
-        longest = max(len(row.ids) + len(row.new_ids) - 1 for row in self.rows)
-        spare = self._attention.shape[1] - longest
-        if spare > 0:
-            self._attention = self._attention[:, spare:]
-            for layer in self._cache.layers:
-                layer.keys = layer.keys[:, :, spare:]
-                layer.values = layer.values[:, :, spare:]
-        self._plan = self._plan_for(self.rows)
+    @torch.inference_mode()
+    def _settle_down(self) -> None:
+        """Let the ended rows leave: the last ones move up, and the plan is made anew."""
+        self.rows = [row for row in self._seats if not row.ending]
+        if self.levers.leave or not self.rows:
+            stay = len(self.rows)
+            order = list(range(len(self._seats)))
+            free = [i for i in order[:stay] if self._seats[i].ending]
+            movers = [i for i in order[stay:] if not self._seats[i].ending]
+            for hole, mover in zip(free, movers, strict=True):
+                order[hole] = mover
+            self._seats = [self._seats[i] for i in order[:stay]]
+            self._slots.keep(order[:stay], max(map(_cached, self._seats), default=0))
+        self._plan, self._lengths = None, None
+        if self._seats:
+            lengths = [_cached(row) for row in self._seats]
+            self._lengths = torch.tensor(lengths, device=self.pair.device)
+            if self.role == "student":
+                self._plan = self.pair.plan([row.mask for row in self._seats])
 
 
-def _pad_left(x: Tensor, by: int, dim: int = 1) -> Tensor:
-    if by <= 0:
-        return x
-    shape = list(x.shape)
-    shape[dim] = by
-    return torch.cat([x.new_zeros(shape), x], dim=dim)
+def _cached(row: Row) -> int:
+    """How many of a row's tokens went through the model: all but the last."""
+    return len(row.ids) + len(row.new_ids) - 1
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

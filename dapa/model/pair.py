@@ -15,6 +15,7 @@ from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
 from dapa.model.compatibility import Report, check, kinds_that_differ
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype, refuse_if_too_large
+from dapa.model.reentry import install_entry
 from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, units_for
 from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
 from dapa.records import Mask, SettingError, Site, Unit
@@ -98,6 +99,7 @@ class Pair:
         ours = submodule(self.student, self.family.layers)[layer]
         theirs = submodule(self.teacher, self.family.layers)[layer]
         for role, block in (("student", ours), ("teacher", theirs)):
+            install_entry(block, layer)
             install_tap(block, Tap(role, layer, "residual"))
             for kind, path in (("attention", self.family.attention), ("mlp", self.family.mlp)):
                 install_tap(submodule(block, path), Tap(role, layer, kind))
@@ -126,11 +128,14 @@ class Pair:
         model = self.student if role == "student" else self.teacher
         return submodule(model, self.family.layers)[index]  # type: ignore[no-any-return]
 
-    def plan(self, masks: Sequence[Mask]) -> Plan | None:
-        """The plan of a batch whose rows carry these masks; checks that every unit exists."""
+    def plan(self, masks: Sequence[Mask], at_work: Sequence[int] | None = None) -> Plan | None:
+        """The plan of a batch whose rows carry these masks; checks that every unit exists.
+
+        `at_work`: how many of the rows, from the first on, each layer sees; all of them if None.
+        """
         for mask in set(masks):
             self._units_exist(mask)
-        return plan_masks(masks, self._live, self.device)
+        return plan_masks(masks, self._live, self.device, at_work)
 
     def validate(self, mask: Mask) -> None:
         """SettingError for a layer, kind or block that is not there, or one site moved twice."""

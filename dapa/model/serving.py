@@ -19,6 +19,7 @@ def serve(
     take: Callable[[int], Sequence[Row]],
     finish: Callable[[Row], None],
     wanted: Callable[[Row], bool] = lambda row: True,
+    after: Callable[[], None] = lambda: None,
 ) -> None:
     """Decode until `take` gives nothing and no row is in flight.
 
@@ -28,11 +29,13 @@ def serve(
         take: Asked for at most so many new rows; empty when there is none now.
         finish: Told of every row that ended by itself.
         wanted: A row for which this turns false is dropped after the step.
+        after: Called after every step.
     """
+    refill = batch.levers.refill and batch.levers.leave
     while True:
         room = capacity - len(batch.rows)
         # a prefill has a fixed cost, so places are refilled by the quarter
-        new = take(room) if not batch.rows or 4 * room >= capacity else ()
+        new = take(room) if not batch.rows or (refill and 4 * room >= capacity) else ()
         for row in batch.admit(new):
             finish(row)
         if not batch.rows and not new:
@@ -42,3 +45,4 @@ def serve(
         idle = [row for row in batch.rows if not wanted(row)]
         if idle:
             batch.drop(idle)
+        after()

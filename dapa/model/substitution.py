@@ -56,7 +56,7 @@ class Substituted(Pair):
             self.student, self.tokenizer = pair.teacher, pair.teacher_tokenizer
             self.teacher, self.teacher_tokenizer = pair.student, pair.tokenizer
 
-    def plan(self, masks: Sequence[Mask]) -> Plan | None:
+    def plan(self, masks: Sequence[Mask], at_work: Sequence[int] | None = None) -> Plan | None:
         """No row is masked: the view has one set of weights."""
         return None
 

@@ -108,12 +108,21 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
 
 
 def plan_masks(
-    masks: Sequence[Mask], sites: Mapping[Site, TransplantModule], device: torch.device
+    masks: Sequence[Mask],
+    sites: Mapping[Site, TransplantModule],
+    device: torch.device,
+    at_work: Sequence[int] | None = None,
 ) -> Plan | None:
     """Decide per site what a batch with these masks, one a row, has to run.
 
     Sites that the pair does not differ in are absent from `sites` and are left alone. Sites that
     treat the rows alike share one Move, so a plan costs a few small tensors, not some per layer.
+
+    Args:
+        masks: One a row.
+        sites: Those that may be moved.
+        device: Where the rows' indices go.
+        at_work: How many rows, from the first on, each layer sees; all of them if None.
 
     Returns:
         None where every row is the plain student.
@@ -122,14 +131,15 @@ def plan_masks(
     which = [places.setdefault(mask, len(places)) for mask in masks]  # hash each mask once
     resolved = [resolve(mask) for mask in places]
     touched = {site for parts in resolved for site in parts}.intersection(sites)
-    made: dict[tuple[tuple[Strength, ...], int], Move | None] = {}
+    made: dict[tuple[tuple[Strength, ...], int, int], Move | None] = {}
     moves = {}
     for site in sorted(touched):
         here = tuple(parts.get(site, 0.0) for parts in resolved)
-        key = (here, sites[site].neurons)
-        if key not in made:
-            made[key] = _as_move([here[i] for i in which], key[1], device)
-        move = made[key]
+        rows = len(which) if at_work is None or site.layer < 0 else at_work[site.layer]
+        key = (here, sites[site].neurons, rows)
+        if rows and key not in made:
+            made[key] = _as_move([here[i] for i in which[:rows]], key[1], device)
+        move = made.get(key)
         if move is not None:
             moves[site] = move
     return Plan(tuple(masks), moves) if moves else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from dapa.model.levers import Work
 from dapa.records import Mask, Verdict
 
 Mode = Literal["opening", "full"]
@@ -55,6 +56,9 @@ class Feed(Protocol):
             whole: The verdict at full length as well, where an opening ran to its end unsettled:
                 decoding is greedy, so nobody need decode that reply again.
         """
+
+    def spent(self, work: Work) -> None:
+        """What the runner computed and spared since it last told; for the bill."""
 
 
 Runner = Callable[[Feed, Mode], None]

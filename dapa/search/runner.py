@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 from dapa.judges.base import Judge
 from dapa.model.generation import Batch, Row
+from dapa.model.levers import Levers, Work
 from dapa.model.pair import Pair
+from dapa.model.reading import Reader, reader_for
 from dapa.model.sampling import Decoding
 from dapa.model.serving import row_capacity, serve
 from dapa.search.feed import Feed, Job, Mode
@@ -28,6 +30,7 @@ class PairRunner:
         full: Judge,
         max_new_tokens: int,
         rows: int | None = None,
+        levers: Levers | None = None,
     ) -> None:
         """Get ready to answer.
 
@@ -39,17 +42,33 @@ class PairRunner:
             full: Judge of whole replies.
             max_new_tokens: The token limit, the same for every row.
             rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
+            levers: What may be spared; all of it if None.
         """
         assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
         self.pair, self.texts, self.ids = pair, texts, ids
         self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
         self.decoding = Decoding(max_new_tokens)
         self.capacity = row_capacity(pair, rows)
-        self.steps = self.prefilled = self.decoded = 0
+        self.levers = levers or Levers()
+        self.work = Work()
+        self._reader: Reader = reader_for(pair, ids, self.levers)
+
+    @property
+    def decoded(self) -> int:
+        """New tokens decoded so far, over all rows."""
+        return self.work.decoded
 
     def __call__(self, feed: Feed, mode: Mode) -> None:
         """Work the feed until it has no more jobs and no row is in flight."""
-        batch = Batch(self.pair, self.decoding)
+        batch = Batch(self.pair, self.decoding, levers=self.levers, reader=self._reader)
+        told = Work()
+
+        def tell() -> None:
+            nonlocal told
+            new = batch.work.since(told)
+            told = batch.work.since(Work())
+            self.work.add(new)
+            feed.spent(new)
 
         def finish(row: Row) -> None:
             job: Job = row.tag
@@ -66,15 +85,14 @@ class PairRunner:
                 take=lambda room: [self._row(job, mode) for job in feed.take(room)],
                 finish=finish,
                 wanted=lambda row: feed.wanted(row.tag),
+                after=tell,
             )
         finally:
-            self.steps += batch.steps
-            self.prefilled += batch.prefilled
-            self.decoded += batch.decoded
+            tell()
 
     def _row(self, job: Job, mode: Mode) -> Row:
         settled: Callable[[str], bool] | None = None
-        if mode == "opening":
+        if mode == "opening" and self.levers.settle:
             prompt, judge = self.texts[job.prompt], self.judges[mode]
 
             def settled(text: str) -> bool:
