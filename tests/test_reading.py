@@ -142,7 +142,9 @@ def test_a_reading_that_breaks_off_leaves_nothing_that_could_be_used(llama, monk
     with monkeypatch.context() as patch:
         patch.setattr(model.lm_head, "forward", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            decode(Batch(llama.pair, reader=Reader(llama.pair, states=states)), [(PROMPTS[0], EMPTY)])
+            decode(
+                Batch(llama.pair, reader=Reader(llama.pair, states=states)), [(PROMPTS[0], EMPTY)]
+            )
     batch = Batch(llama.pair, reader=Reader(llama.pair, states=states))
     expected = [generated(llama.student, PROMPTS[0], 6)]
     assert decode(batch, [(PROMPTS[0], EMPTY)]) == expected and batch.prefilled == 7

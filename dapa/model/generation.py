@@ -187,6 +187,7 @@ class Batch:
             self.work.decoded += 1
             if row.ending:
                 ended.append(row)
+                self.work.settled += row.ending == "settled"
         return ended
 
     def _append(self, row: Row, token: int) -> None:

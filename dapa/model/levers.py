@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-MEBIBYTE = 2**20
-
 
 @dataclass(frozen=True)
 class Levers:
@@ -44,20 +42,24 @@ class Work:
     """Prompt tokens that were not read, since their states were known."""
     decoded: int = 0
     """New tokens, over all rows."""
+    settled: int = 0
+    """Rows that ended early, their verdict being settled."""
     steps: int = 0
     """Forward passes that decoded, prefills apart."""
     idle: int = 0
     """Tokens computed for rows that had ended (`leave` is off)."""
     refilled: int = 0
     """Rows that came into a running batch."""
-    settled: int = 0
-    """Rows that ended early, their verdict being settled."""
 
     def add(self, other: Work) -> None:
         """Take the other's counts on top."""
         for field in fields(self):
             name = field.name
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def rounded(self) -> dict[str, float]:
+        """For people and JSON: tokens to one decimal."""
+        return {field.name: round(getattr(self, field.name), 1) for field in fields(self)}
 
     def since(self, before: Work) -> Work:
         """What came on top of an earlier count."""

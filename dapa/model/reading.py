@@ -271,9 +271,7 @@ class _Front:
         self._trails, self.length = trails, length
         self._pads = pads.to(device) if bool(pads.any()) else None
 
-    def put(
-        self, layer: int, rows: slice, keys: Tensor, values: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def put(self, layer: int, rows: slice, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of these rows with the head's before them, (rows, heads, places, d)."""
         refs = [trail.refs[layer] for trail in self._trails[rows]]
         whole = []

@@ -43,7 +43,7 @@ class _Layer(DynamicLayer):
 
 
 class Slots(Cache):  # type: ignore[misc]
-    """A cache whose rows come and go. `put` rows in, `step` once a token, `keep` those that stay."""
+    """A cache whose rows come and go: `put` them in, `step` once a token, `keep` who stays."""
 
     def __init__(self, layers: int) -> None:
         """An empty cache for a model of so many layers."""
@@ -57,7 +57,9 @@ class Slots(Cache):  # type: ignore[misc]
         """Places in use: the longest row's tokens."""
         return self.end - self.start
 
-    def put(self, layers: Sequence[Sequence[tuple[Tensor, Tensor]]], rows: int, length: int) -> None:
+    def put(
+        self, layers: Sequence[Sequence[tuple[Tensor, Tensor]]], rows: int, length: int
+    ) -> None:
         """Add rows below the present ones.
 
         Args:

@@ -60,9 +60,7 @@ class Block:
     used: int = 0
     size: int = 0
 
-    def fill(
-        self, made: list[Tensor | None], keys: list[Any], values: list[Any]
-    ) -> None:
+    def fill(self, made: list[Tensor | None], keys: list[Any], values: list[Any]) -> None:
         """Keep what a pass made."""
         self.made, self.keys, self.values = made, keys, values
         every = [x for x in (*made, *keys, *values) if x is not None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from dapa.model.levers import Work
 from dapa.records import Mask, Outcome, Verdict
 from dapa.search.control import Halted
 from dapa.search.feed import Job, Mode, Split
@@ -127,6 +128,11 @@ class Desk:
             self._check()
             if self._over or self._known(job.mask):  # else nothing has changed but a count
                 self._advance()
+
+    def spent(self, work: Work) -> None:
+        """Onto the bill; see `Feed`."""
+        with self.meter.lock:
+            self.meter.work.add(work)
 
     # -- inside, under the lock -------------------------------------------------------------
 

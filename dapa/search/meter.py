@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import sqrt
 from threading import RLock
 
+from dapa.model.levers import Work
 from dapa.records import Outcome, Trial, Unit
 from dapa.search.control import Control
 from dapa.search.report import Costs, SearchProgress, State
@@ -35,6 +36,8 @@ class Meter:
         """Do questions count as tests? Only the algorithm's do."""
         self.tests = self.memo_hits = self.judged = self.recalled = 0
         self.tokens = self.recalled_tokens = 0
+        self.work = Work()
+        """What the runner computed and what it was spared."""
         self.speculative: Callable[[], int] = lambda: 0
         self.spared: Callable[[], int] = lambda: 0
         self.asking: Callable[[], tuple[Outcome, ...]] = lambda: ()
@@ -104,6 +107,7 @@ class Meter:
             tokens=self.tokens,
             seconds=self.seconds,
             phases=dict(self.phases),
+            work=self.work.rounded(),
         )
 
     def eta(self) -> float | None:

@@ -34,6 +34,8 @@ class Costs:
     """Of this run, pauses not counted."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    work: Mapping[str, float] = field(default_factory=dict)
+    """What the model computed and what it was spared, in this run: see `dapa.model.levers.Work`."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class SearchReport:
 
     def _costs(self) -> dict[str, Any]:
         spent = {name: getattr(self.costs, name) for name in Costs.__dataclass_fields__}
-        return {**spent, "phases": dict(self.costs.phases)}
+        return {**spent, "phases": dict(self.costs.phases), "work": dict(self.costs.work)}
 
 
 def counts(outcome: Outcome) -> dict[str, Any]:

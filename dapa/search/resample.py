@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from dapa.model.levers import Work
 from dapa.records import Mask, Verdict
 from dapa.search.feed import Feed, Job, Memory, Mode, Split
 
@@ -75,6 +76,9 @@ class _Folded:
         for place in self._every(job):
             self._feed.done(place, verdict, reply, tokens, whole)
             tokens = 0  # decoded once
+
+    def spent(self, work: Work) -> None:
+        self._feed.spent(work)
 
     def _every(self, job: Job) -> list[Job]:
         return [Job(job.mask, place) for place in self._places[job.prompt]]
