@@ -54,6 +54,16 @@ class PairRunner:
         self._reader: Reader = reader_for(pair, ids, self.levers)
 
     @property
+    def prefilled(self) -> int:
+        """Prompt tokens read so far."""
+        return round(self.work.prefilled)
+
+    @property
+    def reused(self) -> int:
+        """Prompt tokens that need not be read, their states being known."""
+        return round(self.work.reused)
+
+    @property
     def decoded(self) -> int:
         """New tokens decoded so far, over all rows."""
         return self.work.decoded
