@@ -45,6 +45,7 @@ from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trac
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
+from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
@@ -481,6 +482,10 @@ class Workbench:
     ) -> Placebos:
         """Shams in the found set's place; options as in `measure.placebos`."""
         return placebos(job, self.harmless(job, harmless), **options)
+
+    def dose(self, prompts: Sequence[Prompt], mask: Mask, **options: Any) -> Dose:
+        """Strength against DSR, a set beside a sham; options as in `measure.dose`."""
+        return dose(self.pair, prompts, mask, self.store, **options)
 
     def necessity(self, job: SearchJob, **options: Any) -> Necessity:
         """What the teacher loses without the found set; options as in `measure.necessity`."""

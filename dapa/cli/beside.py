@@ -50,9 +50,9 @@ def baselines(
 ) -> None:
     """Put the found set beside everything simpler, and beside shams, with the same budget."""
     output = Output(json)
-    chosen = _chosen(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
+    chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = _searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
         found = bench.baselines(job, harmless, tests=tests, progress=report)
         body: dict[str, Any] = {"run": job.id, **found.as_dict()}
         rows = [*found.rows]
@@ -119,9 +119,9 @@ def stability(
 ) -> None:
     """Search again in other orders, on other prompts, to other targets: how often is each found?"""
     output = Output(json)
-    chosen = _chosen(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
+    chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = _searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
         told = bench.stability(job, orders=orders, bootstraps=bootstraps, progress=report)
     often = [(str(unit), rate) for unit, rate in told.inclusion().items() if rate.value]
     sets = [(layers_text([u.layer for u in units]), n) for units, n in told.sets().items()]
@@ -163,9 +163,9 @@ def necessity(
     Measured only: such a model is never written.
     """
     output = Output(json)
-    chosen = _chosen(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
+    chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = _searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
         told = bench.necessity(job, controls=controls, progress=report)
     rows = [
         (
@@ -186,7 +186,7 @@ def necessity(
     )
 
 
-def _chosen(
+def search_of(
     sites: str,
     algorithm: str | None,
     retain: float,
@@ -207,7 +207,7 @@ def _chosen(
     }
 
 
-def _searched(
+def searched(
     models: tuple[str | None, str | None, str | None, str, str],
     chosen: dict[str, Any],
     run_dir: Path,

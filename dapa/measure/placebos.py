@@ -176,6 +176,23 @@ def _planned(pair: Pair, mask: Mask, draws: int, donor: bool) -> Iterator[tuple[
             yield Rival(label, title, "placebo", mask, share), name, seed
 
 
+def sham_view(pair: Pair, mask: Mask, name: str = "permuted", seed: int = 0) -> Substituted:
+    """The student with one sham in a mask's place, made of the pair's own weights.
+
+    Args:
+        pair: Whose student.
+        mask: What the sham stands in for; a strength below 1 weakens the sham alike.
+        name: Of `shams`; one of a donor needs `placebos`.
+        seed: Of the draw.
+
+    Raises:
+        SettingError: No such sham, or one that needs a donor.
+    """
+    if shams[name].material == "donor":
+        raise SettingError(f"the sham {name!r} needs a donor; choose another")
+    return _view(pair, mask, name, seed, _Donor(pair, None))
+
+
 def _view(pair: Pair, mask: Mask, name: str, seed: int, donor: _Donor) -> Substituted:
     """The pair with sham modules in the mask's sites."""
     sham = shams[name]
@@ -263,4 +280,4 @@ def _mark(files: Sequence[Path]) -> str:
     return hashlib.blake2b(repr(stamps).encode(), digest_size=8).hexdigest()
 
 
-__all__ = ["Placebos", "Sham", "placebos", "shams"]
+__all__ = ["Placebos", "Sham", "placebos", "sham_view", "shams"]
