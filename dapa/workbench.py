@@ -51,6 +51,7 @@ from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.reproduce import Reproduced, reproduce
+from dapa.measure.utility import Utility
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
 from dapa.model.openers import Openers, Role, find_openers
@@ -63,7 +64,7 @@ from dapa.records import EMPTY, Mask, PairError, Prompt, Unit
 from dapa.replystore import ReplyStore
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
-from dapa.search.priors import opening_ids, weight_distance
+from dapa.search.priors import few, opening_ids, weight_distance
 from dapa.search.stability import Stability, stability
 from dapa.store import FILE as RUN_FILE
 from dapa.store import Store
@@ -437,9 +438,20 @@ class Workbench:
     def search_job(self, settings: SearchSettings) -> SearchJob:
         """A search over the loaded pair, not started; `run()` it here or `start()` it aside."""
         harmful = self.prompts(settings.prompts, "harmful")
-        job = SearchJob(self.pair, harmful, settings, self.store)
+        job = SearchJob(self.pair, harmful, settings, self.store, kl=self._kl(settings))
         self._jobs[job.id] = job
         return job
+
+    def _kl(self, settings: SearchSettings) -> Utility | None:
+        """What a search with a limit on KL measures it by: harmless prompts that it may choose by.
+
+        Those that stand beside the result, for over-refusal, are others.
+        """
+        if settings.max_kl is None:
+            return None
+        prompts = self.prompts(settings.harmless, "harmless").split(settings.seed).search
+        texts = few([prompt.text for prompt in prompts], 32)
+        return Utility(self.pair, texts, settings.format())
 
     def jobs(self) -> list[SearchJob]:
         """This process's searches, newest last, for a screen that re-attaches."""
@@ -452,7 +464,7 @@ class Workbench:
         if self._pair is None:
             self.load(PairSpec(**settings.pair))
         harmful = self.prompts(settings.prompts, "harmful")
-        job = SearchJob(self.pair, harmful, settings, self.store, run_id)
+        job = SearchJob(self.pair, harmful, settings, self.store, run_id, self._kl(settings))
         self._jobs[job.id] = job
         return job
 

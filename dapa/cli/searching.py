@@ -46,11 +46,23 @@ def search(
     prior: o.PriorName = None,
     blocks: o.Blocks = None,
     prompts: o.Prompts = None,
+    harmless: o.Harmless = None,
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
     max_tests: Annotated[int | None, typer.Option(help="Budget of tests.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Budget of decoded tokens.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds.")] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option(help="KL from the student on harmless prompts at most, bits per token."),
+    ] = None,
+    screen: Annotated[
+        bool, typer.Option(help="Order prompts and candidates by refusal log-odds.")
+    ] = True,
+    canonical: Annotated[
+        bool | None,
+        typer.Option(help="Judge the result again in one batch shape (default: not in float32)."),
+    ] = None,
     seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
@@ -80,7 +92,11 @@ def search(
         max_tokens=max_tokens,
         max_seconds=max_seconds,
         seed=seed,
+        max_kl=max_kl,
+        screen=screen,
+        canonical=canonical,
         prompts=o.lasting(prompts),
+        harmless=o.lasting(harmless),
     )
     bench = Workbench(run_dir)
     with progress() as report:
@@ -177,6 +193,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             f"Not monotone: {len(found.violations)} of {found.supersets} supersets tried miss the "
             f"target, those with {names}."
         )
+    parts += _asides(found)
     if job.ranking is not None:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
@@ -186,6 +203,29 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         f"{found.costs.tokens} tokens; run {job.id} in {job.store.folder}."
     )
     return parts
+
+
+def _asides(found: SearchReport) -> list[RenderableType]:
+    """Utility limit, canonical batch shape and fast screen, where they were asked for."""
+    told: list[RenderableType] = []
+    if found.kl is not None:
+        told.append(
+            f"KL on harmless prompts: {found.kl['best']:.3g} bits per token (limit "
+            f"{found.kl['limit']:g}, all units {found.kl['full']:.3g})."
+        )
+    if found.canonical:
+        flips = [_flip(found, line) for line in found.canonical if line.lost or line.gained]
+        told.append(
+            "Judged again in the canonical batch shape: "
+            + (f"{'; '.join(flips)}." if flips else "every verdict is the same.")
+        )
+    if found.screen is not None and found.screen["value"] is not None:
+        seen = found.screen
+        told.append(
+            f"Fast screen: rank correlation of log-odds with verdicts {seen['value']:.2f} "
+            f"[{seen['low']:.2f}, {seen['high']:.2f}] over {seen['n']} replies; it decided nothing."
+        )
+    return told
 
 
 def _flip(found: SearchReport, line: Recheck) -> str:

@@ -90,10 +90,16 @@ def violations(
 
 
 def rechecks(
-    roles: Sequence[tuple[str, Mask]], opening: Ledger, full: Ledger
+    roles: Sequence[tuple[str, Mask]], opening: Ledger, full: Ledger, need: int | None
 ) -> tuple[Recheck, ...]:
-    """Opening verdicts against those at full length: refuse-then-comply shows as `lost`."""
-    need = opening.need
+    """The same masks judged twice, such as by openings and at full length.
+
+    Args:
+        roles: What each mask is to the result, and the mask.
+        opening: The earlier verdicts.
+        full: The later ones; refuse-then-comply shows as `lost`.
+        need: Defended prompts that satisfy.
+    """
     assert need is not None, "a recheck without a target"
     lines = []
     for role, mask in roles:

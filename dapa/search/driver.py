@@ -17,10 +17,13 @@ from dapa.search import closing
 from dapa.search.control import Control, Halted
 from dapa.search.desk import Desk
 from dapa.search.feed import Split
+from dapa.search.ledger import Ledger
+from dapa.search.limited import Kl, within
 from dapa.search.meter import Meter
 from dapa.search.opening import aim
 from dapa.search.questions import Score, Search, Settle, Steps
 from dapa.search.report import Recheck, SearchProgress, SearchReport, Violation
+from dapa.search.screen import Screen, Screening, screened
 from dapa.search.settings import Settings
 
 
@@ -40,6 +43,10 @@ class Driver:
         algorithm: str = "",
         offers: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
+        kl: Kl | None = None,
+        screen: Screen | None = None,
+        canonical: Split | None = None,
+        devices: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; nothing is asked yet.
@@ -55,23 +62,34 @@ class Driver:
             algorithm: Its name, for the report.
             prepare: Called once before the first question: what the algorithm wants to know, such
                 as a prior. May raise Halted.
+            kl: What a mask costs on harmless prompts; needed where the settings limit it.
+            screen: Orders prompts and candidates; none where it is None.
+            canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
+                result is judged there once more. Not done where it is None.
+            devices: How many GPUs are at work, for the bill.
             offers: What to try where there is nothing to localize, as in `--sites mlp`.
             clock: Seconds that only grow.
 
         Raises:
-            SettingError: No units, a unit twice, or no prompts.
+            SettingError: No units, a unit twice, no prompts, or a limit on KL without a measure.
         """
         if not units or len(set(units)) != len(units):
             raise SettingError(f"a search needs units, each once; got {len(units)}")
         if split.prompts < 1:
             raise SettingError("a search needs at least one harmful prompt; got none")
-        self.search, self.units, self.algorithm = search, tuple(units), algorithm
-        self.split, self.held_out, self.reserve = split, held_out, reserve
         self.settings, self.offers = settings or Settings(), tuple(offers)
+        if self.settings.max_kl is not None and kl is None:
+            raise SettingError("a limit on KL needs harmless prompts to measure it on; give some")
+        self.units, self.algorithm = tuple(units), algorithm
+        self.screen, self.kl, self.canonical = screen, kl, canonical
+        self.search = search if screen is None else screened(search, screen)
+        if kl is not None and self.settings.max_kl is not None:
+            self.search = within(self.search, kl, self.settings.max_kl)
+        self.split, self.held_out, self.reserve = split, held_out, reserve
         self.control = control or Control(clock)
         self.prepare = prepare
         self.full = Mask.of(self.units)
-        self.meter = Meter(self.units, self.control, clock)
+        self.meter = Meter(self.units, self.control, clock, devices)
         self._desk = Desk(split, "opening", self.settings, self.meter)
         self.meter.speculative, self.meter.spared = self._desk.speculative, self._desk.spared
         self._result: SearchResult | None = None
@@ -79,6 +97,8 @@ class Driver:
         self._failed: tuple[Mask, ...] = ()
         self._violations: tuple[Violation, ...] = ()
         self._rechecks: tuple[Recheck, ...] = ()
+        self._reshaped: tuple[Recheck, ...] = ()
+        self._screening: Screening | None = None
         self._reserved: Desk | None = None
         self._missing = ""
 
@@ -105,14 +125,12 @@ class Driver:
     def _run(self) -> SearchReport:
         halted: Halted | None = None
         try:
-            if self.prepare is not None:
-                self.meter.phase = "prior"
-                self.prepare()
-                self.meter.lap()
+            self._get_ready()
             self._desk.run(self._whole())
         except Halted as halt:
             halted = halt
         if self._desk.ledger.need is None:  # halted before there was a target
+            self.screen = None
             return self._report(SearchResult(self.units, False, _reason(halted)), {})
         self.meter.counting = False
         ended = self._result is not None
@@ -132,6 +150,18 @@ class Driver:
         return self._report(result, held)
 
     # -- the plan ---------------------------------------------------------------------------
+
+    def _get_ready(self) -> None:
+        """What is wanted before the first question: a prior, the order of the prompts."""
+        if self.prepare is not None:
+            self.meter.phase = "prior"
+            self.prepare()
+            self.meter.lap()
+        if self.screen is not None:
+            self.meter.phase = "screen"
+            order = self.screen.lead(self.full)
+            self._desk.ledger.lead = {prompt: place for place, prompt in enumerate(order)}
+            self.meter.lap()
 
     def _whole(self) -> Steps:
         """Opening, search and the checks that share its verdict mode, in one run of the desk."""
@@ -195,8 +225,19 @@ class Driver:
             roles += [("removal", mask) for mask in self._removals(result)]
             desk = Desk(self.split, "full", self.settings, self.meter)
             desk.run(_score(tuple(dict.fromkeys(m for _, m in roles)), "full-length"))
-            self._rechecks = closing.rechecks(roles, ledger, desk.ledger)
+            self._rechecks = closing.rechecks(roles, ledger, desk.ledger, ledger.need)
+            if self.canonical is not None:
+                self._reshape(self.canonical, roles, desk.ledger)
         self.meter.closing_masks = 3 if self.held_out else 0
+
+    def _reshape(self, split: Split, roles: list[tuple[str, Mask]], before: Ledger) -> None:
+        """The result once more, one mask after the other, in batches of the canonical shape."""
+        lines, need = list[Recheck](), self._desk.ledger.need
+        for role, mask in roles:
+            desk = Desk(split, "full", self.settings, self.meter)  # a new one asks in plain order
+            desk.run(_score((mask,), "canonical"))
+            lines += closing.rechecks([(role, mask)], before, desk.ledger, need)
+        self._reshaped = tuple(lines)
 
     def _hold_out(self, result: SearchResult) -> dict[str, Rate | None]:
         """The result on prompts that chose nothing."""
@@ -220,10 +261,12 @@ class Driver:
         ledger, found = self._desk.ledger, result.mask
         whole = result.one_minimal and ledger.full(found)
         extra = self._reserved.ledger if self._reserved else None
-        lines = closing.removals(ledger, found.units, extra) if whole else []
+        certificate = closing.removals(ledger, found.units, extra) if whole else []
         rates = {"student": EMPTY, "full": self.full, "best": found}
         named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
-        named.update({line.role: line.rate for line in self._rechecks if line.role in rates})
+        for lines in (self._rechecks, self._reshaped):
+            named.update({line.role: line.rate for line in lines if line.role in rates})
+        screening, kl = self._screened(), self._kl(found)
         names = ("held_out", "full_held_out", "student_held_out")
         self.meter.end("done")
         return SearchReport(
@@ -235,8 +278,11 @@ class Driver:
             need=ledger.need or 0,
             rates={**named, **{name: held.get(name) for name in names}},
             best_bounds=ledger.outcome(found).bounds,
-            removals=tuple(lines),
+            removals=tuple(certificate),
             rechecks=self._rechecks,
+            canonical=self._reshaped,
+            kl=kl,
+            screen=screening.as_dict() if screening else None,
             violations=self._violations,
             supersets=len(self._tried),
             best_seen=self.meter.best_seen,
@@ -244,6 +290,23 @@ class Driver:
             settings=self.settings.as_dict(),
             trials=tuple(self.meter.trials),
         )
+
+    def _kl(self, found: Mask) -> dict[str, float] | None:
+        """What found set and full mask cost, where a limit was set."""
+        limit = self.settings.max_kl
+        if self.kl is None or limit is None:
+            return None
+        return {"limit": limit, "best": self.kl(found), "full": self.kl(self.full)}
+
+    def _screened(self) -> Screening | None:
+        """How well the screen foretold the verdicts of all masks that were judged in full."""
+        if self.screen is None or self.control.stopped:
+            return None
+        self.meter.phase = "screen"
+        masks = [mask for mask in self._desk.ledger.known() if self._desk.ledger.full(mask)]
+        found = self.screen.held_against(self._desk.ledger, masks, self.settings.seed)
+        self.meter.lap()
+        return found
 
 
 def _reason(halted: Halted | None) -> str:

@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from dapa.model.blocks import finest
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
-from dapa.model.sites import GROUPS
 from dapa.prompts import PromptSet
 from dapa.records import DapaError, NothingToLocalize, Prompt, SettingError, Unit
 from dapa.search.control import Control
 from dapa.search.driver import Driver
+from dapa.search.limited import Kl
 from dapa.search.log import trial_dict
 from dapa.search.oracle import oracle
 from dapa.search.priors import NEED_ONE, Ranking, few, priors, rank
 from dapa.search.questions import Steps, algorithms
 from dapa.search.report import SearchProgress, SearchReport
 from dapa.search.settings import Settings
+from dapa.search.setup import batched, screen_of, searched_units
 from dapa.store import Store
 
 DEFAULT_ALGORITHM = "ddmin-complement"
@@ -52,9 +52,18 @@ class SearchSettings:
     max_tests: int | None = None
     max_tokens: int | None = None
     max_seconds: float | None = None
+    max_kl: float | None = None
+    """KL on harmless prompts at most, bits per token."""
+    screen: bool = True
+    """Order prompts and candidates by refusal log-odds; they never decide."""
+    canonical: bool | None = None
+    """Judge the result once more in batches of one shape; None does so where a reply can depend on
+    the batch, as in bfloat16."""
     seed: int = 0
     prompts: str | None = None
     """A bundled set's name or a file; None is the pair's own."""
+    harmless: str | None = None
+    """The same of harmless prompts, for the limit on KL."""
     whose: str = "teacher"
     mode: str = "template"
     system: str = ""
@@ -88,6 +97,7 @@ class SearchSettings:
             max_tests=self.max_tests,
             max_tokens=self.max_tokens,
             max_seconds=self.max_seconds,
+            max_kl=self.max_kl,
             seed=self.seed,
         )
 
@@ -102,21 +112,6 @@ class SearchSettings:
         return cls(**{key: value for key, value in body.items() if key in known})
 
 
-def searched_units(pair: Pair, settings: SearchSettings) -> tuple[Unit, ...]:
-    """What a search with these settings may move: whole units, or their finest parts.
-
-    The hierarchical search gets a group's matrices apart, and gates (or what stands in their
-    place, where the kind has none) in blocks of neurons.
-    """
-    whole, blocks = pair.units(settings.kind), settings.blocks
-    deep = settings.algorithm == "hierarchical"
-    if not deep and (blocks or 1) == 1:
-        return whole
-    parts = [kind for kind in GROUPS[settings.kind] if pair.differs.get(kind)]
-    cut = ("gate",) if "gate" in parts else tuple(parts)
-    return finest(pair, parts, blocks or (8 if deep else 1), cut)
-
-
 class SearchJob:
     """A search that can be started, watched, paused, stopped and reopened."""
 
@@ -127,6 +122,7 @@ class SearchJob:
         settings: SearchSettings,
         store: Store,
         run_id: str | None = None,
+        kl: Kl | None = None,
     ) -> None:
         """Prepare: render the prompts and enter the run in the store. Nothing is decoded yet.
 
@@ -136,12 +132,13 @@ class SearchJob:
             settings: What the user chose.
             store: Where verdicts and the result are kept.
             run_id: A stored run to resume; a new one if None.
+            kl: What a mask costs on harmless prompts; needed where the settings limit it.
 
         Raises:
             DapaError: Units, prompts or settings that make no search.
         """
         self.pair, self.settings, self.store = pair, settings, store
-        units = searched_units(pair, settings)
+        units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
         split = harmful.split(settings.seed)
         search, held_out = list(split.search), list(split.held_out)
         if settings.prompt_limit is not None:
@@ -167,6 +164,12 @@ class SearchJob:
             control=self.control,
             algorithm=settings.algorithm,
             prepare=self._prepare if settings.algorithm in NEED_ONE else None,
+            kl=kl,
+            screen=screen_of(pair, self.prompts, how, units) if settings.screen else None,
+            canonical=oracle(pair, self.prompts, how, limit, store, canonical=True)
+            if (batched(pair) if settings.canonical is None else settings.canonical)
+            else None,
+            devices=len({p.device for p in pair.student.parameters() if p.device.type != "cpu"}),
             offers=[f"--sites {kind}" for kind in sorted(others, key=lambda k: k != "mlp")],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}

@@ -38,6 +38,8 @@ class Ledger:
         self.curtail = curtail
         self.need: int | None = None
         """Defended prompts that satisfy; None until the opening has set the target."""
+        self.lead: dict[int, int] = {}
+        """Prompt -> its place where nothing else tells two prompts apart; a screen's word."""
         self._tallies: dict[Mask, Tally] = {}
         self._seen: dict[int, tuple[Mask, Tally]] = {}
         self._judged = [0] * asked
@@ -58,6 +60,10 @@ class Ledger:
                 tally = self._tallies[mask] = Tally()
             seen = self._seen[id(mask)] = (mask, tally)  # holds the mask: its id stays its own
         return seen[1]
+
+    def known(self) -> list[Mask]:
+        """Every mask that was looked at, the first one first."""
+        return list(self._tallies)
 
     def fresh(self) -> list[Mask]:
         """The masks that were judged, at least in part, in this run."""
@@ -124,7 +130,8 @@ class Ledger:
             -(failed + 1) / (judged + 2)
             for failed, judged in zip(self._failed, self._judged, strict=True)
         ]
-        return sorted(range(self.asked), key=lambda prompt: (rates[prompt], prompt))
+        lead = self.lead
+        return sorted(range(self.asked), key=lambda p: (rates[p], lead.get(p, p), p))
 
     def outcome(self, mask: Mask) -> Outcome:
         """The counts of a mask as they stand."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import sqrt
+from statistics import median
 from threading import RLock
 
 from dapa.model.levers import Work
@@ -21,8 +22,11 @@ class Meter:
         units: tuple[Unit, ...],
         control: Control,
         clock: Callable[[], float] = time.monotonic,
+        devices: int = 0,
     ) -> None:
-        """Args: all units of the search, its handle, and a clock in seconds."""
+        """Args: all units of the search, its handle, a clock in seconds, how many GPUs work."""
+        self.devices = devices
+        self._guesses: list[float] = []
         self.lock = RLock()
         self.control = control
         self._clock = clock
@@ -82,6 +86,9 @@ class Meter:
         """One committed question."""
         self.phase = phase
         seconds = self.lap()
+        eta = self.eta()
+        if eta is not None:
+            self._guesses.append(self.seconds + eta)
         self.trials.append(
             Trial(len(self.trials), outcome, phase, memo, cut, seconds=seconds, tokens=tokens)
         )
@@ -106,9 +113,17 @@ class Meter:
             recalled=self.recalled,
             tokens=self.tokens,
             seconds=self.seconds,
+            gpu_seconds=self.seconds * self.devices,
+            eta_error=self._eta_error(),
             phases=dict(self.phases),
             work=self.work.rounded(),
         )
+
+    def _eta_error(self) -> float | None:
+        """Known once the end is."""
+        if self._ended is None or not self._guesses or not self.seconds:
+            return None
+        return median(abs(guess - self.seconds) for guess in self._guesses) / self.seconds
 
     def eta(self) -> float | None:
         """Seconds to come: tests at their pace so far, then the closing at its own."""

@@ -13,9 +13,12 @@ from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat, Turn, encode, render
 from dapa.model.substitution import Substituted
 from dapa.records import Mask, Prompt, Verdict
-from dapa.search.feed import Feed, Job, Mode, Split
+from dapa.search.feed import Feed, Job, Memory, Mode, Split
 from dapa.search.runner import PairRunner
 from dapa.store import Store, VerdictMemory, digest
+
+CANONICAL_ROWS = 32
+"""Rows of the canonical batch: one mask alone, the prompts in their order."""
 
 
 class StoreMemory:
@@ -34,6 +37,28 @@ class StoreMemory:
         self.kept.commit(mode, job.mask, job.prompt, verdict, reply, tokens)
 
 
+class WholeMasks:
+    """A memory that hands a mask out, and keeps it, only once every prompt was judged."""
+
+    def __init__(self, base: Memory, prompts: int) -> None:
+        """Args: who keeps, and how many prompts make a whole."""
+        self._base, self._prompts = base, prompts
+        self._waiting: dict[tuple[Mode, Mask], list[tuple[Job, Verdict, str, int]]] = {}
+
+    def recall(self, mode: Mode, mask: Mask) -> Mapping[int, tuple[Verdict, int]]:
+        """All of it or nothing."""
+        known = self._base.recall(mode, mask)
+        return known if len(known) == self._prompts else {}
+
+    def commit(self, mode: Mode, job: Job, verdict: Verdict, reply: str, tokens: int) -> None:
+        """Hold it back until the mask's last verdict is there."""
+        waiting = self._waiting.setdefault((mode, job.mask), [])
+        waiting.append((job, verdict, reply, tokens))
+        if len(waiting) == self._prompts:
+            for held in self._waiting.pop((mode, job.mask)):
+                self._base.commit(mode, *held)
+
+
 def oracle(
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -41,6 +66,7 @@ def oracle(
     max_new_tokens: int,
     store: Store,
     on: Substituted | None = None,
+    canonical: bool = False,
 ) -> Split:
     """A split of `prompts` that decodes on the pair, or on a view of it.
 
@@ -51,6 +77,8 @@ def oracle(
         max_new_tokens: The token limit of every reply.
         store: Where verdicts are kept.
         on: A view with substitutes, which ignores masks: jobs must carry one mask, its name.
+        canonical: Decode in batches of `CANONICAL_ROWS`, and remember a mask whole or not at all,
+            so that the batches of a mask never depend on what was asked before.
 
     Raises:
         PromptError: A prompt that cannot be rendered.
@@ -59,13 +87,16 @@ def oracle(
     ids = [encode(on or pair, text, how) for text in texts]
     opening, full = judges["opening"](), judges["rules"]()
     asked = [prompt.text for prompt in prompts]
-    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens)
-    names = (opening.name, full.name, max_new_tokens, "greedy", f"rows {runner.capacity}")
-    memory = store.memory(digest((on or pair).digest, *names), texts)
+    rows = CANONICAL_ROWS if canonical else None
+    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows)
+    shape = f"{'canonical ' * canonical}rows {runner.capacity}"
+    names = (opening.name, full.name, max_new_tokens, "greedy", shape)
+    kept = StoreMemory(store.memory(digest((on or pair).digest, *names), texts))
+    memory = WholeMasks(kept, len(prompts)) if canonical else kept
 
     def substituted(feed: Feed, mode: Mode) -> None:
         assert on is not None, "only a view is applied"
         with on.applied():
             runner(feed, mode)
 
-    return Split(len(prompts), runner if on is None else substituted, StoreMemory(memory))
+    return Split(len(prompts), runner if on is None else substituted, memory)

@@ -32,6 +32,11 @@ class Costs:
     """Tokens decoded for the judged replies of this run."""
     seconds: float = 0.0
     """Of this run, pauses not counted."""
+    gpu_seconds: float = 0.0
+    """The same times the GPUs at work; 0 on a CPU."""
+    eta_error: float | None = None
+    """After the end: how far the guesses of the whole duration were off, as a share of it; their
+    median. None where none was made."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds by phase."""
     work: Mapping[str, float] = field(default_factory=dict)
@@ -121,6 +126,14 @@ class SearchReport:
     """The highest DSR among the masks asked in full: it need not be the full mask's."""
     costs: Costs
     settings: Mapping[str, Any]
+    canonical: tuple[Recheck, ...] = ()
+    """The same once more in a batch of one shape, against `rechecks`; empty where decoding does
+    not depend on the batch (float32), or it was not asked for."""
+    kl: Mapping[str, float] | None = None
+    """KL of the found set (`best`) and of all units (`full`) beside the `limit`, where one was set:
+    bits per token on harmless prompts."""
+    screen: Mapping[str, Any] | None = None
+    """How well refusal log-odds foretold the verdicts; None where no screen was used."""
     prior: Mapping[str, Any] | None = None
     """The ranking that the algorithm followed: name, values by unit, seconds."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
@@ -149,11 +162,14 @@ class SearchReport:
             "best_bounds": list(self.best_bounds),
             "removals": [_removal(removal) for removal in self.removals],
             "full_length": [_recheck(recheck) for recheck in self.rechecks],
+            "canonical": [_recheck(recheck) for recheck in self.canonical],
             "violations": [_violation(violation) for violation in self.violations],
             "supersets": self.supersets,
             "best_seen": self.best_seen and counts(self.best_seen),
             **self._costs(),
             "settings": dict(self.settings),
+            "kl": self.kl and dict(self.kl),
+            "screen": self.screen and dict(self.screen),
             "prior": self.prior,
         }
 

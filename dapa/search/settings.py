@@ -16,6 +16,8 @@ class Settings:
     """The share of the gain to keep: target = student + retain (full - student)."""
     target: float | None = None
     """An absolute DSR in its place."""
+    max_kl: float | None = None
+    """The found set's KL from the student on harmless prompts at most, bits per token."""
     minimum_gain: float = 0.1
     """The full mask must beat the student by more than this, as a share of the prompts."""
     max_tests: int | None = None
@@ -48,7 +50,7 @@ class Settings:
                 raise SettingError(f"{name} {value} is outside 0 to 1")
         if self.retain == 0.0 or self.target == 0.0:
             raise SettingError("a target of 0 is met by the student itself; give more than 0")
-        for name in ("max_tests", "max_tokens", "max_seconds"):
+        for name in ("max_tests", "max_tokens", "max_seconds", "max_kl"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and isfinite(value)):
                 raise SettingError(f"{name.replace('_', ' ')} {value} is not above 0")

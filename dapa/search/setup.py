@@ -1,0 +1,54 @@
+"""What a search of a pair needs besides prompts: its units, its screen, its batch's exactness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+
+from dapa.model.blocks import finest
+from dapa.model.openers import NoOpeners, find_openers, refusal_log_odds
+from dapa.model.pair import Pair
+from dapa.model.prompting import PromptFormat
+from dapa.model.sites import GROUPS
+from dapa.records import Mask, Prompt, Unit
+from dapa.search.priors import opening_ids
+from dapa.search.screen import Floats, Screen
+
+
+def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) -> tuple[Unit, ...]:
+    """What a search may move: whole units of a kind, or their finest parts.
+
+    The hierarchical search gets a group's matrices apart, and gates (or what stands in their
+    place, where the kind has none) in blocks of neurons, 8 unless said otherwise.
+    """
+    whole, deep = pair.units(kind), algorithm == "hierarchical"
+    if not deep and (blocks or 1) == 1:
+        return whole
+    parts = [part for part in GROUPS[kind] if pair.differs.get(part)]
+    cut = ("gate",) if "gate" in parts else tuple(parts)
+    return finest(pair, parts, blocks or (8 if deep else 1), cut)
+
+
+def screen_of(
+    pair: Pair, prompts: Sequence[Prompt], how: PromptFormat, units: Sequence[Unit]
+) -> Screen | None:
+    """The fast screen of a pair's prompts; None where the vocabulary has no refusal opener."""
+    try:
+        openers = find_openers(pair)
+    except NoOpeners:
+        return None
+    texts = [prompt.text for prompt in prompts]
+    ids = cache(lambda: opening_ids(pair, texts, how, units))
+
+    def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
+        return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
+
+    return Screen(odds, len(prompts), time.monotonic)
+
+
+def batched(pair: Pair) -> bool:
+    """Can a reply depend on the batch that it was decoded in? In float32 none was seen to."""
+    return any(p.dtype != torch.float32 for p in pair.student.parameters())
