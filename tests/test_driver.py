@@ -28,7 +28,7 @@ Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))
 COSTS = {
     "speculative", "prompts_judged", "prompts_spared", "recalled", "tokens", "seconds", "phases",
-    "settings",
+    "gpu_seconds", "eta_error", "settings",
 }  # fmt: skip
 """What may differ between two ways to the same result."""
 
