@@ -238,7 +238,7 @@ def _points(gain: Any) -> str:
 
 
 def _metrics(found: Mapping[str, Any] | None) -> str | None:
+    """One lm-eval task's metrics."""
     if found is None:
         return None
-    numbers = [f"{k} {v:.3g}" for k, v in found.items() if isinstance(v, float) and "_err" not in k]
-    return ", ".join(numbers)
+    return ", ".join(f"{name} {told['value']:.3g}" for name, told in found.items())

@@ -156,10 +156,10 @@ def surprise(
                 texts[place] = (asked, said)
         found: list[float | None] = [None] * len(pairs)
         order = sorted(texts, key=lambda place: sum(map(len, texts[place])))
-        rows = _rows(pair)
+        rows = rows_of(pair)
         for start in range(0, len(order), rows):
             places = order[start : start + rows]
-            logits = _logits(pair, [texts[place] for place in places], EMPTY, "student")
+            logits = reply_logits(pair, [texts[place] for place in places], EMPTY, "student")
             for place, one in zip(places, logits, strict=True):
                 cost = _surprise(one, torch.tensor(texts[place][1], device=one.device))
                 found[place] = float(cost[OPENING:].mean())
@@ -171,12 +171,12 @@ def surprise(
 # -- forward passes --------------------------------------------------------------------------
 
 
-def _rows(pair: Pair) -> int:
+def rows_of(pair: Pair) -> int:
     """Replies in one forward pass: few where the vocabulary is large."""
     return int(max(1, min(32, _LOGITS // (pair.student.config.vocab_size * 64))))
 
 
-def _logits(
+def reply_logits(
     pair: Pair, texts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], mask: Mask, role: Role
 ) -> list[Tensor]:
     """For each (prompt, reply): float logits that predict the reply's tokens, (reply, vocabulary).
