@@ -5,7 +5,7 @@ const $ = (name) => element.querySelector(`.rp-${name}`);
 const root = element.querySelector('.replay');
 const [scroll, space, grid, curve] = ['scroll', 'space', 'grid', 'chart'].map($);
 const slider = $('at');
-const LEFT = 36; const RIGHT = 116; const FOOT = 20; const HEAD = 22; const TALL = 15;
+const LEFT = 36; let RIGHT = 116; const FOOT = 20; const HEAD = 22; const TALL = 15; const MOST = 760;
 const [FAIL, PASS, MEASURED] = [0, 1, 2];
 const WORDS = ['it does not refuse enough', 'it still refuses', 'measured, not held against the target',
   'not yet decided'];
@@ -67,7 +67,9 @@ function named(row) {
 function sentence(row) {
   const cut = row.cut ? `, cut into ${row.cut} chunks` : '';
   const how = row.memo ? 'from memory' : `${row.seconds.toFixed(1)} s`;
-  const best = row.best === null ? '' : ` Best so far: ${named(data.rows[row.best])}.`;
+  const found = row.best === null ? null : data.rows[row.best];
+  const best = found === null ? '' : found.size > 8 ? ` Best so far: ${found.size} ${data.axis}s.`
+    : ` Best so far: ${named(found)}.`;
   return `Test ${row.index} (${data.phases[row.phase].split(':')[0]}${cut}): with ${named(row)} `
     + `transplanted, ${WORDS[row.state]}; DSR ${dsr(row)}, ${row.judged} of ${row.asked} prompts `
     + `judged, ${how}.${best}`;
@@ -82,10 +84,11 @@ function say() {
 }
 
 function lay() {
-  const room = (scroll.clientHeight || 560) - FOOT;
+  const room = MOST - FOOT;
   const phases = data.rows.filter((r, i) => !i || data.rows[i - 1].phase !== r.phase).length;
   const lines = data.rows.length + data.asking.length;
-  const tall = fit ? Math.max(1, Math.min(TALL, (room - phases * HEAD) / lines)) : TALL;
+  let tall = fit ? Math.max(1, Math.min(TALL, (room - phases * HEAD) / lines)) : TALL;
+  if (tall > 2) tall = Math.floor(tall); // rows on whole pixels stay crisp
   items = []; let y = 0; let last = null;
   data.rows.forEach((row) => {
     if (row.phase !== last) {
@@ -147,7 +150,7 @@ function line(pen, item, cell, x0) {
 }
 
 function gutter(pen, item, x) {
-  const row = item.row; const middle = item.y + item.h / 2 - 1; const wide = 46;
+  const row = item.row; const middle = item.y + item.h / 2 - 1; const wide = RIGHT > 100 ? 46 : 0;
   pen.strokeStyle = pen.fillStyle = tint(row);
   pen.lineWidth = 1.2;
   if (row.high > row.low) {
@@ -160,10 +163,11 @@ function gutter(pen, item, x) {
 
 function drawGrid() {
   const wide = scroll.clientWidth; if (!wide) return;
+  RIGHT = wide < 420 ? 68 : 116;
   const total = lay();
-  const height = Math.min(560, total + FOOT);
+  const height = Math.min(fit ? MOST : 560, total + FOOT);
   scroll.style.height = `${height}px`;
-  const cell = Math.max(4, (wide - LEFT - RIGHT) / data.columns.length);
+  const cell = Math.max(fit ? 1 : 4, (wide - LEFT - RIGHT) / data.columns.length);
   const inner = cell * data.columns.length;
   space.style.width = `${Math.max(wide, LEFT + inner + RIGHT)}px`;
   space.style.height = `${total + FOOT}px`;
@@ -183,9 +187,7 @@ function drawGrid() {
   pen.globalAlpha = 1;
   if (cell > 5) { // hairlines between columns
     pen.fillStyle = ink.card;
-    seen.filter((it) => !it.text).forEach((it) => {
-      for (let c = 1; c < data.columns.length; c += 1) pen.fillRect(x0 + c * cell - 0.5, it.y, 1, it.h);
-    });
+    for (let c = 1; c < data.columns.length; c += 1) pen.fillRect(x0 + c * cell - 0.5, top, 1, height);
   }
   pen.fillStyle = ink.ink; pen.globalAlpha = 0.7;
   const place = new Map(items.filter((it) => it.row).map((it) => [it.row.index, it]));
@@ -259,8 +261,10 @@ function axis(pen, cell, x0, wide, height) {
 
 function caption(pen, wide, height) {
   pen.textAlign = 'right'; pen.fillText('layer', LEFT - 4, height - 9);
-  pen.textAlign = 'left'; pen.fillText('0', wide - RIGHT + 8, height - 9);
-  pen.fillText('1', wide - RIGHT + 53, height - 9);
+  pen.textAlign = 'left';
+  if (RIGHT > 100) {
+    pen.fillText('0', wide - RIGHT + 8, height - 9); pen.fillText('1', wide - RIGHT + 53, height - 9);
+  }
   pen.textAlign = 'right'; pen.fillText('DSR', wide - 4, height - 9);
 }
 
@@ -288,7 +292,8 @@ function drawCurve() {
     pen.globalAlpha = row.index > at ? 0.15 : 1;
     pen.fillStyle = pen.strokeStyle = tint(row); pen.lineWidth = 1.2;
     if (row.high > row.low) {
-      pen.globalAlpha *= 0.55; pen.beginPath(); pen.moveTo(x(row.index), y(row.low));
+      pen.globalAlpha *= rows.length > 150 ? 0.18 : 0.55; pen.beginPath();
+      pen.moveTo(x(row.index), y(row.low));
       pen.lineTo(x(row.index), y(row.high)); pen.stroke();
       pen.globalAlpha = row.index > at ? 0.15 : 1;
     }

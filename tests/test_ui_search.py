@@ -1,0 +1,372 @@
+"""The search's screen without a browser: choices, tasks, pictures as data, looks, sentences."""
+
+import json
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+from searched import HARMLESS, prompt_set, searched
+
+from dapa.prompts import PromptSet
+from dapa.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
+from dapa.search.control import Halted
+from dapa.sentences import overlap_sentence, result_sentence
+from dapa.store import Run
+from dapa.ui import replay
+from dapa.ui.forest import Dot, Line, forest
+from dapa.ui.looks import looks
+from dapa.ui.looks.inner import paired_units
+from dapa.ui.tabs import choices, compare, result
+from dapa.ui.tasks import Tasks
+from dapa.workbench import Workbench
+
+PLAIN = [choices.DEFAULTS[name] for name in choices.FIELDS]
+
+
+def with_(**other):
+    return [{**choices.DEFAULTS, **other}[name] for name in choices.FIELDS]
+
+
+# -- choices ------------------------------------------------------------------------------------
+
+
+def test_choices_become_settings():
+    plain = choices.settings_of(PLAIN)
+    assert (plain.retain, plain.target, plain.max_tests, plain.prior) == (0.9, None, None, None)
+    there = choices.settings_of(
+        with_(goal="absolute", level=0.7, max_tests=20, max_tokens=5000.0, max_seconds=9)
+    )
+    assert (there.target, there.max_tests, there.max_tokens, there.max_seconds) == (
+        0.7, 20, 5000, 9,
+    )  # fmt: skip
+    ranked = choices.settings_of(with_(algorithm="weighted", prior="divergence", blocks=4))
+    assert (ranked.prior, ranked.blocks) == ("divergence", 4)
+    assert choices.settings_of(with_(algorithm="ddmin", prior="divergence")).prior is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"algorithm": "<b>"},
+        {"kind": ["gate"]},
+        {"goal": "both"},
+        {"level": 0},
+        {"level": float("nan")},
+        {"limit": 0},
+        {"tokens": 1e9},
+        {"seed": -1},
+        {"max_tests": -1},
+        {"max_tokens": "many"},
+        {"max_seconds": 0.5},
+        {"algorithm": "weighted", "prior": "stars"},
+        {"blocks": -2},
+    ],
+)
+def test_choices_that_make_no_sense_are_refused_in_one_line(wrong):
+    with pytest.raises(SettingError) as caught:
+        choices.settings_of(with_(**wrong))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SettingError, match="settings, not 2"):
+        choices.settings_of([1, 2])
+
+
+def test_the_choices_read_as_a_sentence():
+    said = choices.sentence(dict(zip(choices.FIELDS, PLAIN, strict=True)))
+    assert "keep 90\u202f% of the gain" in said and "as many tests as it takes" in said
+    other = {**choices.DEFAULTS, "goal": "absolute", "max_tests": 20, "max_seconds": 60}
+    said = choices.sentence({**other, "algorithm": "weighted", "prior": "divergence"})
+    assert "reach a DSR of 0.90" in said and "at most 20 tests or 60 s" in said
+    assert "local divergence" in said
+
+
+# -- tasks --------------------------------------------------------------------------------------
+
+
+def ended(task):
+    assert task.wait(30)
+    return task
+
+
+def test_tasks_of_one_server_work_one_after_the_other():
+    tasks, go, log = Tasks(), threading.Event(), []
+
+    def first(told, stop):
+        told("half", 0.5)
+        assert go.wait(30)
+        log.append("first")
+        return 1
+
+    one = tasks.begin("run", "first", first)
+    two = tasks.begin("run", "second", lambda told, stop: log.append("second") or 2)
+    assert tasks.begin("run", "first", first) is one, "one under way is not begun twice"
+    assert two.state == "waiting" and not two.over
+    while one.progress()[0] != "half":
+        pass
+    assert one.progress()[1] == 0.5
+    go.set()
+    assert (ended(one).result, ended(two).result) == (1, 2) and log == ["first", "second"]
+    assert tasks.newest("run") is two and tasks.newest("other") is None
+    again = tasks.begin("run", "first", lambda told, stop: 3)
+    assert again is not one and ended(again).result == 3 and tasks.of("run", "first") is again
+
+
+def test_a_task_stops_while_it_waits_and_while_it_works():
+    tasks, go = Tasks(), threading.Event()
+    working = tasks.begin(
+        "run", "works", lambda told, stop: go.wait(30) and stop.wait(30) and "part"
+    )
+    waiting = tasks.begin("run", "waits", lambda told, stop: "never")
+    waiting.stop()
+    assert ended(waiting).state == "stopped" and waiting.result is None
+    go.set()
+    working.stop()
+    assert ended(working).state == "stopped" and working.result == "part"
+
+    def halts(told, stop):
+        raise Halted("stopped")
+
+    assert ended(tasks.begin("run", "halts", halts)).state == "stopped"
+
+
+def test_a_task_that_fails_says_why_without_a_traceback(caplog):
+    def ours(told, stop):
+        raise DapaError("nothing there; choose another")
+
+    def theirs(told, stop):
+        raise KeyError("a secret prompt")
+
+    tasks = Tasks()
+    one, two = ended(tasks.begin("r", "a", ours)), ended(tasks.begin("r", "b", theirs))
+    assert (one.state, one.error) == ("failed", "nothing there; choose another")
+    assert two.state == "failed" and "KeyError" in two.error
+    assert "secret" not in two.error + caplog.text
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+def trial(index, layers, satisfied, phase="search", judged=24, **more):
+    outcome = Outcome(
+        Mask.of(Unit(i) for i in layers), 24, judged, 20 if satisfied else 2, satisfied=satisfied
+    )
+    return Trial(index, outcome, phase, **{"memo": False, "granularity": None, **more}, seconds=0.1,
+                 tokens=9)  # fmt: skip
+
+
+def test_a_log_becomes_data_with_a_column_a_unit():
+    log = [
+        trial(0, [], None, "opening"),
+        trial(1, range(6), None, "opening"),
+        trial(2, [0, 1, 4], False, granularity=2, judged=5),
+        trial(3, [3, 4, 5], True, granularity=2, memo=True),
+    ]
+    body = json.loads(replay.encode("r", "ddmin", log, target=0.8))
+    assert body["columns"] == list("012345") and body["axis"] == "layer" and body["target"] == 0.8
+    phase, cells, parts, size, state, low, high, judged, asked, memo, cut, _ = body["rows"][2]
+    assert (cells, parts, size, state) == ([0, 2, 4, 1], [], 3, 0)
+    assert (low, high, judged, asked, memo, cut) == (0.0833, 0.875, 5, 24, 0, 2)
+    assert body["rows"][3][4] == 1 and body["rows"][3][9] == 1
+    assert body["rows"][0][4] == 2, "measured in full, not held against a target"
+    assert body["lines"] == [[3, 2, 3]], "two chunks of six units part before the fourth"
+    assert body["phases"][0].startswith("before the search") and body["counting"] == [1]
+    assert replay.encode("r", "x", []) == ""
+
+
+def test_blocks_and_matrices_show_as_a_part_of_their_column():
+    columns = (Unit(0, "mlp"), Unit(1, "mlp"))
+    mask = Mask.of([Unit(0, "gate", (0, 8)), Unit(1, "mlp")])
+    assert replay.cells(mask, columns) == ((1, 1), (0, 1))
+    blocks = tuple(Unit(n, "gate", (b, b + 8)) for n in (3, 5) for b in (0, 8))
+    log = [trial(0, [], None, "opening")]
+    body = json.loads(replay.encode("r", "deep", log, blocks))
+    assert body["axis"] == "unit" and body["groups"] == [[0, 2, "3"], [2, 2, "5"]]
+
+
+def test_eighty_units_by_500_tests_travel_light():
+    units = tuple(Unit(i) for i in range(80))
+    log = [trial(i, range(i % 7, 80, 1 + i % 3), False, granularity=8) for i in range(500)]
+    text = replay.encode("r", "ddmin", log, units, live=True)
+    assert len(text) < 250_000
+    assert len(json.loads(text)["rows"]) == 500
+
+
+def test_a_forest_shows_interval_and_target_and_reads_without_the_picture():
+    dot = Dot(Rate(0.5, 0.25, 0.75, 9), "open", "held out")
+    html = forest(("what", "DSR", "n"), [Line("one", [dot], ["9"])], target=0.9)
+    assert 'style="left:25.00%;width:50.00%' in html and '<u style="left:90.00%"' in html
+    assert 'aria-label="held out 0.50 [0.25, 0.75], n = 9"' in html
+
+
+def test_a_certificate_names_firm_and_fragile_by_word_and_shape():
+    job = searched()
+    body = job.report.as_dict()
+    body["removals"][0] |= {"firm": False, "flips": 1}
+    body["removals"][1] |= {"firm": True}
+    html = result.draw(body, "gate", 6, 0.1)
+    table = html[html.index("certificate") :]
+    assert "◇ fragile" in table and "1 flip," in table and "■ firm" in table
+    assert table.count('class="scale"') == len(job.report.removals) == 2
+    assert "dashed: target" in table and "Moving 2 of 6 gates" in html
+
+
+# -- sentences ----------------------------------------------------------------------------------
+
+LOW, MID, HIGH = Rate(0.0, 0.0, 0.05, 80), Rate(0.06, 0.02, 0.12, 80), Rate(0.97, 0.9, 1.0, 80)
+
+
+def said(student, found, **more):
+    return result_sentence(2, 12, "gate", (3, 5), 0.04, student, found, 38, 10.0, **more)
+
+
+def test_the_sentence_claims_only_what_the_intervals_bear():
+    assert "raises refusals from 0\u202f% to 97\u202f%" in said(LOW, HIGH)
+    assert "may change" in said(LOW, MID) and "overlap" in said(LOW, MID)
+    assert "lowers" in said(HIGH, LOW)
+    assert "has not been measured" in said(None, HIGH)
+    assert "the best set so far" in said(LOW, HIGH, one_minimal=False)
+    assert "the ones that chose it" in said(LOW, HIGH, held_out=False)
+    assert "held-out" not in said(LOW, HIGH, held_out=False)
+
+
+def test_the_sentence_tells_of_skill_where_it_is_known():
+    same = (Rate(0.98, 0.92, 1.0, 64), Rate(0.97, 0.9, 1.0, 64))
+    assert "skill 98\u202f% to 97\u202f% (no clear change, n = 64)" in said(LOW, HIGH, skill=same)
+    worse = (Rate(0.98, 0.92, 1.0, 64), Rate(0.5, 0.4, 0.6, 64))
+    assert "skill 98\u202f% to 50\u202f%, n = 64" in said(LOW, HIGH, skill=worse)
+    assert "skill" not in said(LOW, HIGH)
+
+
+def test_what_is_not_known_is_left_out_of_the_sentence():
+    told = result_sentence(1, 0, "gate", (3,), None, LOW, HIGH, 1, 130.0)
+    assert told.startswith("Moving 1 gate (layer 3), raises") and "parameters" not in told
+    assert told.endswith("1 test, 2 min 10 s.")
+
+
+def test_two_sets_are_compared_with_a_hedge():
+    assert "same 2 units" in overlap_sentence(["3", "5"], ["5", "3"], LOW, LOW)
+    told = overlap_sentence(["3", "5"], ["5", "7"], LOW, MID)
+    assert "1 of them the same (Jaccard 0.33)" in told and "no clear difference" in told
+    assert "B refuses clearly more" in overlap_sentence(["3"], ["5"], LOW, HIGH)
+    assert "not compared" in overlap_sentence(["3"], ["5"], None, HIGH)
+
+
+# -- closer looks -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    job = searched()
+    made = Workbench(tmp_path_factory.mktemp("runs"), job.pair)
+    made.__dict__["store"] = job.store
+    sets = {"harmful": prompt_set(), "harmless": PromptSet("twins", "harmless", HARMLESS)}
+    made.prompts = lambda source=None, role="harmful": sets[role]
+    made.sets = lambda: dict.fromkeys(sets)
+    return made
+
+
+@pytest.fixture(scope="module")
+def measured(bench):
+    """Every look at one planted search, measured once."""
+    found, told = {}, []
+    for name in looks:
+        kept = looks[name].measure(bench, searched(), lambda *a: told.append(a), threading.Event())
+        found[name] = kept
+    assert all(0 <= share <= 1 for _, share in told)
+    return found
+
+
+WORDS = {
+    "baselines": ("Of the simpler choices", "found set (ddmin", "p: exact paired McNemar"),
+    "skill": ("refuses harmless twins", "n\u202f=\u202f6"),
+    "stability": ("end with the same set", "Distinct 1-minimal sets", "gain kept"),
+    "necessity": ("is necessary", "the whole teacher", "never written"),
+    "categories": ("fraud", "DSR of the found set"),
+    "interaction": ("pairs", "beyond the sum", "n = 12 prompts"),
+    "pareto": ("on the front", "share of the parameters", "■"),
+}
+
+
+@pytest.mark.parametrize("name", list(looks))
+def test_a_look_tells_its_finding_with_intervals_and_n(measured, name):
+    html = looks[name].draw(measured[name], searched())
+    for word in WORDS[name]:
+        assert word in html, (name, word)
+    assert '<p class="finding">' in html and re.search(r"\[[−+]?\d", html)
+    assert re.search(r"n(\u202f| )=(\u202f| )\d", html)
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize("name", [name for name in looks if looks[name].figure])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_looks_figure_fits_the_page(measured, name, dark):
+    figure = looks[name].figure(measured[name], searched(), dark)
+    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)" and figure.layout.uirevision == "dapa"
+    json.loads(figure.to_json())
+
+
+def test_a_look_that_was_stopped_is_drawn_all_the_same(bench):
+    stop = threading.Event()
+
+    def told(what, share):
+        stop.set()
+
+    for name in ("baselines", "stability", "necessity"):
+        stop.clear()
+        assert looks[name].draw(looks[name].measure(bench, searched(), told, stop), searched())
+
+
+def test_pairs_of_many_units_are_those_of_the_found_set():
+    job = searched()
+    assert paired_units(job) == job.driver.units
+
+    class Many:
+        class driver:  # noqa: N801
+            units = tuple(Unit(i) for i in range(40))
+
+        report = job.report
+
+    assert paired_units(Many) == job.report.units
+    Many.report = None
+    assert looks["interaction"].refuses(Many)
+
+
+def test_a_look_at_an_uncertified_set_says_what_to_do():
+    job = searched()
+
+    class Stopped:
+        report = replace(job.report, one_minimal=False)
+
+    assert "search to the end" in looks["categories"].refuses(Stopped)
+    assert looks["categories"].refuses(job) == ""
+
+
+# -- two runs -----------------------------------------------------------------------------------
+
+
+def run_of(job, **other):
+    settings = {"pair": {"student": "a", "teacher": "b"}, "seed": 0, "algorithm": "ddmin", **other}
+    return Run(
+        "x", 0.0, "search", "t", settings, "done", json.loads(json.dumps(job.report.as_dict())), 0
+    )
+
+
+def test_two_runs_show_what_differs_and_what_they_share():
+    job = searched()
+    one, two = run_of(job), run_of(job, seed=7, system="<b>be safe</b>")
+    two.result["units"] = two.result["units"][:1]
+    html = compare.draw(one, two, "first", "second")
+    assert "<b>be safe" not in html and "&lt;b&gt;be safe" in html
+    assert "A found 2 and B 1 units, 1 of them the same (Jaccard 0.50)" in html
+    assert re.search(r"<td>seed</td><td>0</td><td>7</td>", html) and "algorithm" not in html
+    assert "1 other settings are the same" in html or "other settings are the same" in html
+    assert html.count('class="scale"') == 8 and "Other pairs" not in html
+    apart = compare.draw(one, replace(one, settings={"pair": {"student": "c"}}), "1", "2")
+    assert "Other pairs" in apart
+
+
+def test_a_run_without_a_result_can_be_set_beside_one():
+    one = run_of(searched())
+    bare = replace(one, state="running", result=None)
+    assert "Neither run has a result" in compare.draw(bare, bare, "a", "b")
+    assert "–" in compare.draw(one, bare, "a", "b")
