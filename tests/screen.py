@@ -134,7 +134,7 @@ def visitors(board, chromium):
     yield enter
     for context in contexts:
         context.close()
-    assert not complaints
+    assert not complaints, complaints
 
 
 def until(say, seconds=60.0, every=0.1):

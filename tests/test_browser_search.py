@@ -1,0 +1,226 @@
+"""Search and Runs in Chromium, on the toy pair with few prompts: looks, replay, comparison.
+
+One page serves all tests, as it serves a person: opening one costs more than most of them.
+"""
+
+import re
+
+import pytest
+from screen import dashboard, tab, until, visitors
+
+from dapa.prompts import PromptSet
+from dapa.search.job import SearchSettings
+from dapa.ui.looks import looks
+
+pytestmark = pytest.mark.browser
+FEW = {"search": 10, "held_out": 8, "": 6}
+SETTINGS = {"prompt_limit": 10, "max_new_tokens": 16}
+
+
+def fewer(whole):
+    """The first few prompts of each split: what is tested is the screen, not the toy."""
+    left = dict(FEW)
+    kept = []
+    for prompt in whole.prompts:
+        if left[prompt.split] > 0:
+            left[prompt.split] -= 1
+            kept.append(prompt)
+    return PromptSet(whole.name, whole.role, tuple(kept))
+
+
+@pytest.fixture(scope="module")
+def board(toy_pair, tmp_path_factory):
+    """A dashboard with two finished searches, which ask few prompts."""
+    with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
+        bench = served.workbench
+        every, repeat = bench.prompts, bench.stability
+        bench.prompts = lambda *source, **more: fewer(every(*source, **more))
+        few = {"orders": 3, "bootstraps": 3, "retains": (0.7, 0.9)}
+        bench.stability = lambda job, **more: repeat(job, **few, **more)
+        for more in ({"retain": 0.7, "seed": 3}, {}):
+            bench.search_job(SearchSettings(**SETTINGS, **more)).run()
+        yield served
+
+
+@pytest.fixture(scope="module")
+def visit(board, chromium):
+    with visitors(board, chromium) as enter:
+        yield enter
+
+
+@pytest.fixture(scope="module")
+def window(visit):
+    return visit()
+
+
+@pytest.fixture
+def page(window):
+    tab(window, "Search")
+    window.wait_for_selector("#use")
+    return window
+
+
+def look(page, name):
+    """Press a look's button and wait until it was measured."""
+    page.click(f"#looks [data-look={name}]")
+    page.wait_for_selector(f"#looks [data-look={name}][aria-pressed=true][title=measured]")
+    heading = looks[name].heading
+    until(lambda: heading in page.inner_text("#look"))
+    page.wait_for_selector("#look [data-do=again]")
+    return page.inner_text("#look")
+
+
+def job_of(board):
+    return board.workbench.jobs()[-1]
+
+
+def test_the_certificate_is_a_picture_with_words(board, page):
+    report = job_of(board).report
+    rows = page.locator("#result .certificate tbody tr")
+    assert rows.count() == len(report.removals) > 0
+    for row, removal in zip(rows.all(), report.removals, strict=True):
+        said = row.inner_text()
+        assert f"layer {removal.unit.layer}" in said and f"{removal.outcome.dsr:.2f}"[:3] in said
+        assert ("■ firm" if removal.firm else "◇ fragile") in said
+        assert row.locator(".scale u").count() == 1, "the target's line"
+
+
+def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page, visit):
+    page.click("#compare")
+    page.wait_for_selector("#look [data-do=stop], #look [data-do=again]")
+    page = visit()
+    tab(page, "Search")
+    page.wait_for_selector("#looks [data-look=baselines][aria-pressed=true][title=measured]")
+    page.wait_for_selector("#look .rivals")
+    said = page.inner_text("#look")
+    assert "Of the simpler choices" in said and "Placebos" in said
+    found, shams = board.desk.tasks.of(job_of(board).id, "baselines").result
+    tables = page.locator("#look .rivals")
+    assert tables.nth(0).locator("tbody tr").count() == len(found.rows)
+    own = [row for row in shams.rows if row.role == "placebo"]
+    assert tables.nth(1).locator("tbody tr").count() == len(own)
+    first = page.locator("#look .rivals tbody tr").nth(1).inner_text()
+    rate = found.row("found").held_out
+    assert re.search(rf"{rate.value:.2f}\s+\[{rate.low:.2f}, {rate.high:.2f}\]", first)
+
+
+def test_a_look_can_be_stopped_and_measured_again(board, page, monkeypatch):
+    measure = board.workbench.necessity
+
+    def held(job, progress, stop):
+        progress("teacher without <b>found</b>", 0.4)
+        assert stop.wait(60), "nobody pressed stop"
+        return measure(job, progress=progress, stop=stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(board.workbench, "necessity", held)
+        page.click("#looks [data-look=necessity]")
+        until(lambda: "without <b>found</b>" in page.inner_text("#look"))
+        page.click("#look [data-do=stop]")
+        until(lambda: "Stopped early" in page.inner_text("#look"))
+    page.click("#look [data-do=again]")
+    until(lambda: "the whole teacher" in page.inner_text("#look"))
+
+
+def test_stability_counts_how_often_each_layer_is_found(board, page):
+    said = look(page, "stability")
+    told = board.desk.tasks.of(job_of(board).id, "stability").result
+    assert f"n = {len(told.ended())} searches" in said
+    often = [unit for unit, rate in told.inclusion().items() if rate.value]
+    assert page.locator("#look .forest tbody tr").count() == len(often)
+    sets = page.locator("#look .table", has_text="times found").locator("tbody tr")
+    assert sets.count() == len(told.sets())
+
+
+def test_categories_pairs_and_sizes_are_drawn(page):
+    assert "categories" in look(page, "categories")
+    page.wait_for_selector("#look-chart .nsewdrag", state="attached")
+    assert "without layer" in page.text_content("#look-chart")
+    assert "Of 66 pairs" in look(page, "interaction") or "None of 66" in page.inner_text("#look")
+    until(lambda: "beyond the sum" in (page.text_content("#look-chart") or ""))
+    assert "on the front" in look(page, "pareto")
+    until(lambda: "found set" in (page.text_content("#look-chart") or ""))
+
+
+def test_skill_once_measured_stands_in_the_sentence(board, page):
+    assert "skill" not in page.inner_text("#result .finding")
+    assert "refuses harmless twins" in look(page, "skill")
+    until(lambda: "skill" in page.inner_text("#result .finding"))
+
+
+def test_the_scrubber_steps_through_the_tests(board, page):
+    trials = job_of(board).report.trials
+    picture = page.locator("#tests .replay")
+    until(lambda: picture.get_attribute("data-rows") == str(len(trials)))
+    slider = page.locator("#tests .rp-at")
+    slider.focus()
+    page.keyboard.press("Home")
+    until(lambda: picture.get_attribute("data-at") == "0")
+    assert "Test 0 (before the search)" in page.inner_text("#tests .rp-say")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    until(lambda: picture.get_attribute("data-at") == "3")
+    outcome = trials[3].outcome
+    said = page.inner_text("#tests .rp-say")
+    layers = ", ".join(map(str, outcome.mask.layers))
+    assert f"layers {layers} transplanted" in said and "Best so far" in said
+    assert f"{outcome.judged} of {outcome.asked} prompts" in said
+    box = page.locator("#tests .rp-scroll").bounding_box()
+    page.mouse.click(box["x"] + 100, box["y"] + 22 + 15 + 7)  # the second row, by the pointer
+    until(lambda: picture.get_attribute("data-at") == "1")
+    slider.focus()
+    page.keyboard.press("End")
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    until(lambda: picture.get_attribute("data-at") == str(len(trials) - 3))
+    page.click("#tests .rp-play")
+    until(lambda: picture.get_attribute("data-at") == str(len(trials) - 1))
+
+
+def test_a_run_is_reopened_replayed_and_set_beside_another(board, page):
+    second, first = board.workbench.store.runs()[:2]
+    tab(page, "Runs")
+    page.click(f"#runs [data-run='{second.id}']")
+    page.wait_for_selector("#run .finding")
+    page.wait_for_selector("#run-tests .replay[data-rows]")
+    page.click(f"#runs [data-run='{first.id}'][data-do=beside]")
+    page.wait_for_selector("#beside-card")
+    said = page.inner_text("#beside-card")
+    assert "share of the gain to keep" in said and "0.7" in said and "seed" in said
+    assert "Jaccard" in said or "Both found the same" in said
+    assert "tokens a reply" not in said, "what is set alike is only counted"
+    assert page.locator("#beside-card .scale").count() == 8
+
+
+def test_a_stored_run_opens_in_search_again_without_asking_anew(board, page):
+    before = len(board.workbench.jobs())
+    run = board.workbench.store.runs()[0]
+    tab(page, "Runs")
+    page.click(f"#runs [data-run='{run.id}']")
+    page.click("#run-again")
+    until(lambda: len(board.workbench.jobs()) == before + 1)
+    job = job_of(board)
+    assert job.wait(60) and job.report.costs.prompts_judged == 0
+    assert job.report.units == board.workbench.jobs()[before - 1].report.units
+    page.wait_for_selector("#search-start:has-text('Search again')")
+    assert page.locator("#tests .replay").get_attribute("data-rows") == str(len(job.report.trials))
+    assert board.workbench.store.run(run.id).result["tokens"] > 0, "the old run keeps its bill"
+
+
+def test_budgets_and_an_absolute_target_reach_the_search(board, page):
+    page.click("#search-settings button.label-wrap")
+    page.get_by_label("a refusal rate (DSR)").check()
+    for label, value in (("search prompts at most", 10), ("most new tokens", 16), ("tests at", 2)):
+        box = page.get_by_label(label)
+        box.fill(str(value))
+        box.press("Tab")
+    until(lambda: "at most 2 tests" in page.inner_text("#search-settings"))
+    before = len(board.workbench.jobs())
+    page.click("#search-start")
+    until(lambda: len(board.workbench.jobs()) == before + 1)
+    job = job_of(board)
+    assert (job.settings.target, job.settings.max_tests) == (0.9, 2)
+    assert job.wait(60)
+    until(lambda: "not certified" in page.inner_text("#result"))
+    page.click("#looks [data-look=categories]")
+    page.wait_for_selector("text=only a 1-minimal result")
