@@ -51,7 +51,7 @@ from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.reproduce import Reproduced, reproduce
-from dapa.measure.utility import Utility
+from dapa.measure.utility import Utility, utility_of
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
 from dapa.model.openers import Openers, Role, find_openers
@@ -507,6 +507,8 @@ class Workbench:
         """The same search again and again over one memory; options as in `search.stability`."""
         rules = job.settings.rules()
         seed = options.pop("seed", rules.seed)
+        if job.ranking is not None:
+            options.setdefault("prior", job.ranking.values)
         units, name = job.driver.units, job.settings.algorithm
         return stability(job.driver.split, units, name, rules, seed=seed, **options)
 
@@ -514,9 +516,15 @@ class Workbench:
         """Which layer carries which kind of harm, from the certificate's removals."""
         return categories(job, stop)
 
-    def pareto(self, job: SearchJob) -> tuple[Point, ...]:
-        """Every mask that the search judged in full, by share of parameters; the front marked."""
-        return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction)
+    def pareto(
+        self, job: SearchJob, utility: bool = False, harmless: str | Path | None = None
+    ) -> tuple[Point, ...]:
+        """Every mask that the search judged in full, by share of parameters; the front marked.
+
+        With `utility` the KL on harmless prompts is measured, and is a third side of the front.
+        """
+        measure = utility_of(job, self.harmless(job, harmless)) if utility else None
+        return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction, measure)
 
 
 def _models(*names: str) -> tuple[str, ...]:

@@ -45,3 +45,35 @@ def test_stability(asked, capsys):
 def test_necessity(asked, capsys):
     body = run(capsys, "necessity", *asked[0], "--controls", "1")
     assert body["necessary"] is True
+
+
+def test_categories(asked, capsys):
+    body = run(capsys, "categories", *asked[0])
+    assert body["units"] == ["1.gate", "2.gate"] and body["categories"] == ["uncategorised"]
+    assert all(cell["dsr"]["value"] == 0.0 and cell["p_value"] < 0.05 for cell in body["cells"])
+
+
+def test_pareto_weighs_refusals_size_and_utility(asked, capsys):
+    points = run(capsys, "pareto", *asked[0], *asked[1])["points"]
+    front = [point for point in points if point["on_front"]]
+    assert [] in [point["units"] for point in front]  # the student costs nothing
+    assert ["1.gate", "2.gate"] in [point["units"] for point in front]
+    assert all(point["utility"] >= 0 for point in points) and len(front) < len(points)
+
+
+def test_runs_compare(asked, capsys):
+    ids = [
+        run(capsys, "search", *asked[0], "--algorithm", name)["run"] for name in ("bisect", "ddmin")
+    ]
+    place = asked[0][asked[0].index("--run-dir") :]
+    body = run(capsys, "runs", "compare", *ids, *place)
+    assert body["settings"] == {"algorithm": ["bisect", "ddmin"]}
+    assert body["units"]["both"] == ["1.gate", "2.gate"] and body["units"]["jaccard"] == 1.0
+    assert body["intervals_apart"] is False and body["one_minimal"] == [True, True]
+    assert body["dsr"]["held_out"][0] == body["dsr"]["held_out"][1]
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "compare", ids[0], "nothing", *place])
+    assert ended.value.code == 2 and "no run is called" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["runs", "compare", *ids, *place[:-2]])
+    assert "overlap" in capsys.readouterr().out

@@ -80,3 +80,18 @@ def test_the_front_holds_what_nothing_smaller_matches():
     assert len(points) == 6 and points[0].as_dict()["utility"] is None
     sized = pareto(trials, size=lambda mask: -float(len(mask)))
     assert [p.mask.layers for p in sized if p.on_front] == [tuple(range(6))]
+
+
+def test_with_utility_a_mask_stands_on_the_front_for_what_it_spares():
+    def trial(layers, defended):
+        return Trial(0, Outcome(Mask.of(map(Unit, layers)), 10, 10, defended), "search", False,
+                     None, 0.0, 0)  # fmt: skip
+
+    trials = [trial([], 0), trial([1], 8), trial([2], 6), trial([1, 2], 8)]
+    costs = {(1,): 0.5, (2,): 0.1}
+    plain = {p.mask.layers: p.on_front for p in pareto(trials)}
+    assert plain == {(): True, (1,): True, (2,): False, (1, 2): False}
+    points = pareto(trials, utility=lambda mask: costs.get(mask.layers, 0.0 if not mask else 0.9))
+    weighed = {p.mask.layers: p.on_front for p in points}
+    assert weighed == {(): True, (1,): True, (2,): True, (1, 2): False}
+    assert points[0].as_dict()["utility"] == 0.0

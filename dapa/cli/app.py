@@ -17,6 +17,7 @@ from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.chatting import chat
+from dapa.cli.derived import categories, pareto
 from dapa.cli.dosing import dose
 from dapa.cli.effects import gradients, interaction
 from dapa.cli.evaluating import evaluate
@@ -188,7 +189,7 @@ def generate(
 
 commands = (
     check, divergence, gradients, interaction, search, generate, chat, evaluate, judge,
-    prompts, reproduce, baselines, stability, necessity, dose, *maps,
+    prompts, reproduce, baselines, stability, necessity, categories, pareto, dose, *maps,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

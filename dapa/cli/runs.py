@@ -10,6 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
+from dapa.cli.comparing import compared, rows_of
 from dapa.cli.evaluating import stopping
 from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
@@ -18,7 +19,7 @@ from dapa.records import StoreError
 from dapa.store import Run, Store
 
 runs = typer.Typer(
-    help="List, show and resume stored runs.", no_args_is_help=True, add_completion=False
+    help="List, show, compare and resume stored runs.", no_args_is_help=True, add_completion=False
 )
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, as `runs list` shows it.")]
@@ -69,6 +70,38 @@ def _tests(trials: list[dict[str, Any]]) -> RenderableType:
         for t in trials
     ]
     return table(("test", "phase", "mask", "refused of judged"), rows)
+
+
+@runs.command()
+def compare(
+    first: RunId,
+    second: Annotated[str, typer.Argument(metavar="OTHER", help="The run to compare it with.")],
+    run_dir: o.RunDir = Path("runs"),
+    json: o.Json = None,
+) -> None:
+    """Put two searches side by side: settings, sets, refusals and costs."""
+    output = Output(json)
+    store = _store(run_dir)
+    body = compared(store.run(first), store.run(second))
+    rows, units = rows_of(body), body["units"]
+    names = [run["id"] for run in body["runs"]]
+    told = {
+        None: "The held-out intervals are not both known.",
+        True: "The held-out intervals do not overlap.",
+        False: "The held-out intervals overlap: no difference in refusals is shown.",
+    }
+    output.result(
+        body,
+        f"{names[0]}: {body['runs'][0]['title']}",
+        f"{names[1]}: {body['runs'][1]['title']}",
+        table(("set otherwise", *names), rows["settings"]),
+        f"Found by both: {', '.join(units['both']) or 'nothing'}; only by the first: "
+        f"{', '.join(units['only_first']) or 'nothing'}; only by the second: "
+        f"{', '.join(units['only_second']) or 'nothing'} (Jaccard {units['jaccard']:.2f}).",
+        table(("DSR of", *names), rows["rates"]),
+        told[body["intervals_apart"]],
+        table(("cost", *names), rows["costs"]),
+    )
 
 
 @runs.command()

@@ -1,4 +1,4 @@
-"""Which masks are worth their size: the front of DSR against what is moved.
+"""Which masks are worth their price: the front of DSR, size and utility.
 
 Only masks that were judged in full stand here; a curtailed outcome has bounds and no DSR.
 """
@@ -25,18 +25,20 @@ class Point:
     size: float
     """What it moves: a share of the parameters, or a count of units."""
     phase: str
+    utility: float | None = None
+    """KL(student || patched) on harmless prompts, bits per token; lower is better."""
     on_front: bool = False
-    """Does no other mask refuse as much with less, or more with as little?"""
+    """Is no other mask at least as good in every respect that was measured, and better in one?"""
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form; utility is another room's and null here."""
+        """The JSON form; utility is null where it was not measured."""
         return {
             "units": [str(unit) for unit in self.mask],
             "layers": list(self.mask.layers),
             "mask": self.mask.key,
             "dsr": self.dsr.as_dict(),
             "size": self.size,
-            "utility": None,
+            "utility": self.utility,
             "phase": self.phase,
             "on_front": self.on_front,
         }
@@ -52,25 +54,36 @@ def full_outcomes(trials: Iterable[Trial]) -> dict[Mask, tuple[Outcome, str]]:
 
 
 def pareto(
-    trials: Iterable[Trial], size: Callable[[Mask], float] = lambda mask: float(len(mask))
+    trials: Iterable[Trial],
+    size: Callable[[Mask], float] = lambda mask: float(len(mask)),
+    utility: Callable[[Mask], float] | None = None,
 ) -> tuple[Point, ...]:
     """Every fully judged mask of a log, smallest first, the front marked.
 
     Args:
         trials: A search's log.
         size: What a mask moves, such as its share of the parameters; a count of units by default.
+        utility: What it costs on harmless prompts, lower is better; not weighed if None.
     """
     points = [
-        Point(mask, wilson(outcome.defended, outcome.asked), size(mask), phase)
+        Point(
+            mask,
+            wilson(outcome.defended, outcome.asked),
+            size(mask),
+            phase,
+            None if utility is None else utility(mask),
+        )
         for mask, (outcome, phase) in full_outcomes(trials).items()
     ]
     points.sort(key=lambda point: (point.size, -point.dsr.value, point.mask.key))
-    best, marked = -1.0, []
-    edge: tuple[float, float] | None = None
-    for point in points:
-        here = (point.size, point.dsr.value)
-        front = point.dsr.value > best or here == edge  # equals share the front
-        if front:
-            best, edge = point.dsr.value, here
-        marked.append(replace(point, on_front=front))
-    return tuple(marked)
+    return tuple(
+        replace(point, on_front=not any(_beats(other, point) for other in points))
+        for point in points
+    )
+
+
+def _beats(other: Point, point: Point) -> bool:
+    """Is it at least as good everywhere, and better somewhere?"""
+    ours = (-point.dsr.value, point.size, point.utility or 0.0)
+    theirs = (-other.dsr.value, other.size, other.utility or 0.0)
+    return theirs != ours and all(a <= b for a, b in zip(theirs, ours, strict=True))
