@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dapa.promptfiles import read_rows
 from dapa.records import Label, PromptError
@@ -45,6 +47,15 @@ def read_replies(source: str | Path, human: str | None = None) -> tuple[Written,
         ruled = _label(row.get(wanted), path.name, number) if wanted else None
         found.append(Written(texts[0], texts[1], ruled))
     return tuple(found)
+
+
+def ruled_replies(rulings: Mapping[str, Mapping[str, Any]]) -> tuple[Written, ...]:
+    """The replies that people ruled on in the chat, as the store keeps them, with their word."""
+    return tuple(
+        Written(str(body["prompt"]), str(body["reply"]), Label(body["label"]))
+        for body in rulings.values()
+        if body.get("label") in list(Label)
+    )
 
 
 def _text(value: object, name: str, number: int, column: str) -> str:

@@ -43,6 +43,7 @@ from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary
 from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trace
 from dapa.localize.weights import WeightMap, weight_map
+from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.dose import Dose, dose
@@ -60,7 +61,8 @@ from dapa.model.presets import Preset, preset, presets, released_layers
 from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
-from dapa.records import EMPTY, Mask, PairError, Prompt, Unit
+from dapa.records import EMPTY, Label, Mask, PairError, Prompt, Unit, Verdict
+from dapa.replyfiles import Written, ruled_replies
 from dapa.replystore import ReplyStore
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
@@ -353,6 +355,22 @@ class Workbench:
     def remembering(self, judge: Judge) -> Judge:
         """The same judge, asked once about each text: its words are kept in the store."""
         return remembered(judge, ReplyStore(self.store))
+
+    def ruled(self) -> tuple[Written, ...]:
+        """The replies that people ruled on in the chat, with their word."""
+        return ruled_replies(self.store.ratings("ruling"))
+
+    def agreement(
+        self, rows: Sequence[Written], names: Sequence[str], options: Sequence[str] = ()
+    ) -> Agreement:
+        """Judges against each other, and against people where the rows have a person's word."""
+        pairs = [(row.prompt, row.reply) for row in rows]
+        said: dict[str, Sequence[Verdict | Label | None]] = {
+            judge.name: judge.all(pairs) for judge in self.panel(names, options).judges
+        }
+        if any(row.human for row in rows):
+            said[HUMAN] = [row.human for row in rows]
+        return agreement(said)
 
     def evaluation_sets(
         self, harmful: str | Path | None = None, harmless: str | Path | None = None

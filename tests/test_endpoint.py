@@ -143,6 +143,13 @@ def test_the_key_comes_from_the_environment_and_shows_up_nowhere(monkeypatch, tm
     assert all(b"SECRET" not in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
 
 
+def test_a_key_given_in_the_open_is_refused_and_not_repeated():
+    for wrong in ({"key": "sk-SECRET"}, {"url": "http://me:SECRET@x/v1"}):
+        with pytest.raises(SettingError) as told:
+            Endpoint(**{"url": "http://x/v1", "model": "m", **wrong})
+        assert "SECRET" not in str(told.value)
+
+
 def test_a_remembered_judge_is_asked_once_and_failures_again(tmp_path):
     broken = [True]
 

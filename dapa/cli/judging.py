@@ -11,6 +11,7 @@ from rich.console import RenderableType
 
 from dapa.cli import options as o
 from dapa.cli.output import Output, progress, table
+from dapa.records import SettingError
 
 if TYPE_CHECKING:
     from dapa.measure.agreement import Agreement
@@ -47,8 +48,13 @@ _SHOWN = 20
 
 def judge(
     replies: Annotated[
-        Path, typer.Option(help="Rows of prompt and reply: JSONL, CSV, TSV, JSON or parquet.")
-    ],
+        Path | None,
+        typer.Option(help="Rows of prompt and reply: JSONL, CSV, TSV, JSON or parquet."),
+    ] = None,
+    rulings: Annotated[
+        bool,
+        typer.Option(help="Or: the replies that people ruled on in the chat, from --run-dir."),
+    ] = False,
     names: JudgeNames = None,
     option: JudgeOptions = None,
     human: Annotated[
@@ -66,9 +72,15 @@ def judge(
     from dapa.replyfiles import read_replies
     from dapa.workbench import Workbench
 
-    written = read_replies(replies, human)
-    pairs = [(row.prompt, row.reply) for row in written]
+    if (replies is None) != rulings:
+        raise SettingError("give --replies FILE, or --rulings with --run-dir")
+    if rulings and not (run_dir and run_dir.is_dir()):
+        raise SettingError("rulings are kept in a run folder; name it with --run-dir")
     bench = Workbench(run_dir) if run_dir else Workbench()
+    written = bench.ruled() if replies is None else read_replies(replies, human)
+    if not written:
+        raise SettingError(f"nobody has ruled on a reply in {run_dir}; click a badge in the chat")
+    pairs = [(row.prompt, row.reply) for row in written]
     with progress() as report:
         report("preparing the judges", None)
         panel = bench.panel(names or ["rules"], option or (), harm, harm_option or ())
@@ -89,7 +101,7 @@ def judge(
     shown = [_summary(said)]
     from dapa.measure.agreement import HUMAN, agreement
 
-    beside = {HUMAN: [row.human for row in written]} if human else {}
+    beside = {HUMAN: [row.human for row in written]} if human or rulings else {}
     if len(said) + len(beside) > 1:
         agreed = agreement({**said, **beside})
         body["agreement"] = agreed.as_dict()

@@ -9,6 +9,7 @@ logged, stored or shown; prompts and replies do leave the machine, to the addres
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,10 +47,15 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """SettingError for what cannot be asked."""
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
+        parts = urlsplit(self.url)
+        if "@" in parts.netloc:  # never echoed: it may hold a password
+            raise SettingError("the endpoint's address holds a user; name a key's variable instead")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
             raise SettingError(
                 f"endpoint {self.url!r} is no address; give one such as http://localhost:8000/v1"
             )
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key):  # perhaps the key itself
+            raise SettingError("key is the name of an environment variable, not the key itself")
         if not self.model.strip():
             raise SettingError("the endpoint needs a model's name; give model=NAME")
         checks = (

@@ -202,7 +202,7 @@ def metrics(found: Mapping[str, Any]) -> dict[str, Any]:
         here = {}
         for key, value in values.items():
             name, _, kind = key.partition(",")
-            if name.endswith("_stderr") or isinstance(value, bool | str):
+            if name == "sample_len" or name.endswith("_stderr") or isinstance(value, bool | str):
                 continue
             error = values.get(f"{name}_stderr,{kind}")
             known = isinstance(error, int | float) and math.isfinite(error)
