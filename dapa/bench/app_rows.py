@@ -122,7 +122,7 @@ def _toggled(page: Any, layer: int) -> float:
     page.click(f"{STRIP} [data-layer='{layer}']")
     page.wait_for_function(
         "([layer, before]) => document.querySelector('#strip .count').innerText !== before && "
-        f"document.querySelector(\"{STRIP} [data-layer='\" + layer + \"']\")"
+        f'document.querySelector("{STRIP} [data-layer=\'" + layer + "\']")'
         ".getAttribute('aria-pressed') === 'true'",
         arg=[layer, before],
     )

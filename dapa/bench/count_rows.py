@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from statistics import mean
 
-from dapa.bench.row import Row, alone, share
+from dapa.bench.extras import picire_tests, there
+from dapa.bench.row import Row, absent, alone, share
 from dapa.bench.scene import draws, tests_of
 from dapa.records import Unit
 from dapa.search import algorithms
@@ -57,6 +58,14 @@ def rows() -> Iterator[Row]:
         )
         row = alone(f"f{i}", what, ours, goal, "tests")
         yield Row(**{**row.as_dict(), "rival": "plain ddmin", "rival_value": plain})
+    what = f"tests of a 32-unit search, 4 needed, mean of {TRIALS} monotone oracles"
+    if there("picire"):
+        every = [picire_tests(UNITS, need) for need in draws(UNITS, 4, TRIALS)]
+        ours = count(DEFAULT_ALGORITHM, 4)
+        yield share("f-picire", what, ours, "picire, ddmin with cache", mean(every), None, "tests")
+    else:
+        reason = "picire is not installed"
+        yield absent("f-picire", what, "tests", "picire, ddmin with cache", None, reason)
     for needed in GOALS:
         plain = count("bisect", needed)
         good, bad = (count_with_prior(PRIORS[name], needed) for name in ("good", "misleading"))

@@ -7,7 +7,7 @@ end, and compliance never ends by itself, so that it runs to the token limit.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from statistics import mean
@@ -59,6 +59,13 @@ class Size:
     needed: int = 4
     """Gates that carry the planted refusal."""
     model_type: str = "llama"
+    vocabulary: int = 0
+    """Tokens of the vocabulary, where more than the script's own."""
+
+    @property
+    def script(self) -> Script:
+        """What models of this size read and say."""
+        return replace(SCRIPT, size=self.vocabulary) if self.vocabulary else SCRIPT
 
 
 QUICK = Size(
@@ -120,12 +127,17 @@ def requests(count: int, length: tuple[int, int], seed: int = 0) -> list[str]:
     return made
 
 
+def own_gates(model: Any) -> Any:
+    """A copy of a model that shares every weight with it but the gates, which are overwritten."""
+    gates = {id(m.weight) for name, m in model.named_modules() if name.endswith("gate_proj")}
+    return deepcopy(model, {id(p): p for p in model.parameters() if id(p) not in gates})
+
+
 @dataclass
 class Scene:
     """One size, made once; the pair is wrapped, the rivals' models are untouched copies."""
 
     size: Size
-    device: str = "cpu"
     rounds: int = 5
     how: PromptFormat = field(default_factory=PromptFormat)
 
@@ -136,8 +148,11 @@ class Scene:
 
     @cached_property
     def _models(self) -> PlantedModels:
-        models = plant(self.planting, self.size.model_type, 0, self.size.shape, SCRIPT)
-        self.plain = deepcopy(models.student), deepcopy(models.teacher)
+        size = self.size
+        models = plant(
+            self.planting, size.model_type, 0, size.shape, size.script, shared=self.device != "cpu"
+        )
+        self.plain = own_gates(models.student), own_gates(models.teacher)
         return models
 
     @cached_property
@@ -150,6 +165,16 @@ class Scene:
         """Plain student and teacher."""
         _ = self._models
         return self.plain
+
+    @property
+    def device(self) -> str:
+        """Where everything runs."""
+        return self.size.shape.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.size.shape.dtype
 
     @property
     def tokenizer(self) -> Any:
