@@ -47,8 +47,9 @@ def nnsight_map(scene: Scene) -> Map:
 
     def states(model: Any, tokens: Tensor, attention: Tensor) -> list[Tensor]:
         kept: list[Tensor] = []
-        with torch.inference_mode(), model.trace(
-            input_ids=tokens, attention_mask=attention, use_cache=False
+        with (
+            torch.inference_mode(),
+            model.trace(input_ids=tokens, attention_mask=attention, use_cache=False),
         ):
             saved = list().save()
             for layer in model.model.layers:

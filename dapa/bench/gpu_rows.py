@@ -49,6 +49,11 @@ GOALS: dict[str, str] = {
 """Row -> its goal on a GPU."""
 
 
+def _id(name: str, size: Size) -> str:
+    """A row's name on one of the sizes; the goal h is about the 7B pair."""
+    return name if name == "h" and size is LLAMA_2_7B else f"{name}@{size.name}"
+
+
 def _goals(letter: str) -> Any:
     return tuple(goal for name, goal in GOALS.items() if name[0] == letter)
 
@@ -62,12 +67,12 @@ def rows(
         if size.shape.device == "cuda" and not torch.cuda.is_available():
             for name, goal in GOALS.items():
                 what = f"row {name} on a random {size.name} in bf16 with a planted refusal"
-                yield absent(f"{name}@{size.name}", what, "", None, goal, "CUDA is absent here")
+                yield absent(_id(name, size), what, "", None, goal, "CUDA is absent here")
             continue
         machine = describe(size.shape.device, size.shape.dtype)
         tell(machine)
         for row in _of(Scene(size), machine):
-            yield replace(row, id=f"{row.id}@{size.name}", what=f"{size.name}: {row.what}")
+            yield replace(row, id=_id(row.id, size), what=f"{size.name}: {row.what}")
         if size.shape.device == "cuda":
             torch.cuda.empty_cache()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from dapa.bench import timing
 from dapa.bench.planted import PlantedModels, Planting, harmful_prompts, plant
 from dapa.bench.vocabulary import COMPLIANCE, Script
 from dapa.bench.wiring import Shape
@@ -89,7 +90,7 @@ def draws(units: tuple[Unit, ...], needed: int, trials: int = 200) -> list[froze
     return [frozenset(Random(100 * seed + needed).sample(units, needed)) for seed in range(trials)]
 
 
-def tests_of(search: Search, units: tuple[Unit, ...], need: frozenset[Unit], memo: bool) -> int:
+def count_tests(search: Search, units: tuple[Unit, ...], need: frozenset[Unit], memo: bool) -> int:
     """How many tests a search makes where exactly `need` must be there.
 
     The two opening checks are not counted.
@@ -106,7 +107,7 @@ def ordinary(layers: int, needed: int) -> Planting:
     """
     units = tuple(Unit(layer) for layer in range(layers))
     every = draws(units, needed)
-    counts = [tests_of(algorithms["ddmin"](), units, need, True) for need in every]
+    counts = [count_tests(algorithms["ddmin"](), units, need, True) for need in every]
     middle = mean(counts)
     best = min(range(len(every)), key=lambda i: abs(counts[i] - middle))
     return Planting(layers, tuple(sorted(unit.layer for unit in every[best])))
@@ -138,7 +139,7 @@ class Scene:
     """One size, made once; the pair is wrapped, the rivals' models are untouched copies."""
 
     size: Size
-    rounds: int = 5
+    rounds: int = field(default_factory=lambda: timing.ROUNDS)
     how: PromptFormat = field(default_factory=PromptFormat)
 
     @cached_property

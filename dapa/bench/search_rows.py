@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from statistics import mean, median
 from typing import Any
 
@@ -206,12 +207,12 @@ def rows(
     yield faster("b2", what, median(mine), SEQUENTIAL, fair_time, goals[1])
     slow = asked(scene, "ddmin", memo=False)
     chosen, weights = three(scene, slow)
-    batches = len(scene.texts) / SMALL_BATCH
+    batches = ceil(len(scene.texts) / SMALL_BATCH)
     took = [once(lambda test=test: rival.small_batch(test), scene.device) for test in chosen]
     slow_time = batches * sum(n * t for n, t in zip(weights, took, strict=True))
     yield faster(
         "b3",
-        f"the same search of ours; the rival's {len(slow)} tests of {batches:g} batches by three "
+        f"the same search of ours; the rival's {len(slow)} tests of {batches} batches by three "
         "batches (a note: this rival is weak)",
         median(mine),
         RELEASED,

@@ -6,9 +6,9 @@ of candidates, the shortest prefix that satisfies together with F ends with a ne
 that prefix may end is weighed by what the units found so far say about how many there are
 (`belief`). The row begins in the middle of the units and goes outward: where nothing is known any
 order costs the same, of several sets that would do the one nearest to the middle is found, and in
-what is published refusal sits in middle layers (arXiv 2406.01514). Whatever the oracle, the set at hand was seen to satisfy at every moment; only
-1-minimality leans on monotonicity, and the certificate tests it. Where the certificate fails,
-ddmin goes on.
+what is published refusal sits in middle layers (arXiv 2406.01514). Whatever the oracle, the set at
+hand was seen to satisfy at every moment; only 1-minimality leans on monotonicity, and the
+certificate tests it. Where the certificate fails, ddmin goes on.
 """
 
 from __future__ import annotations
