@@ -7,6 +7,7 @@ This module does not know what a model, a screen or a database is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -43,16 +44,25 @@ class NothingToLocalize(DapaError):
         self.full = full
 
 
+OUTSIDE = -1
+"""The `layer` of what belongs to no layer: embeddings, final norm, head. Never shown: names leave
+it out, and JSON has null (`place`)."""
+
+ENDS = ("embeddings", "final_norm", "head")
+"""The kinds of site that stand outside of the layers."""
+
+
 @dataclass(frozen=True, order=True)
 class Site:
-    """One transplantable module of one layer, such as layer 3's gate."""
+    """One transplantable module, such as layer 3's gate or the head."""
 
     layer: int
+    """0-based decoder layer, or OUTSIDE."""
     module: str
 
     def __str__(self) -> str:
-        """Short name, as in `3.gate`."""
-        return f"{self.layer}.{self.module}"
+        """Short name, as in `3.gate` or `head`."""
+        return self.module if self.layer == OUTSIDE else f"{self.layer}.{self.module}"
 
 
 @dataclass(frozen=True, order=True)
@@ -60,34 +70,37 @@ class Unit:
     """What a search keeps or drops: a layer's sites of one kind, or a block of their neurons."""
 
     layer: int
-    """0-based decoder layer."""
+    """0-based decoder layer, or OUTSIDE."""
     kind: str = "gate"
-    """A kind of site (`gate`, `up`, `down`) or a group of them (`mlp`: gate, up and down)."""
+    """A kind of site (`gate`, `q`, `head` ...) or a group (`mlp`: gate, up and down)."""
     block: tuple[int, int] | None = None
     """Neurons [start, stop) of the kind, or None for all of them."""
 
     def __str__(self) -> str:
-        """Short name, as in `3.gate` or `3.gate[0:64]`."""
-        name = f"{self.layer}.{self.kind}"
+        """Short name, as in `3.gate`, `3.gate[0:64]` or `head`."""
+        name = self.kind if self.layer == OUTSIDE else f"{self.layer}.{self.kind}"
         return name if self.block is None else f"{name}[{self.block[0]}:{self.block[1]}]"
 
     @classmethod
     def parse(cls, text: str) -> Unit:
         """Read `str(unit)` back; raises SettingError for anything else."""
-        head, _, tail = text.partition("[")
-        layer, _, kind = head.partition(".")
-        try:
-            block = None
-            if tail:
-                start, _, stop = tail.rstrip("]").partition(":")
-                block = (int(start), int(stop))
-            if not kind:
-                raise ValueError(text)
-            return cls(int(layer), kind, block)
-        except ValueError:
+        found = _UNIT.fullmatch(text)
+        if found is None or (found[1] is None and found[2] not in ENDS):
             raise SettingError(
-                f"{text!r} is not a unit; write layer.kind, such as 3.gate"
-            ) from None
+                f"{text!r} is not a unit; write layer.kind, such as 3.gate or 3.gate[0:64], or "
+                f"{', '.join(ENDS)}"
+            )
+        layer, kind, start, stop = found.groups()
+        block = None if start is None else (int(start), int(stop))
+        return cls(OUTSIDE if layer is None else int(layer), kind, block)
+
+    @property
+    def place(self) -> int | None:
+        """The layer, or None for what belongs to none: what JSON tells."""
+        return None if self.layer == OUTSIDE else self.layer
+
+
+_UNIT = re.compile(r"(?:(-?\d{1,6})\.)?([a-z]\w*)(?:\[(\d{1,9}):(\d{1,9})\])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ class Mask:
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers touched, ascending, each once."""
-        return tuple(sorted({unit.layer for unit, _ in self.entries}))
+        return tuple(sorted({unit.layer for unit, _ in self.entries if unit.layer != OUTSIDE}))
 
     @property
     def key(self) -> str:

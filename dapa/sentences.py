@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dapa.records import Rate
+from dapa.records import OUTSIDE, Rate, Unit
 
 THIN = "\u202f"
 """A narrow no-break space, before the per cent sign."""
@@ -39,6 +39,13 @@ def rate_text(rate: Rate) -> str:
     return f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], n = {rate.n}"
 
 
+def where_text(units: Sequence[Unit]) -> str:
+    """Where units stand: `layers 3 and 5`, `layer 3, head`; the kind where it stands outside."""
+    layers = sorted({unit.layer for unit in units if unit.layer != OUTSIDE})
+    outside = [unit.kind.replace("_", " ") for unit in units if unit.layer == OUTSIDE]
+    return ", ".join([*([layers_text(layers)] if layers or not outside else []), *outside])
+
+
 def layers_text(layers: Sequence[int]) -> str:
     """`layer 3`, `layers 3 and 5`, `layers 3, 5 and 7`."""
     if not layers:
@@ -48,20 +55,31 @@ def layers_text(layers: Sequence[int]) -> str:
     return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
 
 
-_PLURALS = {
+PLURALS = {
     "gate": "gates",
     "up": "up projections",
     "down": "down projections",
-    "mlp": "MLPs",
+    "mlp": "whole MLPs",
+    "q": "query projections",
+    "k": "key projections",
+    "v": "value projections",
+    "o": "attention outputs",
+    "attention": "whole attentions",
+    "norms": "layers' norms",
+    "layer": "whole layers",
+    "embeddings": "embeddings",
+    "all": "sites",
     "block": "parts",
 }
 """`block` stands for a mixture of matrices and blocks of neurons."""
 
 
 def kind_text(kind: str, count: int) -> str:
-    """`gate` or `gates`."""
-    plural = _PLURALS.get(kind, f"{kind} sites")
-    return plural if count != 1 else plural.removesuffix("s")
+    """`gate` or `gates`; of several kinds, `units`."""
+    if "," in kind:
+        return "units" if count != 1 else "unit"
+    plural = PLURALS.get(kind, kind.replace("_", " ") + "s")
+    return plural if count != 1 or kind == "embeddings" else plural.removesuffix("s")
 
 
 def result_sentence(
@@ -77,6 +95,7 @@ def result_sentence(
     skill: tuple[Rate, Rate] | None = None,
     held_out: bool = True,
     one_minimal: bool = True,
+    outside: Sequence[Unit] = (),
 ) -> str:
     """What a search found, in one sentence, hedged where the intervals overlap.
 
@@ -93,13 +112,15 @@ def result_sentence(
         skill: The student's skill and the patched one's on the same items, where measured.
         held_out: Are the two rates of prompts that chose nothing?
         one_minimal: Does the search vouch that nothing can be spared?
+        outside: The units that stand in no layer.
     """
     many = f"{moved} of {total} {kind_text(kind, total)}" if total else (
         f"{moved} {kind_text(kind, moved)}"
     )  # fmt: skip
     size = "" if share is None else f" {percent(share, 1)} of the parameters,"
     best = "" if one_minimal else " the best set so far,"
-    head = f"Moving {many} ({layers_text(layers)}),{size}{best} "
+    where = where_text([*(Unit(layer) for layer in layers), *outside])
+    head = f"Moving {many} ({where}),{size}{best} "
     cost = (
         f"{skill_clause(*skill) if skill else ''}; "
         f"{tests} {'test' if tests == 1 else 'tests'}, {duration(seconds)}."

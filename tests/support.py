@@ -1,6 +1,7 @@
 """What several test files build: random trios, really copied weights, masks, odd tokenizers."""
 
 import random
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +16,7 @@ from dapa.bench.planted import Planting, plant
 from dapa.model.generation import Batch
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.sites import FAMILIES, resolve, submodule
-from dapa.records import Mask, Unit
+from dapa.records import ENDS, OUTSIDE, Mask, Site, Unit
 
 FOLDERS = "planted"
 LAYERS, NEURONS, EQUAL_GATE = 3, 24, 1
@@ -68,19 +69,23 @@ def random_model(model_type: str, seed: int, dtype: torch.dtype = torch.float32,
 
 
 def random_trio(
-    model_type: str, seed: int = 0, dtype: torch.dtype = torch.float32, **extra: Any
+    model_type: str,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    kinds: Collection[str] = (),
+    **extra: Any,
 ) -> Trio:
-    """A pair whose MLPs differ everywhere but in one gate, and in nothing else."""
+    """A pair that differs in everything but one gate, or in the sites of `kinds` only."""
     student = random_model(model_type, seed, dtype, **extra)
     teacher = deepcopy(student)
     family = FAMILIES[model_type]
     generator = torch.Generator().manual_seed(seed + 1)
-    for layer, block in enumerate(submodule(teacher, family.layers)):
-        for kind, path in family.sites:
-            if (layer, kind) != (EQUAL_GATE, "gate"):
-                for weight in submodule(block, path).parameters():
-                    noise = torch.randn(weight.shape, generator=generator)
-                    weight.add_((0.3 * noise).to(dtype))
+    for site in family.places(LAYERS):
+        tied = site.module == "head" and student.config.tie_word_embeddings
+        if site != Site(EQUAL_GATE, "gate") and site.module in (kinds or family.single):
+            for weight in submodule(teacher, family.path(site)).parameters() if not tied else ():
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.add_((0.3 * noise).to(dtype))
     kept = deepcopy(student), deepcopy(teacher)
     spec = PairSpec("random-student", "random-teacher", "", "float32", "cpu")
     pair = Pair(student, teacher, TOKENIZER, TOKENIZER, family, spec, f"{model_type}:{seed}")
@@ -95,17 +100,20 @@ def planted_models(model_type: str, planting: Planting | None = None, seed: int 
 def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Any) -> Any:
     """Copy or blend the mask's weights into a plain copy of the student; returns the copy."""
     for site, strength in resolve(mask).items():
-        path = family.site_path(site.module)
-        ours = submodule(submodule(student_copy, family.layers)[site.layer], path)
-        theirs = submodule(submodule(teacher, family.layers)[site.layer], path)
+        if site.module not in family.single:
+            continue
+        path = family.path(site)
+        ours, theirs = submodule(student_copy, path), submodule(teacher, path)
         whole = not isinstance(strength, tuple)
-        for start, stop, value in ((0, None, strength),) if whole else strength:
+        if whole:
+            for mine, new in zip(ours.parameters(), theirs.parameters(), strict=True):
+                mine.copy_(new if strength == 1.0 else mine + strength * (new - mine))
+            continue
+        for start, stop, value in strength:
             part = slice(start, stop)
             pairs = [(ours.weight, theirs.weight)]
             if site.module == "down":  # its neurons are its columns; its bias belongs to none
                 pairs = [(ours.weight[:, part], theirs.weight[:, part])]
-                if whole and ours.bias is not None:
-                    pairs.append((ours.bias, theirs.bias))
             else:
                 pairs = [(w[part], t[part]) for w, t in pairs]
                 if ours.bias is not None:
@@ -115,6 +123,7 @@ def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Any) -> Any
     return student_copy
 
 
+PLAIN_NORMS = ("input_layernorm", "post_attention_layernorm")
 STRENGTHS = st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.25, 0.9])
 
 
@@ -128,9 +137,21 @@ def blocks(draw: Any) -> tuple[tuple[int, int, float], ...]:
 
 @st.composite
 def masks(draw: Any, layers: int = LAYERS) -> Mask:
-    """Any mask: whole MLPs, single sites, fractions and blocks of neurons, layer by layer."""
+    """Any mask: groups, single sites, fractions and blocks of neurons, layer by layer; ends."""
     entries: list[tuple[Unit, float]] = []
+    for kind in ENDS:
+        if draw(st.integers(0, 2)) == 0:
+            entries.append((Unit(OUTSIDE, kind), draw(STRENGTHS)))
     for layer in range(layers):
+        if draw(st.integers(0, 5)) == 0:
+            entries.append((Unit(layer, "layer"), draw(STRENGTHS)))
+            continue
+        for whole, parts in (("attention", "qkvo"), ("norms", PLAIN_NORMS)):
+            if draw(st.integers(0, 3)) == 0:
+                entries.append((Unit(layer, whole), draw(STRENGTHS)))
+            else:
+                some = [kind for kind in parts if draw(st.integers(0, 3)) == 0]
+                entries += [(Unit(layer, kind), draw(STRENGTHS)) for kind in some]
         if draw(st.integers(0, 3)) == 0:
             entries.append((Unit(layer, "mlp"), draw(STRENGTHS)))
             continue

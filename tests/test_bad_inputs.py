@@ -19,7 +19,7 @@ from dapa.model.compatibility import check
 from dapa.model.loading import LoadCancelled, open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.records import EMPTY, PairError, PromptError
+from dapa.records import EMPTY, PairError, PromptError, SettingError, Unit
 from dapa.workbench import Workbench
 
 NEXT_STEP = re.compile(r"\b(give|choose|check|download|connect|use|convert|merge|free|accept)\b")
@@ -119,8 +119,22 @@ def test_the_same_model_twice(bench, planted_folders, tmp_path):
 
 def test_models_that_differ_outside_of_every_site(bench, planted_folders, tmp_path):
     twin = folders.copy_of(planted_folders[0], tmp_path / "twin")
+    student = folders.copy_of(planted_folders[0], tmp_path / "student")
+    name = "model.layers.0.self_attn.sinks"
+    for folder in (student, twin):
+        folders.tensors(folder, lambda content: content.update({name: torch.zeros(2)}))
+    folders.nudge(twin, name)
+    expect(bench, cpu(student, twin), f"only {name} differs, which no mask moves")
+
+
+def test_models_that_differ_in_attention_only_make_a_pair(planted_folders, tmp_path):
+    twin = folders.copy_of(planted_folders[0], tmp_path / "twin")
     folders.nudge(twin, "model.layers.0.self_attn.q_proj.weight")
-    expect(bench, cpu(planted_folders[0], twin), "no MLP site differs", "q_proj")
+    assert "what differs is q" in findings(planted_folders[0], twin)["gates"].why
+    pair = load_pair(cpu(planted_folders[0], twin))
+    assert pair.units("attention") == (Unit(0, "attention"),)
+    with pytest.raises(SettingError, match="equal gate weights .* differs is q, attention"):
+        pair.units("gate")
 
 
 # -- what only warns ----------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
-from dapa.cli.options import parse_layers
+from dapa.cli.options import parse_layers, parse_units
 from dapa.cli.output import one_line, plain
-from dapa.records import SettingError
+from dapa.records import OUTSIDE, Mask, SettingError, Unit
 
 RATE = {"value", "low", "high", "n"}
 NEEDED = [1, 2]  # the layers that conftest plants
@@ -238,6 +238,10 @@ def test_nothing_to_localize_tells_both_scores_and_what_to_try(dapa, files, tmp_
         (["generate", "--prompt", " "], "empty"),
         (["generate", "--prompt", "hi", "--layers", "three"], "three"),
         (["generate", "--prompt", "hi", "--layers", "99"], "99"),
+        (["generate", "--prompt", "hi", "--layers", "3", "--units", "3.gate"], "not both"),
+        (["generate", "--prompt", "hi", "--layers", "3", "--sites", "knee"], "knee"),
+        (["generate", "--prompt", "hi", "--units", "3.knee"], "knee"),
+        (["evaluate", "--units", "3.gate[0:9999]"], "outside"),
         (["generate", "--prompt", "hi", "--max-new-tokens", "0"], "0"),
         (["evaluate", "--layers", "5-3"], "5-3"),
         (["check", "--pair", "toy-goat"], "toy-goat"),
@@ -253,6 +257,50 @@ def test_nothing_to_localize_tells_both_scores_and_what_to_try(dapa, files, tmp_
 )
 def test_a_mistake_is_one_line(dapa, arguments, word):
     assert is_mistake(dapa(*arguments), word)
+
+
+@pytest.mark.parametrize(
+    "choice, refuses",
+    [
+        (["--layers", "1,2", "--sites", "layer"], True),
+        (["--layers", "1-2", "--sites", "all"], True),
+        (["--layers", "1-2", "--sites", "attention"], False),
+        (["--sites", "head"], False),
+        (["--units", "1.gate,2.gate[0:32],head,0-3.norms@0.5"], True),
+        (["--units", "1.gate,2.gate@0.01"], False),
+        (["--units", "1.gate@0"], False),
+    ],
+)
+def test_any_kind_of_site_and_any_unit_can_be_transplanted(dapa, files, choice, refuses):
+    options = [*files["pair"], "--prompt", harmful_prompts(1)[0], "--max-new-tokens", 12]
+    code, out, err = dapa("generate", *options, *choice, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)["patched"]["verdict"] == ("refusal" if refuses else "compliance")
+
+
+def test_a_search_moves_any_kind_of_site(dapa, files):
+    options = [*files["pair"], *files["prompts"], "--prompt-limit", "12", "--json", "-"]
+    for kind, found in (("layer", ["1.layer", "2.layer"]), ("all", ["1.gate", "2.gate"])):
+        code, out, err = dapa("search", *options, "--sites", kind)
+        assert code == 0, err
+        body = json.loads(out)
+        assert body["units"] == found and body["layers"] == NEEDED
+    assert is_mistake(dapa("search", *options, "--sites", "head"), "equal head weights", "gate")
+
+
+def test_units_are_named_with_strength_block_and_range():
+    mask = parse_units("3.gate, 5-6.mlp@0.5, 7.gate[0:64]@0.25, head, 2.q@0")
+    assert dict(mask.entries) == {
+        Unit(3): 1.0,
+        Unit(5, "mlp"): 0.5,
+        Unit(6, "mlp"): 0.5,
+        Unit(7, "gate", (0, 64)): 0.25,
+        Unit(OUTSIDE, "head"): 1.0,
+    }
+    assert Mask.parse(mask.key) == mask and parse_units(" ") == Mask()
+    for text in ("3", "gate", "3.gate@", "3.gate@much", "3.gate@2", "3.gate,3.gate", "x-y.gate"):
+        with pytest.raises(SettingError):
+            parse_units(text)
 
 
 def test_layers_are_lists_and_ranges():

@@ -13,6 +13,7 @@ from dapa.bench.planted import Planting, harmful_prompts, plant
 from dapa.localize import tally
 from dapa.localize.divergence import divergence, token_map
 from dapa.localize.metrics import metrics
+from dapa.localize.recording import sites_of_pair
 from dapa.localize.tokens import encoded
 from dapa.model.prompting import PromptFormat
 from dapa.model.sites import FAMILIES, submodule
@@ -136,8 +137,9 @@ def debiased(x, y):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_last_token_agrees_with_unpadded_copies(model_type, reading, metric):
     pair, *_ = rough(model_type)
-    found = divergence(pair, PROMPTS, HOW, metric, reading, batch_size=3)
-    assert found.per_prompt.shape == (len(PROMPTS), 3, 6)
+    every = sites_of_pair(pair)
+    found = divergence(pair, PROMPTS, HOW, metric, reading, batch_size=3, sites=every)
+    assert found.per_prompt.shape == (len(PROMPTS), 3, 3 + len(pair.family.sites))
     for i, row in enumerate(reference(model_type, reading)):
         for (layer, site), (ours, theirs) in row.items():
             value = found.per_prompt[i, layer, found.sites.index(site)]
@@ -152,7 +154,8 @@ def test_last_token_agrees_with_unpadded_copies(model_type, reading, metric):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_all_tokens_are_averaged_without_the_first(model_type, reading):
     pair, *_ = rough(model_type)
-    found = divergence(pair, PROMPTS, HOW, "l2", reading, "all", batch_size=4)
+    every = sites_of_pair(pair)
+    found = divergence(pair, PROMPTS, HOW, "l2", reading, "all", batch_size=4, sites=every)
     for i, row in enumerate(reference(model_type, reading)):
         for (layer, site), (a, b) in row.items():
             each = np.linalg.norm(b - a, axis=1) / np.linalg.norm(a, axis=1)
@@ -164,13 +167,16 @@ def test_all_tokens_are_averaged_without_the_first(model_type, reading):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_cka_agrees_with_the_closed_form_over_prompts(model_type, reading):
     pair, *_ = rough(model_type)
-    found = divergence(pair, PROMPTS, HOW, "cka", reading, batch_size=3)
+    found = divergence(pair, PROMPTS, HOW, "cka", reading, batch_size=3, sites=sites_of_pair(pair))
     rows = reference(model_type, reading)
     for key in rows[0]:
         x, y = (np.stack([row[key][side][-1] for row in rows]) for side in (0, 1))
         value = found.values[key[0], found.sites.index(key[1])]
+        if np.ptp(x, axis=0).max() < 1e-9:  # the last token alone, before any attention
+            continue
         assert value == pytest.approx(debiased(x, y), abs=2e-4), key
-    assert (found.low <= found.high).all()
+    told = ~np.isnan(found.values)
+    assert (found.low[told] <= found.high[told]).all() and told[:, :6].all()
 
 
 def test_kl_of_the_total_reading_ends_in_the_models_own_predictions():
@@ -248,7 +254,7 @@ def test_the_instruction_ends_before_header_and_prefill():
 
 def test_token_map_holds_every_token_with_its_text():
     pair, *_ = rough("llama")
-    found = token_map(pair, PROMPTS[0], HOW)
+    found = token_map(pair, PROMPTS[0], HOW, sites=sites_of_pair(pair))
     assert found.tokens == ("<user>", " use", " malware", "<assistant>")
     for (layer, site), (ours, theirs) in reference("llama", "local")[0].items():
         wanted = [distance.cosine(a, b) for a, b in zip(ours, theirs, strict=True)]

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import EQUAL_GATE, LAYERS, NEURONS, TOKENIZER, masks, prompts_of_ids, random_trio
 
-from dapa.model.sites import FAMILIES, submodule
-from dapa.model.transplant import masked, watching
-from dapa.records import EMPTY, Mask, SettingError, Site, Unit
+from dapa.model.sites import FAMILIES, submodule, units_for
+from dapa.model.transplant import TransplantModule, masked, watching
+from dapa.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 
+KINDS = FAMILIES["llama"].kinds
+TAPS = LAYERS * (3 + len(FAMILIES["llama"].sites)) + 3
+"""Residual, attention and MLP of each layer, its sites, and the three ends."""
 IDS = torch.tensor([[9, 14, 23, 31, 8], [40, 41, 42, 12, 7], [33, 5, 6, 28, 19]])
 
 
@@ -32,23 +35,30 @@ def test_an_empty_mask_is_the_untouched_student_bit_for_bit(trio):
     assert torch.equal(logits(trio, [EMPTY] * 3), expected)
 
 
-@pytest.mark.parametrize("kind", ["gate", "up", "down", "mlp"])
+@pytest.mark.parametrize("kind", [*KINDS, "all", "gate,attention,head"])
 def test_a_full_mask_is_the_copied_weights_bit_for_bit(trio, kind):
     mask = Mask.of(trio.pair.units(kind))
     assert torch.equal(logits(trio, [mask] * 3), plain(trio.materialised(mask)))
 
 
-def test_every_mlp_of_a_pair_that_differs_in_mlps_only_is_the_teacher_bit_for_bit(trio):
+def test_every_mlp_of_a_pair_that_differs_in_mlps_only_is_the_teacher_bit_for_bit(model_type):
+    trio = random_trio(model_type, kinds=("gate", "up", "down"))
     mask = Mask.of(trio.pair.units("mlp"))
     assert torch.equal(logits(trio, [mask] * 3), plain(trio.teacher))
 
 
-@pytest.mark.parametrize("kind", ["gate", "up", "down"])
+@pytest.mark.parametrize("kinds", ["all", "layer,embeddings,final_norm,head"])
+def test_all_that_there_is_together_is_the_teacher_bit_for_bit(trio, kinds):
+    mask = Mask.of(trio.pair.units(kinds))
+    assert torch.equal(logits(trio, [mask] * 3), plain(trio.teacher))
+
+
+@pytest.mark.parametrize("kind", ["gate", "up", "down", "q", "o", "input_layernorm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_strength_one_at_a_site_runs_the_teachers_module_bit_for_bit(trio, kind, dtype):
     trio = trio if dtype == torch.float32 else random_trio(trio.pair.family.model_type, dtype=dtype)
     site = trio.pair.sites[Site(2, kind)]
-    x = torch.randn(3, 4, site.student.weight.shape[1], dtype=dtype)
+    x = torch.randn(3, 4, site.student.weight.shape[-1], dtype=dtype)
     path = trio.pair.family.site_path(kind)
     for mask, model in ((Mask.of([Unit(2, kind)]), trio.teacher), (EMPTY, trio.student)):
         module = submodule(submodule(model, trio.pair.family.layers)[2], path)
@@ -177,7 +187,7 @@ def test_two_threads_with_different_masks_one_recording_do_not_cross(trio):
         thread.join()
     assert not wrong
     assert {name for name, _, _ in seen} == {"a"}
-    assert len(seen) == rounds * LAYERS * 6  # residual, attention, mlp, and three sites a layer
+    assert len(seen) == rounds * TAPS
 
 
 def test_a_whole_forward_of_another_thread_in_the_midst_of_ours_changes_nothing(trio):
@@ -193,7 +203,7 @@ def test_a_whole_forward_of_another_thread_in_the_midst_of_ours_changes_nothing(
 
     with watching(record):
         assert torch.equal(logits(trio, [full(trio)] * 3), expected)
-    assert len(others) == LAYERS and len(taps) == LAYERS * 6
+    assert len(others) == LAYERS and len(taps) == TAPS
     assert all(torch.equal(other, plain(trio.student)) for other in others)
 
 
@@ -225,6 +235,12 @@ def test_taps_see_what_plain_hooks_on_an_unwrapped_model_see(trio):
                 expected[key] = output[0] if isinstance(output, tuple) else output
 
             handles.append(submodule(block, path).register_forward_hook(keep))
+    for kind, path in family.ends:
+
+        def keep_end(module, args, output, key=("student", OUTSIDE, kind)):
+            expected[key] = output
+
+        handles.append(submodule(trio.student, path).register_forward_hook(keep_end))
     plain(trio.student)
     for handle in handles:
         handle.remove()
@@ -247,10 +263,10 @@ def test_a_masked_student_shows_no_taps_of_the_teacher(trio):
 def test_the_teachers_own_forward_shows_its_taps(trio):
     found = outputs(trio, lambda: trio.pair.teacher(IDS))
     assert {role for role, _, _ in found} == {"teacher"}
-    assert len(found) == LAYERS * 6
+    assert len(found) == TAPS
 
 
-@pytest.mark.parametrize("kind", ["down", "gate", "attention", "mlp", "residual"])
+@pytest.mark.parametrize("kind", ["down", "v", "gate", "attention", "mlp", "residual"])
 @pytest.mark.parametrize("role", ["student", "teacher"])
 def test_an_intervention_replaces_what_a_tap_sees(trio, role, kind):
     def halve(tap, module, args, kwargs, output):
@@ -289,20 +305,22 @@ def test_equal_sites_share_storage_and_are_in_no_plan(trio):
     assert Site(EQUAL_GATE, "gate") not in plan.moves and Site(EQUAL_GATE, "up") in plan.moves
 
 
-def test_equal_tensors_outside_the_sites_are_held_once(trio):
-    ours = dict(trio.pair.student.named_parameters())
-    shared = sum(
-        p.numel()
-        for name, p in trio.pair.teacher.named_parameters()
-        if name in ours and ours[name].data_ptr() == p.data_ptr()
-    )
+def test_equal_tensors_are_held_once_and_equal_kinds_outside_the_mlp_stay_unwrapped(model_type):
+    trio = random_trio(model_type, kinds=("gate", "v"))
+    assert trio.pair.wrapped == ("gate", "up", "down", "v")
+    assert not isinstance(trio.pair.layer("student", 0).self_attn.q_proj, TransplantModule)
+    assert trio.pair.sites[Site(0, "q")].student is trio.pair.layer("student", 0).self_attn.q_proj
+    ours = {p.data_ptr() for p in trio.pair.student.parameters()}
+    shared = sum(p.numel() for p in trio.pair.teacher.parameters() if p.data_ptr() in ours)
     family = trio.pair.family
     sites = sum(
         p.numel()
         for block in submodule(trio.student, family.layers)
-        for _, path in family.sites
+        for kind, path in family.sites
+        if kind in ("gate", "v")
         for p in submodule(block, path).parameters()
     )
+    sites -= submodule(trio.student, family.layers)[EQUAL_GATE].mlp.gate_proj.weight.numel()
     assert shared == sum(p.numel() for p in trio.student.parameters()) - sites
 
 
@@ -324,6 +342,12 @@ def test_the_students_parameters_and_state_exclude_the_teachers(trio):
         (Mask.of([Unit(LAYERS)]), f"layer {LAYERS} does not exist"),
         (Mask.of([Unit(-1)]), "layer -1 does not exist"),
         (Mask.of([Unit(0, "router")]), "'router'"),
+        (Mask.of([Unit(0, "head")]), "0.head belongs to no layer; write head"),
+        (Mask.of([Unit(OUTSIDE, "q")]), "layer -1 does not exist; q stands in .* as in 0.q"),
+        (Mask.of([Unit(0, "q_norm")]), "no sites of kind 'q_norm'"),
+        (Mask.of([Unit(0, "q", (0, 4))]), "0.q.0:4. cannot be cut; only gate, up, down, mlp"),
+        (Mask.of([Unit(OUTSIDE, "head", (0, 4))]), "head.0:4. cannot be cut"),
+        (Mask(((Unit(0, "norms"), 1.0), (Unit(0, "layer"), 0.5))), "transplanted twice"),
         (Mask.of([Unit(0, "gate", (0, NEURONS + 1))]), f"{NEURONS} neurons"),
         (Mask.of([Unit(0, "gate", (4, 4))]), f"{NEURONS} neurons"),
         (Mask(((Unit(0, "gate"), 1.0), (Unit(0, "mlp"), 0.5))), "0.gate is transplanted twice"),
@@ -340,8 +364,25 @@ def test_a_mask_that_the_pair_cannot_carry_is_named(trio, mask, words):
 def test_units_offer_only_what_differs(trio):
     assert [unit.layer for unit in trio.pair.units("gate")] == [0, 2]
     assert [unit.layer for unit in trio.pair.units("mlp")] == [0, 1, 2]
-    with pytest.raises(SettingError, match="choose one of gate, up, down, mlp"):
-        trio.pair.units("router")
+    assert trio.pair.units("head") == (Unit(OUTSIDE, "head"),)
+    every = trio.pair.units("all")
+    assert every[0] == Unit(OUTSIDE, "embeddings") and every[-1] == Unit(OUTSIDE, "head")
+    assert len(every) == LAYERS * len(trio.pair.family.sites) + 3 - 1  # one gate is equal
+    assert [u.layer for u in every[1:-2]] == sorted(u.layer for u in every[1:-2])
+    assert {u.kind for u in trio.pair.units("v, mlp")} == {"v", "mlp"}
+    for kind, words in (
+        ("router", "choose one of gate, up, down, mlp"),
+        ("gate,mlp", "gate and mlp both move the gate"),
+        ("q_norm", "no sites of kind 'q_norm'"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            trio.pair.units(kind)
+
+
+def test_layers_and_a_kind_choose_units_and_ends_are_chosen_by_name():
+    assert units_for("attention", (0, 2)) == (Unit(0, "attention"), Unit(2, "attention"))
+    assert units_for("gate,head", ()) == (Unit(OUTSIDE, "head"),)
+    assert units_for("all", ()) == () and units_for("all", (1,)) == (Unit(1, "layer"),)
 
 
 def test_share_counts_replaced_parameters_once(trio):
@@ -351,6 +392,16 @@ def test_share_counts_replaced_parameters_once(trio):
     part = trio.pair.share(Mask.of([Unit(0, "down", (0, NEURONS // 2))]))
     assert part.parameters == 32 * NEURONS // 2
     assert part.fraction == part.parameters / trio.pair.parameters
+    everything = trio.pair.share(Mask.of(trio.pair.units("layer,embeddings,final_norm,head")))
+    assert everything.fraction == 1.0
+
+
+def test_share_counts_a_block_with_its_own_biases_only():
+    pair = random_trio("llama", mlp_bias=True).pair
+    for kind, own in (("gate", 33), ("up", 33), ("down", 32)):  # down's bias has no neuron
+        assert pair.share(Mask.of([Unit(0, kind, (3, 9))])).parameters == 6 * own
+    assert pair.share(Mask.of([Unit(0, "mlp", (3, 9))])).parameters == 6 * (33 + 33 + 32)
+    assert pair.share(Mask.of([Unit(0, "down")])).parameters == 32 * NEURONS + 32
 
 
 def test_every_family_is_one_row_that_names_its_checkpoint_tensors(trio):

@@ -73,7 +73,68 @@ def test_gate_up_and_down_together_are_the_whole_mlp(here):
     without_gate = steer(whole_mlp, op="toggle", layers=[2], kind="gate")
     assert set(without_gate.mask.units) == {Unit(2, "up"), Unit(2, "down")}
     assert state(Shape(), without_gate.chosen, 2, "mlp") == "part"
-    assert mask_of(pressed(whole_mlp.chosen)) == whole_mlp.chosen
+    assert mask_of(Shape(), pressed(Shape(), whole_mlp.chosen)) == whole_mlp.chosen
+
+
+class Wide(Shape):
+    """Four layers that differ in their MLPs, in two parts of the attention and in the head."""
+
+    differs = {
+        **Shape.differs,
+        **{"q": [0, 1], "k": [], "v": [1], "attention": [0, 1], "layer": [0, 1, 2, 3]},
+        **{"embeddings": [], "final_norm": [-1], "head": [-1]},
+    }
+
+
+def wide(session, **data):
+    return apply(session, Wide(), data)
+
+
+def test_parts_of_the_attention_and_ends_are_pressed_by_their_own_cells(here):
+    q = wide(here, op="toggle", layers=[0, 1], kind="q")
+    both = wide(q, op="toggle", layers=[1], kind="attention")
+    assert set(both.mask.units) == {Unit(0, "q"), Unit(1, "attention")}
+    assert state(Wide(), both.chosen, 0, "attention") == "part"
+    head = wide(both, op="toggle", layers=[-1], kind="head")
+    assert head.mask.strength(Unit(-1, "head")) == 1.0 and head.mask.layers == (0, 1)
+    assert wide(head, op="toggle", layers=[-1], kind="head").mask == both.mask
+    assert wide(here, op="toggle", layers=[-1], kind="embeddings").mask == EMPTY  # equal
+    whole = wide(here, op="toggle", layers=[2], kind="layer")
+    assert whole.mask.units == (Unit(2, "layer"),)
+    assert state(Wide(), whole.chosen, 2, "mlp") == "all"
+
+
+def test_blocks_and_other_layers_stay_as_they_were_found(here):
+    found = Mask.of([Unit(0, "gate", (0, 8)), Unit(2, "gate", (8, 16)), Unit(-1, "head")])
+    held = here.holding(Wide(), found, "gate")
+    assert held.mask == found and state(Wide(), found, 0, "gate") == "part"
+    now = wide(held, op="toggle", layers=[3])
+    assert set(now.mask.units) == {*found.units, Unit(3)}
+    assert Unit(0) in set(wide(held, op="toggle", layers=[0]).mask.units)
+    assert here.holding(Wide(), found, "all").kind == here.kind
+    assert here.holding(Wide(), found, "mlp").kind == "mlp"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"op": "toggle", "layers": [2], "kind": "head"},
+        {"op": "toggle", "layers": [-1], "kind": "q"},
+        {"op": "kind", "kind": "head"},
+        {"op": "toggle", "layers": [], "kind": "q"},
+    ],
+)
+def test_an_end_has_no_layer_and_a_layer_is_no_end(here, data):
+    with pytest.raises(SettingError):
+        wide(here, **data)
+
+
+def test_the_opened_strip_has_a_row_a_kind_that_differs_and_one_for_the_ends(here):
+    html = strip.render(Wide(), wide(here, op="open"), "0 %")
+    assert html.count('role="row"') == 1 + 7 + 1
+    assert 'aria-label="final norm: student"' in html and 'data-kind="head"' in html
+    assert "Equal in both models, never searched: down, key, embeddings." in html
+    assert 'value="head"' not in html  # no layer is its head
 
 
 @pytest.mark.parametrize(
@@ -109,7 +170,8 @@ def test_the_strip_says_what_is_pressed_to_eyes_and_to_screen_readers(here):
     assert 'aria-label="layer 1: equal in both models"' in html
     assert "<b>1</b> of 3 gates" in html
     opened = strip.render(Shape(), steer(here, op="open"), "0 %")
-    assert opened.count('role="row"') == 5
+    assert opened.count('role="row"') == 4  # the layers, whole MLP, gate, up
+    assert "never searched: down." in opened
 
 
 def test_model_and_prompt_text_cannot_become_markup():

@@ -31,6 +31,7 @@ function extend(cell) {
   const [, to] = place(cell);
   const range = (rows()[row] || []).slice(Math.min(from, to), Math.max(from, to) + 1).filter(able);
   if (!range.length) return;
+  if (range.some((c) => c.dataset.kind !== range[0].dataset.kind)) { toggle(cell); return; }
   show(range, on);
   send({ op: 'toggle', layers: range.map((c) => Number(c.dataset.layer)),
          kind: range[0].dataset.kind, on });

@@ -28,7 +28,7 @@ from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
-from dapa.records import DapaError, PromptError
+from dapa.records import OUTSIDE, DapaError, PromptError
 
 app = typer.Typer(
     name="dapa",
@@ -56,7 +56,10 @@ def check(
         report("reading the checkpoints' headers", None)
         found = Workbench().check(spec)
     findings = [(f.level, f.what, f.why) for f in found.findings]
-    differs = [(kind, ", ".join(map(str, layers))) for kind, layers in found.differs.items()]
+    differs = [
+        (kind, ", ".join("outside" if n == OUTSIDE else str(n) for n in layers) or "none")
+        for kind, layers in found.differs.items()
+    ]
     output.result(
         found.as_dict(),
         f"{spec.title}: {found.layers} layers, {found.bytes / 2**20:.0f} MiB on disk, "
@@ -155,12 +158,13 @@ def generate(
     device: o.Device = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
+    units: o.Units = "",
     max_new_tokens: o.MaxNewTokens = 128,
     json: o.Json = None,
 ) -> None:
     """Ask student, patched and teacher the same, greedily, and judge their replies."""
     output = Output(json)
-    mask = o.mask_of(o.parse_layers(layers), sites)
+    mask = o.chosen_mask(layers, sites, units)
     if not prompt.strip():
         raise PromptError("the prompt is empty; give some text with --prompt")
     spec = o.spec_of(pair, student, teacher, dtype, device)

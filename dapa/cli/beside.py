@@ -15,7 +15,7 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.searching import watch
-from dapa.sentences import layers_text, percent
+from dapa.sentences import percent, where_text
 
 if TYPE_CHECKING:
     from dapa.measure.rivals import Rival
@@ -124,11 +124,11 @@ def stability(
         bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
         told = bench.stability(job, orders=orders, bootstraps=bootstraps, progress=report)
     often = [(str(unit), rate) for unit, rate in told.inclusion().items() if rate.value]
-    sets = [(layers_text([u.layer for u in units]), n) for units, n in told.sets().items()]
+    sets = [(where_text(units), n) for units, n in told.sets().items()]
     sweep = [r for r in told.repetitions if r.kind == "retain"]
-    swept = [(percent(r.retain), layers_text([u.layer for u in r.units]), r.reason) for r in sweep]
+    swept = [(percent(r.retain), where_text(r.units), r.reason) for r in sweep]
     overlap = told.jaccard()
-    other = "; ".join(layers_text([u.layer for u in units]) for units in told.alternatives)
+    other = "; ".join(where_text(units) for units in told.alternatives)
     output.result(
         {"run": job.id, **told.as_dict()},
         table(("unit", "in the found set"), often),
@@ -171,7 +171,7 @@ def necessity(
         (
             line.name,
             line.role,
-            layers_text([u.layer for u in line.units]),
+            where_text(line.units),
             line.dsr,
             None if line.p_value is None else f"{line.p_value:.2g}",
         )

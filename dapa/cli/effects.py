@@ -129,8 +129,7 @@ def _asked(
     bench: Workbench, sites: str, prompts: str | None, limit: int | None, seed: int
 ) -> tuple[tuple[Unit, ...], list[str]]:
     """The units of all the kinds named, and the prompts."""
-    kinds = dict.fromkeys(filter(None, (kind.strip() for kind in sites.split(","))))
-    units = tuple(unit for kind in kinds for unit in bench.pair.units(kind))
+    units = bench.pair.units(sites)
     return units, o.search_prompts(bench, prompts, "harmful", limit, seed)
 
 

@@ -49,6 +49,7 @@ def evaluate(
     device: o.Device = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
+    units: o.Units = "",
     mask: Masks = None,
     prompts: o.Prompts = None,
     harmless: o.Harmless = None,
@@ -90,7 +91,7 @@ def evaluate(
     Ctrl-C stops it; the same command again, or `dapa runs resume ID`, goes on where it was.
     """
     output = Output(json)
-    chosen = o.mask_of(o.parse_layers(layers), sites)
+    chosen = o.chosen_mask(layers, sites, units)
     saved = saved_masks(mask or (), sites)
     spec = o.spec_of(pair, student, teacher, dtype, device)
     from dapa.evaluations import EvaluationSettings
@@ -137,7 +138,9 @@ def saved_masks(given: Sequence[str], kind: str) -> dict[str, Mask]:
                 f"{item[:60]!r} names no new mask; write NAME=UNITS, as in best=3,5 or best=3.gate"
             )
         plain = "." not in units
-        found[name.strip()] = o.mask_of(o.parse_layers(units), kind) if plain else Mask.parse(units)
+        found[name.strip()] = (
+            o.mask_of(o.parse_layers(units), kind) if plain else o.parse_units(units)
+        )
     return found
 
 

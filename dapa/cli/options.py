@@ -25,7 +25,20 @@ Teacher = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Sites = Annotated[str, typer.Option(help="What to transplant of a layer: gate, up, down or mlp.")]
+Sites = Annotated[
+    str,
+    typer.Option(
+        help="What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
+        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
+    ),
+]
+Units = Annotated[
+    str,
+    typer.Option(
+        help="Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],head; "
+        "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers."
+    ),
+]
 Layers = Annotated[
     str, typer.Option(help="0-based layers, such as 3,5 or 3-6; empty is the student itself.")
 ]
@@ -76,9 +89,52 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def parse_units(text: str) -> Mask:
+    """`3.gate,5-6.mlp@0.5,7.gate[0:64],head` as a mask; SettingError names the part that is none.
+
+    A strength of 0 leaves a unit the student's.
+    """
+    entries: list[tuple[Unit, float]] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, at, strength = part.partition("@")
+        head, dash, rest = name.partition("-")
+        last, dot, kind = rest.partition(".")
+        try:
+            value = float(strength) if at else 1.0
+        except ValueError:
+            raise SettingError(
+                f"{part!r} has no strength behind its @; write 0 to 1, as in 3.gate@0.5"
+            ) from None
+        if dash and dot:
+            names = [f"{layer}.{kind}" for layer in parse_layers(f"{head}-{last}")]
+        else:
+            names = [name]
+        entries += [(Unit.parse(one), value) for one in names]
+    twice = [unit for i, (unit, _) in enumerate(entries) if unit in [u for u, _ in entries[:i]]]
+    if twice:
+        raise SettingError(f"{twice[0]} is named twice; name each unit once")
+    return Mask(tuple(entries))
+
+
 def mask_of(layers: Iterable[int], kind: str) -> Mask:
-    """These layers' units of one kind, at full strength."""
-    return Mask.of(Unit(layer, kind) for layer in layers)
+    """These layers' units of one kind, or of several, at full strength; SettingError for none."""
+    from dapa.model.sites import units_for
+
+    return Mask.of(units_for(kind, layers))
+
+
+def chosen_mask(layers: str, sites: str, units: str) -> Mask:
+    """What --layers with --sites, or --units, transplant.
+
+    Raises:
+        SettingError: For what no pair could have, or for both.
+    """
+    mask = mask_of(parse_layers(layers), sites)
+    if not units.strip():
+        return mask
+    if layers.strip():
+        raise SettingError("give --layers or --units, not both")
+    return parse_units(units)
 
 
 def spec_of(

@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.records import SettingError
-from dapa.sentences import layers_text, result_sentence
+from dapa.sentences import result_sentence, where_text
 
 if TYPE_CHECKING:
     from dapa.search.job import SearchJob
@@ -143,7 +143,7 @@ def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
     lines, last = not sys.stderr.isatty(), ""
     while not ended.wait(_LINE_EVERY if lines else _TICK):
         seen = job.progress()
-        best = layers_text(sorted({unit.layer for unit in seen.best}))
+        best = where_text(seen.best)
         line = f"{seen.phase}: {seen.costs.tests} tests, best so far {best}"
         if not lines:
             spent = seen.costs.seconds
@@ -169,6 +169,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             found.rates.get("held_out"),
             found.costs.tests,
             found.costs.seconds,
+            outside=[unit for unit in found.units if unit.place is None],
         ),
         f"Ended: {found.stop_reason}. " + _certificate(found),
         table(("DSR of", "rate"), [(name, rate) for name, rate in found.rates.items()]),

@@ -103,6 +103,7 @@ def whatif(
     device: o.Device = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
+    units: o.Units = "",
     json: o.Json = None,
     html: Html = None,
     csv: Csv = None,
@@ -112,7 +113,7 @@ def whatif(
     --layers is what is transplanted now.
     """
     exports = Exports(json, html, csv)
-    mask = o.mask_of(o.parse_layers(layers), sites)
+    mask = o.chosen_mask(layers, sites, units)
     spec = o.spec_of(pair, student, teacher, dtype, device)
     from dapa.workbench import Workbench
 

@@ -67,7 +67,7 @@ def _starts(count: int, parts: int) -> list[int]:
 
 def plain(units: Sequence[Unit]) -> bool:
     """Is there one whole unit per layer, so that a layer's number names it?"""
-    return len({u.layer for u in units}) == len(units)
+    return len({u.place for u in units} - {None}) == len(units)
 
 
 def column_names(units: Sequence[Unit]) -> list[str]:

@@ -13,6 +13,7 @@ from dapa.localize.maps import DivergenceMap, TokenMap
 from dapa.localize.metrics import Metric, metrics
 from dapa.localize.recording import (
     READINGS,
+    STREAMS,
     Lens,
     compare_local,
     compare_total,
@@ -30,6 +31,7 @@ from dapa.localize.tokens import (
 )
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sites import GROUPS
 from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError
 
 Progress = Callable[[int, int], None]
@@ -72,7 +74,7 @@ def divergence(
         progress: Told after every batch.
         stop: When set, the map holds what was measured so far.
         twins: `harmless[i]` is the twin of `prompts[i]`: the contrast is paired.
-        sites: Which sites to look at; all by default.
+        sites: Which sites to look at; streams and the MLP's by default.
         seed: Of the bootstrap that a pooled metric needs.
         sink: With `all`, count the first token too.
 
@@ -200,6 +202,7 @@ class _Sweep:
         if reading not in READINGS:
             raise SettingError(f"{reading!r} is not a reading; choose {' or '.join(READINGS)}")
         every = sites_of_pair(pair)
+        usual = (*STREAMS, *GROUPS["mlp"])
         for site in sites or ():
             if site not in every:
                 raise SettingError(f"{site!r} is not a site; choose from {', '.join(every)}")
@@ -208,7 +211,7 @@ class _Sweep:
         self.metric: Metric = metrics[metric]
         self.total = reading == "total"
         self.position = parse_position(position)
-        self.sites = tuple(site for site in every if sites is None or site in sites)
+        self.sites = tuple(site for site in every if site in (usual if sites is None else sites))
         self.seen = tuple(s for s in self.sites if s == "residual" or not self.metric.lens)
         self.lens = Lens(pair, reading)
 

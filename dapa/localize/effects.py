@@ -77,7 +77,7 @@ class Effects:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         pairs = zip(self.units, self.effects, strict=True)
-        rows = [{"unit": str(u), "layer": u.layer, **e.as_dict()} for u, e in pairs]
+        rows = [{"unit": str(u), "layer": u.place, **e.as_dict()} for u, e in pairs]
         return {"kind": self.kind, "rows": rows, "whole": self.whole.as_dict()}
 
 

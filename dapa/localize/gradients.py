@@ -50,7 +50,7 @@ class Slopes:
 
     sites: Mapping[Site, Floats]  # each (prompts,)
     neurons: Mapping[Site, Floats]  # each (prompts, neurons)
-    """They add up to `sites`, but for a bias of `down`, which belongs to no neuron."""
+    """They add up to `sites`, but for a bias of `down` and a tied head: none of their neurons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class GradientMap:
         """The JSON form, with so many of each unit's strongest neurons."""
         rows = []
         for unit, effect in zip(self.units, self.effects, strict=True):
-            row: dict[str, Any] = {"unit": str(unit), "layer": unit.layer, **effect.as_dict()}
+            row: dict[str, Any] = {"unit": str(unit), "layer": unit.place, **effect.as_dict()}
             if neurons:
                 names = ("site", "neuron", "value")
                 strongest = self.strongest(unit, neurons)
@@ -161,20 +161,24 @@ def mask_gradients(
         return Slopes({site: np.zeros(0) for site in sites}, {})
     openers = openers or find_openers(pair)
     leaves: dict[Site, Tensor] = {}  # (rows, 1, neurons)
-    biases: dict[Site, Tensor] = {}  # (rows, 1, 1), of down only
+    biases: dict[Site, Tensor] = {}  # (rows, 1, 1), of down and of a tied head
 
     def blend(tap: Tap, module: Any, args: tuple[Any, ...], kwargs: Any, y: Tensor) -> Any:
-        site = Site(tap.layer, tap.kind)
-        if tap.role != "student" or site not in leaves:
+        if tap.role != "student" or not isinstance(module, TransplantModule):
+            return None
+        site = module.site
+        if site not in leaves:
             return None
         with watching(None):
+            if module is pair.tied_head:  # the embeddings' site again, with other neurons
+                return _blend(module, args[0], y, biases[site], None)
             return _blend(module, args[0], y, leaves[site], biases.get(site))
 
     with torch.inference_mode(False), torch.enable_grad():
         start = torch.tensor(strengths, dtype=torch.float32, device=pair.device)[:, None, None]
         for site in sites:
             leaves[site] = start.repeat(1, 1, pair.sites[site].neurons).requires_grad_()
-            if pair.sites[site].mask_input:
+            if pair.sites[site].mask_input or site == pair.tied_site:
                 biases[site] = start.clone().requires_grad_()
         with watching(blend):
             logits = next_logits(pair, ids)
@@ -188,7 +192,7 @@ def mask_gradients(
 
 def _blend(site: TransplantModule, x: Tensor, y: Tensor, m: Tensor, bias: Tensor | None) -> Tensor:
     """The site's output at strengths `m`, y being the student's; blended in float32."""
-    if bias is None:
+    if bias is None or not site.mask_input:
         y_t = site.teacher(x)
         return (y + m * (y_t - y)).to(y.dtype)
     mixed = site.student((x * (1 - m)).to(x.dtype)) + site.teacher((x * m).to(x.dtype))
@@ -246,7 +250,7 @@ def integrated_gradients(
     openers = openers or find_openers(pair)
     sites = list(
         dict.fromkeys(
-            s for unit in units for s in sites_of(unit) if s.layer in pair.differs[s.module]
+            s for unit in units for s in pair.sites_of(unit) if s.layer in pair.differs[s.module]
         )
     )
     full = Mask.of(Unit(site.layer, site.module) for site in sites)

@@ -19,6 +19,8 @@ from dapa.model.transplant import Plan, Tap, Watcher, masked, watching
 from dapa.records import Site
 
 READINGS = ("local", "total")
+_INSIDE = ("q_norm", "k_norm")
+"""Norms of single heads, whose states have no one place for a token in every family."""
 STREAMS = ("residual", "attention", "mlp")
 """The taps that are not sites: the layer's output, the attention's, the MLP's."""
 
@@ -27,8 +29,9 @@ See = Callable[[int, str, Tensor, Tensor], None]
 
 
 def sites_of_pair(pair: Pair) -> tuple[str, ...]:
-    """What a map of this pair can look at, top row first."""
-    return (*STREAMS, *(kind for kind, _ in pair.family.sites))
+    """What a map of this pair can look at: streams, and sites that every layer has."""
+    inside = {kind for kind, _ in pair.family.sites if kind not in _INSIDE}
+    return (*STREAMS, *(kind for kind in pair.wrapped if kind in inside))
 
 
 def compare_local(

@@ -67,7 +67,7 @@ class CategoryMap:
             "cells": [
                 {
                     "unit": str(cell.unit),
-                    "layer": cell.unit.layer,
+                    "layer": cell.unit.place,
                     "category": cell.category,
                     "dsr": cell.dsr.as_dict(),
                     "lost": cell.lost.as_dict(),

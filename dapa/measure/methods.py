@@ -18,7 +18,7 @@ from dapa.measure.utility import utility_of
 from dapa.model.openers import NoOpeners
 from dapa.model.presets import released_layers
 from dapa.model.prompting import PromptFormat, Turn, render
-from dapa.model.sites import GROUPS, KIND_TITLES, units_for
+from dapa.model.sites import GROUPS, kind_title, units_for
 from dapa.model.substitution import Substituted
 from dapa.records import EMPTY, Mask, Prompt, PromptError
 from dapa.search.inquiry import Inquiry, Spent
@@ -117,7 +117,7 @@ class Table:
         whole = self.job.driver.full
         seconds, meter = report.costs.seconds, self.job.driver.meter
         spent = Spent(report.costs.tests, meter.tokens + meter.recalled_tokens, seconds)
-        every = f"all {len(self.units)} {KIND_TITLES.get(kind, kind)} units"
+        every = f"all {len(self.units)} {kind_title(kind)} units"
         found = Method(
             "found", f"found set ({report.algorithm})", lambda: Choice(report.mask, spent)
         )

@@ -28,9 +28,8 @@ from dapa.measure.rivals import Bench, Progress, Rival, compared
 from dapa.measure.utility import utility_of
 from dapa.model.checkpoint import Checkpoint, open_checkpoint
 from dapa.model.pair import Pair, short_name
-from dapa.model.sites import resolve
 from dapa.model.substitution import Substituted, changed
-from dapa.records import EMPTY, Mask, PairError, Prompt, SettingError, Site
+from dapa.records import EMPTY, OUTSIDE, Mask, PairError, Prompt, SettingError, Site
 from dapa.registry import Registry
 from dapa.search.control import Halted
 from dapa.search.job import SearchJob
@@ -168,7 +167,9 @@ def _planned(pair: Pair, mask: Mask, draws: int, donor: bool) -> Iterator[tuple[
         sham = shams[name]
         if sham.material == "donor" and not donor:
             continue
-        if sham.material == "other" and any(_other(pair, mask, s) is None for s in resolve(mask)):
+        if sham.material == "other" and any(
+            _other(pair, mask, s) is None for s in pair.resolve(mask)
+        ):
             continue
         for seed in range(draws if sham.draws else 1):
             label = f"{name}-{seed + 1}" if sham.draws and draws > 1 else name
@@ -222,6 +223,8 @@ def _difference(pair: Pair, site: Site, parameter: str) -> Tensor:
 
 def _other(pair: Pair, mask: Mask, site: Site) -> int | None:
     """The layer whose difference stands in: one outside the mask, else the mask's next one."""
+    if site.layer == OUTSIDE:
+        return None
     differ = pair.differs[site.module]
     shape = pair.sites[site].weight.shape
     alike = [n for n in differ if pair.sites[Site(n, site.module)].weight.shape == shape]

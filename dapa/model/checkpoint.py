@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from dapa.hub import fetch
-from dapa.records import PairError
+from dapa.model.sites import Family
+from dapa.records import PairError, Site
 
 Progress = Callable[[str, float], None]
 """(what is being done, share done in [0, 1]); may raise LoadCancelled."""
@@ -43,6 +44,19 @@ class Checkpoint:
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     bytes: int
+
+    @property
+    def tied(self) -> bool:
+        """Is the head the embeddings' own matrix?"""
+        return bool(self.settings.tie_word_embeddings)
+
+    def tensors_of(self, family: Family, site: Site) -> dict[str, str]:
+        """A site's parameters, as parameter -> tensor name; empty where the file lacks them."""
+        if site.module == "head" and self.tied:
+            site = Site(site.layer, "embeddings")
+        path = family.path(site)
+        names = {part: f"{path}.{part}" for part in ("weight", "bias")}
+        return {part: name for part, name in names.items() if name in self.shapes}
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor, nothing else."""

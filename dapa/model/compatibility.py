@@ -6,14 +6,17 @@ Each mismatch is a finding with its consequence: it blocks, it warns, or it is f
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from dapa.model.checkpoint import Checkpoint, Progress
-from dapa.model.sites import GROUPS, Family, family_of
-from dapa.records import PairError, Site
+from dapa.model.distances import distances, places_of
+from dapa.model.rows import shared_rows
+from dapa.model.sites import Family, family_of
+from dapa.records import ENDS, OUTSIDE, PairError, Site
 
 Level = Literal["blocks", "warns", "fine"]
 
@@ -45,9 +48,9 @@ class Report:
     bytes: int
     """Bytes of both checkpoints on disk."""
     differs: dict[str, tuple[int, ...]]
-    """Kind of site -> the layers in which student and teacher differ."""
+    """Kind of site -> the layers in which student and teacher differ (OUTSIDE for an end)."""
     distance: dict[str, tuple[float, ...]]
-    """Kind of site -> relative Frobenius distance of each layer's weight."""
+    """Kind of site -> relative Frobenius distance of each layer's weights; one for an end."""
 
     @property
     def compatible(self) -> bool:
@@ -61,7 +64,10 @@ class Report:
             "findings": [vars(finding) for finding in self.findings],
             "layers": self.layers,
             "bytes": self.bytes,
-            "differs": {kind: list(layers) for kind, layers in self.differs.items()},
+            "differs": {
+                kind: [None if layer == OUTSIDE else layer for layer in layers]
+                for kind, layers in self.differs.items()
+            },
             "distance": {
                 kind: [value if math.isfinite(value) else None for value in values]
                 for kind, values in self.distance.items()
@@ -75,13 +81,19 @@ class Report:
                 raise PairError(f"{finding.what}: {finding.why}")
 
 
-def check(student: Checkpoint, teacher: Checkpoint, progress: Progress | None = None) -> Report:
+def check(
+    student: Checkpoint,
+    teacher: Checkpoint,
+    progress: Progress | None = None,
+    kinds: Collection[str] | None = None,
+) -> Report:
     """Compare two checkpoints.
 
     Args:
         student: The unaligned model's files.
         teacher: The aligned one's.
         progress: Told while their weights are compared, tensor by tensor; may raise to cancel.
+        kinds: Kinds of site to compare; no other tensor is opened. All by default.
 
     Raises:
         PairError: Only where a config or a tokenizer cannot be read; all else is a finding.
@@ -104,15 +116,18 @@ def check(student: Checkpoint, teacher: Checkpoint, progress: Progress | None = 
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
     findings += _vocabulary(student, teacher)
-    findings += _weights_there(family, layers, student, teacher)
+    places = places_of(family, layers, kinds or family.single, student.tied and teacher.tied)
+    findings += _weights_there(family, places, student, teacher)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
-    distance = _distances(family, layers, student, teacher, progress)
+    distance = distances(family, places, student, teacher, progress)
     differs = {
-        kind: tuple(i for i, value in enumerate(row) if value != 0.0)  # NaN differs too
+        kind: tuple(
+            OUTSIDE if kind in ENDS else i for i, value in enumerate(row) if value != 0.0
+        )  # NaN differs too
         for kind, row in distance.items()
     }
-    findings += _difference(student, teacher, differs, distance)
+    findings += _difference(student, teacher, differs, distance, whole=kinds is None)
     return Report(tuple(findings), layers, size, differs, distance)
 
 
@@ -185,61 +200,42 @@ def _vocabulary(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
         say("warns", "chat template", "the teacher has none; the student's serves both")
     else:
         say("fine", "chat template", "the teacher's serves both")
-    ties = [bool(checkpoint.settings.tie_word_embeddings) for checkpoint in (student, teacher)]
-    if ties[0] != ties[1]:
-        who = "student" if ties[0] else "teacher"
-        why = f"the {who} ties its head to its embeddings, the other does not; MLP sites are"
-        say("warns", "tied embeddings", f"{why} untouched by this")
+    shared = shared_rows(ours, theirs, (a, b))
+    if shared is not None:
+        why = f"{int(shared.sum())} of the student's {a} rows are the same token's in both; the"
+        say("warns", "embeddings and head", f"{why} others stay the student's")
+    if student.tied and teacher.tied:
+        why = "the head is the embeddings' own matrix in both; one unit, embeddings, moves both"
+        say("fine", "tied embeddings", why)
+    elif student.tied or teacher.tied:
+        who = "student" if student.tied else "teacher"
+        why = f"the {who} ties its head to its embeddings, the other does not; embeddings and head"
+        say("warns", "tied embeddings", f"{why} are two units")
     return found
 
 
 def _weights_there(
-    family: Family, layers: int, student: Checkpoint, teacher: Checkpoint
+    family: Family, places: Sequence[Site], student: Checkpoint, teacher: Checkpoint
 ) -> list[Finding]:
     for side, checkpoint in (("student", student), ("teacher", teacher)):
-        for layer in range(layers):
-            for kind, _ in family.sites:
-                name = family.weight_name(Site(layer, kind))
-                if name not in checkpoint.shapes:
-                    return [
-                        Finding(
-                            "blocks",
-                            f"{side} weights",
-                            f"{name} is not among its tensors; the checkpoint is not whole, so "
-                            "download it again",
-                        )
-                    ]
-    for layer in range(layers):
-        for kind, _ in family.sites:
-            name = family.weight_name(Site(layer, kind))
-            a, b = student.shapes[name], teacher.shapes[name]
-            if a != b:
+        for site in places:
+            if "weight" not in checkpoint.tensors_of(family, site):
                 why = (
-                    f"{name} is {list(a)} in the student and {list(b)} in the teacher; choose "
-                    "models of one size"
+                    f"{family.weight_name(site)} is not among its tensors; the checkpoint is not "
+                    "whole, so download it again"
+                )
+                return [Finding("blocks", f"{side} weights", why)]
+    for site in places:
+        mine, other = student.tensors_of(family, site), teacher.tensors_of(family, site)
+        for part in mine.keys() & other.keys():
+            a, b = student.shapes[mine[part]], teacher.shapes[other[part]]
+            if a != b and (a[1:] != b[1:] or site.layer != OUTSIDE):  # rows may differ outside
+                why = (
+                    f"{mine[part]} is {list(a)} in the student and {list(b)} in the teacher; "
+                    "choose models of one size"
                 )
                 return [Finding("blocks", "shapes", why)]
     return []
-
-
-def _distances(
-    family: Family,
-    layers: int,
-    student: Checkpoint,
-    teacher: Checkpoint,
-    progress: Progress | None,
-) -> dict[str, tuple[float, ...]]:
-    """Relative Frobenius distance per kind and layer, read tensor by tensor."""
-    values: dict[str, list[float]] = {kind: [] for kind, _ in family.sites}
-    for layer in range(layers):
-        if progress:
-            progress("comparing the two models", layer / layers)
-        for kind, row in values.items():
-            name = family.weight_name(Site(layer, kind))
-            a, b = student.tensor(name).float(), teacher.tensor(name).float()
-            same = torch.equal(a, b)
-            row.append(0.0 if same else float((a - b).norm() / a.norm().clamp_min(1e-12)))
-    return {kind: tuple(row) for kind, row in values.items()}
 
 
 def _difference(
@@ -247,49 +243,45 @@ def _difference(
     teacher: Checkpoint,
     differs: dict[str, tuple[int, ...]],
     distance: dict[str, tuple[float, ...]],
+    whole: bool,
 ) -> list[Finding]:
     """Say where the two differ, and what to search if the gates do not."""
     found = []
-    for kind, layers in differs.items():
-        where = f"{len(layers)} layers differ" if layers else "equal in both: never searched"
-        found.append(Finding("fine", kind, where))
     for kind, row in distance.items():
+        apart = sorted(row[layer if layer != OUTSIDE else 0] for layer in differs[kind])
+        where = "equal in both: never searched"
+        if apart:
+            where = (
+                f"differs in {len(apart)} of {len(row)} layers" if kind not in ENDS else "differs"
+            )
+            where += f", by {apart[0]:.2g}"
+            where += f" to {apart[-1]:.2g} of its norm" if len(apart) > 1 else " of its norm"
+        found.append(Finding("fine", kind, where))
         broken = [layer for layer, value in enumerate(row) if not math.isfinite(value)]
         if broken:
-            why = (
-                f"layer {broken[0]}'s {kind} holds NaN or infinite values in one of the models; "
-                "download them again"
-            )
+            name = kind if kind in ENDS else f"layer {broken[0]}'s {kind}"
+            why = f"{name} holds NaN or infinite values in one of the models; download them again"
             found.append(Finding("blocks", "weights", why))
     if any(differs.values()):
-        if not differs["gate"]:
+        if not differs.get("gate", True):
             others = ", ".join(kind for kind, layers in differs.items() if layers)
             found.append(
                 Finding("warns", "gates", f"equal in both; what differs is {others}: search those")
             )
         return found
     same = student.folder.resolve() == teacher.folder.resolve()
+    if not whole and not same:
+        why = f"{', '.join(differs)} are equal in both models; ask for other kinds of site"
+        return [*found, Finding("blocks", "difference", why)]
     elsewhere = sorted(
-        {
-            name.split(".")[-2]
-            for name in student.shapes.keys() & teacher.shapes.keys()
-            if student.shapes[name] != teacher.shapes[name]
-            or not torch.equal(student.tensor(name).float(), teacher.tensor(name).float())
-        }
+        name
+        for name in student.shapes.keys() & teacher.shapes.keys()
+        if student.shapes[name] != teacher.shapes[name]
+        or not torch.equal(student.tensor(name).float(), teacher.tensor(name).float())
     )
     if same or not elsewhere:
         why = "student and teacher are the same model; choose two that differ"
     else:
-        why = (
-            f"no MLP site differs, only {', '.join(elsewhere)}, which no mask moves; give another "
-            "teacher"
-        )
+        more = f" and {len(elsewhere) - 1} more" if len(elsewhere) > 1 else ""
+        why = f"only {elsewhere[0]}{more} differs, which no mask moves; give another teacher"
     return [*found, Finding("blocks", "difference", why)]
-
-
-def kinds_that_differ(family: Family, differs: dict[str, tuple[int, ...]]) -> dict[str, list[int]]:
-    """Kind of unit (groups too) -> layers in which any of its sites differs."""
-    return {
-        kind: sorted({layer for part in GROUPS[kind] for layer in differs.get(part, ())})
-        for kind in family.kinds
-    }

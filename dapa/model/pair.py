@@ -12,13 +12,25 @@ import torch
 from torch import nn
 
 from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
-from dapa.model.compatibility import Report, check, kinds_that_differ
+from dapa.model.compatibility import Report, check
+from dapa.model.distances import kinds_that_differ
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype, refuse_if_too_large
-from dapa.model.reentry import install_entry
-from dapa.model.sites import Family, family_of, resolve, sites_of, submodule, units_for
-from dapa.model.transplant import Plan, Tap, TransplantModule, install_tap, plan_masks
-from dapa.records import Mask, SettingError, Site, Unit
+from dapa.model.sites import (
+    ALL,
+    BLOCKS,
+    GROUPS,
+    Family,
+    Strength,
+    family_of,
+    kinds_of,
+    resolve,
+    sites_of,
+    submodule,
+)
+from dapa.model.transplant import Plan, TransplantModule, plan_masks
+from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
+from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
 SMALL = 2**28
 """Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
@@ -76,41 +88,29 @@ class Pair:
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
         self.family, self.spec, self.digest, self.report = family, spec, digest, report
-        _share_equal_tensors(student, teacher)
+        share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
-        self.sites: dict[Site, TransplantModule] = {}
-        """Every wrapped site, those that are equal in both models too."""
-        for layer in range(self.n_layers):
-            self._wrap(layer)
-        differs: dict[str, tuple[int, ...]] = {
-            kind: tuple(i for i in range(self.n_layers) if not _same(self.sites[Site(i, kind)]))
-            for kind, _ in family.sites
-        }
-        self.differs = kinds_that_differ(family, differs)
+        self.tied = tied(student) and tied(teacher)
+        """Are embeddings and head one matrix, in both models? Then they are one site."""
+        self.sites: dict[Site, TransplantModule] = pair_up(self)
+        """Every site, those that are equal in both models too."""
+        self.differs = kinds_that_differ(family, where_they_differ(self.sites))
         """Kind of unit -> the layers in which it differs; the others are never searched."""
-        self._live = {
-            site: module
-            for site, module in self.sites.items()
-            if site.layer in differs[site.module]
-        }
+        self._live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
+        self.wrapped = tuple(
+            kind
+            for kind in family.single
+            if kind in self.differs and (kind in GROUPS["mlp"] or self.differs[kind])
+        )
+        """The kinds of site that stand in the student's tree, where watchers see them."""
+        self.tied_head = install(self)
+        """The embeddings' site in its second place, where the two are tied and differ."""
         self.parameters = sum(p.numel() for p in student.parameters())
 
-    def _wrap(self, layer: int) -> None:
-        ours = submodule(self.student, self.family.layers)[layer]
-        theirs = submodule(self.teacher, self.family.layers)[layer]
-        for role, block in (("student", ours), ("teacher", theirs)):
-            install_entry(block, layer)
-            install_tap(block, Tap(role, layer, "residual"))
-            for kind, path in (("attention", self.family.attention), ("mlp", self.family.mlp)):
-                install_tap(submodule(block, path), Tap(role, layer, kind))
-        for kind, path in self.family.sites:
-            site = Site(layer, kind)
-            parent, _, leaf = path.rpartition(".")
-            theirs_here = submodule(theirs, path)
-            install_tap(theirs_here, Tap("teacher", layer, kind))
-            wrapped = TransplantModule(site, submodule(ours, path), theirs_here)
-            setattr(submodule(ours, parent), leaf, wrapped)
-            self.sites[site] = wrapped
+    @property
+    def tied_site(self) -> Site | None:
+        """The site that stands in two places, if one does."""
+        return self.tied_head.site if self.tied_head is not None else None
 
     @property
     def device(self) -> torch.device:
@@ -144,75 +144,83 @@ class Pair:
 
     def _units_exist(self, mask: Mask) -> None:
         for unit in mask.units:
-            if not 0 <= unit.layer < self.n_layers:
+            if unit.kind not in ENDS and not 0 <= unit.layer < self.n_layers:
                 raise SettingError(
-                    f"layer {unit.layer} does not exist; this pair has layers 0 to "
-                    f"{self.n_layers - 1}"
+                    f"layer {unit.layer} does not exist; {unit.kind} stands in this pair's layers "
+                    f"0 to {self.n_layers - 1}, as in 0.{unit.kind}"
                 )
-            if unit.kind not in self.family.kinds:
+            if unit.kind not in self.differs:
+                raise SettingError(self._unknown(unit.kind))
+            if unit.kind in ENDS and unit.layer != OUTSIDE:
+                raise SettingError(f"{unit} belongs to no layer; write {unit.kind}")
+            if unit.block is None:
+                continue
+            if unit.kind not in BLOCKS:
                 raise SettingError(
-                    f"{self.family.title} has no sites of kind {unit.kind!r}; choose one of "
-                    f"{', '.join(self.family.kinds)}"
+                    f"{unit} cannot be cut; only {', '.join(BLOCKS)} have blocks of neurons"
                 )
-            for site in sites_of(unit) if unit.block else ():
-                start, stop = unit.block or (0, 0)
+            start, stop = unit.block
+            for site in self.sites_of(unit):
                 if not 0 <= start < stop <= self.sites[site].neurons:
                     raise SettingError(
                         f"{unit} is outside the site's {self.sites[site].neurons} neurons"
                     )
 
+    def _unknown(self, kind: str) -> str:
+        """Why there are no units of this kind here."""
+        if kind == "head" and self.tied:
+            return "the head is tied to the embeddings in both models; take embeddings for both"
+        return (
+            f"{self.family.title} has no sites of kind {kind!r}; choose one of "
+            f"{', '.join(self.differs)}"
+        )
+
+    def sites_of(self, unit: Unit) -> tuple[Site, ...]:
+        """The sites that a unit moves in this pair."""
+        return tuple(site for site in sites_of(unit) if site in self.sites)
+
+    def resolve(self, mask: Mask) -> dict[Site, Strength]:
+        """What a mask asks of each site of this pair."""
+        return {site: s for site, s in resolve(mask).items() if site in self.sites}
+
     def units(self, kind: str) -> tuple[Unit, ...]:
-        """The units of one kind that a search may move: those that differ."""
-        if kind not in self.differs:
-            raise SettingError(
-                f"{kind!r} is not a kind of site of {self.family.title}; choose one of "
-                f"{', '.join(self.family.kinds)}"
-            )
-        if not self.differs[kind]:
+        """The units of one kind that a search may move: those that differ.
+
+        `all` gives every kind of site by itself, a list such as `gate,attention` the units of
+        each; ordered as the stream meets them.
+        """
+        kinds = [k for k in kinds_of(kind) if kind != ALL or k in self.differs]
+        for one in kinds:
+            if one not in self.differs:
+                raise SettingError(self._unknown(one))
+        found = [Unit(layer, one) for one in kinds for layer in self.differs[one]]
+        if not found:
             others = [other for other, layers in self.differs.items() if layers]
             raise SettingError(
-                f"student and teacher have equal {kind} weights in every layer; what differs is "
-                f"{', '.join(others) or 'no MLP site'}"
+                f"student and teacher have equal {kind} weights everywhere; what differs is "
+                f"{', '.join(others) or 'no site'}"
             )
-        return units_for(kind, self.differs[kind])
+        last = self.n_layers
+        return tuple(sorted(found, key=lambda u: last if u.kind in ENDS[1:] else u.layer))
 
     def share(self, mask: Mask) -> Share:
         """How many parameters and bytes the mask replaces, and of how many."""
         seen: dict[Site, int] = {}
         size = 0
         for unit in mask.units:
-            for site in sites_of(unit):
-                module = self.sites[site].student
-                whole = sum(p.numel() for p in module.parameters())
+            for site in self.sites_of(unit):
+                module = self.sites[site]
+                whole = sum(p.numel() for p in module.student.parameters())
                 part = whole
                 if unit.block is not None:
-                    part = whole * (unit.block[1] - unit.block[0]) // self.sites[site].neurons
+                    bias = getattr(module.student, "bias", None)
+                    none = bias.numel() if module.mask_input and bias is not None else 0
+                    width = unit.block[1] - unit.block[0]
+                    part = (whole - none) * width // module.neurons  # none: it has no neuron
                 seen[site] = min(whole, seen.get(site, 0) + part)
-                size = next(module.parameters()).element_size()
+                size = module.weight.element_size()
         moved = sum(seen.values())
         return Share(moved, moved * size, moved / self.parameters)
-
-
-def _same(site: TransplantModule) -> bool:
-    ours, theirs = dict(site.student.named_parameters()), dict(site.teacher.named_parameters())
-    return ours.keys() == theirs.keys() and all(
-        ours[k].data_ptr() == theirs[k].data_ptr() for k in ours
-    )
-
-
-def _share_equal_tensors(student: nn.Module, teacher: nn.Module) -> None:
-    """Let the teacher use the student's storage wherever the two hold the same values."""
-    ours = dict(student.named_parameters(remove_duplicate=False))
-    for name, theirs in teacher.named_parameters(remove_duplicate=False):
-        mine = ours.get(name)
-        if (
-            mine is not None
-            and mine.shape == theirs.shape
-            and mine.dtype == theirs.dtype
-            and mine.device == theirs.device
-            and torch.equal(mine, theirs)
-        ):
-            theirs.data = mine.data
 
 
 def digest_of(checkpoint: Checkpoint) -> str:

@@ -11,22 +11,52 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from dapa.records import Mask, PairError, SettingError, Site, Unit
+from dapa.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit
 
+_MLP = ("gate", "up", "down")
+_ATTENTION = ("q", "k", "v", "o", "q_norm", "k_norm")
+_NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "gate": ("gate",),
-    "up": ("up",),
-    "down": ("down",),
-    "mlp": ("gate", "up", "down"),
+    **{kind: (kind,) for kind in _MLP},
+    "mlp": _MLP,
+    **{kind: (kind,) for kind in _ATTENTION},
+    "attention": _ATTENTION,
+    **{kind: (kind,) for kind in _NORMS},
+    "norms": _NORMS,
+    "layer": (*_MLP, *_ATTENTION, *_NORMS),
+    **{kind: (kind,) for kind in ENDS},
 }
-"""Kind of unit -> the kinds of site it moves under one value. Whole MLP is a group, so that a
-blend is a blend of weights, not of outputs."""
+"""Kind of unit -> the kinds of site it moves under one value, as far as the family has them. Whole
+MLP is a group, so that a blend is a blend of weights, not of outputs."""
+
+ALL = "all"
+"""Stands for every kind of site, each by itself; it is no kind of unit."""
+
+BLOCKS = (*_MLP, "mlp")
+"""The kinds that can be cut into blocks of neurons: those whose neurons are the MLP's."""
 
 KIND_TITLES: Mapping[str, str] = {
-    "gate": "gate",
-    "up": "up",
-    "down": "down",
+    **{kind: kind.replace("_", " ") for kind in GROUPS},
     "mlp": "whole MLP",
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "o": "attention output",
+    "q_norm": "query norm",
+    "k_norm": "key norm",
+    "attention": "whole attention",
+    "input_layernorm": "input norm",
+    "post_attention_layernorm": "norm after attention",
+    "pre_feedforward_layernorm": "norm before MLP",
+    "post_feedforward_layernorm": "norm after MLP",
+    "norms": "all norms",
+    "layer": "whole layer",
+    ALL: "every site by itself",
 }
 
 
@@ -42,25 +72,58 @@ class Family:
         ("gate", "mlp.gate_proj"),
         ("up", "mlp.up_proj"),
         ("down", "mlp.down_proj"),
+        ("q", "self_attn.q_proj"),
+        ("k", "self_attn.k_proj"),
+        ("v", "self_attn.v_proj"),
+        ("o", "self_attn.o_proj"),
+        ("input_layernorm", "input_layernorm"),
+        ("post_attention_layernorm", "post_attention_layernorm"),
     )
     attention: str = "self_attn"
     mlp: str = "mlp"
+    embeddings: str = "model.embed_tokens"
     norm: str = "model.norm"
     """The norm before the head, which the logit lens applies."""
+    head: str = "lm_head"
 
     def site_path(self, kind: str) -> str:
-        """Where a layer keeps its site of this kind."""
-        return dict(self.sites)[kind]
+        """Where a layer keeps its site of this kind; an end's path is below the model."""
+        return {**dict(self.sites), **dict(self.ends)}[kind]
+
+    @property
+    def ends(self) -> tuple[tuple[str, str], ...]:
+        """The sites outside of the layers, as (kind, path below the model)."""
+        return tuple(zip(ENDS, (self.embeddings, self.norm, self.head), strict=True))
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The kinds of site that this family has."""
+        return tuple(kind for kind, _ in (*self.sites, *self.ends))
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of unit this family offers."""
-        have = {kind for kind, _ in self.sites}
-        return tuple(kind for kind, parts in GROUPS.items() if have.issuperset(parts))
+        return tuple(kind for kind in GROUPS if self.parts(kind))
+
+    def parts(self, kind: str) -> tuple[str, ...]:
+        """The kinds of site that a unit of this kind moves here."""
+        have = self.single
+        return tuple(part for part in GROUPS[kind] if part in have)
+
+    def path(self, site: Site) -> str:
+        """Where the model keeps a site."""
+        inside = self.site_path(site.module)
+        return inside if site.layer == OUTSIDE else f"{self.layers}.{site.layer}.{inside}"
 
     def weight_name(self, site: Site) -> str:
         """The checkpoint's name of the site's weight."""
-        return f"{self.layers}.{site.layer}.{self.site_path(site.module)}.weight"
+        return f"{self.path(site)}.weight"
+
+    def places(self, layers: int) -> tuple[Site, ...]:
+        """Every site of a model with so many layers, in the order of the stream."""
+        inside = [Site(layer, kind) for layer in range(layers) for kind, _ in self.sites]
+        first, *last = (Site(OUTSIDE, kind) for kind in ENDS)
+        return (first, *inside, *last)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -96,7 +159,7 @@ def submodule(root: Any, path: str) -> Any:
 
 
 def sites_of(unit: Unit) -> tuple[Site, ...]:
-    """The sites that a unit moves."""
+    """The sites that a unit moves, those that its family lacks among them."""
     if unit.kind not in GROUPS:
         raise SettingError(f"{unit.kind!r} is not a kind of site; choose {', '.join(GROUPS)}")
     return tuple(Site(unit.layer, module) for module in GROUPS[unit.kind])
@@ -128,7 +191,38 @@ def resolve(mask: Mask) -> dict[Site, Strength]:
 
 
 def units_for(kind: str, layers: Iterable[int]) -> tuple[Unit, ...]:
-    """One whole unit of `kind` per layer."""
-    if kind not in GROUPS:
-        raise SettingError(f"{kind!r} is not a kind of site; choose one of {', '.join(GROUPS)}")
-    return tuple(Unit(layer, kind) for layer in layers)
+    """One whole unit of `kind` per layer; an end is one unit, whatever the layers.
+
+    A list such as `gate,up` gives a unit of each kind per layer; `all` moves whole layers.
+
+    Raises:
+        SettingError: A kind that does not exist, or two that share sites.
+    """
+    kinds = ("layer",) if kind == ALL else kinds_of(kind)
+    inside = [Unit(layer, kind) for layer in layers for kind in kinds if kind not in ENDS]
+    outside = [Unit(OUTSIDE, kind) for kind in kinds if kind in ENDS]
+    return (*inside, *outside)
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """`gate`, `gate,attention` or `all` as kinds of unit that share no site; SettingError else."""
+    if text == ALL:
+        return tuple(kind for kind, parts in GROUPS.items() if parts == (kind,))
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for kind in kinds:
+        if kind not in GROUPS:
+            raise SettingError(
+                f"{kind!r} is not a kind of site; choose one of {', '.join(GROUPS)} or {ALL}"
+            )
+    taken: dict[str, str] = {}
+    for kind in kinds:
+        for part in GROUPS[kind]:
+            if part in taken:
+                raise SettingError(f"{taken[part]} and {kind} both move the {part}; name one")
+            taken[part] = kind
+    return kinds
+
+
+def kind_title(text: str) -> str:
+    """What people call one kind of unit, or a list of them."""
+    return ", ".join(KIND_TITLES.get(kind, kind) for kind in text.split(","))

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from dapa.model.pair import Pair
-from dapa.model.sites import Strength, resolve
+from dapa.model.rows import twin
+from dapa.model.sites import Strength, submodule
 from dapa.model.transplant import Plan, Tap, watching
-from dapa.records import Mask, Site
+from dapa.records import OUTSIDE, Mask, SettingError, Site
 
 Change = Callable[[Site, str, Tensor, tuple[slice, ...]], Tensor]
 """(site, parameter, teacher - student on a part of it, which part) -> what to add to the student
@@ -81,7 +82,7 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
     times what `change` gives. Sites in which the models are equal are left out.
     """
     made = {}
-    for site, strength in resolve(mask).items():
+    for site, strength in pair.resolve(mask).items():
         wrapped = pair.sites[site]
         if site.layer not in pair.differs[site.module]:
             continue
@@ -94,7 +95,7 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
                     moved = change(site, name, theirs[name][where].float() - old, where)
                     ours[where] = (old + share * moved).to(ours.dtype)
         made[site] = copy
-    return made
+    return _with_tied_head(pair, made)
 
 
 def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
@@ -103,10 +104,15 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
     Whole sites take the student's own module; a block or a fraction takes a blended copy.
     """
     made: dict[Site, nn.Module] = {}
-    for site, strength in resolve(mask).items():
+    for site, strength in pair.resolve(mask).items():
         wrapped = pair.sites[site]
         if site.layer not in pair.differs[site.module]:
             continue
+        if wrapped.teacher is not submodule(pair.teacher, pair.family.path(site)):
+            raise SettingError(
+                f"the two vocabularies differ, so the student's {site} does not fit the teacher; "
+                "leave it out"
+            )
         if strength == 1.0:
             made[site] = wrapped.student
             continue
@@ -118,6 +124,15 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
                     old = theirs[where].float()
                     theirs[where] = (old + share * (ours[name][where] - old)).to(theirs.dtype)
         made[site] = copy
+    return _with_tied_head(pair, made)
+
+
+def _with_tied_head(pair: Pair, made: dict[Site, nn.Module]) -> dict[Site, nn.Module]:
+    """The same, with a head like the embeddings where the two are one matrix."""
+    embeddings = made.get(Site(OUTSIDE, "embeddings"))
+    if embeddings is not None and pair.tied_head is not None:
+        weight: Tensor = embeddings.weight  # type: ignore[assignment]
+        made[Site(OUTSIDE, "head")] = twin(pair.tied_head.student, {"weight": weight})
     return made
 
 

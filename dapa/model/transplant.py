@@ -148,15 +148,28 @@ def plan_masks(
 class TransplantModule(nn.Module):
     """Stands in a site's place and holds references to both models' modules.
 
+    A head that is tied to the embeddings is the embeddings' site in a second place.
+
     The teacher's module is kept out of the module tree, so parameters(), state_dict() and .to()
     of the student see the student's own weights only.
     """
 
-    def __init__(self, site: Site, student: nn.Module, teacher: nn.Module) -> None:
-        """Wrap `student`; `teacher` must be on the same device and map the same shapes."""
+    def __init__(
+        self, site: Site, student: nn.Module, teacher: nn.Module, tap: str | None = None
+    ) -> None:
+        """Wrap `student`; `teacher` must be on the same device and map the same shapes.
+
+        Args:
+            site: Whose masks it obeys.
+            student: The module that stood here.
+            teacher: Its counterpart.
+            tap: The name that watchers see, where it is not the site's.
+        """
         super().__init__()
         self.site = site
+        self._tap = Tap("student", site.layer, tap or site.module)
         self.student = student
+        self._student = (student,)  # the same, without the module tree's slow look-up
         self._teacher = (teacher,)
         self.mask_input = site.module == "down"
 
@@ -172,23 +185,23 @@ class TransplantModule(nn.Module):
 
     @property
     def neurons(self) -> int:
-        """How many neurons a block of this site may address."""
-        return int(self.weight.shape[1 if self.mask_input else 0])
+        """How many neurons the site has: its output's width, and its input's for down."""
+        columns = self.mask_input or isinstance(self.student, nn.Embedding)
+        return int(self.weight.shape[1 if columns else 0])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (rows, tokens, d_in) to (rows, tokens, d_out) under this context's masks."""
+        """Map (rows, tokens, d_in), or (rows, tokens) of ids, to (rows, tokens, d_out)."""
         plan = _PLAN.get()
         move = plan.moves.get(self.site) if plan is not None else None
         if move is None:
-            y: Tensor = self.student(x)
+            y: Tensor = self._student[0](x)
         elif move.teacher_rows is None or move.student_rows is None:
             y = self._run_teacher(x)
         else:
             y = self._mixed(x, move.student_rows, move.teacher_rows, move.blends)
         watcher = _WATCHER.get()
         if watcher is not None:
-            tap = Tap("student", self.site.layer, self.site.module)
-            seen = watcher(tap, self, (x,), {}, y)
+            seen = watcher(self._tap, self, (x,), {}, y)
             y = y if seen is None else seen
         return y
 

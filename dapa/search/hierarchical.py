@@ -21,7 +21,7 @@ from dapa.search.questions import First, Question, Score, Search, Settle, Steps,
 
 Level = Callable[[Unit], Hashable]
 LEVELS: tuple[Level, ...] = (
-    lambda unit: unit.layer,
+    lambda unit: unit.kind if unit.place is None else unit.layer,
     lambda unit: (unit.layer, unit.kind),
     lambda unit: unit,
 )

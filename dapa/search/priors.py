@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from dapa.localize.divergence import divergence
 from dapa.localize.effects import single_effects
 from dapa.localize.gradients import integrated_gradients
+from dapa.localize.recording import sites_of_pair
 from dapa.model.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sites import GROUPS, sites_of
-from dapa.records import Mask, Unit
+from dapa.records import ENDS, Mask, Unit
 from dapa.registry import Registry
 from dapa.search.control import Halted
 
@@ -59,11 +60,11 @@ def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:
     found = {}
     for unit in units:
         apart = size = 0.0
-        for site in sites_of(unit):
+        for site in pair.sites_of(unit):
             wrapped = pair.sites[site]
             theirs = dict(wrapped.teacher.named_parameters())
             for name, ours in wrapped.student.named_parameters():
-                other = theirs[name]
+                other = theirs.get(name, torch.zeros_like(ours))
                 if unit.block is not None:
                     if wrapped.mask_input and name == "bias":
                         continue  # it belongs to no neuron
@@ -87,21 +88,33 @@ def divergence_prior(
 ) -> Prior:
     """Local divergence (cosine distance, last token) of a unit's sites, their mean.
 
-    Blocks of one site share its value.
+    Blocks of one site share its value. Units that are not on the map, such as the head, stand
+    at the mean of the others.
 
     Raises:
         Halted: It was stopped before the end.
     """
-    kinds = tuple(dict.fromkeys(kind for unit in units for kind in GROUPS[unit.kind]))
-    seen = divergence(pair, prompts, how, sites=kinds, progress=progress, stop=stop)
+    seen_here = sites_of_pair(pair)
+    on_map = {
+        unit: [site for site in pair.sites_of(unit) if site.module in seen_here]
+        for unit in units
+        if unit.kind not in ENDS
+    }
+    kinds = {site.module: None for sites in on_map.values() for site in sites}
+    if not kinds:
+        return dict.fromkeys(units, 0.0)
+    seen = divergence(pair, prompts, how, sites=tuple(kinds), progress=progress, stop=stop)
     if seen.n < seen.asked:
         raise Halted("stopped")
     cells = np.nan_to_num(seen.values, nan=0.0)  # (layers, sites)
     rows, columns = seen.layers.index, seen.sites.index
-    return {
-        unit: float(np.mean([cells[rows(unit.layer), columns(k)] for k in GROUPS[unit.kind]]))
-        for unit in units
+    inside = {
+        unit: float(np.mean([cells[rows(s.layer), columns(s.module)] for s in sites]))
+        for unit, sites in on_map.items()
+        if sites
     }
+    middle = float(np.mean(list(inside.values())))
+    return {unit: inside.get(unit, middle) for unit in units}
 
 
 @priors.add("gradient", "mask gradients")

@@ -197,7 +197,7 @@ def counts(outcome: Outcome) -> dict[str, Any]:
 def _removal(removal: Removal) -> dict[str, Any]:
     return {
         "unit": str(removal.unit),
-        "layer": removal.unit.layer,
+        "layer": removal.unit.place,
         **counts(removal.outcome),
         "p_value": removal.p_value,
         "flips": removal.flips,

@@ -12,7 +12,7 @@ from dapa.model.blocks import finest
 from dapa.model.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
-from dapa.model.sites import GROUPS
+from dapa.model.sites import BLOCKS, kinds_of
 from dapa.records import Mask, Prompt, Unit
 from dapa.search.priors import opening_ids
 from dapa.search.screen import Floats, Screen
@@ -27,8 +27,9 @@ def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) ->
     whole, deep = pair.units(kind), algorithm == "hierarchical"
     if not deep and (blocks or 1) == 1:
         return whole
-    parts = [part for part in GROUPS[kind] if pair.differs.get(part)]
-    cut = ("gate",) if "gate" in parts else tuple(parts)
+    kinds = [one for one in kinds_of(kind) if one in pair.differs]
+    parts = [part for one in kinds for part in pair.family.parts(one) if pair.differs.get(part)]
+    cut = ("gate",) if "gate" in parts else tuple(part for part in parts if part in BLOCKS)
     return finest(pair, parts, blocks or (8 if deep else 1), cut)
 
 

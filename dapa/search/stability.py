@@ -17,7 +17,7 @@ from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
-from dapa.records import NothingToLocalize, Rate, SettingError, Unit
+from dapa.records import Mask, NothingToLocalize, Rate, SettingError, Unit
 from dapa.search.driver import Driver
 from dapa.search.feed import Split
 from dapa.search.inquiry import StoppedBy
@@ -60,7 +60,7 @@ class Repetition:
             "number": self.number,
             "retain": self.retain,
             "units": [str(unit) for unit in self.units],
-            "layers": sorted({unit.layer for unit in self.units}),
+            "layers": list(Mask.of(self.units).layers),
             "one_minimal": self.one_minimal,
             "tests": self.tests,
             "dsr": self.dsr,

@@ -9,16 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from dapa import sentences
-from dapa.records import Label, Rate, Unit
-from dapa.sentences import THIN
+from dapa.records import OUTSIDE, Label, Rate, Unit
+from dapa.sentences import THIN, kind_text
 
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
-PLURALS = {
-    "gate": ("gate", "gates"),
-    "up": ("up projection", "up projections"),
-    "down": ("down projection", "down projections"),
-    "mlp": ("whole MLP", "whole MLPs"),
-}
 
 
 def esc(text: Any) -> str:
@@ -78,8 +72,10 @@ def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
     kinds = {unit.kind for unit in units}
     if len(kinds) == 1 and all(unit.block is None for unit in units):
         kind = next(iter(kinds))
-        return f"<b>{len(units)}</b> of {totals.get(kind, layers)} {PLURALS[kind][1]}"
-    touched = len({unit.layer for unit in units})
+        if units[0].place is None:
+            return f"<b>{esc(kind_text(kind, 1))}</b>"
+        return f"<b>{len(units)}</b> of {totals.get(kind, layers)} {kind_text(kind, 2)}"
+    touched = len({unit.layer for unit in units} - {OUTSIDE})
     return f"<b>{len(units)}</b> units in <b>{touched}</b> of {layers} layers"
 
 
@@ -87,15 +83,15 @@ def names(units: Iterable[Unit]) -> str:
     """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`, escaped."""
     units = list(units)
     kinds = {unit.kind for unit in units}
-    if len(kinds) == 1 and all(unit.block is None for unit in units):
+    if len(kinds) == 1 and all(unit.block is None and unit.place is not None for unit in units):
         word = "layer" if len(units) == 1 else "layers"
         return f"{word} {', '.join(str(unit.layer) for unit in units)}"
     return esc(", ".join(str(unit) for unit in units))
 
 
 def unit_name(unit: Unit) -> str:
-    """`layer 3` for a whole gate or MLP, else the unit's own name."""
-    plain = unit.kind in ("gate", "mlp") and unit.block is None
+    """`layer 3` for a whole gate, MLP or layer, else the unit's own name."""
+    plain = unit.kind in ("gate", "mlp", "layer") and unit.block is None
     return f"layer {unit.layer}" if plain else str(unit)
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dapa.model.sites import GROUPS, sites_of
-from dapa.records import EMPTY, Mask, SettingError, Site, Unit
+from dapa.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
 _KEPT = 100
 """How many steps can be undone."""
+_WHOLES = ("layer", "mlp", "attention", "norms")
+"""The groups that pressed sites are gathered into, the largest first."""
 
 
 class Shape(Protocol):
@@ -52,6 +54,11 @@ class Session:
         """What the patched model transplants."""
         return Mask.of(self.chosen.units, self.strength)
 
+    def holding(self, pair: Shape, found: Mask, kind: str) -> Session:
+        """With a search's result pressed and remembered; the first row is of its kind, if any."""
+        shown = kind if pair.differs.get(kind) and kind not in ENDS else self.kind
+        return replace(self, found=found, kind=shown).press(found, 1.0)
+
     def press(self, chosen: Mask, strength: float | None = None) -> Session:
         """New choices, undoable; the same session where nothing changes."""
         step = (chosen, self.strength if strength is None else strength)
@@ -80,35 +87,46 @@ class Session:
 
 def fresh(epoch: int, pair: Shape) -> Session:
     """The first session of a newly loaded pair: nothing pressed, a kind that can be pressed."""
-    able = [kind for kind, layers in pair.differs.items() if layers]
+    able = [kind for kind, layers in pair.differs.items() if layers and kind not in ENDS]
     return Session(epoch, kind="gate" if "gate" in able or not able else able[0])
 
 
-def pressed(chosen: Mask) -> frozenset[Site]:
+def parts_of(pair: Shape, kind: str) -> tuple[str, ...]:
+    """The kinds of site that a unit of this kind moves in this pair."""
+    return tuple(part for part in GROUPS[kind] if part in pair.differs)
+
+
+def pressed(pair: Shape, chosen: Mask) -> frozenset[Site]:
     """The sites that the units move."""
-    return frozenset(site for unit in chosen.units for site in sites_of(unit))
+    sites = (site for unit in chosen.units for site in sites_of(unit))
+    return frozenset(site for site in sites if site.module in pair.differs)
 
 
-def mask_of(sites: Iterable[Site]) -> Mask:
-    """Sites as units: a layer's gate, up and down together are its whole MLP."""
+def mask_of(pair: Shape, sites: Iterable[Site]) -> Mask:
+    """Sites as units: a layer's gate, up and down together are its whole MLP, and so on."""
     by_layer: dict[int, set[str]] = {}
     for site in sites:
         by_layer.setdefault(site.layer, set()).add(site.module)
     units = []
     for layer, modules in by_layer.items():
-        if modules.issuperset(GROUPS["mlp"]):
-            units.append(Unit(layer, "mlp"))
-        else:
-            units += [Unit(layer, module) for module in modules]
+        for group in _WHOLES:
+            parts = parts_of(pair, group) if group in pair.differs else ()
+            if len(parts) > 1 and modules.issuperset(parts):
+                units.append(Unit(layer, group))
+                modules = modules.difference(parts)
+        units += [Unit(layer, module) for module in modules]
     return Mask.of(units)
 
 
 def state(pair: Shape, chosen: Mask, layer: int, kind: str) -> str:
     """How much of a layer's unit is pressed: `none`, `part` or `all`."""
-    on = {site.module for site in pressed(chosen) if site.layer == layer}
-    if on.issuperset(GROUPS[kind]):
+    units = [unit for unit in chosen.units if unit.layer == layer]
+    on = {site.module for unit in units if unit.block is None for site in sites_of(unit)}
+    some = on | {site.module for unit in units for site in sites_of(unit)}
+    parts = parts_of(pair, kind)
+    if on.issuperset(parts):
         return "all"
-    return "part" if on.intersection(GROUPS[kind]) else "none"
+    return "part" if some.intersection(parts) else "none"
 
 
 def apply(
@@ -146,12 +164,15 @@ def apply(
     if op == "open":
         return replace(session, opened=not session.opened)
     if op == "kind":
-        return replace(session, kind=_kind(pair, data.get("kind")))
+        kind = _kind(pair, data.get("kind"))
+        if kind in ENDS:
+            raise SettingError(f"{kind} stands in no layer; press its own cell")
+        return replace(session, kind=kind)
     if op == "strength":
         return session.press(session.chosen, _strength(data.get("value")))
     if op == "toggle":
         kind = _kind(pair, data.get("kind") or session.kind)
-        layers = _layers(pair, data.get("layers"))
+        layers = _layers(pair, data.get("layers"), kind)
         on = data.get("on")
         if not isinstance(on, bool):
             on = any(
@@ -165,13 +186,14 @@ def apply(
 
 def _with(pair: Shape, session: Session, layers: Iterable[int], kind: str, on: bool) -> Mask:
     """The pressed units with these layers' units of one kind on or off; equal ones stay off."""
-    sites = set(pressed(session.chosen))
-    for layer in layers:
-        if layer not in pair.differs[kind]:
-            continue
-        parts = {Site(layer, module) for module in GROUPS[kind]}
+    touched = {layer for layer in layers if layer in pair.differs[kind]}
+    rest = [unit for unit in session.chosen.units if unit.layer not in touched]  # blocks too
+    here = Mask.of(unit for unit in session.chosen.units if unit.layer in touched)
+    sites = set(pressed(pair, here))
+    for layer in touched:
+        parts = {Site(layer, module) for module in parts_of(pair, kind)}
         sites = sites | parts if on else sites - parts
-    return mask_of(sites)
+    return Mask.of([*rest, *mask_of(pair, sites).units])
 
 
 def _kind(pair: Shape, value: Any) -> str:
@@ -192,15 +214,17 @@ def _strength(value: Any) -> float:
     return number
 
 
-def _layers(pair: Shape, value: Any) -> list[int]:
-    if not isinstance(value, list) or len(value) > pair.n_layers:
+def _layers(pair: Shape, value: Any, kind: str) -> list[int]:
+    if not isinstance(value, list) or not 0 < len(value) <= pair.n_layers:
         raise SettingError("no layer was named; press one of the strip's cells")
+    low, high = (OUTSIDE, OUTSIDE) if kind in ENDS else (0, pair.n_layers - 1)
     layers = []
     for item in value:
-        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < pair.n_layers:
+        if isinstance(item, bool) or not isinstance(item, int) or not low <= item <= high:
             raise SettingError(
-                f"layer {str(item)[:40]} does not exist; this pair has layers 0 to "
-                f"{pair.n_layers - 1}"
+                f"{kind} stands in no layer; press its own cell"
+                if kind in ENDS
+                else f"layer {str(item)[:40]} does not exist; this pair has layers 0 to {high}"
             )
         layers.append(item)
     return layers

@@ -7,14 +7,20 @@ from typing import Any
 import gradio as gr
 
 from dapa.model.sites import KIND_TITLES
-from dapa.records import SettingError
+from dapa.records import ENDS, OUTSIDE, SettingError
+from dapa.sentences import kind_text
 from dapa.ui.desk import Desk, piece
-from dapa.ui.parts import PLURALS, count_of, percent
+from dapa.ui.parts import count_of, percent
 from dapa.ui.session import Session, Shape, state
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
 _LINKS = ("none", "all", "found", "released", "invert", "undo", "redo")
+_ORDER = (
+    "layer", "mlp", "gate", "up", "down", "attention", "q", "k", "v", "o", "q_norm", "k_norm",
+    "norms", "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)  # fmt: skip
 _HINTS = {
     "found": "the layers that the last search found",
     "released": "whole MLPs of the paper's released scripts: a fixed range, scaled by depth where "
@@ -56,11 +62,14 @@ def render(pair: Shape, session: Session, share: str) -> str:
     if session.chosen.entries:
         count = count_of(session.chosen.units, totals, pair.n_layers)
     else:
-        count = f"<b>0</b> of {totals[session.kind]} {PLURALS[session.kind][1]}"
+        count = f"<b>0</b> of {totals[session.kind]} {kind_text(session.kind, 2)}"
     rows = _row(pair, session, session.kind, "layer")
+    equal = _equal(pair) if session.opened else ""
     caret = "Hide kinds of site" if session.opened else "Show kinds of site"
     if session.opened:
-        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in pair.differs)
+        able = [kind for kind in _ORDER if pair.differs.get(kind)]
+        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in able)
+        rows += _ends(pair, session)
     return (
         f'<section class="strip" aria-label="Transplanted layers" data-mask="{session.mask.key}">'
         '<div class="strip-top">'
@@ -71,7 +80,7 @@ def render(pair: Shape, session: Session, share: str) -> str:
         f"</div>"
         f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
         f'aria-label="Layers; arrows move, space toggles, shift extends" '
-        f'style="--n:{pair.n_layers}">{rows}</div></section>'
+        f'style="--n:{pair.n_layers}">{rows}</div>{equal}</section>'
     )
 
 
@@ -108,6 +117,7 @@ def _kinds(pair: Shape, session: Session) -> str:
         f'<option value="{kind}"{" selected" if kind == session.kind else ""}'
         f"{'' if list(layers) else ' disabled'}>{KIND_TITLES[kind]}</option>"
         for kind, layers in pair.differs.items()
+        if kind not in ENDS
     )
     return f'<label>a layer is its <select data-kinds aria-label="Kind">{options}</select></label>'
 
@@ -119,14 +129,36 @@ def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
     return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
 
 
+def _ends(pair: Shape, session: Session) -> str:
+    """One row for what stands in no layer, a cell each; empty where none of it differs."""
+    kinds = [kind for kind in ENDS if pair.differs.get(kind)]
+    if not kinds:
+        return ""
+    cells = "".join(_cell(pair, session, OUTSIDE, kind, "end") for kind in kinds)
+    return (
+        '<div class="strip-row sub ends" role="row"><span class="kind">outside layers</span>'
+        f"{cells}</div>"
+    )
+
+
+def _equal(pair: Shape) -> str:
+    """The kinds that no mask moves, greyed."""
+    kinds = [KIND_TITLES[kind] for kind in _ORDER + ENDS if pair.differs.get(kind) == []]
+    line = f"Equal in both models, never searched: {', '.join(kinds)}." if kinds else ""
+    return f'<p class="strip-empty">{line}</p>' if kinds else ""
+
+
 def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> str:
     how = state(pair, session.chosen, layer, kind)
     if label == "layer" and how == "none" and layer in session.chosen.layers:
         how = "part"
     able = layer in pair.differs[kind]
     what = f"layer {layer}" if label == "layer" else f"layer {layer}, {KIND_TITLES[kind]}"
+    if label == "end":
+        what = KIND_TITLES[kind]
     tip = f"{what}: {_TIPS[how]}" if able else f"{what}: equal in both models"
     text = str(layer) if label == "layer" else {"none": "", "part": "part", "all": "✓"}[how]
+    text = f"{what} {text}" if label == "end" else text
     disabled = "" if able else ' aria-disabled="true"'
     return (
         f'<button role="gridcell" aria-pressed="{_PRESSED[how]}" data-layer="{layer}" '

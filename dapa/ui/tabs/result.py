@@ -60,6 +60,7 @@ def sentence(
             skill=skill,
             held_out=held_out,
             one_minimal=bool(result.get("one_minimal")),
+            outside=[unit for unit in mask.units if unit.place is None],
         )
     )
 

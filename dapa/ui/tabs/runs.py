@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -112,8 +112,7 @@ def wire(
         pair = desk.workbench.pair
         pair.validate(mask)
         base = here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
-        kind = mask.units[0].kind
-        now = replace(base, found=mask, kind=kind).press(mask, 1.0)
+        now = base.holding(pair, mask, mask.units[0].kind)
         return now, strip.draw(desk, now)
 
     @guarded

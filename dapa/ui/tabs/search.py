@@ -150,7 +150,7 @@ def wire(
         mask = job.report.mask
         desk.workbench.pair.validate(mask)
         base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
-        now = replace(base, found=mask, kind=job.settings.kind).press(mask, 1.0)
+        now = base.holding(job.pair, mask, job.settings.kind)
         return now, strip.draw(desk, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}

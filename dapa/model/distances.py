@@ -1,0 +1,67 @@
+"""Where two checkpoints' weights differ, site by site, streamed from disk: no model is built."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+
+from dapa.model.checkpoint import Checkpoint, Progress
+from dapa.model.rows import shared_rows
+from dapa.model.sites import Family
+from dapa.records import Site
+
+
+def places_of(family: Family, layers: int, kinds: Collection[str], tied: bool) -> list[Site]:
+    """The sites of these kinds; a head that both models tie is none of its own."""
+    return [
+        site
+        for site in family.places(layers)
+        if site.module in kinds and not (tied and site.module == "head")
+    ]
+
+
+def distances(
+    family: Family,
+    places: Sequence[Site],
+    student: Checkpoint,
+    teacher: Checkpoint,
+    progress: Progress | None,
+) -> dict[str, tuple[float, ...]]:
+    """Relative Frobenius distance |teacher - student| / |student| per kind and layer.
+
+    Weights and biases count together; of embeddings and head only the rows of shared tokens.
+    """
+    values: dict[str, list[float]] = {site.module: [] for site in places}
+    rows = (student.settings.vocab_size, teacher.settings.vocab_size)
+    shared = shared_rows(student.tokenizer, teacher.tokenizer, rows)
+    for done, site in enumerate(places):
+        if progress:
+            progress("comparing the two models", done / len(places))
+        mine, other = student.tensors_of(family, site), teacher.tensors_of(family, site)
+        apart = size = 0.0
+        for part in mine.keys() | other.keys():
+            a = student.tensor(mine[part]).float() if part in mine else None
+            b = teacher.tensor(other[part]).float() if part in other else None
+            a = torch.zeros_like(b) if a is None and b is not None else a
+            b = torch.zeros_like(a) if b is None and a is not None else b
+            assert a is not None and b is not None, f"{site} has {part} in one of the two"
+            if shared is not None and site.module in ("embeddings", "head"):
+                index = shared.nonzero().flatten()
+                a, b = a[index], b[index]
+            apart += 0.0 if torch.equal(a, b) else float((a - b).square().sum())
+            size += float(a.square().sum())
+        values[site.module].append((apart / max(size, 1e-24)) ** 0.5)
+    return {kind: tuple(row) for kind, row in values.items()}
+
+
+def kinds_that_differ(family: Family, differs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Kind of unit (groups too) -> layers in which any of its sites differs.
+
+    Only kinds whose every site is among the keys of `differs` are there.
+    """
+    return {
+        kind: sorted({layer for part in family.parts(kind) for layer in differs[part]})
+        for kind in family.kinds
+        if all(part in differs for part in family.parts(kind))
+    }

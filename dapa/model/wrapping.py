@@ -1,0 +1,117 @@
+"""How two models become a pair: equal tensors shared, sites wrapped in place, taps installed.
+
+Done once, while a pair is made; nothing here runs afterwards. This module does not know files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from dapa.model.reentry import install_entry
+from dapa.model.rows import shared_rows, twin, with_rows
+from dapa.model.sites import submodule
+from dapa.model.transplant import Tap, TransplantModule, install_tap
+from dapa.records import OUTSIDE, Site
+
+if TYPE_CHECKING:
+    from dapa.model.pair import Pair
+
+_HEAD, _EMBEDDINGS = Site(OUTSIDE, "head"), Site(OUTSIDE, "embeddings")
+
+
+def share_equal_tensors(student: nn.Module, teacher: nn.Module) -> None:
+    """Let the teacher use the student's storage wherever the two hold the same values."""
+    ours = dict(student.named_parameters(remove_duplicate=False))
+    for name, theirs in teacher.named_parameters(remove_duplicate=False):
+        mine = ours.get(name)
+        if mine is not None and mine.device == theirs.device and _equal(mine, theirs):
+            theirs.data = mine.data
+
+
+def tied(model: Any) -> bool:
+    """Is the head the embeddings' own matrix?"""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def pair_up(pair: Pair) -> dict[Site, TransplantModule]:
+    """Every site with both models' modules; the models are not touched yet."""
+    made = {}
+    for site in pair.family.places(pair.n_layers):
+        if site == _HEAD and pair.tied:
+            continue
+        path = pair.family.path(site)
+        ours, theirs = submodule(pair.student, path), submodule(pair.teacher, path)
+        made[site] = TransplantModule(site, ours, _same_rows(pair, site, ours, theirs))
+    return made
+
+
+def _same_rows(pair: Pair, site: Site, ours: nn.Module, theirs: nn.Module) -> nn.Module:
+    """The teacher's module; where its rows are other tokens', one with the student's rows."""
+    if site not in (_HEAD, _EMBEDDINGS):
+        return theirs
+    weight: Any = theirs.weight
+    sizes = (ours.weight.shape[0], weight.shape[0])  # type: ignore[index, union-attr]
+    shared = shared_rows(pair.tokenizer, pair.teacher_tokenizer, sizes)  # type: ignore[arg-type]
+    if shared is None:
+        return theirs
+    return twin(ours, {"weight": with_rows(ours, weight, shared)})
+
+
+def where_they_differ(sites: Mapping[Site, TransplantModule]) -> dict[str, list[int]]:
+    """Kind of site -> the layers in which student and teacher differ."""
+    differs: dict[str, list[int]] = {}
+    for site, module in sites.items():
+        layers = differs.setdefault(site.module, [])
+        ours, theirs = (dict(m.named_parameters()) for m in (module.student, module.teacher))
+        if ours.keys() != theirs.keys() or not all(_equal(ours[k], theirs[k]) for k in ours):
+            layers.append(site.layer)
+    return differs
+
+
+def _equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    return ours.data_ptr() == theirs.data_ptr() or torch.equal(ours, theirs)
+
+
+def install(pair: Pair) -> TransplantModule | None:
+    """Put the sites into the student's tree, and taps where watchers may look.
+
+    A kind outside of the MLP that is equal in both models stays unwrapped: it would cost time in
+    every forward, and no mask ever moves it.
+
+    Returns:
+        The tied head, which is the embeddings' site in a second place; None without one.
+    """
+    family = pair.family
+    for layer in range(pair.n_layers):
+        for role in ("student", "teacher"):
+            block = pair.layer(role, layer)
+            install_entry(block, layer)
+            install_tap(block, Tap(role, layer, "residual"))
+            for kind, path in (("attention", family.attention), ("mlp", family.mlp)):
+                install_tap(submodule(block, path), Tap(role, layer, kind))
+    for site, module in pair.sites.items():
+        if site.module in pair.wrapped:
+            _place(pair, site, module)
+    if not (pair.tied and "embeddings" in pair.wrapped):
+        return None
+    both = pair.sites[_EMBEDDINGS]
+    ours, theirs = (submodule(model, family.head) for model in (pair.student, pair.teacher))
+    if both.teacher is not submodule(pair.teacher, family.embeddings):
+        theirs = twin(ours, {"weight": both.teacher.weight})  # type: ignore[dict-item]
+    head = TransplantModule(both.site, ours, theirs, "head")
+    _place(pair, _HEAD, head)
+    return head
+
+
+def _place(pair: Pair, site: Site, module: TransplantModule) -> None:
+    path = pair.family.path(site)
+    install_tap(submodule(pair.teacher, path), Tap("teacher", site.layer, site.module))
+    parent, _, leaf = path.rpartition(".")
+    setattr(submodule(pair.student, parent), leaf, module)
