@@ -1,7 +1,9 @@
-// Clicks on the heatmap: a cell toggles its layer (shift: only looks), a column's label toggles too.
+// Clicks on the heatmap: a cell toggles its layer (shift: a range from the last one; alt: only looks),
+// a column's label toggles too.
 // The figure is Gradio's; it is rebound after every redraw. Pressed columns are marked in place.
 let bound = null;
-let shift = false;
+let keys = {};
+let last = null;
 let layers = [];
 
 function mark() {
@@ -12,15 +14,20 @@ function mark() {
   });
 }
 
+function press(layer, site, held) {
+  trigger('select', { layer, site, from: held.shift ? last : null, toggle: !held.alt });
+  last = layer;
+}
+
 function bind() {
   const plot = document.querySelector('#heatmap .js-plotly-plot');
   if (!plot || plot === bound || typeof plot.on !== 'function') return;
   bound = plot;
-  plot.addEventListener('mousedown', (e) => { shift = e.shiftKey; }, true);
+  plot.addEventListener('mousedown', (e) => { keys = { shift: e.shiftKey, alt: e.altKey }; }, true);
   plot.on('plotly_click', (event) => {
     const point = event.points && event.points[0];
     if (!point) return;
-    trigger('select', { layer: Math.round(Number(point.x)), site: String(point.y), toggle: !shift });
+    press(Math.round(Number(point.x)), String(point.y), keys);
   });
   plot.on('plotly_afterplot', mark);
   mark();
@@ -35,7 +42,7 @@ document.addEventListener('click', (event) => {
   const x = event.clientX - box.left - size.l;
   const y = event.clientY - box.top - size.t - size.h;
   if (x < 0 || x > size.w || y < 0 || y > 28) return;
-  trigger('select', { layer: Math.round(plot._fullLayout.xaxis.p2d(x)), site: null, toggle: true });
+  press(Math.round(plot._fullLayout.xaxis.p2d(x)), null, { shift: event.shiftKey });
 });
 document.addEventListener('dapa-layers', (event) => { layers = event.detail; mark(); });
 new MutationObserver(bind).observe(document.getElementById('map-card') || document.body,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from dapa.bench import (
-    app_rows,
     chat_rows,
     count_rows,
     divergence_rows,
-    gpu_rows,
     memory_rows,
     search_rows,
     toggle_rows,
 )
 from dapa.bench.machine import describe
-from dapa.bench.row import Row, absent
+from dapa.bench.row import Row
 from dapa.bench.scene import Scene, Size, pin
 
 Group = Callable[[Scene, dict[str, Any]], Iterator[Row]]
@@ -45,45 +43,21 @@ class Report:
 
 
 def run(
-    size: Size,
-    only: str | None = None,
-    tell: Callable[[Row], None] = lambda row: None,
-    *,
-    app: bool = False,
-    gpu: Sequence[Size] | None = None,
+    size: Size, only: str | None = None, tell: Callable[[Row], None] = lambda row: None
 ) -> Report:
-    """Run the rows.
+    """Run the CPU rows.
 
     Args:
         size: Of the planted pair.
-        only: Letters of the groups to run; all of the CPU's if None.
+        only: Letters of the groups to run; all if None.
         tell: Told each row when it is known.
-        app: Drive the dashboard as well.
-        gpu: Sizes to run on a GPU, instead of the CPU's rows.
     """
-    report = Report()
-    for row in _gpu(report, gpu) if gpu is not None else _cpu(report, size, only, app):
-        report.rows.append(row)
-        tell(row)
-    return report
-
-
-def _cpu(report: Report, size: Size, only: str | None, app: bool) -> Iterator[Row]:
     pin()
-    scene = Scene(size)
+    scene, report = Scene(size), Report()
     report.machine = {**describe(), "models": scene.title}
     for letter, group in GROUPS.items():
         if only is None or letter in only:
-            yield from group(scene, report.machine)
-    if app:
-        yield from app_rows.rows()
-    elif only is None:
-        yield absent("g", app_rows.START, "s", None, app_rows.GOAL, "asked for by --app")
-    if only is None:
-        what = "whole search of a 7B pair in bf16 on a GPU"
-        yield absent("h", what, "s", None, gpu_rows.GOALS["h"], "asked for by --gpu")
-
-
-def _gpu(report: Report, sizes: Sequence[Size]) -> Iterator[Row]:
-    report.machine = describe()
-    yield from gpu_rows.rows(sizes, report.machine.update)
+            for row in group(scene, report.machine):
+                report.rows.append(row)
+                tell(row)
+    return report

@@ -182,6 +182,22 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
     return go.Figure(list(traces), {**base, **layout, "template": "none"})
 
 
+def provenanced(made: go.Figure, line: str, dark: bool = False, width: int = 64) -> go.Figure:
+    """The figure with where its numbers come from in small print under it, a few words a line."""
+    colours = palette(dark)
+    lines = textwrap.wrap(line, width)[:4]
+    room = 12 * len(lines) + 10
+    below = int(made.layout.margin.b or 0)
+    made.update_layout(height=int(made.layout.height) + room, margin_b=below + room)
+    made.add_annotation(
+        text="<br>".join(safe(part) for part in lines),
+        xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="top",
+        yshift=-below, xshift=-int(made.layout.margin.l or 0) + 4,
+        showarrow=False, align="left", font={"size": 10, "color": colours.muted},
+    )  # fmt: skip
+    return made
+
+
 def colorbar(colours: Palette, low: float, high: float) -> dict[str, Any]:
     """A slim scale above the picture's right end, so that it takes no width from the columns."""
     ends = [low, high] if low >= 0 else [low, 0.0, high]

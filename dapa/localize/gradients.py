@@ -110,6 +110,14 @@ class GradientMap:
         ]
         return sorted(every, key=lambda neuron: -abs(neuron[2]))[:count]
 
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        rows = [
+            (str(unit), unit.layer, e.value, e.low, e.high, e.n)
+            for unit, e in zip(self.units, self.effects, strict=True)
+        ]
+        return ("unit", "layer", "value", "low", "high", "n"), rows
+
     def as_dict(self, neurons: int = 0) -> dict[str, Any]:
         """The JSON form, with so many of each unit's strongest neurons."""
         rows = []

@@ -28,7 +28,7 @@ from dapa.search.settings import Settings
 from dapa.search.setup import batched, screen_of, searched_units
 from dapa.store import Store
 
-DEFAULT_ALGORITHM = "bisect"
+DEFAULT_ALGORITHM = "ddmin-complement"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dapa.assets import asset
 from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
-from dapa.ui.session import Session, apply, fresh
-from dapa.ui.tabs import chat, evaluate, inside, keep, localize, runs, search
+from dapa.ui.session import Session, apply, fresh, state
+from dapa.ui.tabs import chat, evaluate, inside, keep, localize, pairviews, runs, search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -25,6 +25,12 @@ _STEER: dict[str, Any] = {
     "concurrency_limit": 1,
 }
 """Handlers that replace a session run one after the other, so no press is lost."""
+
+
+_TO_CHAT = """() => {
+  [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
+    .find((tab) => tab.textContent.trim() === 'Chat')?.click();
+}"""
 
 
 def build(desk: Desk) -> gr.Blocks:
@@ -39,6 +45,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Localize", id="localize"):
                     maps = localize.build(desk)
+                    around = pairviews.build()
                     unfolded = inside.build()
                 with gr.Tab("Search", id="search"):
                     hunt = search.build(desk)
@@ -52,8 +59,16 @@ def build(desk: Desk) -> gr.Blocks:
         pulse = gr.Timer(1.0)
         header.wire(desk, top)
         opened = _follow_server(desk, page, session, epoch, top, wheel, pulse)
-        made = localize.wire(desk, maps, epoch)
+        made, drawn = localize.wire(desk, maps, epoch, session)
+        viewed = pairviews.wire(
+            desk, around, session, maps.dark, drawn, _presser(desk, session, wheel)
+        )
         inside.wire(desk, unfolded, maps, made.shown)
+        for name, cell in (("map", maps.cell), ("view", around.cell)):
+            cell.select(
+                chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
+                show_progress="hidden",
+            )  # fmt: skip
         evaluate.wire(desk, scores, session, maps.dark)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER, maps.dark)
@@ -62,7 +77,8 @@ def build(desk: Desk) -> gr.Blocks:
         answer_again = chat.wire(desk, talk, session, wheel, flips, _STEER)
         keep.wire_link(desk, talk, session, wheel, opened)
         steered = _steering(desk, session, wheel, maps)
-        for name, event in {**steered, "use": applied, "reopen": reopened}.items():
+        pressed = {"use": applied, "reopen": reopened, "view_click": viewed}
+        for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
     return page
 
@@ -110,21 +126,43 @@ def _steering(
         now = apply(current(desk, here), bench.pair, strip.operation(event), released)
         return now, strip.draw(desk, now)
 
-    @guarded
-    def click_column(here: Session, event: gr.EventData) -> tuple[Any, Any]:
-        """A click on the heatmap: its layer, unless the click only looks."""
-        data = strip.operation(event)
-        if data.get("toggle") is not True:
-            return gr.skip(), gr.skip()
-        press = {"op": "toggle", "layers": [data.get("layer")]}
-        now = apply(current(desk, here), desk.workbench.pair, press)
-        return now, strip.draw(desk, now)
+    click_column = clicked(desk)
 
     out = [session, wheel]
     return {
         "steer": wheel.select(steer, session, out, api_name="steer", **_STEER),
         "click": maps.bridge.select(click_column, session, out, api_name="click_column", **_STEER),
     }
+
+
+def _presser(desk: Desk, session: gr.State, wheel: gr.HTML) -> Any:
+    """Wires a picture's clicks to the strip; for cards that know no strip."""
+
+    def steer(event: Any) -> Any:
+        return event(clicked(desk), session, [session, wheel], api_name="view_press", **_STEER)
+
+    return steer
+
+
+def clicked(desk: Desk) -> Any:
+    """A click on a picture whose columns are layers presses that layer, or a range."""
+
+    @guarded
+    def click_column(here: Session, event: gr.EventData) -> tuple[Any, Any]:
+        data = strip.operation(event)
+        if data.get("toggle") is not True:
+            return gr.skip(), gr.skip()
+        layer, start = data.get("layer"), data.get("from")
+        layers, base = [layer], current(desk, here)
+        press: dict[str, Any] = {"op": "toggle"}
+        ends = [end for end in (layer, start) if type(end) is int]
+        if len(ends) == 2 and max(ends) - min(ends) < desk.workbench.pair.n_layers:
+            layers = list(range(min(ends), max(ends) + 1))
+            press["on"] = state(desk.workbench.pair, base.chosen, start, base.kind) == "all"
+        now = apply(base, desk.workbench.pair, {**press, "layers": layers})
+        return now, strip.draw(desk, now)
+
+    return click_column
 
 
 def current(desk: Desk, here: Session) -> Session:

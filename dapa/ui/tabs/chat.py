@@ -196,12 +196,6 @@ def wire(
     def redraw(talk: Talk, here: Session, veil: Any, *values: Any) -> str:
         return picture(desk, talk, here.mask, manner.read(*values), order(veil))
 
-    @guarded
-    def pick(event: gr.EventData) -> str:
-        """An example under the panes goes to the composer."""
-        data = getattr(event, "_data", None)
-        return text(data.get("text") if isinstance(data, dict) else None, "the prompt")
-
     out = [parts.talk, parts.panes]
     values = parts.fields.all
     state = [parts.talk, session, parts.veil, *values]
@@ -232,9 +226,9 @@ def wire(
         )
     verdicts.wire(desk, parts, session)
     keep.wire(desk, parts, session, wheel, steer)
-    picked = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
-    example = parts.panes.select(pick, None, parts.prompt, api_name="chat_example", **_QUIET)
-    for event, name in ((picked, "chat_pick"), (example, "chat_ask_example")):
+    shelved = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
+    example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
+    for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
         answered[name] = event.then(send, ask, asked, api_name=name, **_TALKATIVE)
 
     def chain(event: Any, name: str) -> None:
@@ -245,6 +239,13 @@ def wire(
     whatif.wire(desk, flips, answered, parts.talk, session, values)
 
     return chain
+
+
+@guarded
+def picked(event: gr.EventData) -> str:
+    """A prompt that was pressed somewhere goes to the composer."""
+    data = getattr(event, "_data", None)
+    return text(data.get("text") if isinstance(data, dict) else None, "the prompt")
 
 
 def _who(request: gr.Request | None) -> str | None:

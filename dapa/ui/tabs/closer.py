@@ -15,23 +15,15 @@ import gradio as gr
 from dapa.records import SettingError
 from dapa.search.job import SearchJob
 from dapa.ui.desk import Desk, guarded, piece, text
-from dapa.ui.looks import Look, looks
-from dapa.ui.parts import bar, esc, hint, note, seconds, title
+from dapa.ui.looks import looks
+from dapa.ui.parts import hint, title
 from dapa.ui.tasks import Task
+from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
 
-_STATES = {
-    "waiting": "waits in line",
-    "running": "being measured",
-    "done": "measured",
-    "stopped": "stopped early",
-    "failed": "failed",
-}
-_MARKS = {"waiting": "…", "running": "…", "done": "✓", "stopped": "◐", "failed": "✕"}
 _SCROLL = """(...values) => {
   document.getElementById('closer').scrollIntoView({ block: 'start' });
   return values;
 }"""
-_OPS = ("show", "again", "stop")
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ def wire(
         task, skill = tasks.get(name), tasks.get("skill")
         live = [t for t in tasks.values() if t is not None and not t.over]
         ends = tuple((n, t.state) for n, t in tasks.items() if t is not None)
-        stamp = (job.id if job else "", ready, name, ends, _stage(task), dark is True)
+        stamp = (job.id if job else "", ready, name, ends, stage(task), dark is True)
         timer = gr.Timer(active=bool(live))
         if stamp == drawn:
             return (*[gr.skip()] * 3, timer, *[gr.skip()] * 3)
@@ -124,7 +116,7 @@ def wire(
         name, op = data.get("look") or now, data.get("op") or "show"
         if not isinstance(name, str) or name not in looks:
             raise SettingError(f"{str(name)[:40]!r} is no closer look; press one of the buttons")
-        if op not in _OPS:
+        if op not in OPS:
             raise SettingError(f"{str(op)[:40]!r} is nothing to do here; press one of the buttons")
         job = subject(here)
         task = desk.tasks.of(job.id, name) if job is not None else None
@@ -171,30 +163,13 @@ def wire(
     return parts.measured
 
 
-def _stage(task: Task | None) -> Any:
-    """What moves while a task works; whole seconds, so that the line moves once a second."""
-    if task is None or task.over:
-        return task.state if task else ""
-    doing, share, left = task.progress()
-    return (doing, round(share, 3), left and int(left), task.stopping)
-
-
 def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> str:
     """The buttons; each says what came of its measurement."""
-    buttons = []
-    for name in looks:
-        task = tasks.get(name)
-        mark = f' <span aria-hidden="true">{_MARKS[task.state]}</span>' if task else ""
-        told = f' title="{_STATES[task.state]}"' if task else ""
-        buttons.append(
-            f'<button type="button" class="seg" data-look="{name}" '
-            f'aria-pressed="{"true" if name == chosen else "false"}"{told}'
-            f"{'' if ready else ' disabled'}>{looks[name].title}{mark}</button>"
-        )
     line = (
         "Each button measures one thing about the found set. What was judged is not judged again."
     )
-    return f'{title("How sure is it? Look closer", line)}<div class="segs">{"".join(buttons)}</div>'
+    head = title("How sure is it? Look closer", line)
+    return toolbar(head, {name: looks[name].title for name in looks}, tasks, chosen, ready)
 
 
 def _nothing() -> str:
@@ -209,35 +184,9 @@ def _panel(job: SearchJob, name: str, task: Task | None) -> str:
         )
     look = looks[name]
     if task is None:
-        return _head(look, "") + hint(look.title, "Not measured yet: press its button.")
+        empty = hint(look.title, "Not measured yet: press its button.")
+        return framed(look.heading, look.about) + empty
     if not task.over:
-        return _head(look, "") + _progress(task)
-    told = ""
-    if task.state == "failed":
-        told = note(esc(task.error), "fail")
-    elif task.state == "stopped":
-        told = note("Stopped early: what is here was measured by then.", "warn")
+        return framed(look.heading, look.about) + progress_line(task)
     drawn = look.draw(task.result, job) if task.result is not None else ""
-    again = '<button type="button" class="link" data-do="again">measure again</button>'
-    return f"{_head(look, f'{seconds(task.seconds)} · {again}')}{told}{drawn}"
-
-
-def _head(look: Look, right: str) -> str:
-    aside = f'<span class="aside muted">{right}</span>' if right else ""
-    return f'<div class="lookhead">{title(look.heading, look.about)}{aside}</div>'
-
-
-def _progress(task: Task) -> str:
-    doing, share, left = task.progress()
-    if task.state == "waiting":
-        line = "Waits for the measurement before it."
-    elif task.stopping:
-        line = "Stopping after the question in flight…"
-    else:
-        about = f" · about {seconds(left)} left" if left is not None else ""
-        line = f"{esc(doing) or 'Getting ready'}{about}"
-    done = bar(share if task.state == "running" and share else None)
-    stop = "" if task.stopping else (
-        '<button type="button" class="link" data-do="stop">stop, keep what is measured</button>'
-    )  # fmt: skip
-    return f'<p class="note" role="status">{done} {line} {stop}</p>'
+    return f"{framed(look.heading, look.about, again(task))}{ended(task)}{drawn}"

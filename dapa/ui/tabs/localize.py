@@ -13,10 +13,12 @@ import gradio as gr
 from dapa.figures import divergence_heatmap
 from dapa.localize.divergence import READINGS, DivergenceMap
 from dapa.localize.metrics import metrics
-from dapa.records import PromptError, SettingError
+from dapa.records import Mask, PromptError, SettingError
 from dapa.sentences import SITE_TITLES
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
-from dapa.ui.parts import esc, hint, note, skeleton, table, title
+from dapa.ui.parts import esc, hint, note, skeleton, title
+from dapa.ui.session import Session
+from dapa.ui.tabs.behind import cards
 
 SETS = {"harmful": "harmful", "harmless twins": "harmless", "borderline harmless": "borderline"}
 POSITIONS = {"last token": "last", "end of the instruction": "instruction", "mean of all": "all"}
@@ -28,7 +30,6 @@ _EMPTY = hint(
     "Prompts behind a cell",
     "Click a cell of the picture to read the prompts behind it, furthest apart first.",
 )
-_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def build(desk: Desk) -> Localize:
             show_label=False, label="Divergence", container=False, elem_id="heatmap", visible=False
         )
         bridge = piece("", "heatmap.js", elem_id="map-bridge")
-    cell = piece(f'<div class="card">{_EMPTY}</div>', elem_id="cell")
+    cell = piece(f'<div class="card">{_EMPTY}</div>', "shelf.js", elem_id="cell")
     return Localize(
         sentence, metric, reading, prompts, position, limit, contrast, head, plot, bridge, cell,
         gr.State(None), gr.State(False),
@@ -129,11 +130,11 @@ def _sentence(
     )
 
 
-def wire(desk: Desk, parts: Localize, epoch: gr.State) -> Maps:
+def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tuple[Maps, Any]:
     """Draw at the first load and whenever a setting changes; answer clicks on cells.
 
     Returns:
-        The maps that were made, for whoever unfolds them.
+        The maps that were made, for whoever unfolds them, and the event of a pair's first map.
     """
     maps = Maps()
 
@@ -191,34 +192,46 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State) -> Maps:
         yield head(found, key[-1]), gr.update(value=figure, visible=True), gr.skip(), key, sentence
 
     @guarded
-    def behind(shown: Any, event: gr.EventData) -> Any:
-        """The prompts behind the clicked cell."""
+    def look_behind(shown: Any, here: Session, event: gr.EventData) -> Iterator[Any]:
+        """The prompts behind the clicked cell, then their replies."""
         data = getattr(event, "_data", None)
         if not isinstance(data, dict) or data.get("site") is None:
-            return gr.skip()  # a column's label was clicked: the strip answers alone
+            yield gr.skip()  # a column's label was clicked: the strip answers alone
+            return
         found = maps.shown(shown)
         if found is None:
             raise SettingError("the picture is older than the pair; draw it again")
         layer = whole(data.get("layer"), "layer", 0, len(found.layers) - 1)
         named = {SITE_TITLES.get(site, site): site for site in found.sites}
-        site = one_of(data.get("site"), "site", named)
-        return card(found, layer, named[site])
+        site = named[one_of(data.get("site"), "site", named)]
+        rows = [
+            (text, f"{value:.3f}") for text, value in found.behind(layer, site) if value == value
+        ]
+        name = f"Layer {layer}, {SITE_TITLES.get(site, site)}"
+        if not rows:
+            empty = hint("Not defined here", "This metric says nothing at this site.")
+            yield f'<div class="card">{title(name)}{empty}</div>'
+            return
+        mask = here.mask if here.epoch == desk.epoch else Mask()
+        about = "Prompts behind the cell, furthest apart first; press one to ask it."
+        for card in cards(desk, name, about, rows, "distance", mask):
+            yield f'<div class="card">{card}</div>'
 
     out = [parts.head, parts.plot, parts.cell, parts.shown, parts.sentence]
     inputs = [parts.dark, *parts.settings]
     plain: dict[str, Any] = {
         "show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "maps",
     }  # fmt: skip
-    epoch.change(show, inputs, out, api_name="map_first", **plain)
+    first = epoch.change(show, inputs, out, api_name="map_first", **plain)
     parts.dark.change(show, inputs, out, api_name="map_dark", **plain)
     for i, component in enumerate(parts.settings):
         event = component.input if component is not parts.limit else component.submit
         event(show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain)
     parts.bridge.select(
-        behind, parts.shown, parts.cell, api_name="map_cell", show_progress="hidden",
-        trigger_mode="multiple",
+        look_behind, [parts.shown, session], parts.cell, api_name="map_cell",
+        show_progress="hidden", trigger_mode="multiple",
     )  # fmt: skip
-    return maps
+    return maps, first
 
 
 def head(found: DivergenceMap, contrast: bool) -> str:
@@ -227,24 +240,7 @@ def head(found: DivergenceMap, contrast: bool) -> str:
     return title(
         "Where the two models part, layer by layer",
         f"Over {found.n} prompts, {what}; {esc(found.reading)} reading. Click a column to "
-        "transplant its layer and read the prompts behind the cell; shift-click only reads. "
+        "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
+        "alt-click only reads. "
         f'<span class="sr">{esc(found.provenance)}</span>',
-    )
-
-
-def card(found: DivergenceMap, layer: int, site: str) -> str:
-    """The prompts behind one cell, furthest apart first."""
-    rows = [
-        (f'<span dir="auto">{esc(text)}</span>', f"{value:.3f}")
-        for text, value in found.behind(layer, site)[:_ROWS]
-        if value == value
-    ]
-    name = f"Layer {layer}, {SITE_TITLES.get(site, site)}"
-    if not rows:
-        body = hint("Not defined here", "This metric says nothing at this site.")
-    else:
-        body = f'<div class="scroll">{table(("prompt", "distance"), rows, numeric=[1])}</div>'
-    return (
-        f'<div class="card">{title(name, "Prompts behind the cell, furthest apart first")}'
-        f"{body}</div>"
     )

@@ -1,0 +1,134 @@
+"""The views of a pair in Chromium: each is measured, drawn, told and given as a file."""
+
+import json
+
+import pytest
+from screen import dashboard, layers_on, tab, until, visitors
+
+from dapa.ui.views import views
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def board(toy_pair, tmp_path_factory):
+    with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
+        yield served
+
+
+@pytest.fixture
+def visit(board, chromium):
+    with visitors(board, chromium) as enter:
+        yield lambda **options: enter(accept_downloads=True, **options)
+
+
+def measured(page, name):
+    page.click(f"#views [data-look={name}]")
+    page.wait_for_selector(f"#views [data-look={name}][aria-pressed=true]")
+    page.wait_for_function("() => /measure again/.test(document.querySelector('#view').innerText)")
+
+
+def few(page, count=6):
+    field = page.locator("#view-limit input")
+    field.fill(str(count))
+    field.press("Tab")
+
+
+def click_cell(page, plot, across, down):
+    """Click a picture's cell, by shares of its width and height."""
+    page.wait_for_selector(f"{plot} .nsewdrag", state="attached")
+    page.locator(plot).scroll_into_view_if_needed()
+    box = until(lambda: page.locator(f"{plot} .nsewdrag").bounding_box())
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+
+
+def test_a_new_pair_first_shows_where_its_gap_sits(board, visit):
+    page = visit()
+    page.wait_for_selector("#view .finding")
+    assert page.get_attribute("#views [data-look=gap]", "aria-pressed") == "true"
+    assert "gates alone bring" in page.inner_text("#view .finding")
+    page.wait_for_selector("#view-plot .js-plotly-plot")
+
+
+@pytest.mark.parametrize("name", [name for name in views if name != "gap"])
+def test_each_view_is_measured_drawn_and_told(board, visit, name):
+    page = visit()
+    page.wait_for_selector("#view .finding")
+    few(page)
+    measured(page, name)
+    assert views[name].heading.split("’")[0] in page.inner_text("#view h2")
+    page.wait_for_selector("#view-plot .js-plotly-plot")
+    until(lambda: "toy-gate" in (page.text_content("#view-plot .infolayer") or ""))
+    assert page.locator("#view .note").count() >= 1
+
+
+def test_a_cell_opens_its_prompts_with_replies_and_presses_its_layer(board, visit):
+    page = visit()
+    page.wait_for_selector("#view .finding")
+    few(page)
+    measured(page, "patching")
+    click_cell(page, "#view-plot", 6.5 / 12, 2.5 / 6)
+    until(lambda: layers_on(page) == [6])
+    until(lambda: "Layer 6, MLP out" in page.inner_text("#view-cell"))
+    page.wait_for_selector("#view-cell details .badge", state="attached")
+    prompt = page.inner_text("#view-cell [data-prompt] >> nth=0")
+    page.click("#view-cell [data-prompt] >> nth=0")
+    until(lambda: page.input_value("#prompt textarea") == prompt)
+
+
+def test_shift_takes_a_range_of_layers_on_the_map(board, visit):
+    page = visit()
+    click_cell(page, "#heatmap", 2.5 / 12, 0.6)
+    until(lambda: layers_on(page) == [2])
+    page.keyboard.down("Shift")
+    click_cell(page, "#heatmap", 5.5 / 12, 0.6)
+    page.keyboard.up("Shift")
+    until(lambda: layers_on(page) == [2, 3, 4, 5])
+    page.keyboard.down("Alt")
+    click_cell(page, "#heatmap", 8.5 / 12, 0.6)
+    page.keyboard.up("Alt")
+    until(lambda: "Layer 8" in page.inner_text("#cell"))
+    assert layers_on(page) == [2, 3, 4, 5]
+
+
+def test_a_view_is_given_as_html_csv_and_json_with_its_provenance(board, visit):
+    page = visit()
+    page.wait_for_selector("#view .finding")
+    few(page)
+    measured(page, "summary")
+    texts = {}
+    for word in ("HTML", "CSV", "JSON"):
+        with page.expect_download() as given:
+            page.click(f"#view-{word}")
+        texts[word] = given.value.path().read_text(encoding="utf-8")
+    assert "summary by layer" in texts["HTML"] and "default-src 'none'" in texts["HTML"]
+    assert texts["CSV"].startswith("# toy-student ← toy-gate · summary by layer, sites gate")
+    body = json.loads(texts["JSON"])
+    assert len(body["rows"]) == 12 and "summary by layer" in body["provenance"]
+    page.click("#view .sortable th >> nth=3")
+    column = page.locator("#view .sortable tbody tr td:nth-child(4)").all_inner_texts()
+    values = [float(text) for text in column]
+    assert values == sorted(values, reverse=True)
+
+
+def test_another_way_to_measure_and_another_seed_are_other_measurements(board, visit):
+    page = visit()
+    page.wait_for_selector("#view .finding")
+    few(page)
+    measured(page, "patching")
+    first = page.inner_text("#view .finding")
+    page.click("#view-choice input")
+    page.get_by_role("option", name="student’s into the teacher, every token").click()
+    until(lambda: "student's activations in the teacher" in (page.text_content("#view-plot") or ""))
+    assert page.inner_text("#view .finding") == first, "the whole gap is the same either way"
+
+
+def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
+    page = visit(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    tab(page, "Localize")
+    page.wait_for_selector("#view .finding")
+    few(page)
+    measured(page, "summary")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
