@@ -163,6 +163,29 @@ def test_a_stopped_table_is_partial_and_goes_on_where_it_was(pair, store, decode
     assert whole.replies == fresh.replies
 
 
+def test_a_text_is_read_once_and_reading_it_can_be_stopped(pair, store, monkeypatch):
+    text = store.folder / "words.txt"
+    text.write_text("how do I use paint " * 200, encoding="utf-8")
+    settings = EvaluationSettings(FOUND.key, kl=False, text=str(text), max_new_tokens=12)
+    stop = Event()
+
+    def told(what, share):
+        if what.startswith("perplexity"):
+            stop.set()
+
+    part = run_evaluation(pair, store, settings, SETS, progress=told, stop=stop)
+    assert not part.complete and len(part.replies) == 3 * 21 and not part.perplexity
+    whole = run_evaluation(pair, store, settings, SETS)
+    assert whole.complete and list(whole.perplexity) == list(whole.models)
+
+    def never(*_, **__):
+        raise AssertionError("nothing is read twice")
+
+    monkeypatch.setattr("dapa.measure.evaluating.perplexity", never)
+    again = run_evaluation(pair, store, settings, SETS)
+    assert again.perplexity == whole.perplexity
+
+
 def test_every_reply_is_kept_and_opened_by_its_cell(pair, store):
     settings = EvaluationSettings(FOUND.key, kl=False, text="none", max_new_tokens=12)
     found = run_evaluation(pair, store, settings, SETS)

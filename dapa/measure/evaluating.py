@@ -10,7 +10,7 @@ from typing import Any
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
 from dapa.measure.evaluation import WRAP, Evaluation, Judged, Purpose, ordered, speakers_of
-from dapa.measure.perplexity import Perplexity, perplexity
+from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
 from dapa.measure.replies import Asked, Speaker, answer
 from dapa.measure.utility import Drift, Utility
 from dapa.measure.wraps import wraps as all_wraps
@@ -19,9 +19,13 @@ from dapa.model.prompting import PromptFormat
 from dapa.model.substitution import Substituted
 from dapa.records import EMPTY, Mask, Prompt, PromptError, SettingError
 from dapa.replystore import ReplyStore, Said
+from dapa.search.control import Halted
+from dapa.store import digest
 
 CHUNK = 32
 """Replies that a judge is given at a time."""
+PERPLEXITY = "perplexity"
+"""Under what the store keeps them."""
 KL_PROMPTS = 64
 """Harmless prompts that KL is measured on at most."""
 Tasks = Callable[[Pair, Speaker], Mapping[str, Any]]
@@ -143,8 +147,11 @@ def evaluate(
         if phase:
             phase(f"perplexity, KL and tasks of {speaker.name}")
         if plan.text is not None:
-            name, text = plan.text
-            words[speaker.name] = perplexity(pair, text, speaker.mask, speaker.role, name)
+            try:
+                words[speaker.name] = _read(pair, speaker, plan.text, kept, stop)
+            except Halted:
+                complete = False
+                break
         if utility is not None:
             whole = Substituted(pair, "teacher", {}, "whole") if speaker.role == "teacher" else None
             try:
@@ -180,6 +187,30 @@ def _questions(
             for prompt in sets.get("dsr", ()):
                 text, how = wrap.write(prompt.text), wrap.format(plan.how)
                 found.append((WRAP + name, prompt, Asked(speaker, text, how)))
+    return found
+
+
+def _read(
+    pair: Pair,
+    speaker: Speaker,
+    text: tuple[str, str],
+    kept: ReplyStore | None,
+    stop: threading.Event | None,
+) -> Perplexity:
+    """A column's perplexity: a long text is read once, and kept; Halted where it was stopped."""
+    name, words = text
+    key = digest(pair.digest, speaker.role, speaker.mask.key, words, STRIDE, WINDOW)
+    known = kept.store.rating(PERPLEXITY, key) if kept is not None else None
+    if known is not None:
+        return Perplexity(**{**known, "text": name})
+
+    def going(share: float) -> None:
+        if stop is not None and stop.is_set():
+            raise Halted("stopped")
+
+    found = perplexity(pair, words, speaker.mask, speaker.role, name, progress=going)
+    if kept is not None:
+        kept.store.rate(PERPLEXITY, key, found.as_dict())
     return found
 
 
