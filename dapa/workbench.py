@@ -51,7 +51,8 @@ from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation, Purpose
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
-from dapa.measure.reproduce import Reproduced, reproduce
+from dapa.measure.reproduce import reproduce
+from dapa.measure.reproduced import Reproduced
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint

@@ -7,7 +7,7 @@ import pytest
 
 from dapa.bench.planted import Planting, harmful_prompts, plant
 from dapa.cli import main
-from dapa.measure.reproduce import PUBLISHED, Line, Reproduced, read_presets
+from dapa.measure.reproduced import PUBLISHED, Line, Reproduced, read_presets
 from dapa.model.presets import presets
 from dapa.records import Rate, SettingError
 from dapa.search.job import SearchSettings

@@ -16,7 +16,7 @@ from dapa.records import Rate, SettingError
 from dapa.sentences import percent
 
 if TYPE_CHECKING:
-    from dapa.measure.reproduce import Line, Reproduced
+    from dapa.measure.reproduced import Line, Reproduced
     from dapa.model.presets import Preset
 
 GROUPS = ("published", "laptop", "bundled")
@@ -83,7 +83,7 @@ def reproduce(
 
 def _presets(name: str) -> list[Preset]:
     """A group's presets, or those of a file."""
-    from dapa.measure.reproduce import read_presets
+    from dapa.measure.reproduced import read_presets
     from dapa.model.presets import presets
 
     known = presets()
@@ -102,7 +102,7 @@ def _presets(name: str) -> list[Preset]:
 
 def told(found: Reproduced) -> list[RenderableType]:
     """The table, the means beside the published ones, and what could not be had."""
-    from dapa.measure.reproduce import PUBLISHED
+    from dapa.measure.reproduced import PUBLISHED
 
     headers = (
         "pair", "student", "patched", "teacher", "gain, points", "perplexity", "share", "layers",
