@@ -58,7 +58,7 @@ from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
 from dapa.model.openers import Openers, Role, find_openers
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
-from dapa.model.presets import Preset, preset, presets, released_layers
+from dapa.model.presets import DEFAULT, Preset, preset, presets, released_layers
 from dapa.model.prompting import PromptFormat, Turn
 from dapa.model.sampling import Decoding
 from dapa.prompts import PromptSet, bundled, read_prompts
@@ -125,14 +125,14 @@ class Workbench:
         device: str = "auto",
     ) -> PairSpec:
         """What to load, from a preset's name or from two models; PairError if neither is whole."""
-        if student or teacher:
+        if student is not None or teacher is not None:
             if name:
                 raise PairError("give a pair's name or a student and a teacher, not both")
             if not (student and teacher):
                 missing = "teacher" if student else "student"
                 raise PairError(f"a pair needs two models; name the {missing} too")
             return PairSpec(student, teacher, "", dtype, device)
-        return preset(name or "toy-gate").spec(dtype, device)
+        return preset(DEFAULT if name is None else name).spec(dtype, device)
 
     @staticmethod
     def presets() -> Mapping[str, Any]:

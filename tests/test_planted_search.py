@@ -1,8 +1,7 @@
 """A whole search on planted pairs: what was planted is what is found, on every family."""
 
-import random
-
 import pytest
+from support import sweep
 
 from dapa.bench.planted import harmful_prompts, plant, random_planting
 from dapa.model.sites import FAMILIES
@@ -13,13 +12,9 @@ from dapa.store import Store
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 CASES = [(family, kind, seed) for family in FAMILIES for kind in KINDS for seed in range(8)]
-FIFTH = set(random.Random(0).sample(CASES, len(CASES) // 5))
 
 
-@pytest.mark.parametrize(
-    ("family", "kind", "seed"),
-    [pytest.param(*c, marks=() if c in FIFTH else pytest.mark.full) for c in CASES],
-)
+@pytest.mark.parametrize(("family", "kind", "seed"), sweep(CASES))
 def test_the_planted_layers_are_found(family, kind, seed, tmp_path):
     planting = random_planting(seed, kind)
     pair = plant(planting, family, seed).pair(f"{family}-{kind}-{seed}")

@@ -223,7 +223,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        torchs = type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
+        if torchs or isinstance(error, MemoryError):
             _fail("out of memory; free some, or use a smaller dtype, fewer prompts or the CPU")
         raise
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -41,7 +41,8 @@ def baselines(
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
     tests: Annotated[
-        int | None, typer.Option(help="Tests each method may spend; the search's own by default.")
+        int | None,
+        typer.Option(min=1, help="Tests each method may spend; the search's own by default."),
     ] = None,
     shams: Annotated[bool, typer.Option(help="Measure sham transplants too.")] = True,
     seed: o.Seed = 0,
@@ -111,8 +112,8 @@ def stability(
     prompts: o.Prompts = None,
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
-    orders: Annotated[int, typer.Option(help="Permutations of the units.")] = 10,
-    bootstraps: Annotated[int, typer.Option(help="Resamples of the prompts.")] = 10,
+    orders: Annotated[int, typer.Option(min=0, help="Permutations of the units.")] = 10,
+    bootstraps: Annotated[int, typer.Option(min=0, help="Resamples of the prompts.")] = 10,
     seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
@@ -153,7 +154,9 @@ def necessity(
     prompts: o.Prompts = None,
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
-    controls: Annotated[int, typer.Option(help="Random sets of the same size beside it.")] = 3,
+    controls: Annotated[
+        int, typer.Option(min=0, help="Random sets of the same size beside it.")
+    ] = 3,
     seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,

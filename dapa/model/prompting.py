@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from dapa.promptfiles import checked
 from dapa.records import PromptError
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["template", "raw", "prefill"]
 PREFILL = "Sure,"
-MAX_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Turn:
 
 
 def clean(text: str) -> str:
-    """The prompt as models can read it; PromptError if nothing readable is left."""
-    if len(text) > MAX_CHARACTERS:
-        raise PromptError(
-            f"the prompt has {len(text):,} characters; {MAX_CHARACTERS:,} are the most"
-        )
-    text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    if not text.strip():
+    """A typed prompt, as it is; PromptError if no model can read it or nothing is there to read."""
+    if not checked(text, "the prompt"):
         raise PromptError("the prompt is empty; write a question first")
     return text
+
+
+def readable(text: str) -> str:
+    """What a model wrote, without what no tokenizer takes back."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def template_of(pair: Pair, whose: str) -> tuple[str | None, str]:
@@ -62,7 +62,11 @@ def render(pair: Pair, turns: Sequence[Turn], how: PromptFormat) -> str:
     Raises:
         PromptError: An empty prompt, or a template that cannot be used.
     """
-    turns = [Turn(turn.role, clean(turn.text)) for turn in turns]
+    turns = [
+        Turn(turn.role, clean(turn.text) if turn.role == "user" else readable(turn.text))
+        for turn in turns
+    ]
+    checked(how.system, "the system prompt")
     template, whose = template_of(pair, how.whose)
     if how.mode == "raw" or (template is None and how.mode == "template"):
         return "\n".join(turn.text for turn in turns)

@@ -20,6 +20,7 @@ from dapa.search.control import Control
 from dapa.search.driver import Driver
 from dapa.search.limited import Kl
 from dapa.search.log import trial_dict
+from dapa.search.made import made_of, refuse_changes
 from dapa.search.oracle import oracle
 from dapa.search.priors import NEED_ONE, Ranking, few, priors, rank
 from dapa.search.questions import Steps, algorithms
@@ -135,7 +136,8 @@ class SearchJob:
             kl: What a mask costs on harmless prompts; needed where the settings limit it.
 
         Raises:
-            DapaError: Units, prompts or settings that make no search.
+            DapaError: Units, prompts or settings that make no search; a run to resume whose
+                weights, prompts or judge changed.
         """
         self.pair, self.settings, self.store = pair, settings, store
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
@@ -174,7 +176,12 @@ class SearchJob:
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}
         title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {settings.algorithm}"
-        run = store.reopen(run_id) if run_id else store.new_run("search", title, body)
+        made = made_of(pair, self.prompts + self.held_out)
+        if run_id:
+            refuse_changes(store.run(run_id), made)
+            run = store.reopen(run_id)
+        else:
+            run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
         self.report: SearchReport | None = None
         self.error: DapaError | None = None

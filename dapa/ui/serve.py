@@ -64,11 +64,10 @@ def start(desk: Desk, host: str, port: int, auth: tuple[str, str] | None = None)
 def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     """Serve until interrupted; the user's mistakes end with one line and exit code 2."""
     try:
-        named = options.pair or (None if options.student or options.teacher else "toy-gate")
         workbench = Workbench(options.run_dir)
         _ = workbench.store  # a folder that cannot be used is told at once
         spec = workbench.spec(
-            named, options.student, options.teacher, options.dtype, options.device
+            options.pair, options.student, options.teacher, options.dtype, options.device
         )
     except DapaError as error:
         print(error, file=sys.stderr)
