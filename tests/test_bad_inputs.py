@@ -1,17 +1,21 @@
 """What people get wrong: one line with the value seen and the next step, and nothing is lost.
 
-The rows of BAD_INPUTS.md on models and on the machine; the others stand with what they concern.
+The rows of BAD_INPUTS.md on models and on the machine stand here, those on what is asked of a
+loaded pair in `test_bad_requests` and with what they concern: `badrows` says where.
 """
 
+import ast
 import json
 import re
 from copy import copy
+from pathlib import Path
 
 import folders
 import huggingface_hub
 import huggingface_hub.errors as hub_errors
 import pytest
 import torch
+from badrows import ROWS
 from support import TOKENIZER, planted_models, random_model
 
 from dapa.model import loading, machine
@@ -23,6 +27,16 @@ from dapa.records import EMPTY, PairError, PromptError, SettingError, Unit
 from dapa.workbench import Workbench
 
 NEXT_STEP = re.compile(r"\b(give|choose|check|download|connect|use|convert|merge|free|accept)\b")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_has_its_test(row):
+    names = ROWS[row]
+    for name in [names] if isinstance(names, str) else names:
+        file, _, test = name.partition("::")
+        source = Path(__file__).with_name(f"test_{file}.py").read_text(encoding="utf-8")
+        made = {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
+        assert f"test_{test}" in made, f"{row}: {name} is not there"
 
 
 @pytest.fixture(scope="module")

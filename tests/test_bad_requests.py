@@ -226,14 +226,22 @@ def test_a_prompt_by_raw_post_is_shown_as_text_or_refused_in_one_plain_line(boar
 
 
 @pytest.mark.browser
-def test_a_foreign_page_gets_no_answer_that_it_may_read(board):
-    foreign = {"Origin": "https://evil.invalid"}
-    asked = httpx.options(
-        f"{board.url}/gradio_api/queue/join",
-        headers={**foreign, "Access-Control-Request-Method": "POST"},
-        timeout=60,
-    )
-    assert "evil" not in asked.headers.get("access-control-allow-origin", "")
-    assert asked.headers.get("access-control-allow-origin") != "*"
-    answer = httpx.get(f"{board.url}/config", headers=foreign, timeout=60)
-    assert answer.headers.get("access-control-allow-origin") in (None, board.url)
+@pytest.mark.parametrize("origin", ["https://evil.invalid", "null", "http://127.0.0.1:1", "junk"])
+def test_another_sites_page_can_neither_read_nor_start_anything(board, origin):
+    row, jobs = board.functions()["search_start"], len(board.workbench.jobs())
+    body = {"data": [None] * len(row["inputs"]), "fn_index": row["id"], "session_hash": "elsewhere"}
+    join = f"{board.url}/gradio_api/queue/join"
+    # as a page may send it without being asked for leave first: as plain text
+    headers = {"Origin": origin, "Content-Type": "text/plain"}
+    answer = httpx.post(join, content=json.dumps(body), headers=headers, timeout=60)
+    assert answer.status_code == 403 and "\n" not in answer.text and "page" in answer.text
+    assert len(board.workbench.jobs()) == jobs
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    for answer in (
+        httpx.options(join, headers=asked, timeout=60),
+        httpx.get(f"{board.url}/config", headers={"Origin": origin}, timeout=60),
+    ):
+        if "127.0.0.1" not in origin:  # Gradio lets this machine's other pages read
+            assert answer.headers.get("access-control-allow-origin") not in (origin, "*")
+    home = httpx.post(join, json=body, headers={"Origin": board.url}, timeout=60)
+    assert home.status_code != 403

@@ -24,8 +24,25 @@ _CSP = (
 """Gradio compiles its templates in the page, hence unsafe-eval; nothing from elsewhere may load."""
 
 
+_FOREIGN = b"this request comes from another site's page; open the dashboard's own address"
+
+
+def _from_elsewhere(scope: Scope) -> bool:
+    """Would this request change something, and does a browser say that another site's page sent it?
+
+    A page may send without being able to read the answer; a proxy tells the address that was asked.
+    """
+    if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if "origin" not in headers:
+        return False  # no browser's page: a script on its own account
+    origin = headers["origin"].partition("://")[2]
+    return origin not in (headers.get("host"), headers.get("x-forwarded-host"))
+
+
 class Shield:
-    """Adds the security headers to every answer."""
+    """Refuses what another site's page sends; adds the security headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an ASGI application."""
@@ -44,6 +61,11 @@ class Shield:
                 ]
             await send(message)
 
+        if _from_elsewhere(scope):
+            plain = [(b"content-type", b"text/plain")]
+            await sealed({"type": "http.response.start", "status": 403, "headers": plain})
+            await send({"type": "http.response.body", "body": _FOREIGN})
+            return
         await self.app(scope, receive, sealed if scope["type"] == "http" else send)
 
 
