@@ -264,6 +264,14 @@ def bundled() -> Mapping[str, PromptSet]:
     return sets
 
 
+def one_prompt(text: object) -> str:
+    """A prompt typed by a person, stripped; PromptError where it is empty or no text."""
+    clean = checked(text, "the prompt")
+    if not clean:
+        raise PromptError("the prompt is empty; type a request")
+    return clean
+
+
 def neutralise(cell: object) -> str:
     """A cell for CSV export that no spreadsheet runs as a formula."""
     text = str(cell)
@@ -280,6 +288,7 @@ __all__ = [
     "content_words",
     "near_duplicates",
     "neutralise",
+    "one_prompt",
     "overlap",
     "read_prompts",
 ]

@@ -16,6 +16,7 @@ from dapa.prompts import (
     content_words,
     near_duplicates,
     neutralise,
+    one_prompt,
     overlap,
     read_prompts,
 )
@@ -277,6 +278,14 @@ def test_neutralised_cells_never_start_a_formula_and_plain_ones_stay(cell):
     safe = neutralise(cell)
     assert safe in (cell, "'" + cell)
     assert not safe.lstrip().startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "a\0b", "\ud800", None, 3.5 + 1j, ["a"]])
+def test_a_typed_prompt_that_is_no_text_is_refused(text):
+    with pytest.raises(PromptError):
+        one_prompt(text)
+    assert one_prompt(" how? ") == "how?"
+    assert one_prompt("\u202eabc\u05d0") == "\u202eabc\u05d0"
 
 
 def test_the_bundled_general_sets_are_whole():
