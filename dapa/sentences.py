@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dapa.records import OUTSIDE, Rate, Unit
 
@@ -154,6 +155,26 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def estimate_sentence(bill: Mapping[str, Any]) -> str:
+    """What a search would cost, from `search.estimate`'s JSON form."""
+
+    def between(name: str, show: Callable[[float], str]) -> str:
+        low, middle, high = (bill[name][key] for key in ("low", "middle", "high"))
+        return f"{show(low)} to {show(high)} (middle {show(middle)})"
+
+    held_out = f" and {bill['held_out']} held out" if bill["held_out"] else ""
+    gpus = f", as many GPU seconds: {between('gpu_seconds', lambda x: f'{x:.0f}')}"
+    return (
+        f"About {between('tests', lambda x: f'{x:.0f}')} tests, "
+        f"{between('tokens', lambda x: f'{x:,.0f}')} tokens, "
+        f"{between('seconds', duration)} on this machine"
+        + (gpus if bill["gpu_seconds"]["high"] else "")
+        + f": {bill['algorithm']} over {bill['units']} units and {bill['prompts']} search prompts"
+        f"{held_out}, if 1 to 8 units are needed; timed on this pair in "
+        f"{duration(bill['timing_seconds'])}."
+    )
 
 
 def overlap_sentence(

@@ -65,6 +65,7 @@ from dapa.prompts import PromptSet, bundled, read_prompts
 from dapa.records import EMPTY, Label, Mask, PairError, Prompt, Unit, Verdict
 from dapa.replyfiles import Written, ruled_replies
 from dapa.replystore import ReplyStore
+from dapa.search.estimate import Estimate, estimate
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.pareto import Point, pareto
 from dapa.search.priors import few, opening_ids, weight_distance
@@ -471,6 +472,11 @@ class Workbench:
         prompts = self.prompts(settings.harmless, "harmless").split(settings.seed).search
         texts = few([prompt.text for prompt in prompts], 32)
         return Utility(self.pair, texts, settings.format())
+
+    def estimate(self, settings: SearchSettings, stop: threading.Event | None = None) -> Estimate:
+        """What a search would cost here, before it starts: a short timing, then paper."""
+        harmful = self.prompts(settings.prompts, "harmful")
+        return estimate(self.pair, harmful, settings, self.store, stop)
 
     def jobs(self) -> list[SearchJob]:
         """This process's searches, newest last, for a screen that re-attaches."""

@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.records import SettingError
-from dapa.sentences import result_sentence, where_text
+from dapa.sentences import estimate_sentence, result_sentence, where_text
 
 if TYPE_CHECKING:
     from dapa.search.job import SearchJob
@@ -63,6 +63,9 @@ def search(
         bool | None,
         typer.Option(help="Judge the result again in one batch shape (default: not in float32)."),
     ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only tell what it would cost on this machine.")
+    ] = False,
     seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
@@ -101,6 +104,11 @@ def search(
     bench = Workbench(run_dir)
     with progress() as report:
         bench.load(spec, report)
+        if estimate:
+            report("timing a few replies", None)
+            bill = bench.estimate(settings)
+            output.result(bill.as_dict(), estimate_sentence(bill.as_dict()))
+            return
         job = bench.search_job(settings)
         found = watch(job, report)
     output.result({"run": job.id, **found.as_dict()}, *told(job, found))

@@ -15,7 +15,7 @@ from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
 from dapa.prompts import PromptSet
-from dapa.records import DapaError, NothingToLocalize, Prompt, SettingError, Unit
+from dapa.records import DapaError, NothingToLocalize, SettingError, Unit
 from dapa.search.control import Control
 from dapa.search.driver import Driver
 from dapa.search.limited import Kl
@@ -26,7 +26,7 @@ from dapa.search.priors import NEED_ONE, Ranking, few, priors, rank
 from dapa.search.questions import Steps, algorithms
 from dapa.search.report import SearchProgress, SearchReport
 from dapa.search.settings import Settings
-from dapa.search.setup import batched, screen_of, searched_units
+from dapa.search.setup import batched, divided, gpus, screen_of, searched_units
 from dapa.store import Store
 
 DEFAULT_ALGORITHM = "ddmin-complement"
@@ -141,21 +141,13 @@ class SearchJob:
         """
         self.pair, self.settings, self.store = pair, settings, store
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
-        split = harmful.split(settings.seed)
-        search, held_out = list(split.search), list(split.held_out)
-        if settings.prompt_limit is not None:
-            chosen = PromptSet(harmful.name, harmful.role, tuple(search)).sample(
-                settings.prompt_limit, settings.seed
-            )
-            search = list(chosen.prompts)
-        self.split_note = split.note
-        self.prompts: tuple[Prompt, ...] = tuple(search)
-        self.held_out: tuple[Prompt, ...] = tuple(held_out)
+        asked = divided(harmful, settings.seed, settings.prompt_limit)
+        self.prompts, self.held_out, self.split_note = asked
         self.control = Control()
         self.total = len(units)
         how, limit = settings.format(), settings.max_new_tokens
         searching = oracle(pair, self.prompts, how, limit, store)
-        holding = oracle(pair, self.held_out, how, limit, store) if held_out else None
+        holding = oracle(pair, self.held_out, how, limit, store) if self.held_out else None
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.driver = Driver(
             self._algorithm,
@@ -171,7 +163,7 @@ class SearchJob:
             canonical=oracle(pair, self.prompts, how, limit, store, canonical=True)
             if (batched(pair) if settings.canonical is None else settings.canonical)
             else None,
-            devices=len({p.device for p in pair.student.parameters() if p.device.type != "cpu"}),
+            devices=gpus(pair),
             offers=[f"--sites {kind}" for kind in sorted(others, key=lambda k: k != "mlp")],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}

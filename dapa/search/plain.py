@@ -66,6 +66,8 @@ class PredicateRunner:
     dropped: int = 0
     made: int = 0
     """Steps made."""
+    row_steps: int = 0
+    """The same, times the rows in each."""
 
     def __call__(self, feed: Feed, mode: Mode) -> None:
         """Decode step by step, as a batch does: refill, step, finish, drop."""
@@ -78,6 +80,7 @@ class PredicateRunner:
                 return
             self.before(self)
             self.made += 1
+            self.row_steps += len(batch)
             for job in [job for job, end in batch if end <= self.made]:
                 self.finished.append((mode, job))
                 verdict, whole = self._verdict(job, mode), None

@@ -13,6 +13,7 @@ from dapa.model.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sites import BLOCKS, kinds_of
+from dapa.prompts import PromptSet
 from dapa.records import Mask, Prompt, Unit
 from dapa.search.priors import opening_ids
 from dapa.search.screen import Floats, Screen
@@ -48,6 +49,22 @@ def screen_of(
         return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
 
     return Screen(odds, len(prompts), time.monotonic)
+
+
+def divided(
+    harmful: PromptSet, seed: int, limit: int | None
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], str]:
+    """Search prompts, at most `limit` by category; held-out prompts; what to know of the split."""
+    split = harmful.split(seed)
+    search = tuple(split.search)
+    if limit is not None:
+        search = PromptSet(harmful.name, harmful.role, search).sample(limit, seed).prompts
+    return search, tuple(split.held_out), split.note
+
+
+def gpus(pair: Pair) -> int:
+    """How many devices that are no CPU hold the student."""
+    return len({p.device for p in pair.student.parameters() if p.device.type != "cpu"})
 
 
 def batched(pair: Pair) -> bool:
