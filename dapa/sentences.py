@@ -15,7 +15,9 @@ SITE_TITLES = {
     "attention": "attention out",
     "mlp": "MLP out",
     "gate": "gate",
+    "gate_act": "gate, activated",
     "up": "up",
+    "neurons": "neurons",
     "down": "down",
 }
 """What people call the places where two models are compared."""

@@ -41,7 +41,8 @@ from dapa.localize.gradients import GradientMap, integrated_gradients
 from dapa.localize.patching import PatchMap, patching
 from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary
-from dapa.localize.tracing import TokenTrace, TraceMap, causal_trace, token_trace
+from dapa.localize.traces import TokenTrace, TraceMap
+from dapa.localize.tracing import causal_trace, token_trace
 from dapa.localize.weights import WeightMap, weight_map
 from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.measure.baselines import Baselines, baselines

@@ -171,3 +171,34 @@ def test_directions_place_three_models_by_layer(dapa, files, tmp_path):
     plain = [*files["pair"], *files["plain"], *files["harmless"], "--prompt-limit", "6"]
     code, out, _ = dapa("directions", *plain)
     assert code == 0 and "mask 0.gate,1.gate,2.gate,3.gate" in out  # all of them, for want of a run
+
+
+def test_divergence_is_exported_with_what_can_be_told_from_zero(dapa, files, tmp_path):
+    options = [*files["pair"], *files["twins"], "--metric", "l2", "--sites", "gate,neurons,up"]
+    body, page, rows = three(dapa, tmp_path, "divergence", *options, "--contrast")
+    assert body["sites"] == ["gate", "up", "neurons"] and "their 12 twins" in body["provenance"]
+    assert [row[:2] for row in body["significant"]] == [[True, False]] * 4
+    assert page.count("<figcaption>") == 2 and len(rows) == 12
+    assert {row["significant"] for row in rows if row["site"] == "gate"} == {"true"}
+    body, page, rows = three(dapa, tmp_path, "divergence", *options, "--by-prompt", "gate")
+    assert len(body["prompts"]) == 12 and len(rows) == 12 * 4 and page.count("<figcaption>") == 2
+    assert dapa("divergence", *options, "--by-prompt", "mlp")[0] == 2
+    code, out, _ = dapa("divergence", *options, "--contrast")
+    assert code == 0 and "*: told from zero" in out
+
+
+def test_divergence_along_one_prompt_is_exported_token_by_token(dapa, files, tmp_path):
+    options = [*files["pair"], "--prompt", "use malware", "--sites", "gate,up"]
+    body, page, rows = three(dapa, tmp_path, "divergence", *options)
+    assert body["sinks"] == [0] and len(rows) == 4 * 2 * 4 and page.count("<figcaption>") == 2
+    assert rows[0]["token"] == "<user>" and rows[0]["sink"] == "true"
+
+
+def test_sinks_are_left_out_unless_they_are_asked_for(dapa, files):
+    options = [*files["pair"], *files["plain"], "--prompt-limit", "4", "--position", "all"]
+    bodies = [
+        json.loads(dapa("divergence", *options, *more, "--json", "-")[1])
+        for more in ([], ["--sinks"])
+    ]
+    assert "4 sinks of" in bodies[0]["provenance"] and "sinks" not in bodies[1]["provenance"]
+    assert bodies[0]["values"] != bodies[1]["values"]

@@ -86,13 +86,16 @@ def test_json_has_exactly_the_agreed_keys_and_null_where_undefined():
     pair, *_ = rough("llama")
     found = divergence(pair, PROMPTS, HOW, "kl", harmless=PROMPTS)
     plain = found.as_dict()
-    assert list(plain) == ["metric", "reading", "sites", "layers", "values", "low", "high", "n"]
+    agreed = ["metric", "reading", "sites", "layers", "values", "low", "high", "n"]
+    assert list(plain) == [*agreed, "share"]
     assert plain["sites"] == ["residual", "attention", "mlp", "gate", "up", "down"]
     assert plain["layers"] == [0, 1, 2] and plain["n"] == len(PROMPTS)
     for key in ("values", "low", "high"):
         assert [len(row) for row in plain[key]] == [6, 6, 6]
         assert all(row[0] is not None and row[1:] == [None] * 5 for row in plain[key])
-    assert found.as_dict(contrast=True)["values"][0][0] == 0.0
+    minus = found.as_dict(contrast=True)
+    assert list(minus) == [*agreed, "share", "p", "q", "significant"]
+    assert minus["values"][0][0] == 0.0 and minus["significant"] == [[False] * 6] * 3
     assert "7 prompts" in found.provenance and "minus 7 harmless" in found.provenance
 
 

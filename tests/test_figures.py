@@ -27,7 +27,8 @@ def a_map(layers=12, prompts=5, contrast=False, sites=SITES):
     rng = np.random.default_rng(layers)
     each = rng.random((prompts, layers, len(sites)))
     mean = each.mean(0)
-    other = Contrast(mean - 0.5, mean - 0.6, mean - 0.4, prompts, prompts, True)
+    p = np.where(np.abs(mean - 0.5) < 0.1, 0.5, 1e-5)
+    other = Contrast(mean - 0.5, mean - 0.6, mean - 0.4, prompts, prompts, True, p)
     return DivergenceMap(
         metric="cosine",
         title="cosine distance",
@@ -46,6 +47,7 @@ def a_map(layers=12, prompts=5, contrast=False, sites=SITES):
         pair="student ← teacher",
         mask="",
         seed=0,
+        share=np.full(mean.shape, 0.25),
     )
 
 
@@ -140,15 +142,16 @@ def test_divergence_has_a_column_a_layer_and_residual_on_top(layers):
         assert part in heat.text[2][3]
 
 
-def test_contrast_is_symmetric_and_dots_mark_intervals_with_zero():
+def test_contrast_is_symmetric_and_dots_mark_what_is_not_told_from_zero():
     map = a_map(32, contrast=True)
     figure = divergence_heatmap(map, dark=False)
     heat, dots = figure.data
     assert heat.zmin == -heat.zmax
     assert [c for _, c in heat.colorscale] == [LIGHT.blue, "#FFFFFF", LIGHT.orange]
-    inside = (map.contrast.low <= 0) & (map.contrast.high >= 0)
-    assert len(dots.x) == inside.sum() > 0
+    assert len(dots.x) == (map.contrast.p == 0.5).sum() > 0
+    assert "not told from 0" in " ".join(cell for row in heat.text for cell in row)
     names = list(heat.y)[::-1]
+    inside = map.contrast.p == 0.5
     assert all(inside[x, names.index(y)] for x, y in zip(dots.x, dots.y, strict=True))
     assert "harmful minus" in heat.text[0][0]
     for y, row in zip(heat.y, heat.text, strict=True):
@@ -286,7 +289,8 @@ def test_large_maps_are_light():
 
 def test_a_record_is_taken_by_its_shape():
     map = a_map()
-    loose = SimpleNamespace(**{name: getattr(map, name) for name in map.__dataclass_fields__}, n=5)
+    loose = SimpleNamespace(**{name: getattr(map, name) for name in map.__dataclass_fields__})
+    loose.n, loose.few = map.n, map.few
     assert divergence_heatmap(loose) == divergence_heatmap(map)
 
 

@@ -24,9 +24,10 @@ from dapa.localize.directions import Along, DirectionMap
 from dapa.localize.effects import Effect, WhatIf, WhatIfs
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
 from dapa.localize.projection import Projection
+from dapa.localize.rank import EffectiveRank
 from dapa.localize.summary import COLUMNS, Column, Summary
-from dapa.localize.tracing import TokenTrace, TraceMap
-from dapa.localize.weights import EffectiveRank, TensorChange, WeightMap
+from dapa.localize.traces import TokenTrace, TraceMap
+from dapa.localize.weights import TensorChange, WeightMap
 from dapa.records import EMPTY, Rate, Unit
 
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"

@@ -10,7 +10,9 @@ from live import LiveBytes
 from safetensors.torch import load_file
 
 import dapa.localize.weights as module
-from dapa.localize.weights import effective_rank, weight_map
+from dapa.localize import rank
+from dapa.localize.rank import effective_rank
+from dapa.localize.weights import weight_map
 from dapa.model.checkpoint import open_checkpoint
 from dapa.records import PairError
 
@@ -98,7 +100,7 @@ def test_a_randomised_rank_is_close_and_its_bounds_hold_the_exact_one(kind, monk
     change = planted_change(kind)
     found, again = (effective_rank(change, seed=3) for _ in range(2))
     assert found == again
-    monkeypatch.setattr(module, "EXACT", 10_000)
+    monkeypatch.setattr(rank, "EXACT", 10_000)
     exact = effective_rank(change)
     assert exact.exact and exact.seen == 1
     assert exact.value == pytest.approx(entropy_rank(change), rel=1e-6)

@@ -10,7 +10,6 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import RenderableType
 from typer.main import get_command
 
 from dapa.cli import options as o
@@ -70,85 +69,6 @@ def check(
     found.raise_if_blocked()
 
 
-def divergence(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    metric: Annotated[str, typer.Option(help="cosine, l2, cka, kl or another metric.")] = "cosine",
-    reading: Annotated[
-        str, typer.Option(help="local: both on the student's input; total: each on its own.")
-    ] = "local",
-    position: Annotated[
-        str, typer.Option(help="last, all, instruction, or a token's index from either end.")
-    ] = "last",
-    prompt: Annotated[
-        str | None, typer.Option(help="One prompt instead: its map by layer, site and token.")
-    ] = None,
-    sites: Annotated[str | None, typer.Option(help="Only these, as in gate,residual.")] = None,
-    prompts: o.Prompts = None,
-    harmless: o.Harmless = None,
-    prompt_limit: o.PromptLimit = None,
-    seed: o.Seed = 0,
-    json: o.Json = None,
-) -> None:
-    """Measure how far the two models are apart, layer by layer and site by site.
-
-    With --harmless the values are harmful minus harmless.
-    """
-    output = Output(json)
-    only = sites.split(",") if sites else None
-    spec = o.spec_of(pair, student, teacher, dtype, device)
-    from dapa.workbench import Workbench
-
-    bench = Workbench()
-    with progress() as report:
-        bench.load(spec, report)
-        if prompt is not None:
-            report("measuring", None)
-            along = bench.token_map(prompt, metric=metric, reading=reading, sites=only)
-            output.result(along.as_dict(), *_token_tables(along.as_dict()))
-            return
-        harmful = o.search_prompts(bench, prompts, "harmful", prompt_limit, seed)
-        safe = harmless and o.search_prompts(bench, harmless, "harmless", prompt_limit, seed)
-        found = bench.divergence(
-            harmful,
-            metric=metric,
-            reading=reading,
-            harmless=safe,
-            position=position,
-            sites=only,
-            seed=seed,
-            progress=lambda done, total: report("measuring", done / total),
-        )
-    body = found.as_dict(contrast=bool(safe))
-    rows = [
-        [layer, *("-" if value is None else f"{value:.3g}" for value in line)]
-        for layer, line in zip(body["layers"], body["values"], strict=True)
-    ]
-    output.result(body, found.provenance, table(("layer", *body["sites"]), rows))
-
-
-def _token_tables(along: dict[str, Any]) -> list[RenderableType]:
-    """A table per site: a row per token, a column per layer."""
-
-    def cell(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
-
-    return [
-        table(
-            ("token", *map(str, along["layers"])),
-            [
-                (token, *(cell(layer[place][i]) for layer in along["values"]))
-                for i, token in enumerate(along["tokens"])
-            ],
-            title=site,
-        )
-        for place, site in enumerate(along["sites"])
-    ]
-
-
 def generate(
     prompt: Annotated[str, typer.Option(help="The request.")],
     pair: o.PairName = None,
@@ -192,7 +112,7 @@ def generate(
 
 
 commands = (
-    check, divergence, gradients, interaction, search, generate, chat, evaluate, judge,
+    check, gradients, interaction, search, generate, chat, evaluate, judge,
     prompts, reproduce, baselines, stability, necessity, categories, pareto, dose, *maps,
 )  # fmt: skip
 for command in commands:

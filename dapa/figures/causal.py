@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dapa.figures.effects import UNIT
-from dapa.figures.grid import Floats, grid, scale, shared_top, token_grid
+from dapa.figures.grid import Floats, doubt, grid, scale, shared_top, token_grid
 from dapa.figures.theme import number, palette, safe
 from dapa.sentences import SITE_TITLES, TOKEN_GROUPS
 
@@ -84,7 +84,7 @@ def _grid(
     hovers = [
         [
             f"<b>layer {layer} · {safe(name)}</b><br>{CHANGE} "
-            f"{cell_text(values[i, j], low[i, j], high[i, j])}<br>n = {n}{_doubt(q[i, j])}"
+            f"{cell_text(values[i, j], low[i, j], high[i, j])}<br>n = {n}{doubt(q[i, j])}"
             for j, layer in enumerate(layers)
         ]
         for i, name in enumerate(names)
@@ -96,9 +96,3 @@ def cell_text(value: float, low: float, high: float) -> str:
     """A signed value with its interval."""
     span = f" [{number(low)}, {number(high)}]" if np.isfinite(low + high) else ""
     return f"{'+' if value > 0 else ''}{number(value)}{span}"
-
-
-def _doubt(q: float) -> str:
-    if not np.isfinite(q):
-        return ""
-    return f"<br>adjusted p {number(q)}" + ("" if q <= 0.05 else ": not told from 0")

@@ -19,6 +19,7 @@ from dapa.figures.theme import (
     colorbar,
     corner,
     figure,
+    number,
     refusal,
     short,
     signed,
@@ -26,6 +27,8 @@ from dapa.figures.theme import (
     ticks,
 )
 
+RATE = 0.05
+"""The share of false discoveries borne among cells that are told from zero."""
 Floats = NDArray[np.float64]
 DOT = "#1B2430"
 """On the pale middle of a signed scale, on light and dark pages alike."""
@@ -192,6 +195,13 @@ def token_grid(
         plot_bgcolor=colours.hairline,
         yaxis=axis(colours, title="layer", dtick=steps(len(layers)), fixedrange=True),
     )
+
+
+def doubt(q: float) -> str:
+    """How sure a cell is of not being zero, for its hover."""
+    if not np.isfinite(q):
+        return ""
+    return f"<br>adjusted p {number(q)}" + ("" if q <= RATE else ": not told from 0")
 
 
 def undefined(

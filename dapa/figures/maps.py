@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.grid import grid, scale, token_grid
+from dapa.figures.grid import doubt, grid, scale, token_grid
 from dapa.figures.shapes import Contrast, Map, Tokens
 from dapa.figures.theme import (
     BAR,
@@ -34,7 +34,7 @@ def divergence_heatmap(
         map: What was measured.
         dark: Colours for a dark page.
         contrast: Show harmful minus harmless; by default where the map has it. Dots mark cells
-            whose 95 % interval includes zero.
+            that cannot be told from zero (5 % false discoveries over all cells).
         top: The end of the colour scale, for panes that are compared; the largest value if None.
     """
     colours = palette(dark)
@@ -44,8 +44,7 @@ def divergence_heatmap(
     names = [SITE_TITLES.get(site, site) for site in map.sites]
     doubtful = None
     if difference is not None:
-        with np.errstate(invalid="ignore"):
-            doubtful = (shown.low.T <= 0) & (shown.high.T >= 0)
+        doubtful = ~difference.significant.T
     return grid(
         z,
         names,
@@ -118,12 +117,13 @@ def layer_token_heatmap(
         map: What was measured.
         site: One of `map.sites`.
         dark: Colours for a dark page.
-        top: The end of the colour scale. By default the largest value without the first token,
-            which gathers attention and would drown the rest; it is shown, clipped.
+        top: The end of the colour scale. By default the largest value without the attention
+            sinks, which would drown the rest; they are shown, clipped.
     """
     colours = palette(dark)
     z = map.values[:, map.sites.index(site)]  # (layers, tokens)
-    rest = z[:, 1:] if len(map.tokens) > 1 else z
+    kept = [i for i in range(len(map.tokens)) if i not in (map.sinks or (0,))]
+    rest = z[:, kept] if kept else z
     return token_grid(
         z,
         map.layers,
@@ -144,6 +144,7 @@ def _hovers(map: Map, shown: Map | Contrast, difference: bool) -> list[list[str]
     count = f"n = {shown.n}"
     if difference:
         count = f"{shown.n} harmful minus {map.contrast.n_harmless} harmless"
+    q = map.contrast.q if difference else None
     rows = []
     for j, site in enumerate(map.sites):
         row = []
@@ -154,9 +155,18 @@ def _hovers(map: Map, shown: Map | Contrast, difference: bool) -> list[list[str]
             row.append(
                 f"<b>layer {layer} · {SITE_TITLES.get(site, site)}</b><br>"
                 f"{_name(map)} {sign}{number(value)}{span}<br>{count}"
+                + (doubt(q[i, j]) if difference else _few(map, i, j))
             )
         rows.append(row)
     return rows
+
+
+def _few(map: Map, i: int, j: int) -> str:
+    """How much of a distance a few dimensions hold."""
+    share = np.nan if map.share is None else map.share[i, j]
+    if not np.isfinite(share):
+        return ""
+    return f"<br>{100 * share:.0f}\u2009% of it in {map.few} dimensions"
 
 
 def _value_hover(map: Map | Tokens, site: str, first: str, second: str) -> str:

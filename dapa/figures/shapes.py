@@ -23,6 +23,10 @@ class Contrast(Protocol):
     def n(self) -> int: ...  # noqa: D102
     @property
     def n_harmless(self) -> int: ...  # noqa: D102
+    @property
+    def q(self) -> Floats: ...  # noqa: D102
+    @property
+    def significant(self) -> NDArray[np.bool_]: ...  # noqa: D102
 
 
 class Map(Protocol):
@@ -50,6 +54,10 @@ class Map(Protocol):
     def per_prompt(self) -> Floats: ...  # noqa: D102
     @property
     def contrast(self) -> Any: ...  # noqa: D102
+    @property
+    def share(self) -> Floats | None: ...  # noqa: D102
+    @property
+    def few(self) -> int: ...  # noqa: D102
 
 
 class Tokens(Protocol):
@@ -67,3 +75,5 @@ class Tokens(Protocol):
     def tokens(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def values(self) -> Floats: ...  # noqa: D102
+    @property
+    def sinks(self) -> tuple[int, ...]: ...  # noqa: D102

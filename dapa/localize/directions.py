@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.localize.patching import plain
+from dapa.localize.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat

@@ -12,17 +12,20 @@ import torch
 from dapa.localize.maps import DivergenceMap, TokenMap
 from dapa.localize.metrics import Metric, metrics
 from dapa.localize.recording import (
+    DERIVED,
     READINGS,
-    STREAMS,
     Lens,
     compare_local,
     compare_total,
-    sites_of_pair,
+    find_sinks,
+    map_sites,
+    usual_sites,
 )
 from dapa.localize.tally import PooledTally, Tally, contrast, distances
 from dapa.localize.tokens import (
     Encoded,
     Position,
+    Tokens,
     batch,
     encoded,
     parse_position,
@@ -31,7 +34,7 @@ from dapa.localize.tokens import (
 )
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
-from dapa.model.sites import GROUPS
+from dapa.model.transplant import Plan
 from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError
 
 Progress = Callable[[int, int], None]
@@ -74,9 +77,9 @@ def divergence(
         progress: Told after every batch.
         stop: When set, the map holds what was measured so far.
         twins: `harmless[i]` is the twin of `prompts[i]`: the contrast is paired.
-        sites: Which sites to look at; streams and the MLP's by default.
-        seed: Of the bootstrap that a pooled metric needs.
-        sink: With `all`, count the first token too.
+        sites: Which sites to look at; by default the streams and the MLP's, pre-activation.
+        seed: Of the bootstrap.
+        sink: With `all`, count attention sinks too: the first token, and those that stick out.
 
     Raises:
         SettingError: A metric, reading, position, site or size that does not exist.
@@ -129,10 +132,12 @@ def divergence(
         prompts=tuple(sets[0][:kept]),
         per_prompt=found[0].per_prompt,
         asked=len(sets[0]),
-        contrast=contrast(found[0], found[1], twins) if len(found) > 1 else None,
+        contrast=contrast(found[0], found[1], twins, seed) if len(found) > 1 else None,
         pair=pair.spec.title,
         mask=mask.key,
         seed=seed,
+        share=found[0].share,
+        sinks=(sweep.left_out, sweep.places) if sweep.places else None,
     )
 
 
@@ -149,9 +154,10 @@ def token_map(
 
     Raises:
         SettingError: A metric that needs a set of prompts, or a name that does not exist.
-        PromptError: The two models cut the prompt into different tokens (total reading).
+        PromptError: The two models cut the prompt into different tokens.
     """
     sweep = _Sweep(pair, how, metric, reading, "all", mask, sites, sink=True)
+    refuse_other_tokens(encoded(pair, prompt, how), encoded(pair, prompt, how, "teacher"), prompt)
     if sweep.metric.pooled:
         others = ", ".join(name for name in metrics if not metrics[name].pooled)
         raise SettingError(
@@ -167,6 +173,7 @@ def token_map(
         values[layer, sweep.sites.index(site)] = found[0].double().cpu().numpy()
 
     sweep.compare([read], see)
+    out = sweep.sinks([read], batch([read[0]], "all", pair.device), pair.plan([mask]))
     return TokenMap(
         metric=metric,
         title=sweep.metric.title,
@@ -179,6 +186,7 @@ def token_map(
         prompt=prompt,
         pair=pair.spec.title,
         mask=mask.key,
+        sinks=tuple(out[0].nonzero().flatten().tolist()),
     )
 
 
@@ -201,17 +209,18 @@ class _Sweep:
     ) -> None:
         if reading not in READINGS:
             raise SettingError(f"{reading!r} is not a reading; choose {' or '.join(READINGS)}")
-        every = sites_of_pair(pair)
-        usual = (*STREAMS, *GROUPS["mlp"])
+        every = map_sites(pair)
         for site in sites or ():
             if site not in every:
                 raise SettingError(f"{site!r} is not a site; choose from {', '.join(every)}")
         pair.validate(mask)
         self.pair, self.how, self.mask, self.sink = pair, how, mask, sink
+        self.left_out, self.places = 0, 0
+        """Tokens left out as sinks, and tokens in all, so far."""
         self.metric: Metric = metrics[metric]
         self.total = reading == "total"
         self.position = parse_position(position)
-        self.sites = tuple(site for site in every if site in (usual if sites is None else sites))
+        self.sites = tuple(s for s in every if s in (usual_sites(pair) if sites is None else sites))
         self.seen = tuple(s for s in self.sites if s == "residual" or not self.metric.lens)
         self.lens = Lens(pair, reading)
 
@@ -235,9 +244,9 @@ class _Sweep:
         if not (self.total and self.position == "all"):
             return len(rows)
         config = self.pair.student.config
+        inner = {"gate", "up", *DERIVED}
         wide = sum(
-            config.intermediate_size if s in {"gate", "up"} else config.hidden_size
-            for s in self.seen
+            config.intermediate_size if s in inner else config.hidden_size for s in self.seen
         )
         row: int = self.pair.n_layers * wide * max(len(ours.ids) for ours, _ in rows)
         return max(1, _MOST_WAITING // max(row, 1))
@@ -249,8 +258,11 @@ class _Sweep:
             DapaError: Not even one row fits.
         """
         try:
+            self._passing = (0, 0)
             self.compare(rows, tally.see, tally)
             tally.commit()
+            self.left_out += self._passing[0]
+            self.places += self._passing[1]
             return True
         except torch.OutOfMemoryError:
             if len(rows) == 1:
@@ -266,15 +278,30 @@ class _Sweep:
     ) -> None:
         """Run one batch of prompts through the pair."""
         pair = self.pair
-        ours = batch([a for a, _ in rows], self.position, pair.device, self.sink)
+        ours = batch([a for a, _ in rows], self.position, pair.device)
+        plan = pair.plan([self.mask] * len(rows))
+        if self.position == "all" and not self.sink:
+            out = self.sinks(rows, ours, plan)
+            self._passing = (int(out.sum()), int(ours.attention.sum()))
+            ours = ours.without(out)
         if tally is not None:
             tally.begin(ours.valid)
-        plan = pair.plan([self.mask] * len(rows))
         if not self.total:
             compare_local(pair, ours, plan, self.seen, see)
             return
-        theirs = batch([b for _, b in rows], self.position, pair.device, self.sink)
+        theirs = batch([b for _, b in rows], self.position, pair.device)
         compare_total(pair, ours, theirs, plan, self.seen, see)
+
+    def sinks(self, rows: Sequence[_Read], ours: Tokens, plan: Plan | None) -> torch.Tensor:
+        """Attention sinks of the student, in the total reading of the teacher too; one more pass.
+
+        Every place is known before any state is averaged, so that all layers leave out the same.
+        """
+        out = find_sinks(self.pair, "student", ours, plan)
+        if self.total:
+            theirs = batch([b for _, b in rows], "all", self.pair.device)
+            out = out | find_sinks(self.pair, "teacher", theirs, None)
+        return out
 
 
 __all__ = ["DivergenceMap", "TokenMap", "divergence", "token_map"]

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapa.localize.significance import adjusted, significant
+
 Floats = NDArray[np.float64]
+FEW = 3
+"""The dimensions whose share of a distance is told: real models have a few that drown the others
+(rogue dimensions, arXiv 2109.04404; massive activations, arXiv 2402.17762)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +28,18 @@ class Contrast:
     n_harmless: int
     paired: bool
     """Was each harmful prompt compared with its own twin?"""
+    p: Floats | None = None  # (layers, sites)
+    """Two-sided bootstrap p-value of no difference."""
+
+    @property
+    def q(self) -> Floats:
+        """P adjusted over every defined cell (Benjamini and Hochberg)."""
+        return adjusted(np.full(self.values.shape, np.nan) if self.p is None else self.p)
+
+    @property
+    def significant(self) -> NDArray[np.bool_]:
+        """Which cells can be told from zero."""
+        return significant(self.q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +69,12 @@ class DivergenceMap:
     mask: str
     """The key of the student's mask."""
     seed: int
+    share: Floats | None = None  # (layers, sites)
+    """Share of the distance that the few largest dimensions hold (`few`), mean over
+    prompts; of a pooled metric the share of the states' variance. NaN where not defined."""
+    sinks: tuple[int, int] | None = None
+    """(tokens left out as attention sinks, tokens in all), where every token was asked for."""
+    few = FEW
 
     @property
     def n(self) -> int:
@@ -68,8 +91,12 @@ class DivergenceMap:
             f"{self.n} prompts" + (f" of {self.asked}" if self.n < self.asked else ""),
         ]
         if self.contrast:
-            twins = "their twins" if self.contrast.paired else "harmless ones"
-            parts.append(f"minus {self.contrast.n_harmless} {twins}")
+            k = self.contrast.n_harmless
+            parts.append(
+                f"minus their {k} twins" if self.contrast.paired else f"minus {k} harmless"
+            )
+        if self.sinks:
+            parts.append(f"{self.sinks[0]} sinks of {self.sinks[1]} tokens left out")
         parts += [f"mask {self.mask or 'empty'}", f"seed {self.seed}"]
         return " · ".join(parts)
 
@@ -85,16 +112,47 @@ class DivergenceMap:
         if contrast:
             assert self.contrast is not None, "this map was made without harmless prompts"
             shown = self.contrast
-        return {
+        body = {
             "metric": self.metric,
             "reading": self.reading,
             "sites": list(self.sites),
             "layers": list(self.layers),
-            "values": _plain(shown.values),
-            "low": _plain(shown.low),
-            "high": _plain(shown.high),
+            "values": plain(shown.values),
+            "low": plain(shown.low),
+            "high": plain(shown.high),
             "n": self.n,
+            "share": None if self.share is None else plain(self.share),
         }
+        if isinstance(shown, Contrast):
+            body |= {"p": plain(self._p(shown)), "q": plain(shown.q)}
+            body["significant"] = shown.significant.tolist()
+        return body
+
+    @staticmethod
+    def _p(contrast: Contrast) -> Floats:
+        return np.full(contrast.values.shape, np.nan) if contrast.p is None else contrast.p
+
+    def table(self, contrast: bool = False) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file: a row a cell."""
+        body = self.as_dict(contrast)
+        names = ["values", "low", "high", "share", *(["p", "q", "significant"] if contrast else [])]
+        grids = [body[name] or np.full(self.values.shape, None) for name in names]
+        rows = [
+            (layer, site, *(grid[i][j] for grid in grids), self.n)
+            for i, layer in enumerate(self.layers)
+            for j, site in enumerate(self.sites)
+        ]
+        return ("layer", "site", "value", *names[1:], "n"), rows
+
+    def prompt_table(self, site: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows of one site, for a file: a row a prompt and layer."""
+        j = self.sites.index(site)
+        rows = [
+            (prompt, layer, site, float(self.per_prompt[k, i, j]))
+            for k, prompt in enumerate(self.prompts)
+            for i, layer in enumerate(self.layers)
+        ]
+        return ("prompt", "layer", "site", "value"), rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +171,24 @@ class TokenMap:
     prompt: str
     pair: str
     mask: str
+    sinks: tuple[int, ...] = ()
+    """Indices of attention sinks, the first token among them: shown, but not in the scale."""
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        return (
+            f"{self.pair} · {self.title}, {self.reading} reading, along one prompt of "
+            f"{len(self.tokens)} tokens · 1 prompt · mask {self.mask or 'empty'}"
+        )
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        rows = [
+            (self.layers[i], self.sites[j], t, self.tokens[t], float(value), t in self.sinks)
+            for (i, j, t), value in np.ndenumerate(self.values)
+        ]
+        return ("layer", "site", "index", "token", "value", "sink"), rows
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form; `values` is [layer][site][token], null where not defined."""
@@ -122,10 +198,13 @@ class TokenMap:
             "sites": list(self.sites),
             "layers": list(self.layers),
             "tokens": list(self.tokens),
-            "values": [_plain(layer) for layer in self.values],
+            "values": plain(self.values),
+            "sinks": list(self.sinks),
         }
 
 
-def _plain(values: Floats) -> list[list[float | None]]:
-    """Nested lists with None for what is not defined, as JSON knows no NaN."""
-    return [[float(v) if np.isfinite(v) else None for v in row] for row in values]
+def plain(values: Any) -> Any:
+    """Nested lists with None for what is not a finite number, as JSON knows no NaN."""
+    if np.ndim(values) == 0:
+        return float(values) if np.isfinite(values) else None
+    return [plain(part) for part in values]

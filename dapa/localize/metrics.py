@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dapa.localize.maps import FEW
 from dapa.registry import Registry
 
 Floats = NDArray[np.float64]
@@ -36,6 +37,9 @@ class Metric:
     """Measured on logit-lens logits, so residual sites only; elsewhere not defined."""
     finish: Callable[[Floats], Floats] | None = None
     """Pooled only: sums (..., k) -> distances (...)."""
+    parts: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(ours, theirs) -> what each dimension adds, (..., d); `fold` of their sum is the distance."""
+    fold: Callable[[Tensor], Tensor] = torch.Tensor.clone
 
     @property
     def pooled(self) -> bool:
@@ -52,17 +56,28 @@ def metric(
     unit: str = "",
     lens: bool = False,
     finish: Callable[[Floats], Floats] | None = None,
+    parts: Callable[[Tensor, Tensor], Tensor] | None = None,
+    fold: Callable[[Tensor], Tensor] = torch.Tensor.clone,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function; see `Metric` for the options."""
 
     def keep(measure: Callable[..., Any]) -> Callable[..., Any]:
-        metrics.add(name, title)(Metric(measure, title, unit, lens, finish))
+        metrics.add(name, title)(Metric(measure, title, unit, lens, finish, parts, fold))
         return measure
 
     return keep
 
 
-@metric("cosine", "cosine distance")
+def _chords(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Half the squared chord between the unit vectors, dimension by dimension."""
+    a, b = ours.float(), theirs.float()  # (..., d)
+    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    apart = a / length_a.clamp_min(1e-30) - b / length_b.clamp_min(1e-30)
+    one_is_zero = (length_a == 0) != (length_b == 0)
+    return apart.square() * torch.where(one_is_zero, 1.0, 0.5)
+
+
+@metric("cosine", "cosine distance", parts=_chords)
 def cosine(ours: Tensor, theirs: Tensor) -> Tensor:
     """1 - cos of the angle between two states, in [0, 2].
 
@@ -70,25 +85,24 @@ def cosine(ours: Tensor, theirs: Tensor) -> Tensor:
     for equal states and keeps its digits for close ones. Two zero states are equal: 0; a zero state
     is at right angles to any other: 1.
     """
+    return _chords(ours, theirs).sum(-1)
+
+
+def _squares(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Squared differences over the student's squared length, dimension by dimension."""
     a, b = ours.float(), theirs.float()  # (..., d)
-    length_a, length_b = a.norm(dim=-1), b.norm(dim=-1)  # (...)
-    u = a / length_a.clamp_min(1e-30)[..., None]
-    v = b / length_b.clamp_min(1e-30)[..., None]
-    chord = (u - v).square().sum(-1) / 2
-    zeros = (length_a == 0).int() + (length_b == 0).int()
-    return torch.where(zeros == 1, 1.0, chord)
+    off, length = b - a, a.norm(dim=-1, keepdim=True)
+    ratio = (off / length.masked_fill(length == 0, torch.nan)).square()
+    return ratio.masked_fill(~off.any(-1, keepdim=True), 0.0)
 
 
-@metric("l2", "relative L2")
+@metric("l2", "relative L2", parts=_squares, fold=torch.sqrt)
 def l2(ours: Tensor, theirs: Tensor) -> Tensor:
     """|theirs - ours| / |ours|: the change in units of the student's state.
 
     Undefined (NaN) where only the student's state is zero.
     """
-    a, b = ours.float(), theirs.float()  # (..., d)
-    apart = (b - a).norm(dim=-1)
-    ratio = apart / a.norm(dim=-1)
-    return torch.where(apart == 0, 0.0, ratio).masked_fill(ratio.isinf(), torch.nan)
+    return _squares(ours, theirs).sum(-1).sqrt()
 
 
 @metric("kl", "logit-lens KL", unit="bits", lens=True)
@@ -104,6 +118,16 @@ def kl(ours: Tensor, theirs: Tensor) -> Tensor:
     """
     p, q = ours.float().log_softmax(-1), theirs.float().log_softmax(-1)
     return ((p.exp() * (p - q)).sum(-1) / log(2)).clamp_min(0.0)
+
+
+def held_by_few(parts: Tensor) -> Tensor:
+    """Share of a sum over dimensions, (..., d) -> (...), that the `FEW` largest terms hold.
+
+    NaN where the sum is 0: there is nothing to share.
+    """
+    whole = parts.sum(-1)
+    few = parts.topk(min(FEW, parts.shape[-1]), dim=-1).values.sum(-1)
+    return torch.where(whole > 0, few / whole, torch.nan)
 
 
 def _one_minus_cka(sums: Floats) -> Floats:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapa.localize.effects import Effect, counted, effect_of
-from dapa.localize.recording import sites_of_pair
+from dapa.localize.maps import plain
+from dapa.localize.recording import sites_of_pair, usual_sites
 from dapa.localize.restoring import Progress, Restore, blanks, record, restored_log_odds
 from dapa.localize.significance import adjusted, bootstrap_p, significant
 from dapa.localize.tokens import encoded
@@ -127,13 +128,6 @@ class PatchMap:
         }
 
 
-def plain(values: Any) -> Any:
-    """Nested lists with None for what is not a finite number, as JSON knows no NaN."""
-    if np.ndim(values) == 0:
-        return float(values) if np.isfinite(values) else None
-    return [plain(part) for part in values]
-
-
 def patching(
     pair: Pair,
     prompts: Sequence[str],
@@ -153,7 +147,7 @@ def patching(
         pair: The two models.
         prompts: Requests, harmful ones.
         how: How a request is rendered, for both models.
-        sites: Which sites; all by default.
+        sites: Which sites; by default the streams and the MLP's.
         position: `all`: at every token, for prompts that both models read in the same tokens;
             `last`: at the last token alone.
         into: The model that runs and is patched with the other's activations.
@@ -178,7 +172,7 @@ def patching(
             raise SettingError(f"{site!r} is not a site; choose from {', '.join(every)}")
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
-    chosen = tuple(site for site in every if sites is None or site in sites)
+    chosen = tuple(s for s in every if s in (usual_sites(pair) if sites is None else sites))
     openers = {role: find_openers(pair, role) for role in INTO}
     layers = tuple(range(pair.n_layers))
     places = [(layer, site) for layer in layers for site in chosen]

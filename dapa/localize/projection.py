@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dapa.localize.directions import CLASSES
-from dapa.localize.patching import plain
+from dapa.localize.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat

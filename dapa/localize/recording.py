@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dapa.localize.tokens import Tokens
 from dapa.model.pair import Pair
-from dapa.model.sites import submodule
+from dapa.model.sites import GROUPS, submodule
 from dapa.model.transplant import Plan, Tap, Watcher, masked, watching
 from dapa.records import Site
 
@@ -23,6 +23,13 @@ _INSIDE = ("q_norm", "k_norm")
 """Norms of single heads, whose states have no one place for a token in every family."""
 STREAMS = ("residual", "attention", "mlp")
 """The taps that are not sites: the layer's output, the attention's, the MLP's."""
+
+DERIVED = {"gate_act": "gate", "neurons": "up"}
+"""Places that are no module's output -> the site below which a map shows them: the gate behind its
+activation, and that times up: the neurons, which `down` reads."""
+SINK = 10.0
+"""A token whose residual state is this many times as long as its prompt's median, at any layer,
+gathers attention and carries massive activations (arXiv 2309.17453, 2402.17762)."""
 
 See = Callable[[int, str, Tensor, Tensor], None]
 """(layer, site, student's states, teacher's states), states (rows, places, d)."""
@@ -34,6 +41,26 @@ def sites_of_pair(pair: Pair) -> tuple[str, ...]:
     return (*STREAMS, *(kind for kind in pair.wrapped if kind in inside))
 
 
+def usual_sites(pair: Pair) -> tuple[str, ...]:
+    """What a map shows unless it is asked for more: the streams and the MLP's own sites."""
+    return tuple(s for s in sites_of_pair(pair) if s in (*STREAMS, *GROUPS["mlp"]))
+
+
+def map_sites(pair: Pair) -> tuple[str, ...]:
+    """Everything that a map can look at, derived places too, where the MLP shows its activation."""
+    places = list(sites_of_pair(pair))
+    if activation(pair, "student", 0) is not None and {"gate", "up"} <= set(places):
+        for name, below in DERIVED.items():
+            places.insert(places.index(below) + 1, name)
+    return tuple(places)
+
+
+def activation(pair: Pair, role: str, layer: int) -> Any:
+    """The function between a layer's gate and its neurons; None where the MLP shows none."""
+    mlp = submodule(pair.layer(role, layer), pair.family.mlp)
+    return getattr(mlp, "act_fn", None) or getattr(mlp, "activation_fn", None)
+
+
 def compare_local(
     pair: Pair, tokens: Tokens, plan: Plan | None, sites: Collection[str], see: See
 ) -> None:
@@ -43,11 +70,23 @@ def compare_local(
     on one position at a time runs on the chosen places only, in both models alike, so that equal
     weights give equal bits.
     """
+    derived = [name for name in DERIVED if name in sites]
+
+    def inside(layer: int, x: Tensor, gates: tuple[Tensor, Tensor]) -> None:
+        acts = tuple(
+            activation(pair, role, layer)(gate)
+            for role, gate in zip(("student", "teacher"), gates, strict=True)
+        )
+        if "gate_act" in derived:
+            see(layer, "gate_act", *acts)
+        if "neurons" in derived:
+            up = pair.sites[Site(layer, "up")]
+            see(layer, "neurons", acts[0] * up(x), acts[1] * up.teacher(x))
 
     def look(
         tap: Tap, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        if tap.role != "student" or tap.kind not in sites:
+        if tap.role != "student" or not (tap.kind in sites or (derived and tap.kind == "gate")):
             return
         other = _teachers(pair, tap)
         with watching(None):
@@ -57,7 +96,10 @@ def compare_local(
             else:
                 x = tokens.pick(args[0] if args else kwargs["hidden_states"])
                 ours, theirs = module(x), other(x)
-        see(tap.layer, tap.kind, ours, theirs)
+                if derived and tap.kind == "gate":
+                    inside(tap.layer, x, (ours, theirs))
+        if tap.kind in sites:
+            see(tap.layer, tap.kind, ours, theirs)
 
     run_below_head(pair, "student", tokens, plan, look)
 
@@ -82,17 +124,49 @@ def compare_total(
     """
     waiting: dict[tuple[int, str], Tensor] = {}
 
+    def at(tap: Tap, tokens: Tokens, args: Any, output: Any) -> dict[str, Tensor]:
+        """What this tap shows of the wanted places."""
+        shown = {tap.kind: tokens.pick(states_of(output))} if tap.kind in sites else {}
+        if tap.kind == "gate" and "gate_act" in sites:
+            shown["gate_act"] = activation(pair, tap.role, tap.layer)(tokens.pick(output))
+        if tap.kind == "down" and "neurons" in sites:
+            shown["neurons"] = tokens.pick(args[0])
+        return shown
+
     def keep(tap: Tap, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if tap.role == "student" and tap.kind in sites:
-            waiting[tap.layer, tap.kind] = ours.pick(states_of(output)).clone()
+        if tap.role == "student":
+            for site, x in at(tap, ours, args, output).items():
+                waiting[tap.layer, site] = x.clone()
 
     def meet(tap: Tap, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if tap.role == "teacher" and tap.kind in sites:
-            mine = waiting.pop((tap.layer, tap.kind))
-            see(tap.layer, tap.kind, mine, theirs.pick(states_of(output)))
+        if tap.role == "teacher":
+            for site, x in at(tap, theirs, args, output).items():
+                see(tap.layer, site, waiting.pop((tap.layer, site)), x)
 
     run_below_head(pair, "student", ours, plan, keep)
     run_below_head(pair, "teacher", theirs, None, meet)
+
+
+def find_sinks(pair: Pair, role: str, tokens: Tokens, plan: Plan | None) -> Tensor:
+    """Which tokens are attention sinks in one model: the first, and every one that sticks out.
+
+    A token sticks out if its residual state is `SINK` times as long as the median of its prompt's
+    at any layer. A prompt of one token has none.
+
+    Returns:
+        (rows, length), false where padding stands.
+    """
+    here = tokens.attention.bool()
+    out = torch.zeros_like(here)
+
+    def look(tap: Tap, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if tap.role == role and tap.kind == "residual":
+            length = states_of(output).float().norm(dim=-1).masked_fill(~here, torch.nan)
+            out.logical_or_(length > SINK * length.nanmedian(dim=1, keepdim=True).values)
+
+    run_below_head(pair, role, tokens, plan, look)
+    first = here & (here.cumsum(1) == 1)
+    return (out | first) & (here.sum(1, keepdim=True) > 1)
 
 
 def _teachers(pair: Pair, tap: Tap) -> nn.Module:

@@ -14,12 +14,13 @@ from scipy import stats
 from torch import Tensor
 
 from dapa.localize.maps import Contrast, Floats
-from dapa.localize.metrics import LEAST_PROMPTS, Metric
+from dapa.localize.metrics import LEAST_PROMPTS, Metric, held_by_few
 from dapa.localize.recording import Lens
+from dapa.localize.significance import bootstrap_p
 from dapa.statistics import LEVEL, mean_interval
 
 _LENS_CHUNK = 64  # places whose logits are held at once
-_BLOCK = 64  # prompts whose pooled states are held at once
+_BLOCK = 56  # prompts whose pooled states are held at once; 500 come in blocks of 56 then
 _RESAMPLES = 500
 
 
@@ -33,6 +34,8 @@ class Summary:
     per_prompt: Floats  # (prompts, layers, sites)
     draws: Floats | None = None
     """Bootstrap values of a pooled metric, (resamples, layers, sites)."""
+    share: Floats | None = None
+    """What the few largest dimensions hold, (layers, sites)."""
 
 
 def distances(
@@ -69,35 +72,46 @@ class Tally:
         self._pending: dict[tuple[int, str], Tensor] = {}
         self._valid = torch.empty(0)
 
+    @property
+    def _blank(self) -> Floats:
+        return np.full((self._layers, len(self._sites)), np.nan)
+
     def begin(self, valid: Tensor) -> None:
         """A batch comes; whatever was seen and not committed is forgotten."""
         self._pending, self._valid = {}, valid
 
     def see(self, layer: int, site: str, ours: Tensor, theirs: Tensor) -> None:
         """One cell of the batch."""
-        found = distances(self._metric, self._lens, ours, theirs, self._valid)
-        self._pending[layer, site] = found.nanmean(dim=1)  # (rows,)
+        if self._metric.parts is None:
+            found = distances(self._metric, self._lens, ours, theirs, self._valid)
+            few = torch.full_like(found[:, 0], torch.nan)
+        else:
+            valid = self._valid.to(ours.device)
+            parts = self._metric.parts(ours, theirs)  # (rows, places, d)
+            found = self._metric.fold(parts.sum(-1)).masked_fill(~valid, torch.nan)
+            few = held_by_few(parts.masked_fill(~valid[..., None], 0.0).sum(1))
+        self._pending[layer, site] = torch.stack([found.nanmean(dim=1), few])  # (2, rows)
 
     def commit(self) -> None:
         """The batch is whole."""
-        rows = np.full((len(self._valid), self._layers, len(self._sites)), np.nan)
+        rows = np.full((2, len(self._valid), self._layers, len(self._sites)), np.nan)
         if self._pending:
             device = self._valid.device
             stacked = torch.stack([v.to(device) for v in self._pending.values()]).cpu()
             for (layer, site), column in zip(self._pending, stacked.double(), strict=True):
-                rows[:, layer, self._sites.index(site)] = column.numpy()
+                rows[:, :, layer, self._sites.index(site)] = column.numpy()
         self._done.append(rows)
         self._pending = {}
 
     def summary(self) -> Summary:
         """Means over prompts with Student's t intervals."""
-        empty = np.empty((0, self._layers, len(self._sites)))
-        rows = np.concatenate([empty, *self._done])
-        return Summary(*mean_interval(rows, axis=0), rows)
+        empty = np.empty((2, 0, self._layers, len(self._sites)))
+        rows, few = np.concatenate([empty, *self._done], axis=1)
+        return Summary(*mean_interval(rows, axis=0), rows, share=mean_interval(few, axis=0)[0])
 
 
 class PooledTally(Tally):
-    """Of a metric over prompts: exact up to 64 of them, sums over blocks of that size beyond."""
+    """Of a metric over prompts: exact up to 56 of them, sums over blocks of that size beyond."""
 
     def __init__(
         self,
@@ -118,6 +132,7 @@ class PooledTally(Tally):
         self._held = 0
         self._whole: Floats | None = None  # (1 + resamples, layers, sites, k), blocks added up
         self._shares: list[Floats] = []  # per block: what leaving each prompt out takes away
+        self._few: list[tuple[int, Floats]] = []  # per block: prompts, what few dimensions hold
         self._fresh: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
 
     def begin(self, valid: Tensor) -> None:
@@ -151,14 +166,19 @@ class PooledTally(Tally):
         drawn = rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
         weights = torch.from_numpy(np.concatenate([np.ones((1, n)), drawn, 1 - np.eye(n)]))
         sums = np.full((len(weights), self._layers, len(self._sites), 1), np.nan)
-        for (layer, site), (ours, theirs) in self._states.items():
-            found = self._metric.measure(torch.cat(ours), torch.cat(theirs), weights).numpy()
+        few = self._blank
+        for (layer, site), sides in self._states.items():
+            ours, theirs = map(torch.cat, sides)
+            found = self._metric.measure(ours, theirs, weights).numpy()
+            spread = sum(x.double().var(0, correction=0) for x in (ours, theirs))
+            few[layer, self._sites.index(site)] = float(held_by_few(spread))
             if sums.shape[-1] != found.shape[-1]:
                 sums = np.repeat(sums, found.shape[-1], axis=-1)
             sums[:, layer, self._sites.index(site)] = found
         whole = sums[: 1 + _RESAMPLES]
         self._whole = whole if self._whole is None else self._whole + whole
         self._shares.append(sums[0] - sums[1 + _RESAMPLES :])  # (prompts, layers, sites, k)
+        self._few.append((n, few))
         self._states, self._held = {}, 0
 
     def summary(self) -> Summary:
@@ -171,35 +191,53 @@ class PooledTally(Tally):
             self._close()
         shape = (self._layers, len(self._sites))
         if self._whole is None:
-            none = np.full(shape, np.nan)
-            return Summary(none, none, none, np.empty((0, *shape)), np.empty((0, *shape)))
+            none, nobody = self._blank, np.empty((0, *shape))
+            return Summary(none, none, none, nobody, nobody, none)
         found = self._finish(self._whole)  # (1 + resamples, layers, sites)
         values, draws = found[0], found[1:]
         without = self._whole[0] - np.concatenate(self._shares)  # (prompts, layers, sites, k)
         n = len(without)
         per_prompt = n * values - (n - 1) * self._finish(without)
-        return Summary(values, *_percentiles(draws), per_prompt, draws)
+        share = np.average([few for _, few in self._few], axis=0, weights=[n for n, _ in self._few])
+        return Summary(values, *_percentiles(draws), per_prompt, draws, share)
 
 
-def contrast(harmful: Summary, harmless: Summary, twins: bool) -> Contrast:
-    """Harmful minus harmless with a 95 % interval.
+def contrast(harmful: Summary, harmless: Summary, twins: bool, seed: int = 0) -> Contrast:
+    """Harmful minus harmless with a 95 % interval and a bootstrap p-value.
 
-    Means: paired t over twins, else Welch's t. Pooled metrics: bootstrap of the difference, with
-    the same draws for both sides of a twin.
+    Means: paired t over twins, else Welch's t; the studentised bootstrap for p. Pooled metrics:
+    bootstrap of the difference, with the same draws for both sides of a twin; p from the
+    difference over its bootstrap standard error, taken as normal, since so few draws end p early.
     """
     n, m = len(harmful.per_prompt), len(harmless.per_prompt)
     if harmful.draws is not None and harmless.draws is not None:
-        low, high = _percentiles(harmful.draws - harmless.draws if n and m else harmful.draws[:0])
-        return Contrast(harmful.values - harmless.values, low, high, n, m, twins)
+        gap = harmful.values - harmless.values
+        draws = harmful.draws - harmless.draws if n and m else harmful.draws[:0]
+        low, high = _percentiles(draws)
+        return Contrast(gap, low, high, n, m, twins, _normal_p(gap, draws))
     if twins:
         k = min(n, m)
         off = harmful.per_prompt[:k] - harmless.per_prompt[:k]
-        return Contrast(*mean_interval(off, axis=0), k, k, True)
+        p = bootstrap_p(off, seed=seed) if k else None
+        return Contrast(*mean_interval(off, axis=0), k, k, True, p)
     gap = harmful.values - harmless.values
     with np.errstate(divide="ignore", invalid="ignore"):
         error, freedom = _welch(harmful.per_prompt, harmless.per_prompt)
         reach = stats.t.ppf(0.5 + LEVEL / 2, freedom) * error
-    return Contrast(gap, gap - reach, gap + reach, n, m, False)
+    p = bootstrap_p(harmful.per_prompt, harmless.per_prompt, seed) if n and m else None
+    return Contrast(gap, gap - reach, gap + reach, n, m, False, p)
+
+
+def _normal_p(gap: Floats, draws: Floats) -> Floats | None:
+    if not len(draws):
+        return None
+    count = (~np.isnan(draws)).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.where(np.isnan(draws), 0.0, draws - np.nansum(draws, axis=0) / count)
+        error = np.sqrt((off**2).sum(axis=0) / (count - 1))
+        p = 2 * stats.norm.sf(np.abs(gap) / error)
+    p = np.where((gap == 0) & (error == 0), 1.0, p)
+    return np.where((count > 1) & np.isfinite(gap), p, np.nan)
 
 
 def _welch(a: Floats, b: Floats) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,6 +92,10 @@ class Tokens:
     valid: Tensor
     """Which of the picked places count, (rows, places)."""
 
+    def without(self, sinks: Tensor) -> Tokens:
+        """The batch with these places left out, (rows, length); only where every place is read."""
+        return replace(self, valid=self.valid & ~sinks)
+
     def pick(self, x: Tensor) -> Tensor:
         """The states at the chosen places: (rows, length, d) -> (rows, places, d)."""
         if self.where is None:
@@ -100,17 +104,13 @@ class Tokens:
         return x[rows, self.where.to(x.device)][:, None]
 
 
-def batch(
-    prompts: Sequence[Encoded], position: Position, device: torch.device, sink: bool = False
-) -> Tokens:
+def batch(prompts: Sequence[Encoded], position: Position, device: torch.device) -> Tokens:
     """Pad prompts into one batch.
 
     Args:
         prompts: At least one, encoded.
         position: What `parse_position` returns.
         device: Where the tensors go.
-        sink: With position `all`, count the first token too. It gathers attention and carries
-            massive activations (arXiv 2309.17453, 2402.17762) that would drown every other token.
 
     Raises:
         PromptError: A prompt that does not reach the wanted index.
@@ -124,8 +124,6 @@ def batch(
         attention[row, length - len(prompt.ids) :] = 1
     if position == "all":
         valid = attention.bool()
-        if not sink:
-            valid[torch.arange(len(prompts)), length - lengths] = lengths == 1
         return Tokens(ids.to(device), attention.to(device), None, valid.to(device))
     index = torch.tensor([_index(r, position) for r in prompts])
     where = length - lengths + index
