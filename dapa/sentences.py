@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,8 +34,9 @@ TOKEN_GROUPS = {
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """0.954 -> `95 %`, with a thin space."""
-    return f"{100 * value:.{digits}f}{THIN}%"
+    """0.954 -> `95 %`, with a thin space; halves go up, as in every other number on screen."""
+    scale = 10**digits
+    return f"{math.floor(100 * value * scale + 0.5 + 1e-9) / scale:.{digits}f}{THIN}%"
 
 
 def rate_text(rate: Rate) -> str:

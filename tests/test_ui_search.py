@@ -42,6 +42,8 @@ def test_choices_become_settings():
     )  # fmt: skip
     ranked = choices.settings_of(with_(algorithm="weighted", prior="divergence", blocks=4))
     assert (ranked.prior, ranked.blocks) == ("divergence", 4)
+    kept = choices.settings_of(with_(max_kl=0.05, screen=False))
+    assert (kept.max_kl, kept.screen, plain.max_kl, plain.screen) == (0.05, False, None, True)
     assert choices.settings_of(with_(algorithm="ddmin", prior="divergence")).prior is None
 
 
@@ -61,6 +63,9 @@ def test_choices_become_settings():
         {"max_seconds": 0.5},
         {"algorithm": "weighted", "prior": "stars"},
         {"blocks": -2},
+        {"max_kl": "free"},
+        {"max_kl": -0.1},
+        {"screen": "yes"},
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(wrong):
@@ -78,6 +83,7 @@ def test_the_choices_read_as_a_sentence():
     said = choices.sentence({**other, "algorithm": "weighted", "prior": "divergence"})
     assert "reach a DSR of 0.90" in said and "at most 20 tests or 60 s" in said
     assert "local divergence" in said
+    assert "gain, KL at most 0.05 ·" in choices.sentence({**choices.DEFAULTS, "max_kl": 0.05})
 
 
 # -- tasks --------------------------------------------------------------------------------------
@@ -282,6 +288,7 @@ WORDS = {
     "stability": ("end with the same set", "Distinct 1-minimal sets", "gain kept"),
     "necessity": ("is necessary", "the whole teacher", "never written"),
     "categories": ("fraud", "DSR of the found set"),
+    "dose": ("half of its highest DSR comes at", "The sham does not", "DSR, sham"),
     "interaction": ("pairs", "beyond the sum", "n = 12 prompts"),
     "pareto": ("on the front", "share of the parameters", "■"),
 }

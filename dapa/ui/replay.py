@@ -20,11 +20,15 @@ from dapa.records import Mask, Outcome, Trial, Unit
 from dapa.ui.desk import script
 
 PHASES = {
+    "prior": "ranking the units",
+    "screen": "fast screen: which are likeliest",
     "opening": "before the search: the student, and every unit",
     "search": "search",
     "certificate": "certificate: each unit left out",
     "superset": "larger sets: does adding undo it?",
+    "reserve": "fragile removals on more prompts",
     "full-length": "again at full length",
+    "canonical": "again in batches of one shape",
     "held-out": "held-out prompts",
 }
 _COUNTING = ("search", "certificate")  # phases whose smallest set that satisfies is the best so far

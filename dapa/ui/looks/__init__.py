@@ -1,9 +1,13 @@
 """The closer looks at a found set, one file a family; importing this fills the table."""
 
-# isort: off  (the order of the buttons)
-from dapa.ui.looks import inner, rivals, skill, steady
+# The order of these is the order of the buttons.
+# isort: off
 from dapa.ui.looks.base import Look, looks
-
+from dapa.ui.looks import rivals
+from dapa.ui.looks import skill
+from dapa.ui.looks import steady
+from dapa.ui.looks import dosing
+from dapa.ui.looks import inner
 # isort: on
 
-__all__ = ["Look", "inner", "looks", "rivals", "skill", "steady"]
+__all__ = ["Look", "dosing", "inner", "looks", "rivals", "skill", "steady"]

@@ -19,7 +19,7 @@ from dapa.ui.desk import guarded, one_of, real, whole
 
 FIELDS = (
     "algorithm", "kind", "prior", "blocks", "goal", "level", "limit", "tokens", "seed",
-    "max_tests", "max_tokens", "max_seconds",
+    "max_kl", "screen", "max_tests", "max_tokens", "max_seconds",
 )  # fmt: skip
 """Every choice, in the order of the components and of what handlers are sent."""
 DEFAULTS: dict[str, Any] = {
@@ -32,6 +32,8 @@ DEFAULTS: dict[str, Any] = {
     "limit": 64,
     "tokens": 48,
     "seed": 0,
+    "max_kl": 0,
+    "screen": True,
     "max_tests": 0,
     "max_tokens": 0,
     "max_seconds": 0,
@@ -84,10 +86,16 @@ def build() -> Choices:
                 label="the target is",
             )
             parts["level"] = gr.Slider(0.05, 1, 0.9, step=0.05, label="target")
+            parts["max_kl"] = gr.Number(
+                0, label="KL at most, bits a token (0: no limit)", minimum=0, step=0.01
+            )
         with gr.Row():
             parts["limit"] = _number("limit", "search prompts at most", 4)
             parts["tokens"] = _number("tokens", "most new tokens", 1)
             parts["seed"] = _number("seed", "seed", 0)
+            parts["screen"] = gr.Checkbox(
+                True, label="ask the likeliest first", info="by log-odds, which decide nothing"
+            )
         with gr.Row():
             parts["max_tests"] = _number("max_tests", "tests at most (0: no limit)", 0)
             parts["max_tokens"] = _number("max_tokens", "tokens at most (0: no limit)", 0)
@@ -144,6 +152,7 @@ def sentence(chosen: dict[str, Any]) -> str:
         if chosen["goal"] == "relative"
         else f"reach a DSR of {level:.2f}"
     )
+    limit = f", KL at most {float(chosen['max_kl']):g}" if chosen["max_kl"] else ""
     spent = [
         f"{int(chosen[name]):,} {word}"
         for name, word in (("max_tests", "tests"), ("max_tokens", "tokens"), ("max_seconds", "s"))
@@ -157,7 +166,7 @@ def sentence(chosen: dict[str, Any]) -> str:
     if chosen["algorithm"] in NEED_ONE and chosen["prior"]:
         algorithm += f" ({priors.titles[chosen['prior']]})"
     return (
-        f"{algorithm} · {what} · {target} · "
+        f"{algorithm} · {what} · {target}{limit} · "
         f"{int(chosen['limit'])} prompts · {int(chosen['tokens'])} tokens a reply · {budget} · "
         f"seed {int(chosen['seed'])}"
     )
@@ -184,6 +193,8 @@ def settings_of(values: Sequence[Any]) -> SearchSettings:
         **({"retain": level} if goal == "relative" else {"target": level}),
         max_new_tokens=whole(chosen["tokens"], "most new tokens", 1, 8192),
         prompt_limit=whole(chosen["limit"], "search prompts at most", 1, 1_000_000),
+        max_kl=real(chosen["max_kl"] or 0, "KL at most", 0, 1000) or None,
+        screen=_switch(chosen["screen"], "ask the likeliest first"),
         max_tests=_budget(chosen["max_tests"], "tests at most"),
         max_tokens=_budget(chosen["max_tokens"], "tokens at most"),
         max_seconds=_budget(chosen["max_seconds"], "seconds at most"),
@@ -193,3 +204,9 @@ def settings_of(values: Sequence[Any]) -> SearchSettings:
 
 def _budget(value: Any, what: str) -> int | None:
     return whole(value or 0, what, 0, _MOST) or None
+
+
+def _switch(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise SettingError(f"{what} is {str(value)[:40]}; switch it on or off")
+    return value

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dapa.records import Outcome
-from dapa.search.report import SearchProgress
-from dapa.ui.parts import THIN, bar, number, seconds, two
+from dapa.search.report import Costs, SearchProgress
+from dapa.ui.parts import THIN, bar, number, percent, seconds, two
 from dapa.ui.replay import PHASES
 
 
@@ -37,8 +37,8 @@ def meter(now: SearchProgress) -> str:
             number(costs.prompts_judged),
             f"prompts judged · {number(costs.prompts_spared)} spared by stopping early",
         ),
-        (number(costs.tokens), "tokens decoded"),
-        (seconds(costs.seconds), "elapsed, pauses not counted"),
+        (number(costs.tokens), f"tokens decoded{_reused(costs)}"),
+        (seconds(costs.seconds), _clock(costs)),
         (dsr_text(best) if best else "–", f"DSR now{' · ' + scores if scores else ''}"),
         _left(now),
     ]
@@ -46,11 +46,28 @@ def meter(now: SearchProgress) -> str:
     return f'<div class="meter" role="status" aria-label="Cost of the search">{inner}</div>'
 
 
+def _reused(costs: Costs) -> str:
+    """How much of the prompts' reading was spared, once there is some."""
+    read, known = costs.work.get("prefilled", 0.0), costs.work.get("reused", 0.0)
+    if not read + known:
+        return ""
+    return f" · {percent(known / (read + known), 0)} of prefill reused"
+
+
+def _clock(costs: Costs) -> str:
+    if costs.gpu_seconds:
+        return f"elapsed, pauses not counted · {costs.gpu_seconds:.1f}{THIN}GPU-s"
+    return "elapsed, pauses not counted"
+
+
 def _left(now: SearchProgress) -> tuple[str, str]:
     if now.state == "paused":
         return "paused", "nothing is lost"
     if now.state != "running":
-        return {"done": "done", "failed": "ended"}.get(now.state, "ready"), "nothing left to test"
+        off = now.costs.eta_error
+        told = f" · guesses were off by {percent(off, 0)}" if off is not None else ""
+        word = {"done": "done", "failed": "ended"}.get(now.state, "ready")
+        return word, f"nothing left to test{told}"
     about = f"about {seconds(now.eta)}" if now.eta is not None else ""
     spent = now.costs.seconds
     line = bar(spent / (spent + now.eta) if now.eta else None)

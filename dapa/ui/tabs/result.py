@@ -86,7 +86,7 @@ def draw(
     return (
         f"{title(head, _certified(result))}"
         f'<p class="finding">{sentence(result, kind, total, share, skill)}</p>'
-        f"{_warnings(result)}{_columns(result)}"
+        f"{_warnings(result)}{_columns(result)}{_asides(result)}"
     )
 
 
@@ -126,6 +126,31 @@ def _warnings(result: Mapping[str, Any]) -> str:
             )
         )
     return "".join(notes)
+
+
+def _asides(result: Mapping[str, Any]) -> str:
+    """Utility limit, ranking, batch shape and fast screen, where they played a part."""
+    lines = []
+    if kl := result.get("kl"):
+        lines.append(
+            f"KL to the student on harmless prompts: {kl['best']:.3g} bits a token (limit "
+            f"{kl['limit']:g}; every unit {kl['full']:.3g})."
+        )
+    if prior := result.get("prior"):
+        lines.append(f"The order was led by {esc(prior['name'])}, which decided nothing.")
+    again = result.get("canonical") or []
+    if again:
+        flips = sum(int(line["lost"]) + int(line["gained"]) for line in again)
+        told = f"{flips} verdicts differ" if flips else "every verdict is the same"
+        lines.append(f"Judged once more in batches of one shape: {told}.")
+    screen = result.get("screen") or {}
+    if screen.get("value") is not None:
+        lines.append(
+            f"The fast screen, which only orders: rank correlation with the verdicts "
+            f"{two(screen['value'])} [{two(screen['low'])}, {two(screen['high'])}], "
+            f"n{THIN}={THIN}{screen['n']} replies."
+        )
+    return note(" ".join(lines)) if lines else ""
 
 
 def _added(names_: Any) -> str:
