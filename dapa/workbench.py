@@ -543,13 +543,17 @@ class Workbench:
         return categories(job, stop)
 
     def pareto(
-        self, job: SearchJob, utility: bool = False, harmless: str | Path | None = None
+        self,
+        job: SearchJob,
+        utility: bool = False,
+        harmless: str | Path | None = None,
+        stop: threading.Event | None = None,
     ) -> tuple[Point, ...]:
         """Every mask that the search judged in full, by share of parameters; the front marked.
 
         With `utility` the KL on harmless prompts is measured, and is a third side of the front.
         """
-        measure = utility_of(job, self.harmless(job, harmless)) if utility else None
+        measure = utility_of(job, self.harmless(job, harmless), stop) if utility else None
         return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction, measure)
 
 

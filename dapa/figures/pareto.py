@@ -7,14 +7,25 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dapa.figures.theme import axis, figure, palette, safe
+from dapa.figures.theme import (
+    BAR,
+    QUANTITY,
+    Palette,
+    above,
+    axis,
+    colorbar,
+    figure,
+    palette,
+    safe,
+)
 from dapa.records import Mask
 
 
 def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = False) -> go.Figure:
-    """Share of the parameters against DSR with 95 % whiskers; the front as a line.
+    """Share of the parameters against DSR with 95 % whiskers; the best for each size as a line.
 
-    The found set is a diamond, the front's other sets are filled, all others hollow and grey.
+    The found set is a diamond, the front's other sets are filled, all others hollow. Where KL was
+    measured it shades the marks.
 
     Args:
         points: As `search.pareto.Point`, smallest first.
@@ -22,7 +33,14 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
         dark: Colours for a dark page.
     """
     colours = palette(dark)
+    line, best = [], -1.0
+    for point in points:
+        if point.dsr.value > best:
+            line.append(point)
+            best = point.dsr.value
     front = [p for p in points if p.on_front]
+    costs = [p.utility for p in points if p.utility is not None]
+    most_kl = max(costs, default=0.0) or 1.0
     groups: list[tuple[str, list[Any], str, str, int]] = [
         ("others", [p for p in points if not p.on_front and p.mask != found], colours.grey,
          "circle-open", 7),
@@ -31,8 +49,8 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
     ]  # fmt: skip
     traces: list[Any] = [
         go.Scatter(
-            x=[p.size for p in front],
-            y=[p.dsr.value for p in front],
+            x=[p.size for p in line],
+            y=[p.dsr.value for p in line],
             mode="lines",
             line={"color": colours.blue, "width": 1.5, "shape": "hv"},
             hoverinfo="skip",
@@ -56,9 +74,9 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
                 name=name,
                 marker={
                     "size": size,
-                    "color": colour,
                     "symbol": symbol,
                     "line": {"width": 1.5, "color": colour},
+                    **_shade(members, colour, costs, most_kl, colours),
                 },
                 text=[_hover(p) for p in members],
                 hovertemplate="%{text}<extra></extra>",
@@ -68,9 +86,19 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
     most = max((p.size for p in points), default=1.0) or 1.0
     return figure(
         colours,
-        320,
+        360,
         traces,
-        margin={"l": 48, "r": 16, "t": 28, "b": 44},
+        margin={"l": 48, "r": 16, "t": BAR if costs else 16, "b": 76},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": -0.2,
+            "yanchor": "top",
+            "font": {"color": colours.muted, "size": 11},
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+        annotations=[above(colours, "KL, bits a token")] if costs else [],
         hovermode="closest",
         xaxis=axis(
             colours,
@@ -93,12 +121,29 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
     )
 
 
+def _shade(
+    members: Sequence[Any], colour: str, costs: Sequence[float], most: float, colours: Palette
+) -> dict[str, Any]:
+    """One colour, or cividis by KL with its scale."""
+    if not costs:
+        return {"color": colour}
+    return {
+        "color": [p.utility for p in members],
+        "colorscale": QUANTITY,
+        "cmin": 0.0,
+        "cmax": most,
+        "showscale": bool(members),
+        "colorbar": colorbar(colours, 0.0, most),
+    }
+
+
 def _hover(point: Any) -> str:
     layers = ", ".join(map(str, point.mask.layers[:12])) or "none: the student"
     more = " …" if len(point.mask.layers) > 12 else ""
     rate = point.dsr
+    kl = "" if point.utility is None else f"<br>KL {point.utility:.3g} bits a token"
     return (
         f"<b>{len(point.mask)} transplanted</b>, layers {safe(layers)}{more}<br>"
         f"DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}<br>"
-        f"{100 * point.size:.2f}\u2009% of the parameters · {safe(point.phase)}"
+        f"{100 * point.size:.2f}\u2009% of the parameters{kl} · {safe(point.phase)}"
     )

@@ -153,8 +153,8 @@ def _lonely(job: SearchJob) -> str:
 def _front(
     bench: Workbench, job: SearchJob, told: Progress, stop: threading.Event
 ) -> tuple[Point, ...]:
-    told("sorting what was judged in full", 0.0)
-    return bench.pareto(job)
+    told("KL on harmless prompts, set by set", 0.0)
+    return bench.pareto(job, utility=True, stop=stop)
 
 
 def _draw_front(points: tuple[Point, ...], job: SearchJob) -> str:
@@ -165,15 +165,19 @@ def _draw_front(points: tuple[Point, ...], job: SearchJob) -> str:
             names(p.mask.units) if p.mask.entries else "the student",
             ("■ " if p.mask == mine else "") + percent(p.size),
             rate(p.dsr),
+            "–" if p.utility is None else f"{p.utility:.3g}",
         )
         for p in front
     ]
     n = points[0].dsr.n if points else 0
     return (
         f'<p class="finding">{esc(told_front(points, mine))}</p>'
-        + table(("on the front", "share of the parameters", "DSR"), rows, numeric=[1])
+        + table(
+            ("on the front", "share of the parameters", "DSR", "KL, bits a token"), rows, [1, 3]
+        )
         + note(
             f"{len(points)} sets were judged in full on the {n} search prompts that chose them. "
+            "On the front nothing beats a set in DSR, size and KL (on harmless prompts) at once. "
             "Curtailed tests have only bounds and do not stand here. ■ the found set."
         )
     )
@@ -184,17 +188,24 @@ def told_front(points: tuple[Point, ...], mine: Any) -> str:
     found = next((p for p in points if p.mask == mine), None)
     if found is None:
         return "The found set was not judged in full, so it has no place on the front."
-    if found.on_front:
+    ahead = [
+        p
+        for p in points
+        if p.size <= found.size and p.dsr.value >= found.dsr.value
+        if (p.size, p.dsr.value) != (found.size, found.dsr.value)
+    ]
+    cost = "" if found.utility is None else f", at a KL of {found.utility:.3g} bits a token"
+    if not ahead:
         return (
             f"No set that was judged in full refuses as much ({two(found.dsr.value)}) with fewer "
-            f"parameters than the found one ({percent(found.size)})."
+            f"parameters than the found one ({percent(found.size)}){cost}."
         )
-    better = [p for p in points if p.on_front and p.size <= found.size]
-    ahead = max(better, key=lambda p: p.dsr.value)
-    hedge = " (the intervals overlap)" if ahead.dsr.low <= found.dsr.high else ""
+    best = max(ahead, key=lambda p: (p.dsr.value, -p.size))
+    hedge = " (the intervals overlap)" if best.dsr.low <= found.dsr.high else ""
+    both = (f"{two(p.dsr.value)} with {percent(p.size)}" for p in (best, found))
     return (
-        f"{names(ahead.mask.units)} refuses more with as little: {two(ahead.dsr.value)} against "
-        f"{two(found.dsr.value)}{hedge}."
+        f"{names(best.mask.units)} refuses as much or more with as little: "
+        f"{' against '.join(both)}{hedge}."
     )
 
 
@@ -231,7 +242,8 @@ looks.add("pareto", "Size against refusals")(
     Look(
         "Size against refusals",
         "What each size buys",
-        "Every set that was judged in full: share of the parameters against DSR, with intervals.",
+        "Every set that was judged in full: share of the parameters against DSR, with intervals; "
+        "the shade is what it costs on harmless prompts (KL).",
         _front,
         _draw_front,
         lambda points, job, dark: pareto_chart(
