@@ -14,6 +14,7 @@ from dapa.statistics import kappa
 ratings = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:statsmodels")
 @given(ratings)
 def test_kappa_and_its_interval_equal_statsmodels(pairs):
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
