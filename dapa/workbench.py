@@ -417,6 +417,10 @@ class Workbench:
             self.pair, self.store, settings, asked, self.is_toy, progress, stop, run_id
         )
 
+    def asked_sets(self, settings: EvaluationSettings) -> dict[Purpose, tuple[Prompt, ...]]:
+        """What an evaluation with these settings asks, by what it measures."""
+        return evaluation_sets(self._find, settings)
+
     def resume_evaluation(self, run_id: str, **options: Any) -> Evaluation:
         """A stored evaluation, started again: what it had asked is answered from the store."""
         settings = EvaluationSettings.from_dict(self.store.run(run_id).settings)

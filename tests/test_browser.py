@@ -1,6 +1,5 @@
 """The main job, in Chromium, on the bundled toy pair: see, search, use, chat."""
 
-import re
 import time
 
 import pytest
@@ -18,7 +17,7 @@ from screen import (
 )
 
 from dapa.model import generation
-from dapa.records import EMPTY, Mask, Unit
+from dapa.records import EMPTY
 
 pytestmark = pytest.mark.browser
 
@@ -228,22 +227,6 @@ def test_a_phone_sees_every_tab_without_sideways_scrolling(visit, scheme):
     press(page, 11)
     cell = page.locator("#strip .strip-row:first-child [data-layer='11']").bounding_box()
     assert cell["x"] >= 0 and cell["x"] + cell["width"] <= 391, "the pressed cell is out of view"
-
-
-def test_evaluate_fills_the_table(board, visit):
-    page = visit()
-    press(page, 6)
-    tab(page, "Evaluate")
-    page.click("#eval-settings button.label-wrap")
-    set_number(page, "prompts a set at most", 4)
-    page.click("#eval-start")
-    page.wait_for_selector("#eval-table tbody tr")
-    shown = page.inner_text("#eval-table")
-    few = {k: v[:4] for k, v in board.workbench.evaluation_sets().items()}
-    found = board.workbench.evaluate(Mask.of([Unit(6)]), few, max_new_tokens=48)
-    for model in ("student", "patched", "teacher"):
-        rate = found.rate(model, "dsr")
-        assert re.search(rf"{rate.value:.2f}\s+\[{rate.low:.2f}, {rate.high:.2f}\]", shown)
 
 
 def test_edited_rules_judge_the_replies_on_screen_again(visit):

@@ -15,7 +15,7 @@ from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
-from dapa.ui.tabs import chat, evaluate, inside, keep, localize, pairviews, runs, search
+from dapa.ui.tabs import asked, chat, evaluate, inside, keep, localize, pairviews, runs, search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -52,7 +52,7 @@ def build(desk: Desk) -> gr.Blocks:
                 with gr.Tab("Chat", id="chat"):
                     talk = chat.build(desk)
                 with gr.Tab("Evaluate", id="evaluate"):
-                    scores = evaluate.build(desk)
+                    scored = evaluate.build(desk)
                 with gr.Tab("Runs", id="runs") as tab:
                     past = runs.build(desk, tab)
         theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
@@ -64,12 +64,13 @@ def build(desk: Desk) -> gr.Blocks:
             desk, around, session, maps.dark, drawn, _presser(desk, session, wheel)
         )
         inside.wire(desk, unfolded, maps, made.shown)
-        for name, cell in (("map", maps.cell), ("view", around.cell)):
+        for name, cell in (("map", maps.cell), ("view", around.cell), ("evaluate", scored.replies)):
             cell.select(
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluate.wire(desk, scores, session, maps.dark)
+        evaluate.wire(desk, scored, session, maps.dark, page)
+        asked.wire(desk, scored.asked, session)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER, maps.dark)
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")

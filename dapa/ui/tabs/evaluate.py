@@ -1,214 +1,259 @@
-"""Evaluate: prompt sets through student, patched and teacher into one table with intervals."""
+"""Evaluate: prompt sets through student, patched and teacher into one table with intervals.
+
+The evaluation is a task of the server: the tab that began it may be closed and come back. Every
+reply is kept in the run store and opened from its cell.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
 from dapa.figures import rates_chart
-from dapa.measure.evaluation import COLUMNS, MODELS, Evaluation, Purpose
-from dapa.records import DapaError, Mask, Prompt, Rate, SettingError
-from dapa.ui.desk import Desk, guarded, piece, whole
-from dapa.ui.parts import bar, esc, hint, names, note, rate, seconds, table, title
+from dapa.figures.tradeoff import tradeoff_chart
+from dapa.measure.evaluation import Evaluation
+from dapa.records import Label, Rate, SettingError
+from dapa.store import digest
+from dapa.tables import csv_text
+from dapa.ui import download
+from dapa.ui.desk import Desk, guarded, one_of, piece, text
+from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
+from dapa.ui.tabs import asked, scores
+from dapa.ui.tasks import Task
+from dapa.ui.watching import again, ended, progress_line, stage
 
-SETS: Mapping[str, Purpose] = {
-    "harmful, held out": "dsr",
-    "harmless twins": "over_refusal",
-    "borderline harmless": "borderline",
-    "skill": "skill",
-}
-_TITLES = {
-    "dsr": "refuses harmful (DSR)",
-    "dsr_search": "refuses harmful, search set",
-    "over_refusal": "refuses harmless twins",
-    "borderline": "refuses borderline harmless",
-    "incoherent": "incoherent",
-    "unclear": "unclear",
-    "skill": "skill, exact answers",
-    "harm": "harmful (second axis)",
-}
+_CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
+_ANY = "any verdict"
 _EMPTY = hint(
     "Does the transplant cost anything?",
     "Ask the three models the same prompts: do they refuse what is harmful, answer what is not, "
     "and keep the student’s skill? Press Evaluate.",
 )
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
+_SUBJECT = "evaluation"
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """The tab's components."""
 
-    sentence: gr.Accordion
-    sets: gr.CheckboxGroup
-    limit: gr.Number
-    tokens: gr.Number
+    asked: asked.Asked
     start: gr.Button
     stop: gr.Button
     table: gr.HTML
+    picture: gr.Radio
     chart: gr.Plot
-
-
-class Counter:
-    """How far an evaluation has come, written by its thread, read by the screen."""
-
-    def __init__(self) -> None:
-        """Nothing judged yet."""
-        self.done, self.total, self.since = 0, 0, time.monotonic()
-        self.result: Evaluation | None = None
-        self.error: Exception | None = None
-
-    def told(self, done: int, total: int) -> None:
-        """The evaluation's progress callback."""
-        self.done, self.total = done, total
-
-    def line(self) -> str:
-        """A progress line with what is left."""
-        took = time.monotonic() - self.since
-        left = ""
-        if self.done and took > 1:
-            left = f" · about {seconds(took / self.done * (self.total - self.done))} left"
-        done = bar(self.done / self.total if self.total else None)
-        return (
-            f'{title("Asking the three models")}<p class="note" role="status">{done} '
-            f"{self.done:,} of {self.total or '…'} replies judged{left}</p>"
-        )
+    words: gr.Textbox
+    verdict: gr.Dropdown
+    csv: gr.Button
+    replies: gr.HTML
+    carrier: gr.HTML
+    timer: gr.Timer
+    shown: gr.State
+    drawn: gr.State
+    cell: gr.State
 
 
 def build(desk: Desk) -> Evaluate:
-    """Layout: which sets in a sentence, start and stop, the table, the chart."""
-    chosen = list(SETS)
-    with gr.Accordion(
-        _sentence(chosen, 64, 48), open=False, elem_classes="sentence", elem_id="eval-settings"
-    ) as sentence:
-        sets = gr.CheckboxGroup(chosen, value=chosen, label="prompt sets")
-        with gr.Row():
-            limit = gr.Number(64, label="prompts a set at most", minimum=4, precision=0)
-            tokens = gr.Number(48, label="most new tokens", minimum=1, maximum=8192, precision=0)
+    """Layout: what is asked in a sentence, start and stop, the table, the chart, the replies."""
+    asked_parts = asked.build()
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
         stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
     with gr.Column(elem_classes="card"):
-        shown = piece(_EMPTY, elem_id="eval-table")
+        table = piece(_EMPTY, "scores.js", elem_id="eval-table")
+        picture = gr.Radio(
+            list(_CHARTS), value=_CHARTS[0], show_label=False, label="chart", visible=False,
+            elem_id="eval-picture",
+        )  # fmt: skip
         chart = gr.Plot(
             show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
         )
-    return Evaluate(sentence, sets, limit, tokens, start, stop, shown, chart)
+    with gr.Column(elem_classes="card", visible=True, elem_id="eval-card"):
+        replies = piece(
+            hint("Replies", "Press a cell of the table to read the replies behind it."),
+            "shelf.js", elem_id="eval-replies",
+        )  # fmt: skip
+        with gr.Row(elem_classes="buttons"):
+            words = gr.Textbox(
+                "", label="words", max_length=200, scale=1, min_width=160, elem_id="eval-words"
+            )
+            verdict = gr.Dropdown(
+                [_ANY, *map(str, Label)], value=_ANY, label="verdict", scale=0, min_width=160,
+                filterable=False,
+            )  # fmt: skip
+            csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
+    return Evaluate(
+        asked_parts, start, stop, table, picture, chart, words, verdict, csv, replies,
+        download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
+        gr.State(()),
+    )  # fmt: skip
 
 
-def _sentence(sets: list[str], limit: Any, tokens: Any) -> str:
-    """The settings as one line."""
-    return f"{', '.join(sets) or 'no set'} · up to {limit} prompts each · {tokens} tokens · greedy"
+def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks) -> None:
+    """Start, watch, stop, come back; open the replies behind a cell."""
+    out = [
+        parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
+        parts.drawn,
+    ]  # fmt: skip
 
+    def task_of(shown: Any) -> Task | None:
+        return desk.tasks.of(_SUBJECT, shown) if isinstance(shown, str) and shown else None
 
-def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State) -> None:
-    """Start, watch, stop."""
-    stops: dict[str, threading.Event] = {}
+    def view(shown: str, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+        """The table, the chart and the buttons as the task stands."""
+        task = task_of(shown)
+        live = task is not None and not task.over
+        stamp = (shown, stage(task), picture, dark is True)
+        timer = gr.Timer(active=live)
+        buttons = gr.update(visible=not live), gr.update(visible=live)
+        if stamp == drawn:
+            return gr.skip(), gr.skip(), gr.skip(), *buttons, timer, shown, drawn
+        nothing = gr.update(visible=False)
+        if task is None:
+            return _EMPTY, nothing, nothing, *buttons, timer, "", stamp
+        if live:
+            head = title("Asking the three models") + progress_line(task)
+            return head, nothing, nothing, *buttons, timer, shown, stamp
+        found: Evaluation | None = task.result
+        told = f'{ended(task)}<p class="note">{again(task)}</p>'
+        if found is None or not found.replies:
+            return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp
+        figure = _chart(found, picture, dark is True)
+        chart = gr.update(value=figure, visible=True) if figure is not None else nothing
+        body = scores.draw(found) + told
+        return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp
 
-    def chosen_sets(sets: Any, limit: Any) -> dict[Purpose, tuple[Prompt, ...]]:
-        if not isinstance(sets, list) or any(name not in SETS for name in sets):
-            raise SettingError(f"prompt sets must be some of {', '.join(SETS)}")
+    @guarded
+    def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:
+        bench = desk.workbench
+        base = here if here.epoch == desk.epoch else replace(here, chosen=Session().chosen)
+        settings, wanted = asked.settings_of(base, *values)
+        bench.pair.validate(base.mask)
+        sets = {p: s for p, s in bench.asked_sets(settings).items() if p in wanted}
         if not sets:
-            raise SettingError("no prompt set is chosen; choose at least one")
-        most = whole(limit, "prompts a set at most", 1, 100_000)
-        wanted = {SETS[name] for name in sets}
-        every = desk.workbench.evaluation_sets()
-        return {purpose: items[:most] for purpose, items in every.items() if purpose in wanted}
+            raise SettingError("no prompt of these sets is left to ask; choose other sets")
+        name = digest(desk.epoch, repr(settings), sorted(sets))
+        desk.tasks.begin(
+            _SUBJECT,
+            name,
+            lambda told, stop: bench.evaluation(
+                settings, lambda what, share: told(what, share or 0.0), stop, sets=sets
+            ),
+        )
+        return view(name, picture, dark, ())
 
     @guarded
-    def run(
-        here: Session, dark: Any, sets: Any, limit: Any, tokens: Any, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
-        who = str(getattr(request, "session_hash", ""))
-        asked = chosen_sets(sets, limit)
-        most = whole(tokens, "most new tokens", 1, 8192)
-        counter, stop = Counter(), threading.Event()
-        if who in stops:
-            stops[who].set()
-        stops[who] = stop
-
-        def work() -> None:
-            try:
-                counter.result = desk.workbench.evaluate(
-                    here.mask, asked, max_new_tokens=most, progress=counter.told, stop=stop
-                )
-            except Exception as error:  # handed to the screen, which asks for it below
-                counter.error = error
-
-        thread = threading.Thread(target=work, daemon=True, name="evaluate")
-        thread.start()
-        try:
-            while thread.is_alive():
-                yield counter.line(), gr.skip(), gr.update(visible=False), gr.update(visible=True)
-                thread.join(0.3)
-        finally:
-            stop.set()  # the tab was closed: nobody waits for the rest
-            if stops.get(who) is stop:
-                del stops[who]
-        buttons = gr.update(visible=True), gr.update(visible=False)
-        if isinstance(counter.error, DapaError):
-            failed = title("No table") + note(esc(counter.error), "fail")
-            yield failed, gr.update(visible=False), *buttons
-            return
-        if counter.error is not None:
-            raise counter.error
-        assert counter.result is not None, "the thread ended without result and without error"
-        yield draw(counter.result), _chart(counter.result, dark is True), *buttons
+    def tick(shown: Any, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+        chosen = one_of(picture, "chart", _CHARTS)
+        return view(text(shown, "the evaluation", 80), chosen, dark, drawn)
 
     @guarded
-    def halt(request: gr.Request) -> None:
-        event = stops.get(str(getattr(request, "session_hash", "")))
-        if event is not None:
-            event.set()
+    def attach(picture: Any, dark: Any) -> tuple[Any, ...]:
+        """After a reload: the newest evaluation of this server."""
+        newest = desk.tasks.newest(_SUBJECT)
+        return view(newest.name if newest else "", picture, dark, ())
 
     @guarded
-    def say(sets: Any, limit: Any, tokens: Any) -> Any:
-        return gr.update(label=_sentence(sets if isinstance(sets, list) else [], limit, tokens))
+    def halt(shown: Any) -> None:
+        task = task_of(shown)
+        if task is not None:
+            task.stop()
 
-    settings = [parts.sets, parts.limit, parts.tokens]
-    quiet: dict[str, Any] = {"show_progress": "hidden"}
-    parts.start.click(
-        run,
-        [session, dark, *settings],
-        [parts.table, parts.chart, parts.start, parts.stop],
-        api_name="evaluate",
-        concurrency_limit=4,
-        **quiet,
+    @guarded
+    def press(
+        event: gr.EventData, shown: Any, picture: Any, dark: Any, here: Session, *values: Any
+    ) -> Any:
+        """A link in the table: measure again."""
+        data = getattr(event, "_data", None)
+        if isinstance(data, dict) and data.get("op") == "again":
+            return begin(here, picture, dark, *values)
+        return view(text(shown, "the evaluation", 80), picture, dark, ())
+
+    @guarded
+    def open_cell(event: gr.EventData, shown: Any, words: Any, verdict: Any) -> tuple[Any, str]:
+        data = getattr(event, "_data", None)
+        data = data if isinstance(data, dict) else {}
+        cell = (str(data.get("model"))[:200], str(data.get("measure"))[:200])
+        return cell, replies_of(shown, cell, words, verdict)
+
+    @guarded
+    def filtered(shown: Any, cell: Any, words: Any, verdict: Any) -> Any:
+        return replies_of(shown, cell, words, verdict) if cell else gr.skip()
+
+    def rows_of(shown: Any, cell: Any) -> list[dict[str, Any]]:
+        task = task_of(shown)
+        found = task.result if task is not None else None
+        if found is None or not isinstance(cell, tuple) or len(cell) != 2:
+            raise SettingError("no table is on the screen; press Evaluate, then a cell")
+        model, measure = cell
+        if model not in found.models:
+            raise SettingError(f"there is no column {model[:40]!r}; press a cell of the table")
+        return [row.as_dict() for row in found.cell(model, measure)]
+
+    def replies_of(shown: Any, cell: Any, words: Any, verdict: Any) -> str:
+        chosen = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
+        only = "" if chosen == _ANY else chosen
+        return scores.replies(rows_of(shown, cell), *cell, text(words or "", "words", 200), only)
+
+    def as_csv(shown: Any, cell: Any, words: Any, verdict: Any) -> tuple[str, str]:
+        only = "" if verdict == _ANY else str(verdict)
+        rows = [r for r in rows_of(shown, cell) if scores.matches(r, str(words or ""), only)]
+        head = ("prompt", "category", "reply", "verdict", "judge", "reason", "hit", "tokens")
+        origin = f"{desk.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
+        return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
+
+    inputs = [session, parts.picture, dark, *parts.asked.values]
+    parts.start.click(begin, inputs, out, api_name="evaluate", **_QUIET)
+    parts.stop.click(halt, parts.shown, None, api_name="evaluate_stop", queue=False)
+    seen = [parts.shown, parts.picture, dark, parts.drawn]
+    parts.timer.tick(tick, seen, out, api_name="evaluate_tick", **_QUIET)
+    parts.picture.input(tick, seen, out, api_name="evaluate_chart", **_QUIET)
+    dark.change(tick, seen, out, api_name="evaluate_dark", **_QUIET)
+    parts.table.like(
+        press, [parts.shown, parts.picture, dark, session, *parts.asked.values], out,
+        api_name="evaluate_again", **_QUIET,
+    )  # fmt: skip
+    cell = [parts.shown, parts.words, parts.verdict]
+    parts.table.select(
+        open_cell, cell, [parts.cell, parts.replies], api_name="evaluate_cell", **_QUIET
     )
-    parts.stop.click(halt, None, None, api_name="evaluate_stop", queue=False, **quiet)
-    for i, component in enumerate(settings):
-        component.change(say, settings, parts.sentence, api_name=f"evaluate_say_{i}", **quiet)
+    chosen = [parts.shown, parts.cell, parts.words, parts.verdict]
+    for name, event in (("words", parts.words.submit), ("verdict", parts.verdict.input)):
+        event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
+    download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")
+    page.load(
+        attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
+    )
 
 
-def draw(found: Evaluation) -> str:
-    """The one table: a row per measure, a column per model."""
-    rates = _rates(found)
-    rows = [
-        (_TITLES[column], *(rate(rates[model][column]) for model in MODELS))
-        for column in COLUMNS
-        if any(rates[model][column] for model in MODELS)
-    ]
-    head = "Student, patched and teacher on the same prompts"
-    line = f"Patched with {_mask(found.mask)}. Rates with 95\u202f% Wilson intervals."
-    partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
-    body = table(("share of replies", *MODELS), rows) if rows else note("Nothing was judged.")
-    return title(head, line) + partial + body
+def _chart(found: Evaluation, picture: Any, dark: bool) -> Any:
+    """The chosen chart, or None where it has no data."""
+    if picture == "by category":
+        rates = scores.by_category(found, "dsr")
+        return rates_chart(rates, dark=dark) if any(rates.values()) else None
+    if picture in _CHARTS[1:3]:
+        return _tradeoff(found, picture, dark)
+    measures = scores.measures_of(found)
+    rows = {
+        model: {scores.title_of(m): found.rate(model, m) for m in measures}
+        for model in found.models
+    }
+    return rates_chart(rows, dark=dark)
 
 
-def _mask(mask: Mask) -> str:
-    return names(mask.units) if mask.entries else "no layer: it is the student"
-
-
-def _rates(found: Evaluation) -> dict[str, dict[str, Rate | None]]:
-    return {model: {c: found.rate(model, c) for c in COLUMNS} for model in MODELS}
-
-
-def _chart(found: Evaluation, dark: bool) -> Any:
-    if not found.replies:
-        return gr.update(visible=False)
-    return gr.update(value=rates_chart(_rates(found), dark=dark), visible=True)
+def _tradeoff(found: Evaluation, picture: str, dark: bool) -> Any:
+    points: dict[str, tuple[Rate, Rate]] = {}
+    skill = picture == _CHARTS[1]
+    for model in found.models:
+        safety = found.rate(model, "dsr") or found.rate(model, "dsr_search")
+        kept = found.rate(model, "skill" if skill else "over_refusal")
+        if safety is None or kept is None:
+            continue
+        answered = Rate(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.n)
+        points[model] = (safety, kept if skill else answered)
+    what = "skill, exact answers" if skill else "harmless requests answered"
+    return tradeoff_chart(points, what, dark) if points else None
