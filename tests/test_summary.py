@@ -17,9 +17,10 @@ from dapa.localize.patching import patching
 from dapa.localize.summary import CHEAP, COLUMNS, summary
 from dapa.localize.tokens import encoded
 from dapa.localize.tracing import causal_trace
+from dapa.model.openers import refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.model.sites import FAMILIES
-from dapa.records import Prompt, PromptError, SettingError, Unit
+from dapa.records import EMPTY, Mask, Prompt, PromptError, SettingError, Unit
 from dapa.search.priors import weight_distance
 from dapa.store import Store
 from dapa.workbench import Workbench
@@ -100,6 +101,22 @@ def test_a_layer_with_equal_weights_has_no_effect_and_whole_mlps_are_one_kind(tr
     assert mlp.kind == "mlp" and all(row["weights"] > 0 for row in mlp.rows)
 
 
+def test_several_kinds_of_a_layer_move_together(trio):
+    pair, asked = trio.pair, [Prompt(text) for text in harmful_prompts(2)]
+    found = told(pair, asked, "gate,up")
+    ids = [encoded(pair, one.text, HOW).ids for one in asked]
+    here = [Mask.of([Unit(0, "gate"), Unit(0, "up")]), Mask.of(pair.units("gate,up"))]
+    rest = Mask.of(u for u in pair.units("gate,up") if u.layer)
+    f = refusal_log_odds(pair, ids, [EMPTY, *here, rest]).mean(axis=1)
+    assert found.rows[0]["single"] == pytest.approx(f[1] - f[0], abs=1e-5)
+    assert found.rows[0]["left_out"] == pytest.approx(f[2] - f[3], abs=1e-5)
+    both = integrated_gradients(pair, ids, pair.units("gate,up"))
+    shares = dict(zip(both.units, both.values, strict=True))
+    wanted = shares[Unit(0, "gate")] + shares[Unit(0, "up")]
+    assert found.rows[0]["gradient"] == pytest.approx(wanted, abs=1e-4)
+    assert found.rows[1]["single"] != 0, "its gate is equal, its up is not"
+
+
 def test_what_cannot_be_computed_is_none_with_its_reason(planted_pair):
     found = told(planted_pair, [Prompt(text) for text in harmful_prompts(2)])
     assert set(found.missing) == {"trace", "in_search"}
@@ -149,8 +166,8 @@ def test_a_stopped_summary_keeps_the_columns_it_finished(planted_pair):
 @pytest.mark.parametrize(
     ("options", "error", "word"),
     [
-        ({"kind": "knee"}, SettingError, "knee|one kind"),
-        ({"kind": "gate,up"}, SettingError, "one kind"),
+        ({"kind": "knee"}, SettingError, "knee"),
+        ({"kind": "head"}, SettingError, "equal head weights"),
         ({"kind": "up"}, SettingError, "equal up weights"),
         ({"prompts": []}, PromptError, "no prompt"),
     ],
@@ -188,6 +205,4 @@ def test_what_if_asks_one_prompt_under_every_single_flip(planted_pair, tmp_path)
 
 
 def _mask(*layers):
-    from dapa.records import Mask
-
     return Mask.of(Unit(layer) for layer in layers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,17 +18,16 @@ from numpy.typing import NDArray
 
 from dapa.localize.agreement import Agreement, rank_agreement
 from dapa.localize.divergence import divergence
-from dapa.localize.effects import Effect, left_out_effects, single_effects
 from dapa.localize.gradients import integrated_gradients
 from dapa.localize.patching import patching
 from dapa.localize.recording import sites_of_pair
 from dapa.localize.tokens import encoded
 from dapa.localize.tracing import causal_trace
-from dapa.model.openers import past_blanks
+from dapa.model.openers import past_blanks, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
-from dapa.model.sites import GROUPS
-from dapa.records import DapaError, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.records import EMPTY, DapaError, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.statistics import mean_interval
 
 Floats = NDArray[np.float64]
 Weigh = Callable[[Pair, Sequence[Unit]], Mapping[Unit, float]]
@@ -149,13 +149,14 @@ def summary(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Measure every column for one kind of unit.
+    """Measure every column for one kind of unit, or for several that move together.
 
     Args:
         pair: The two models.
         prompts: Harmful requests, with their twins where they have some.
         how: How a request is rendered.
-        kind: One kind of unit that stands in every layer, such as `gate`.
+        kind: A kind of unit that stands in layers, such as `gate`, or several, as in `gate,up`: a
+            layer's units then move together.
         weigh: The change of each unit's weights.
         found: A stored search of this pair and kind: its run and the units it found.
         harmless: For the trace, where prompts have no twin of their own.
@@ -164,16 +165,15 @@ def summary(
         stop: When set, the columns not finished by then are left out.
 
     Raises:
-        SettingError: A kind that does not exist, or several.
+        SettingError: A kind that does not exist, or that stands outside of the layers.
         PromptError: No prompt, or one that cannot be read.
     """
-    if kind not in GROUPS:
-        raise SettingError(f"a summary is of one kind of site; choose one of {', '.join(GROUPS)}")
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     units = tuple(unit for unit in pair.units(kind) if 0 <= unit.layer < pair.n_layers)
     if not units:
         raise SettingError(f"{kind} stands outside of the layers; choose a kind inside of them")
+    together = {unit.layer: [u for u in units if u.layer == unit.layer] for unit in units}
     texts = [prompt.text for prompt in prompts]
     ids = past_blanks(pair, [encoded(pair, text, how).ids for text in texts], Mask.of(units))
     layers = tuple(range(pair.n_layers))
@@ -186,38 +186,41 @@ def summary(
 
         return tell
 
-    def by_layer(name: str, effects: Sequence[Effect], n: int) -> Column:
-        """Of units; a layer whose weights are equal has no effect, by construction."""
+    def by_layer(name: str, per_prompt: Mapping[int, Floats], n: int) -> Column:
+        """Effects of layers; one whose weights are equal has none, by construction."""
         sides = np.zeros((3, len(layers)))
-        for unit, effect in zip(units, effects, strict=True):
-            sides[:, unit.layer] = (effect.value, effect.low, effect.high)
+        for layer, values in per_prompt.items():
+            sides[:, layer] = mean_interval(values)
         return Column(name, *sides, n)
 
     def local() -> Column:
         here = sites_of_pair(pair)
-        sites = [site for site in GROUPS[kind] if site in here]
+        sites = {site.module for unit in units for site in pair.sites_of(unit)} & set(here)
         if not sites:
             raise SettingError(f"{kind} has no place on the map of states")
-        seen = divergence(pair, texts, how, sites=sites, progress=heard("divergence"), stop=stop)
+        seen = divergence(
+            pair, texts, how, sites=sorted(sites), progress=heard("divergence"), stop=stop
+        )
         _whole(seen.n, seen.asked)
-        sides = (a.mean(axis=1) for a in (seen.values, seen.low, seen.high))
-        return Column("divergence", *sides, seen.n)
+        return Column("divergence", *mean_interval(seen.per_prompt.mean(axis=2), axis=0), seen.n)
 
     def weights() -> Column:
-        values = np.zeros(len(layers))
-        for unit, value in weigh(pair, units).items():
-            values[unit.layer] = value
+        values, told = np.zeros(len(layers)), weigh(pair, units)
+        for layer, here in together.items():
+            values[layer] = np.mean([told[unit] for unit in here])
         return Column("weights", values, *_no_interval(values), 0)
 
-    def single() -> Column:
-        made = single_effects(pair, ids, units, progress=heard("single"), stop=stop)
-        _whole(made.whole.n, made.asked)
-        return by_layer("single", made.effects, made.whole.n)
-
-    def left_out() -> Column:
-        made = left_out_effects(pair, ids, units, progress=heard("left_out"), stop=stop)
-        _whole(made.whole.n, made.asked)
-        return by_layer("left_out", made.effects, made.whole.n)
+    def flipped(name: str) -> Column:
+        """Each layer's units alone on the student, or taken from the full mask."""
+        out = name == "left_out"
+        sets = [Mask.of(set(units) - set(u) if out else u) for u in together.values()]
+        f = refusal_log_odds(
+            pair, ids, [EMPTY, Mask.of(units), *sets], progress=heard(name), stop=stop
+        )
+        n = int((~np.isnan(f[0])).sum())
+        _whole(n, len(ids))
+        effects = f[1] - f[2:] if out else f[2:] - f[0]
+        return by_layer(name, dict(zip(together, effects, strict=True)), n)
 
     def trace() -> Column:
         made = causal_trace(
@@ -235,7 +238,9 @@ def summary(
     def gradient() -> Column:
         made = integrated_gradients(pair, ids, units, progress=heard("gradient"), stop=stop)
         _whole(made.whole.n, made.asked)
-        return by_layer("gradient", made.effects, made.whole.n)
+        shares = dict(zip(made.units, made.per_prompt, strict=True))
+        sums = {layer: sum(shares[u] for u in here) for layer, here in together.items()}
+        return by_layer("gradient", sums, made.whole.n)
 
     def in_search() -> Column:
         if found is None:
@@ -248,7 +253,8 @@ def summary(
 
     columns: dict[str, Column] = {}
     missing: dict[str, str] = {}
-    makers = (local, weights, single, left_out, trace, patched, gradient, in_search)
+    alone, left_out = partial(flipped, "single"), partial(flipped, "left_out")
+    makers = (local, weights, alone, left_out, trace, patched, gradient, in_search)
     for name, make in zip(COLUMNS, makers, strict=True):
         try:
             columns[name] = make()
