@@ -26,6 +26,11 @@ PaneName = Literal["student", "patched", "teacher"]
 PANES: tuple[PaneName, ...] = ("student", "patched", "teacher")
 
 
+def panes_of(pair: Pair) -> tuple[PaneName, ...]:
+    """The panes that can be asked: without the teacher where it is not whole in memory."""
+    return PANES if pair.whole else PANES[:2]
+
+
 @dataclass(frozen=True)
 class Pane:
     """One model's reply, as far as it has come."""
@@ -98,9 +103,12 @@ def converse(
 
     Raises:
         PromptError, SettingError: Before anything is decoded.
+        NotInMemory: The teacher is asked and not whole in memory.
     """
     if not turns:
         raise SettingError("no pane to ask; choose student, patched or teacher")
+    if "teacher" in turns:
+        pair.need_teacher("the teacher's reply")
     how, decoding = how or PromptFormat(), decoding or Decoding()
     pair.validate(mask)
     rows: dict[PaneName, Row] = {}

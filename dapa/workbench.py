@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from dapa.conversation import PANES, Exchange, PaneName, converse
+from dapa.conversation import Exchange, PaneName, converse, panes_of
 from dapa.evaluations import (
     EvaluationSettings,
     evaluation_sets,
@@ -57,6 +57,8 @@ from dapa.measure.reproduced import Reproduced
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.compatibility import Report, check
 from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.machine import choose_device, choose_dtype
+from dapa.model.memory import MemoryEstimate, estimate_memory, parse_memory
 from dapa.model.openers import Openers, Role, find_openers
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
 from dapa.model.presets import DEFAULT, Preset, preset, presets, released_layers
@@ -125,16 +127,18 @@ class Workbench:
         teacher: str | None = None,
         dtype: str = "auto",
         device: str = "auto",
+        memory: str = "auto",
     ) -> PairSpec:
-        """What to load, from a preset's name or from two models; PairError if neither is whole."""
+        """What to load, from a preset's name or from two models; DapaError if neither is whole."""
+        parse_memory(memory)
         if student is not None or teacher is not None:
             if name:
                 raise PairError("give a pair's name or a student and a teacher, not both")
             if not (student and teacher):
                 missing = "teacher" if student else "student"
                 raise PairError(f"a pair needs two models; name the {missing} too")
-            return PairSpec(student, teacher, "", dtype, device)
-        return preset(DEFAULT if name is None else name).spec(dtype, device)
+            return PairSpec(student, teacher, "", dtype, device, memory)
+        return preset(DEFAULT if name is None else name).spec(dtype, device, memory)
 
     @staticmethod
     def presets() -> Mapping[str, Any]:
@@ -144,6 +148,12 @@ class Workbench:
     def check(self, spec: PairSpec) -> Report:
         """The compatibility report, before any model is built."""
         return check(open_checkpoint(spec.student), open_checkpoint(spec.teacher))
+
+    def memory(self, spec: PairSpec) -> MemoryEstimate | None:
+        """What the pair would take, from headers; None for two models that make no pair."""
+        device = choose_device(spec.device)
+        ours, theirs = open_checkpoint(spec.student), open_checkpoint(spec.teacher)
+        return estimate_memory(ours, theirs, spec.memory, choose_dtype(spec.dtype, device), device)
 
     def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
         """Load a pair and put it in the previous one's place once it is whole."""
@@ -337,8 +347,8 @@ class Workbench:
     def generate(
         self, prompt: str, mask: Mask, how: PromptFormat | None = None, **options: Any
     ) -> Exchange:
-        """One request to all three, to the end."""
-        turns = {name: [Turn("user", prompt)] for name in PANES}
+        """One request to all three (without the teacher in lean memory), to the end."""
+        turns = {name: [Turn("user", prompt)] for name in panes_of(self.pair)}
         *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
 

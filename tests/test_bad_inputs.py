@@ -18,7 +18,7 @@ import torch
 from badrows import ROWS
 from support import TOKENIZER, planted_models, random_model
 
-from dapa.model import loading, machine
+from dapa.model import loading, memory
 from dapa.model.compatibility import check
 from dapa.model.loading import LoadCancelled, open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
@@ -252,7 +252,7 @@ def test_a_card_beyond_the_last(bench, planted_folders, monkeypatch):
 def test_more_than_the_memory_holds_is_refused_before_it_is_read(
     bench, planted_folders, monkeypatch
 ):
-    monkeypatch.setattr(machine, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     monkeypatch.setattr(loading, "AutoModelForCausalLM", None)  # must not be reached
     expect(bench, cpu(*planted_folders), "GiB of memory", "free on cpu", "bfloat16")
 

@@ -44,27 +44,30 @@ def check(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     json: o.Json = None,
 ) -> None:
     """Tell whether two models make a pair, and in which layers their sites differ."""
     output = Output(json)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
     from dapa.workbench import Workbench
 
     with progress() as report:
         report("reading the checkpoints' headers", None)
         found = Workbench().check(spec)
+        estimate = Workbench().memory(spec) if found.compatible else None
     findings = [(f.level, f.what, f.why) for f in found.findings]
     differs = [
         (kind, ", ".join("outside" if n == OUTSIDE else str(n) for n in layers) or "none")
         for kind, layers in found.differs.items()
     ]
     output.result(
-        found.as_dict(),
+        {**found.as_dict(), "memory": estimate and estimate.as_dict()},
         f"{spec.title}: {found.layers} layers, {found.bytes / 2**20:.0f} MiB on disk, "
         + ("a pair" if found.compatible else "not a pair"),
         table(("level", "what", "why"), findings),
         table(("sites", "differ in layers"), differs),
+        *([estimate.sentence] if estimate else []),
     )
     found.raise_if_blocked()
 
@@ -76,6 +79,7 @@ def generate(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
     units: o.Units = "",
@@ -87,7 +91,7 @@ def generate(
     mask = o.chosen_mask(layers, sites, units)
     if not prompt.strip():
         raise PromptError("the prompt is empty; give some text with --prompt")
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
     from dapa.model.sampling import Decoding
     from dapa.workbench import Workbench
 

@@ -33,6 +33,7 @@ def baselines(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Algorithm = None,
     retain: Retain = 0.9,
@@ -53,7 +54,9 @@ def baselines(
     output = Output(json)
     chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched(
+            (pair, student, teacher, dtype, device, memory, sites), chosen, run_dir, report
+        )
         found = bench.baselines(job, harmless, tests=tests, progress=report)
         body: dict[str, Any] = {"run": job.id, **found.as_dict()}
         rows = [*found.rows]
@@ -106,6 +109,7 @@ def stability(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Algorithm = None,
     retain: Retain = 0.9,
@@ -122,7 +126,9 @@ def stability(
     output = Output(json)
     chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched(
+            (pair, student, teacher, dtype, device, memory, sites), chosen, run_dir, report
+        )
         told = bench.stability(job, orders=orders, bootstraps=bootstraps, progress=report)
     often = [(str(unit), rate) for unit, rate in told.inclusion().items() if rate.value]
     sets = [(where_text(units), n) for units, n in told.sets().items()]
@@ -148,6 +154,7 @@ def necessity(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Algorithm = None,
     retain: Retain = 0.9,
@@ -168,7 +175,9 @@ def necessity(
     output = Output(json)
     chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched(
+            (pair, student, teacher, dtype, device, memory, sites), chosen, run_dir, report
+        )
         told = bench.necessity(job, controls=controls, progress=report)
     rows = [
         (
@@ -211,7 +220,7 @@ def search_of(
 
 
 def searched(
-    models: tuple[str | None, str | None, str | None, str, str],
+    models: tuple[Any, ...],
     chosen: dict[str, Any],
     run_dir: Path,
     report: Report,

@@ -32,6 +32,7 @@ def trace(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     corruption: Annotated[
         str, typer.Option(help="twin: an equal-length harmless twin; noise: on the embeddings.")
     ] = "twin",
@@ -59,7 +60,7 @@ def trace(
     are looked for among --harmless. Ctrl-C stops with the prompts measured so far.
     """
     exports = Exports(json, html, csv)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
     from dapa.workbench import Workbench
 
     bench = Workbench()
@@ -172,6 +173,7 @@ def patching(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: Annotated[str | None, typer.Option(help="Only these, as in mlp,attention.")] = None,
     position: Annotated[
         str, typer.Option(help="all: every token; last: the last token alone.")
@@ -193,7 +195,7 @@ def patching(
     last token is patched. Ctrl-C stops with the prompts measured so far.
     """
     exports = Exports(json, html, csv)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -26,6 +26,7 @@ def chat(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
     prompt: Annotated[
@@ -48,7 +49,7 @@ def chat(
     output = Output(json)
     mask = o.mask_of(o.parse_layers(layers), sites) if layers else EMPTY
     asked = panes_of(panes)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.model.prompting import PromptFormat
     from dapa.model.sampling import Decoding, check_seed
     from dapa.workbench import Workbench
@@ -59,6 +60,10 @@ def chat(
     with progress() as report:
         bench.load(spec, report)
     bench.pair.validate(mask)
+    if not bench.pair.whole and panes.strip() in ("", "all"):
+        from dapa.conversation import panes_of as here
+
+        asked = here(bench.pair)
     talking = prompt is None and sys.stdin.isatty()
     live = talking and sys.stdout.isatty() and json is None
     quiet = json == "-"  # then nothing else may stand there

@@ -22,6 +22,7 @@ def categories(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Algorithm = None,
     retain: Retain = 0.9,
@@ -36,7 +37,9 @@ def categories(
     output = Output(json)
     chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched(
+            (pair, student, teacher, dtype, device, memory, sites), chosen, run_dir, report
+        )
         found = bench.categories(job)
     rows: list[tuple[Any, ...]] = [
         ("found set", *(percent(found.found[name].value) for name in found.categories))
@@ -60,6 +63,7 @@ def pareto(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Algorithm = None,
     retain: Retain = 0.9,
@@ -76,7 +80,9 @@ def pareto(
     output = Output(json)
     chosen = search_of(sites, algorithm, retain, prompts, max_new_tokens, prompt_limit, seed)
     with progress() as report:
-        bench, job = searched((pair, student, teacher, dtype, device), chosen, run_dir, report)
+        bench, job = searched(
+            (pair, student, teacher, dtype, device, memory, sites), chosen, run_dir, report
+        )
         report("measuring KL", None)
         points = bench.pareto(job, utility=True, harmless=harmless)
     shown = [point for point in points if every or point.on_front]

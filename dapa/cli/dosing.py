@@ -21,6 +21,7 @@ def dose(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: Annotated[
         str, typer.Option(help="The set, such as 4-8; without it, what a search finds.")
     ] = "",
@@ -43,7 +44,7 @@ def dose(
     steps = _steps(strengths)
     chosen = o.mask_of(o.parse_layers(layers), sites)
     with progress() as report, stopping() as stop:
-        models = (pair, student, teacher, dtype, device)
+        models = (pair, student, teacher, dtype, device, memory, sites)
         if chosen.entries:
             spec = o.spec_of(*models)
             from dapa.workbench import Workbench

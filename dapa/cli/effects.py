@@ -23,6 +23,7 @@ def gradients(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     prompts: o.Prompts = None,
     prompt_limit: Few = 16,
@@ -38,7 +39,7 @@ def gradients(
     misses. --sites takes several kinds, as in gate,up.
     """
     output = Output(json)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.localize.agreement import rank_agreement
     from dapa.workbench import Workbench
 
@@ -83,6 +84,7 @@ def interaction(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
     prompts: o.Prompts = None,
@@ -96,7 +98,7 @@ def interaction(
     """
     output = Output(json)
     chosen = o.parse_layers(layers)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -47,6 +47,7 @@ def evaluate(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
     units: o.Units = "",
@@ -93,7 +94,7 @@ def evaluate(
     output = Output(json)
     chosen = o.chosen_mask(layers, sites, units)
     saved = saved_masks(mask or (), sites)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
     from dapa.evaluations import EvaluationSettings
     from dapa.workbench import Workbench
 

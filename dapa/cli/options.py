@@ -25,6 +25,13 @@ Teacher = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Memory = Annotated[
+    str,
+    typer.Option(
+        help="full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
+        "them); auto: full where it fits."
+    ),
+]
 Sites = Annotated[
     str,
     typer.Option(
@@ -138,12 +145,28 @@ def chosen_mask(layers: str, sites: str, units: str) -> Mask:
 
 
 def spec_of(
-    pair: str | None, student: str | None, teacher: str | None, dtype: str, device: str
+    pair: str | None,
+    student: str | None,
+    teacher: str | None,
+    dtype: str,
+    device: str,
+    memory: str = "auto",
+    sites: str = "",
+    units: str = "",
 ) -> PairSpec:
-    """What to load; PairError if that is not clear."""
+    """What to load; where memory is lean, the sites that a command is to move are kept.
+
+    Raises:
+        DapaError: What is not clear, or does not exist.
+    """
     from dapa.workbench import Workbench
 
-    return Workbench.spec(pair, student, teacher, dtype, device)
+    named = dict.fromkeys(unit.kind for unit in parse_units(units)) or dict.fromkeys(
+        filter(None, (kind.strip() for kind in sites.split(",")))
+    )
+    if list(named) not in ([], ["gate"]) and memory != "full" and ":" not in memory:
+        memory = f"{memory}:{','.join(named)}"
+    return Workbench.spec(pair, student, teacher, dtype, device, memory)
 
 
 def search_set(

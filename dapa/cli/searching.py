@@ -34,6 +34,7 @@ def search(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     algorithm: Annotated[
         str | None,
@@ -78,7 +79,7 @@ def search(
     output = Output(json)
     if retain is not None and target is not None:
         raise SettingError("give --retain or --target, not both: each sets what counts as found")
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
     from dapa.workbench import Workbench
 

@@ -20,6 +20,7 @@ def directions(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +50,7 @@ def directions(
     """
     exports = Exports(json, html, csv)
     chosen = None if layers is None else o.mask_of(o.parse_layers(layers), sites)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.workbench import Workbench
 
     bench = Workbench(run_dir)

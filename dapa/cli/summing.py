@@ -20,6 +20,7 @@ def summary(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     sites: o.Sites = "gate",
     prompts: o.Prompts = None,
     harmless: o.Harmless = None,
@@ -36,7 +37,7 @@ def summary(
     columns that are not finished.
     """
     exports = Exports(json, html, csv)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.localize.summary import COLUMNS
     from dapa.workbench import Workbench
 
@@ -101,6 +102,7 @@ def whatif(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     layers: o.Layers = "",
     sites: o.Sites = "gate",
     units: o.Units = "",
@@ -114,7 +116,7 @@ def whatif(
     """
     exports = Exports(json, html, csv)
     mask = o.chosen_mask(layers, sites, units)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -79,6 +79,7 @@ def gap(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     system: Annotated[
         str, typer.Option(help="A system prompt: the templates are told with and without it.")
     ] = "",
@@ -95,7 +96,7 @@ def gap(
     student's), in refusal log-odds; then both models under each chat template.
     """
     exports = Exports(json, html, csv)
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
     from dapa.model.prompting import PromptFormat
     from dapa.workbench import Workbench
 

@@ -38,7 +38,8 @@ See = Callable[[int, str, Tensor, Tensor], None]
 def sites_of_pair(pair: Pair) -> tuple[str, ...]:
     """What a map of this pair can look at: streams, and sites that every layer has."""
     inside = {kind for kind, _ in pair.family.sites if kind not in _INSIDE}
-    return (*STREAMS, *(kind for kind in pair.wrapped if kind in inside))
+    streams = STREAMS if pair.whole else ()
+    return (*streams, *(kind for kind in pair.wrapped if kind in inside))
 
 
 def usual_sites(pair: Pair) -> tuple[str, ...]:

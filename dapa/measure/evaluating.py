@@ -98,7 +98,7 @@ def evaluate(
         PromptError: A prompt that cannot be rendered, before anything is decoded.
     """
     plan = plan or Plan(mask, how=how or PromptFormat(), max_new_tokens=max_new_tokens, rows=rows)
-    speakers = speakers_of(plan.mask, plan.saved)
+    speakers = speakers_of(plan.mask, plan.saved, pair.whole)
     for speaker in speakers:
         pair.validate(speaker.mask)
     questions = list(_questions(sets, speakers, plan))
@@ -139,6 +139,8 @@ def evaluate(
     drifts: dict[str, Drift] = {}
     tasks: dict[str, Mapping[str, Any]] = {}
     notes: list[str] = []
+    if not pair.whole:
+        notes.append("The teacher was not asked: lean memory holds only some of its sites.")
     utility = _utility(pair, questions, heard, plan) if plan.kl else None
     for speaker in speakers:
         if stop is not None and stop.is_set():

@@ -242,9 +242,13 @@ def exact_match(reply: str, answer: str) -> bool:
     return bool(answer) and plain(reply) == plain(answer)
 
 
-def speakers_of(mask: Mask, saved: Mapping[str, Mask] | None = None) -> tuple[Speaker, ...]:
-    """The columns: student, patched, teacher, and every saved mask under its name."""
-    first = (Speaker("student"), Speaker("patched", "student", mask), Speaker("teacher", "teacher"))
+def speakers_of(
+    mask: Mask, saved: Mapping[str, Mask] | None = None, teacher: bool = True
+) -> tuple[Speaker, ...]:
+    """The columns: student, patched, teacher if it can be asked, and saved masks by their names."""
+    first = (Speaker("student"), Speaker("patched", "student", mask))
+    if teacher:
+        first = (*first, Speaker("teacher", "teacher"))
     return (*first, *(Speaker(name, "student", m) for name, m in (saved or {}).items()))
 
 

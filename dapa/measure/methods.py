@@ -15,6 +15,7 @@ from functools import cache
 from dapa.measure.rivals import Bench, Rival
 from dapa.measure.steering import Steered, refusal_directions
 from dapa.measure.utility import utility_of
+from dapa.model.lean import NotInMemory
 from dapa.model.openers import NoOpeners
 from dapa.model.presets import released_layers
 from dapa.model.prompting import PromptFormat, Turn, render
@@ -92,7 +93,7 @@ class Table:
         """Choose, then judge on every set of prompts."""
         try:
             choice = method.choose()
-        except NoOpeners as error:
+        except (NoOpeners, NotInMemory) as error:
             return Rival(method.name, method.title, "baseline", EMPTY, None, note=str(error)), None
         role = {"student": "reference", "teacher": "reference", "found": "found"}
         share = None if method.name == "teacher" else self.pair.share(choice.mask).fraction
@@ -107,7 +108,7 @@ class Table:
         )
         try:
             bench = method.bench() if method.bench else self.bench
-        except PromptError as error:
+        except (PromptError, NotInMemory) as error:
             return replace(row, note=str(error)), None
         return bench.measured(row), bench.refused(choice.mask)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 
 import psutil
 import torch
 
-from dapa.model.checkpoint import Checkpoint
 from dapa.records import PairError
 
 DTYPES = {
@@ -61,22 +59,3 @@ def free_memory(device: str) -> int:
         return free if limit == "max" else min(free, int(limit) - used + cache)
     except (OSError, ValueError):
         return free
-
-
-def refuse_if_too_large(
-    ours: Checkpoint, theirs: Checkpoint, dtype: torch.dtype, device: str
-) -> None:
-    """Say what would not fit before reading it; headers give the number of parameters.
-
-    Raises:
-        PairError: The bytes needed and the bytes free.
-    """
-    width = torch.empty((), dtype=dtype).element_size()
-    need = width * sum(prod(shape) for side in (ours, theirs) for shape in side.shapes.values())
-    free = free_memory(device)
-    if need > free:
-        smaller = "use bfloat16, " if width > 2 else "use "
-        raise PairError(
-            f"the pair needs {need / 2**30:.1f} GiB of memory and {max(0, free) / 2**30:.1f} GiB "
-            f"are free on {device}; {smaller}a larger device or smaller models"
-        )

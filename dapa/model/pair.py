@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +13,10 @@ from torch import nn
 from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
 from dapa.model.compatibility import Report, check
 from dapa.model.distances import kinds_that_differ
+from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
 from dapa.model.loading import load_weights
-from dapa.model.machine import choose_device, choose_dtype, refuse_if_too_large
+from dapa.model.machine import choose_device, choose_dtype
+from dapa.model.memory import estimate_memory
 from dapa.model.sites import (
     ALL,
     BLOCKS,
@@ -28,6 +29,7 @@ from dapa.model.sites import (
     sites_of,
     submodule,
 )
+from dapa.model.spec import PairSpec, short_name
 from dapa.model.transplant import Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
 from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
@@ -35,30 +37,6 @@ from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 SMALL = 2**28
 """Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
 two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
-
-
-@dataclass(frozen=True)
-class PairSpec:
-    """What to load: two models, a precision and a device."""
-
-    student: str
-    teacher: str
-    name: str = ""
-    """A preset's name, or empty."""
-    dtype: str = "auto"
-    device: str = "auto"
-    planted: dict[str, Any] = field(default_factory=dict, compare=False)
-    """Ground truth that a bundled pair brings, for labels on the screen."""
-
-    @property
-    def title(self) -> str:
-        """For people: the two models' short names."""
-        return f"{short_name(self.student)} ← {short_name(self.teacher)}"
-
-
-def short_name(name: str) -> str:
-    """The last part of a folder or hub id."""
-    return Path(name.partition("@")[0]).name or name
 
 
 @dataclass(frozen=True)
@@ -84,16 +62,23 @@ class Pair:
         digest: str,
         report: Report | None = None,
     ) -> None:
-        """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both."""
+        """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both.
+
+        `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there.
+        """
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
         self.family, self.spec, self.digest, self.report = family, spec, digest, report
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
+        self.whole = not isinstance(teacher, LeanTeacher)
+        """Is the whole teacher in memory, so that it can run?"""
+        self.kept: tuple[str, ...] = family.single if self.whole else teacher.kept
+        """The kinds of site of which the teacher's modules are there."""
         self.tied = tied(student) and tied(teacher)
         """Are embeddings and head one matrix, in both models? Then they are one site."""
         self.sites: dict[Site, TransplantModule] = pair_up(self)
-        """Every site, those that are equal in both models too."""
+        """Every site of a kept kind, those that are equal in both models too."""
         self.differs = kinds_that_differ(family, where_they_differ(self.sites))
         """Kind of unit -> the layers in which it differs; the others are never searched."""
         self._live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
@@ -170,10 +155,35 @@ class Pair:
         """Why there are no units of this kind here."""
         if kind == "head" and self.tied:
             return "the head is tied to the embeddings in both models; take embeddings for both"
+        if not self.whole and kind in self.family.kinds:
+            return (
+                f"lean memory holds only {', '.join(self.kept)} of the teacher; load the pair with "
+                f"memory lean:{kind}, or full, to move {kind}"
+            )
         return (
             f"{self.family.title} has no sites of kind {kind!r}; choose one of "
             f"{', '.join(self.differs)}"
         )
+
+    def need_teacher(self, what: str) -> None:
+        """NotInMemory, saying that `what` needs the whole teacher, where it is not there."""
+        if not self.whole:
+            raise NotInMemory(self.kept, what)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all distinct storages that hold weights of this pair, of both models."""
+        modules: list[nn.Module] = [self.student, *(site.teacher for site in self.sites.values())]
+        if self.whole:
+            modules.append(self.teacher)
+        if self.tied_head is not None:
+            modules.append(self.tied_head.teacher)
+        held = {}
+        for module in modules:
+            for weight in (*module.parameters(), *module.buffers()):
+                storage = weight.untyped_storage()
+                held[storage.data_ptr()] = storage.nbytes()
+        return sum(held.values())
 
     def sites_of(self, unit: Unit) -> tuple[Site, ...]:
         """The sites that a unit moves in this pair."""
@@ -264,21 +274,33 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     dtype = choose_dtype(spec.dtype, device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
     theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
-    report = check(ours, theirs, _part(progress, 0.1, 0.2))
+    memory = estimate_memory(ours, theirs, spec.memory, dtype, device)
+    lean = memory is not None and memory.mode == "lean"
+    kept = memory.keep if memory is not None and lean else None
+    report = check(ours, theirs, _part(progress, 0.1, 0.2), kept)
     report.raise_if_blocked()
-    refuse_if_too_large(ours, theirs, dtype, device)
+    assert memory is not None, "an architecture without a family is blocked"
+    memory.raise_if_too_large()
+    family = family_of(ours.config["model_type"])
     if device == "cpu" and ours.bytes < SMALL:
         torch.set_num_threads(1)
     student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
-    teacher = load_weights(theirs, dtype, device, _part(progress, 0.6, 1.0))
+    there = _part(progress, 0.6, 1.0)
+    if kept is None:
+        teacher = load_weights(theirs, dtype, device, there)
+    else:
+        teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
     digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
     return Pair(
         student,
         teacher,
         ours.tokenizer,
         theirs.tokenizer,
-        family_of(ours.config["model_type"]),
+        family,
         spec,
         digest,
         report,
     )
+
+
+__all__ = ["Pair", "PairSpec", "Share", "digest_of", "load_pair", "short_name"]

@@ -31,9 +31,11 @@ class Preset:
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What is known of a bundled pair by construction: its planted layers and distractors."""
 
-    def spec(self, dtype: str = "auto", device: str = "auto") -> PairSpec:
+    def spec(self, dtype: str = "auto", device: str = "auto", memory: str = "auto") -> PairSpec:
         """What to load."""
-        return PairSpec(self.student, self.teacher, self.name, dtype, device, dict(self.facts))
+        return PairSpec(
+            self.student, self.teacher, self.name, dtype, device, memory, dict(self.facts)
+        )
 
 
 _LAPTOP = (

@@ -54,6 +54,7 @@ class Substituted(Pair):
         self.role, self.modules = role, dict(modules)
         self.digest = f"{pair.digest}+{role}:{tag}"
         if role == "teacher":
+            pair.need_teacher("asking the teacher")
             self.student, self.tokenizer = pair.teacher, pair.teacher_tokenizer
             self.teacher, self.teacher_tokenizer = pair.student, pair.tokenizer
 
@@ -103,6 +104,7 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
 
     Whole sites take the student's own module; a block or a fraction takes a blended copy.
     """
+    pair.need_teacher("putting the student's weights into the teacher")
     made: dict[Site, nn.Module] = {}
     for site, strength in pair.resolve(mask).items():
         wrapped = pair.sites[site]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from dapa.model.lean import LeanTeacher
 from dapa.model.reentry import install_entry
 from dapa.model.rows import shared_rows, twin, with_rows
 from dapa.model.sites import submodule
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 _HEAD, _EMBEDDINGS = Site(OUTSIDE, "head"), Site(OUTSIDE, "embeddings")
 
 
-def share_equal_tensors(student: nn.Module, teacher: nn.Module) -> None:
+def share_equal_tensors(student: nn.Module, teacher: nn.Module | LeanTeacher) -> None:
     """Let the teacher use the student's storage wherever the two hold the same values."""
+    if isinstance(teacher, LeanTeacher):  # done where it was read
+        return
     ours = dict(student.named_parameters(remove_duplicate=False))
     for name, theirs in teacher.named_parameters(remove_duplicate=False):
         mine = ours.get(name)
@@ -34,20 +37,28 @@ def share_equal_tensors(student: nn.Module, teacher: nn.Module) -> None:
 
 def tied(model: Any) -> bool:
     """Is the head the embeddings' own matrix?"""
+    if isinstance(model, LeanTeacher):
+        return bool(model.config.tie_word_embeddings)
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 
 
 def pair_up(pair: Pair) -> dict[Site, TransplantModule]:
-    """Every site with both models' modules; the models are not touched yet."""
+    """Every site of which both models' modules are there; the models are not touched yet."""
     made = {}
     for site in pair.family.places(pair.n_layers):
-        if site == _HEAD and pair.tied:
+        if (site == _HEAD and pair.tied) or site.module not in pair.kept:
             continue
-        path = pair.family.path(site)
-        ours, theirs = submodule(pair.student, path), submodule(pair.teacher, path)
+        ours, theirs = submodule(pair.student, pair.family.path(site)), teachers(pair, site)
         made[site] = TransplantModule(site, ours, _same_rows(pair, site, ours, theirs))
     return made
+
+
+def teachers(pair: Pair, site: Site) -> nn.Module:
+    """The teacher's own module of a site, lean or whole."""
+    if isinstance(pair.teacher, LeanTeacher):
+        return pair.teacher.modules[site]
+    return submodule(pair.teacher, pair.family.path(site))  # type: ignore[no-any-return]
 
 
 def _same_rows(pair: Pair, site: Site, ours: nn.Module, theirs: nn.Module) -> nn.Module:
@@ -90,7 +101,7 @@ def install(pair: Pair) -> TransplantModule | None:
     """
     family = pair.family
     for layer in range(pair.n_layers):
-        for role in ("student", "teacher"):
+        for role in ("student", "teacher") if pair.whole else ("student",):
             block = pair.layer(role, layer)
             install_entry(block, layer)
             install_tap(block, Tap(role, layer, "residual"))
@@ -102,8 +113,10 @@ def install(pair: Pair) -> TransplantModule | None:
     if not (pair.tied and "embeddings" in pair.wrapped):
         return None
     both = pair.sites[_EMBEDDINGS]
-    ours, theirs = (submodule(model, family.head) for model in (pair.student, pair.teacher))
-    if both.teacher is not submodule(pair.teacher, family.embeddings):
+    ours = submodule(pair.student, family.head)
+    if pair.whole and both.teacher is teachers(pair, _EMBEDDINGS):
+        theirs = submodule(pair.teacher, family.head)
+    else:
         theirs = twin(ours, {"weight": both.teacher.weight})  # type: ignore[dict-item]
     head = TransplantModule(both.site, ours, theirs, "head")
     _place(pair, _HEAD, head)
@@ -112,6 +125,7 @@ def install(pair: Pair) -> TransplantModule | None:
 
 def _place(pair: Pair, site: Site, module: TransplantModule) -> None:
     path = pair.family.path(site)
-    install_tap(submodule(pair.teacher, path), Tap("teacher", site.layer, site.module))
+    if pair.whole:
+        install_tap(submodule(pair.teacher, path), Tap("teacher", site.layer, site.module))
     parent, _, leaf = path.rpartition(".")
     setattr(submodule(pair.student, parent), leaf, module)

@@ -10,11 +10,19 @@ import gradio as gr
 
 from dapa.model.compatibility import Report
 from dapa.model.machine import DTYPES
-from dapa.model.pair import PairSpec, short_name
+from dapa.model.pair import Pair, PairSpec, short_name
 from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, size, table, title
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
+_MEMORY = [
+    ("auto: whole teacher if it fits", "auto"),
+    ("full: whole teacher", "full"),
+    ("lean: its gates alone", "lean"),
+    ("lean: its MLPs alone", "lean:mlp"),
+    ("lean: its attention alone", "lean:attention"),
+    ("lean: all its sites", "lean:all"),
+]
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"]
 
 
@@ -30,6 +38,7 @@ class Header:
     teacher: gr.Textbox
     dtype: gr.Dropdown
     device: gr.Dropdown
+    memory: gr.Dropdown
     check: gr.Button
     load: gr.Button
     cancel: gr.Button
@@ -68,14 +77,17 @@ def build(desk: Desk) -> Header:
             device = gr.Dropdown(
                 _DEVICES, value="auto", label="device", min_width=100, allow_custom_value=True
             )
+            memory = gr.Dropdown(
+                _MEMORY, value="auto", label="memory", min_width=100, allow_custom_value=True
+            )
         with gr.Row(elem_classes="buttons"):
             load = gr.Button("Load pair", elem_classes="primary-action", elem_id="load-pair")
             check = gr.Button("Check first", elem_classes="plain", elem_id="check-pair")
             cancel = gr.Button("Cancel loading", elem_classes="plain", elem_id="cancel-load")
         report = piece(elem_id="pair-report")
     return Header(
-        brand, change, drawer, preset, student, teacher, dtype, device, check, load, cancel,
-        report, opened,
+        brand, change, drawer, preset, student, teacher, dtype, device, memory, check, load,
+        cancel, report, opened,
     )  # fmt: skip
 
 
@@ -90,7 +102,9 @@ def wire(desk: Desk, parts: Header) -> None:
         label = "Close" if now else "Change pair"
         return now, gr.update(visible=now), gr.update(value=label), gr.update(value=name)
 
-    def wanted(preset: Any, student: Any, teacher: Any, dtype: Any, device: Any) -> PairSpec:
+    def wanted(
+        preset: Any, student: Any, teacher: Any, dtype: Any, device: Any, memory: Any
+    ) -> PairSpec:
         ours, theirs = text(student or "", "student", 1000), text(teacher or "", "teacher", 1000)
         name = text(preset or "", "named pair", 200)
         own = bool(ours.strip() or theirs.strip())
@@ -100,12 +114,15 @@ def wire(desk: Desk, parts: Header) -> None:
             theirs.strip() or None,
             text(dtype, "precision", 40),
             text(device, "device", 40),
+            text(memory, "memory", 200),
         )
 
     @guarded
     def check(*values: Any) -> str:
         spec = wanted(*values)
-        return report_html(desk.workbench.check(spec), spec)
+        report = desk.workbench.check(spec)
+        memory = desk.workbench.memory(spec) if report.compatible else None
+        return report_html(report, spec) + (note(esc(memory.sentence)) if memory else "")
 
     @guarded
     def load(*values: Any) -> str:
@@ -122,7 +139,7 @@ def wire(desk: Desk, parts: Header) -> None:
         desk.cancel()
         return note("Cancelled; the previous pair stays.")
 
-    choice = [parts.preset, parts.student, parts.teacher, parts.dtype, parts.device]
+    choice = [parts.preset, parts.student, parts.teacher, parts.dtype, parts.device, parts.memory]
     parts.change.click(
         fold,
         parts.open,
@@ -155,8 +172,15 @@ def _pair(desk: Desk) -> str:
     return (
         f'<span class="chip" title="{esc(spec.student)} ← {esc(spec.teacher)}"><b>{ours}</b>'
         f'<span class="muted">student ←</span><b>{theirs}</b><span class="muted">teacher</span>'
-        f'</span><span class="where">{esc(dtype)} · {esc(pair.device)}</span>'
+        f'</span><span class="where">{esc(dtype)} · {esc(pair.device)}{_lean(pair)}</span>'
     )
+
+
+def _lean(pair: Pair) -> str:
+    if pair.whole:
+        return ""
+    tip = f"lean memory: of the teacher only {', '.join(pair.kept)}"
+    return f' · <span title="{esc(tip)}">lean</span>'
 
 
 def _busy(desk: Desk) -> str:

@@ -89,7 +89,12 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
         workbench = Workbench(options.run_dir)
         _ = workbench.store  # a folder that cannot be used is told at once
         spec = workbench.spec(
-            options.pair, options.student, options.teacher, options.dtype, options.device
+            options.pair,
+            options.student,
+            options.teacher,
+            options.dtype,
+            options.device,
+            options.memory,
         )
     except DapaError as error:
         print(error, file=sys.stderr)

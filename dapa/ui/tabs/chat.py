@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.chatlog import Round, Talk
-from dapa.conversation import PANES, PaneName
+from dapa.conversation import PaneName, panes_of
 from dapa.model.prompting import Turn
 from dapa.model.sampling import MAX_SEED
 from dapa.records import Mask, PromptError, SettingError
@@ -110,7 +110,7 @@ def wire(
         turns = {n: [*(base.history(n) if ways.goes_on else ()), asked] for n in names}
         shown, now = 0.0, base
         hint = library.hint(desk, one.prompt)
-        view = View(mask, ways.blur, ways.words, veil)
+        view = View(mask, ways.blur, ways.words, veil, whole=desk.workbench.pair.whole)
         bench, how, decoding = desk.workbench, ways.format(), ways.decoding()
         for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, ways.judge()):
             now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps)
@@ -125,9 +125,10 @@ def wire(
     ) -> Iterator[tuple[Any, ...]]:
         asked, ways = text(prompt, "the prompt"), manner.read(*values)
         base = talk if ways.goes_on else Talk()
-        veil = tuple(SystemRandom().sample(PANES, len(PANES))) if ways.blind else ()
+        names = panes_of(desk.workbench.pair)
+        veil = tuple(SystemRandom().sample(names, len(names))) if ways.blind else ()
         who = _who(request)
-        for step in answer(base, Round(asked, ()), PANES, here.mask, who, ways, veil):
+        for step in answer(base, Round(asked, ()), names, here.mask, who, ways, veil):
             yield *step, veil
 
     @guarded
@@ -141,7 +142,8 @@ def wire(
         if ways.temperature and ways.seed < MAX_SEED:
             ways = replace(ways, seed=ways.seed + 1)
         one, who = Round(talk.prompt, ()), _who(request)
-        for step in answer(talk.undone(), one, PANES, here.mask, who, ways, order(veil)):
+        names = panes_of(desk.workbench.pair)
+        for step in answer(talk.undone(), one, names, here.mask, who, ways, order(veil)):
             yield *step, ways.seed
 
     @guarded

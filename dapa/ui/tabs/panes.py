@@ -18,6 +18,10 @@ _WAITING = {
     "patched": "The student with the strip's layers from the teacher.",
     "teacher": "The aligned model: usually it refuses.",
 }
+_OFF = (
+    "Off: in lean memory only some of its sites are loaded. Load the pair with full memory to ask "
+    "it."
+)
 _SHOWN = 12
 """Rounds drawn at most: a long conversation is kept whole, but the page is not."""
 
@@ -34,6 +38,8 @@ class View:
     order: tuple[str, ...] = ()
     """A blind comparison's panes in the order in which they stand, unnamed; empty where named."""
     rulings: Mapping[str, Mapping[str, Any]] | None = None
+    whole: bool = True
+    """Is the teacher whole in memory? Else its pane says that it is off."""
 
 
 def draw(talk: Talk, view: View, hint: str = "") -> str:
@@ -78,7 +84,8 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
     last = rounds[-1] if rounds else None
     pane = last.pane(name) if last is not None else None
     if last is None or pane is None:
-        body = f'<div class="hint">{_WAITING[name]}</div>'
+        off = name == "teacher" and not view.whole
+        body = f'<div class="hint">{_OFF if off else _WAITING[name]}</div>'
         return f'<article class="pane {name}">{_head(head, line, "")}{body}</article>'
     ruling = ruled(pane, last.prompt, view.rulings or {})
     label = str(ruling or (pane.verdict.label if pane.verdict else ""))

@@ -17,7 +17,9 @@ from dapa.ui.tabs.panes import View, draw
 def picture(desk: Desk, talk: Talk, mask: Mask, ways: Manner, veil: tuple[str, ...]) -> str:
     """The panes as they stand, with the remark for prompts outside the toy world."""
     rulings = rulings_on(desk.workbench.store, talk.last)
-    view = View(mask, ways.blur, ways.words, veil, rulings)
+    bench = desk.workbench
+    whole = bench.pair.whole if bench.loaded else True
+    view = View(mask, ways.blur, ways.words, veil, rulings, whole)
     return draw(talk, view, library.hint(desk, talk.prompt))
 
 
