@@ -30,6 +30,7 @@ def divergence(
     teacher: o.Teacher = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    memory: o.Memory = "auto",
     metric: Annotated[str, typer.Option(help="cosine, l2, cka, kl or another metric.")] = "cosine",
     reading: Annotated[
         str, typer.Option(help="local: both on the student's input; total: each on its own.")
@@ -67,7 +68,7 @@ def divergence(
     """
     exports = Exports(json, html, csv)
     only = [part.strip() for part in sites.split(",")] if sites else None
-    spec = o.spec_of(pair, student, teacher, dtype, device)
+    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -50,7 +50,8 @@ def usual_sites(pair: Pair) -> tuple[str, ...]:
 def map_sites(pair: Pair) -> tuple[str, ...]:
     """Everything that a map can look at, derived places too, where the MLP shows its activation."""
     places = list(sites_of_pair(pair))
-    if activation(pair, "student", 0) is not None and {"gate", "up"} <= set(places):
+    shown = pair.whole and activation(pair, "student", 0) is not None
+    if shown and {"gate", "up"} <= set(places):
         for name, below in DERIVED.items():
             places.insert(places.index(below) + 1, name)
     return tuple(places)
