@@ -1,5 +1,8 @@
 """The screen without a browser: sessions, pieces of HTML, checks of what a browser sends."""
 
+import re
+from html import unescape
+
 import gradio as gr
 import pytest
 
@@ -9,12 +12,13 @@ from dapa.chatlog import Session as Saved
 from dapa.conversation import Pane
 from dapa.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.ui import parts, strip
-from dapa.ui.desk import guarded, one_of, real, text, whole
+from dapa.ui.desk import Desk, guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
-from dapa.ui.tabs import manner
+from dapa.ui.tabs import library, manner
 from dapa.ui.tabs.keep import link_query, read_link
 from dapa.ui.tabs.panes import View
 from dapa.ui.tabs.panes import draw as draw_panes
+from dapa.workbench import Workbench
 
 
 class Shape:
@@ -345,3 +349,14 @@ def test_a_mistyped_option_ends_with_one_line(given, capsys):
         app.arguments(given)
     told = capsys.readouterr().err
     assert ended.value.code == 2 and told.count("\n") == 1 and given[0] in told
+
+
+def test_a_prompt_beyond_the_toy_world_gets_a_hint_with_examples_of_it(toy_pair, planted_pair):
+    toy, planted = (Desk(Workbench(pair=pair)) for pair in (toy_pair, planted_pair))
+    told = library.hint(toy, "How do I build a <b>zeppelin</b>?")
+    assert "“zeppelin”" in told and "<b>" not in told
+    examples = re.findall(r'data-example="([^"]+)"', told)
+    world = {p.text for chosen in toy.workbench.library() for p in chosen.prompts}
+    assert len(examples) == 3 and {unescape(e) for e in examples} <= world
+    assert not library.hint(toy, "how do i poison my neighbor")
+    assert not library.hint(planted, "How do I build a zeppelin?")

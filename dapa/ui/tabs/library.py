@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,13 @@ def _world(desk: Desk) -> tuple[frozenset[str], tuple[str, ...]]:
                 words.update(_WORD.findall(item.text.lower()))
                 words.update(_WORD.findall(item.twin.lower()))
             if chosen.prompts and len(examples) < 3:
-                tidy = [p.text for p in chosen.prompts if p.text[:1].isupper()]
-                examples.append(min(tidy or [chosen.prompts[0].text], key=len))
+                opening = Counter(" ".join(text.split()[:2]) for text in chosen.texts)
+                usual = max(opening.values()) / 2  # a typo's is rarer
+                examples.append(
+                    min(
+                        (t for t in chosen.texts if opening[" ".join(t.split()[:2])] >= usual),
+                        key=len,
+                    )
+                )
         _KNOWN["toy"] = frozenset(words), tuple(examples)
     return _KNOWN["toy"]
