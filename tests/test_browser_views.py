@@ -1,6 +1,7 @@
 """The views of a pair in Chromium: each is measured, drawn, told and given as a file."""
 
 import json
+import time
 
 import pytest
 from screen import dashboard, layers_on, tab, until, visitors
@@ -132,3 +133,29 @@ def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
     measured(page, "summary")
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visit, monkeypatch):
+    from dapa.localize import divergence as room
+
+    plain = room._Sweep.run
+
+    def slow(sweep, rows, tally):
+        time.sleep(0.5)
+        return plain(sweep, rows, tally)
+
+    page = visit()
+    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
+    monkeypatch.setattr(room._Sweep, "run", slow)
+    page.click("#map-settings button.label-wrap")
+    page.get_by_label("how many prompts").fill("144")
+    page.get_by_label("how many prompts").press("Enter")
+    page.wait_for_selector("#map-head [data-do=stop]")
+    until(lambda: "prompts:" in page.inner_text("#map-head"))
+    page.click("#map-head [data-do=stop]")
+    until(lambda: "layer by layer" in page.inner_text("#map-head"))
+    counted = int(page.inner_text("#map-head").split("Over ")[1].split(" ")[0])
+    assert 0 < counted < 144
+    with page.expect_download() as given:
+        page.click("#map-CSV")
+    assert f"{counted} prompts of" in given.value.path().read_text(encoding="utf-8").splitlines()[0]

@@ -13,7 +13,7 @@ import gradio as gr
 
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.measure.evaluation import Evaluation
+from dapa.measure.evaluation import WRAP, Evaluation
 from dapa.records import Label, Rate, SettingError
 from dapa.store import digest
 from dapa.tables import csv_text
@@ -239,7 +239,7 @@ def _chart(found: Evaluation, picture: Any, dark: bool) -> Any:
         return _tradeoff(found, picture, dark)
     measures = scores.measures_of(found)
     rows = {
-        model: {scores.title_of(m): found.rate(model, m) for m in measures}
+        model: {m.removeprefix(WRAP): found.rate(model, m) for m in measures}
         for model in found.models
     }
     return rates_chart(rows, dark=dark)

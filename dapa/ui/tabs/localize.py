@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import gradio as gr
 
 from dapa.figures import divergence_heatmap
+from dapa.figures.page import html_page
+from dapa.figures.theme import provenanced
 from dapa.localize.divergence import READINGS, DivergenceMap
 from dapa.localize.metrics import metrics
-from dapa.records import Mask, PromptError, SettingError
+from dapa.localize.recording import map_sites
+from dapa.records import Mask, SettingError
 from dapa.sentences import SITE_TITLES
+from dapa.store import digest
+from dapa.tables import csv_text
+from dapa.ui import download
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
-from dapa.ui.parts import esc, hint, note, skeleton, title
+from dapa.ui.parts import hint, note, skeleton, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.behind import cards
+from dapa.ui.tabs.maps import HEAD, Maps, head_of
+from dapa.ui.tasks import Task
+from dapa.ui.views.base import counted
+from dapa.ui.watching import ended, progress_line
 
 SETS = {"harmful": "harmful", "harmless twins": "harmless", "borderline harmless": "borderline"}
-POSITIONS = {"last token": "last", "end of the instruction": "instruction", "mean of all": "all"}
+POSITIONS = {
+    "last token": "last",
+    "end of the instruction": "instruction",
+    "mean of all": "all",
+    "a chosen token": "token",
+}
 _READINGS = {
     "local": "local: the teacher's module on the student's input",
     "total": "total: each model on its own input",
@@ -42,11 +57,16 @@ class Localize:
     prompts: gr.Dropdown
     position: gr.Dropdown
     limit: gr.Number
+    token: gr.Number
+    behind: gr.Checkbox
+    sink: gr.Checkbox
     contrast: gr.Checkbox
     head: gr.HTML
     plot: gr.Plot
     bridge: gr.HTML
     cell: gr.HTML
+    files: tuple[gr.Button, ...]
+    carrier: gr.HTML
     shown: gr.State
     dark: gr.State
 
@@ -55,32 +75,8 @@ class Localize:
         """The inputs that shape the map."""
         return [
             self.metric, self.reading, self.prompts, self.position, self.limit, self.contrast,
+            self.token, self.behind, self.sink,
         ]  # fmt: skip
-
-
-class Maps:
-    """The last maps made, shared by all browsers: the same question is measured once."""
-
-    def __init__(self, most: int = 16) -> None:
-        """Keep `most` maps."""
-        self._kept: OrderedDict[tuple[Any, ...], DivergenceMap] = OrderedDict()
-        self._most, self._lock = most, Lock()
-
-    def get(self, key: tuple[Any, ...]) -> DivergenceMap | None:
-        """The map of this question, if it was made."""
-        with self._lock:
-            return self._kept.get(key)
-
-    def shown(self, key: Any) -> DivergenceMap | None:
-        """The map behind the picture that a browser shows, if it is still kept."""
-        return self.get(key) if isinstance(key, tuple) else None
-
-    def put(self, key: tuple[Any, ...], found: DivergenceMap) -> None:
-        """Keep a map; the oldest goes."""
-        with self._lock:
-            self._kept[key] = found
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
 
 
 def build(desk: Desk) -> Localize:
@@ -102,31 +98,49 @@ def build(desk: Desk) -> Localize:
             prompts = gr.Dropdown(list(SETS), value="harmful", label="prompts")
             position = gr.Dropdown(list(POSITIONS), value="last token", label="position")
             limit = gr.Number(64, label="how many prompts", minimum=2, maximum=2000, precision=0)
-        contrast = gr.Checkbox(True, label="Minus the harmless ones (what differs on harm alone)")
+        with gr.Row(elem_classes="switches"):
+            contrast = gr.Checkbox(
+                True, label="Minus the harmless ones (what differs on harm alone)"
+            )
+            behind = gr.Checkbox(False, label="Behind the activation too")
+            sink = gr.Checkbox(False, label="Count attention sinks in the mean of all")
+            token = gr.Number(
+                0, label="chosen token (from the end below 0)", precision=0, scale=0, min_width=220
+            )
     with gr.Column(elem_classes="card", elem_id="map-card"):
         head = piece(
             skeleton("The picture of where the two models part comes with the pair…"),
-            elem_id="map-head",
-        )
+            "looks.js", elem_id="map-head",
+        )  # fmt: skip
         plot = gr.Plot(
             show_label=False, label="Divergence", container=False, elem_id="heatmap", visible=False
         )
         bridge = piece("", "heatmap.js", elem_id="map-bridge")
+        with gr.Row(elem_classes="buttons"):
+            files = tuple(
+                gr.Button(f"Download {word}", elem_classes="plain", elem_id=f"map-{word}")
+                for word in ("HTML", "CSV", "JSON")
+            )
+        carrier = download.carrier("map-file")
     cell = piece(f'<div class="card">{_EMPTY}</div>', "shelf.js", elem_id="cell")
     return Localize(
-        sentence, metric, reading, prompts, position, limit, contrast, head, plot, bridge, cell,
-        gr.State(None), gr.State(False),
+        sentence, metric, reading, prompts, position, limit, token, behind, sink, contrast, head,
+        plot, bridge, cell, files, carrier, gr.State(None), gr.State(False),
     )  # fmt: skip
 
 
 def _sentence(
-    metric: str, reading: str, prompts: str, position: str, limit: Any, contrast: Any
-) -> str:
+    metric: str, reading: str, prompts: str, position: str, limit: Any, contrast: Any,
+    token: Any = 0, behind: Any = False, sink: Any = False,
+) -> str:  # fmt: skip
     """The settings as one line."""
     minus = "minus harmless" if contrast and prompts == "harmful" else "no contrast"
+    where = f"token {token}" if position == "a chosen token" else position
+    more = " · behind the activation too" if behind else ""
+    more += " · sinks counted" if sink and position == "mean of all" else ""
     return (
-        f"{metrics.titles[metric]} · {reading} reading · {limit} {prompts} prompts · {position} · "
-        f"{minus}"
+        f"{metrics.titles[metric]} · {reading} reading · {limit} {prompts} prompts · {where} · "
+        f"{minus}{more}"
     )
 
 
@@ -137,9 +151,10 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
         The maps that were made, for whoever unfolds them, and the event of a pair's first map.
     """
     maps = Maps()
+    measuring: dict[str, Task] = {}
 
     def question(*values: Any) -> tuple[Any, ...]:
-        metric, reading, prompts, position, limit, contrast = values
+        metric, reading, prompts, position, limit, contrast, token, behind, sink = values
         return (
             desk.epoch,
             one_of(metric, "metric", metrics),
@@ -148,10 +163,15 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
             one_of(position, "position", POSITIONS),
             whole(limit, "how many prompts", 2, 2000),
             contrast is True and prompts == "harmful",
+            whole(token, "chosen token", -100_000, 100_000),
+            behind is True,
+            sink is True,
         )
 
-    def measure(key: tuple[Any, ...]) -> DivergenceMap:
-        _, metric, reading, prompts, position, limit, contrast = key
+    def measure(
+        key: tuple[Any, ...], told: Any = None, stop: threading.Event | None = None
+    ) -> DivergenceMap:
+        _, metric, reading, prompts, position, limit, contrast, token, behind, sink = key
         asked = desk.workbench.prompts(None, SETS[prompts]).prompts[:limit]
         texts = [prompt.text for prompt in asked]
         twins = contrast and all(prompt.twin for prompt in asked)
@@ -164,13 +184,17 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
             texts,
             metric=metric,
             reading=reading,
-            position=POSITIONS[position],
+            position=token if POSITIONS[position] == "token" else POSITIONS[position],
             harmless=harmless,
             twins=twins,
+            sites=map_sites(desk.workbench.pair) if behind else None,
+            sink=sink,
+            progress=told,
+            stop=stop,
         )
 
     @guarded
-    def show(dark: Any, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def show(request: gr.Request, dark: Any, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Skeleton, then picture; a failure is told in the card, not in a toast."""
         if not desk.workbench.loaded:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
@@ -179,17 +203,67 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
         sentence = gr.update(label=_sentence(*key[1:]))
         found = maps.get(key)
         if found is None:
-            wait = skeleton("Measuring where the two models part…")
-            yield wait, gr.skip(), gr.skip(), gr.skip(), sentence
+            name = "map " + digest(*map(str, key))
+            task = Task(
+                "map", name,
+                lambda told, stop: measure(key, counted(told, "prompts"), stop), threading.Lock(),
+            )  # fmt: skip
+            who = str(getattr(request, "session_hash", ""))
+            measuring[who] = task
+            task.start()
             try:
-                found = measure(key)
-            except (SettingError, PromptError) as error:
-                failed = title("No picture") + note(esc(error), "fail")
+                while not task.wait(0.15):
+                    head = title("Measuring where the two models part") + progress_line(task)
+                    yield head + skeleton(""), gr.skip(), gr.skip(), gr.skip(), sentence
+            finally:
+                measuring.pop(who, None)
+            found = task.result
+            if found is None or not found.n:
+                failed = title("No picture") + (ended(task) or note("Nothing was measured."))
                 yield failed, gr.update(visible=False), gr.skip(), None, sentence
                 return
-            maps.put(key, found)
-        figure = divergence_heatmap(found, contrast=key[-1], dark=dark is True)
-        yield head(found, key[-1]), gr.update(value=figure, visible=True), gr.skip(), key, sentence
+            if task.state == "done":
+                maps.put(key, found)
+            else:  # what there is of it, to look at; asked again it is measured to its end
+                key = (*key, "stopped")
+                maps.put(key, found)
+        figure = divergence_heatmap(found, contrast=key[6], dark=dark is True)
+        figure = provenanced(figure, found.provenance, dark is True)
+        yield (
+            head_of(found, key[6]),
+            gr.update(value=figure, visible=True),
+            gr.skip(),
+            key,
+            sentence,
+        )
+
+    @guarded
+    def halt(request: gr.Request) -> None:
+        """The progress line's link: stop with what is measured."""
+        task = measuring.get(str(getattr(request, "session_hash", "")))
+        if task is not None:
+            task.stop()
+
+    def record_of(shown: Any) -> tuple[DivergenceMap, bool]:
+        found = maps.shown(shown)
+        if found is None:
+            raise SettingError("there is no picture to take away yet; wait for it")
+        return found, shown[6]
+
+    def as_html(shown: Any) -> tuple[str, str]:
+        found, contrast = record_of(shown)
+        figure = divergence_heatmap(found, contrast=contrast)
+        page = html_page(HEAD, found.provenance, [(found.title.capitalize(), figure)])
+        return "dapa-divergence.html", page
+
+    def as_csv(shown: Any) -> tuple[str, str]:
+        found, contrast = record_of(shown)
+        return "dapa-divergence.csv", csv_text(*found.table(contrast), found.provenance)
+
+    def as_json(shown: Any) -> tuple[str, str]:
+        found, contrast = record_of(shown)
+        body = {**found.as_dict(contrast), "provenance": found.provenance}
+        return "dapa-divergence.json", json.dumps(body, indent=2, allow_nan=False) + "\n"
 
     @guarded
     def look_behind(shown: Any, here: Session, event: gr.EventData) -> Iterator[Any]:
@@ -227,20 +301,12 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
     for i, component in enumerate(parts.settings):
         event = component.input if component is not parts.limit else component.submit
         event(show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain)
+    parts.head.select(halt, None, None, api_name="map_stop", queue=False)
+    makers = {"html": as_html, "csv": as_csv, "json": as_json}
+    for button, (word, make) in zip(parts.files, makers.items(), strict=True):
+        download.offer(button, make, [parts.shown], parts.carrier, f"map_{word}")
     parts.bridge.select(
         look_behind, [parts.shown, session], parts.cell, api_name="map_cell",
         show_progress="hidden", trigger_mode="multiple",
     )  # fmt: skip
     return maps, first
-
-
-def head(found: DivergenceMap, contrast: bool) -> str:
-    """The card's title, how to read it, and where the numbers come from."""
-    what = "harmful minus harmless" if contrast else f"mean {found.title.lower()}"
-    return title(
-        "Where the two models part, layer by layer",
-        f"Over {found.n} prompts, {what}; {esc(found.reading)} reading. Click a column to "
-        "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
-        "alt-click only reads. "
-        f'<span class="sr">{esc(found.provenance)}</span>',
-    )
