@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from statistics import median
 from typing import Any
 
 from dapa.bench.rivals import Copied, one_after_another
 from dapa.bench.row import Row, share, wrong
-from dapa.bench.scene import Scene
+from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
 from dapa.conversation import PANES, converse
 from dapa.judges.base import judges
@@ -48,7 +47,7 @@ def rows(scene: Scene, goals: tuple[str, str] = ("<= 0.7", "<= 0.6")) -> Iterato
     """d1 the first pane, d2 the last of three; the planted gates are patched."""
     mask, judge, text = Mask.of(scene.planting.units), judges["rules"](), scene.texts[0]
     student, teacher = scene.rivals
-    patched = Copied(deepcopy(student), teacher, scene.pair.family)
+    patched = Copied(own_gates(student), teacher, scene.pair.family)
     patched.transplant(set(scene.planting.needed))
     models = dict(zip(PANES, (student, patched.model, teacher), strict=True))
     ours: list[tuple[float, float]] = []

@@ -20,6 +20,21 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
             "nothing else",
         },
     ),
+    (("--app",), {"action": "store_true", "help": "drive the dashboard in Chromium as well"}),
+    (
+        ("--gpu",),
+        {
+            "action": "store_true",
+            "help": "instead, run 7B and 8B pairs with random weights in bf16 on the GPU",
+        },
+    ),
+    (
+        ("--ablation",),
+        {
+            "action": "store_true",
+            "help": "also measure each lever of a search, alone and among the others",
+        },
+    ),
     (("--only",), {"metavar": "LETTERS", "help": "only these groups of rows, as in bf"}),
 )
 
@@ -37,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
     from dapa.bench.row import Row, table
     from dapa.bench.scene import FULL, QUICK
     from dapa.bench.suite import GROUPS, run
@@ -49,7 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def tell(row: Row) -> None:
         print(f"{row.id} ...", file=sys.stderr, flush=True)
 
-    report = run(QUICK if given.quick else FULL, given.only, tell)
+    sizes = (LLAMA_2_7B, LLAMA_3_8B) if given.gpu else None
+    report = run(
+        QUICK if given.quick else FULL,
+        given.only,
+        tell,
+        app=given.app,
+        gpu=sizes,
+        levers=given.ablation,
+    )
     body = json.dumps(report.as_dict(), indent=1)
     if given.json == "-":
         print(body)

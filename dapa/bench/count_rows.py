@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from statistics import mean
 
-from dapa.bench.row import Row, alone, share
-from dapa.bench.scene import draws, tests_of
+from dapa.bench.extras import picire_tests, there
+from dapa.bench.row import Row, absent, alone, share
+from dapa.bench.scene import count_tests, draws
 from dapa.records import Unit
 from dapa.search import algorithms
 from dapa.search.job import DEFAULT_ALGORITHM
@@ -23,21 +24,21 @@ PRIORS: dict[str, Prior] = {
 }
 
 
-def count(name: str, needed: int, *, memo: bool = True, trials: int = TRIALS) -> float:
+def count(name: str, needed: int, *, memo: bool = True, trials: int | None = None) -> float:
     """Mean tests of an algorithm over seeded draws of `needed` units, certificate included."""
-    every = draws(UNITS, needed, trials)
+    every = draws(UNITS, needed, trials or TRIALS)
     return mean(
-        tests_of(algorithms[name](seed=i), UNITS, need, memo) for i, need in enumerate(every)
+        count_tests(algorithms[name](seed=i), UNITS, need, memo) for i, need in enumerate(every)
     )
 
 
-def count_with_prior(prior: Prior, needed: int, trials: int = TRIALS) -> float:
+def count_with_prior(prior: Prior, needed: int, trials: int | None = None) -> float:
     """The same for the weighted search, given what a prior says of each unit."""
     counts = []
-    for seed, need in enumerate(draws(UNITS, needed, trials)):
+    for seed, need in enumerate(draws(UNITS, needed, trials or TRIALS)):
         random = Random(100 * seed + needed + 1)
         told = {unit: prior(random, unit in need) for unit in UNITS}
-        counts.append(tests_of(algorithms["weighted"](seed=seed, prior=told), UNITS, need, True))
+        counts.append(count_tests(algorithms["weighted"](seed=seed, prior=told), UNITS, need, True))
     return mean(counts)
 
 
@@ -57,6 +58,14 @@ def rows() -> Iterator[Row]:
         )
         row = alone(f"f{i}", what, ours, goal, "tests")
         yield Row(**{**row.as_dict(), "rival": "plain ddmin", "rival_value": plain})
+    what = f"tests of a 32-unit search, 4 needed, mean of {TRIALS} monotone oracles"
+    if there("picire"):
+        every = [picire_tests(UNITS, need) for need in draws(UNITS, 4, TRIALS)]
+        ours = count(DEFAULT_ALGORITHM, 4)
+        yield share("f-picire", what, ours, "picire, ddmin with cache", mean(every), None, "tests")
+    else:
+        reason = "picire is not installed"
+        yield absent("f-picire", what, "tests", "picire, ddmin with cache", None, reason)
     for needed in GOALS:
         plain = count("bisect", needed)
         good, bad = (count_with_prior(PRIORS[name], needed) for name in ("good", "misleading"))

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
+from dapa.bench.extras import MAPS, there
 from dapa.bench.live import peak_bytes
 from dapa.bench.rivals import hidden_state_map
-from dapa.bench.row import Row, higher, share, wrong
+from dapa.bench.row import Row, absent, higher, share, wrong
 from dapa.bench.scene import FILLER, Scene, requests
 from dapa.bench.timing import interleaved
 from dapa.localize.divergence import divergence
@@ -19,6 +21,8 @@ BATCH = 16
 LOOP = "transformers output_hidden_states loop, equal batch"
 UNIT = "prompts x layers / s"
 SYSTEM = " ".join((FILLER.split() * 5)[:100])
+NEAR = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
+"""How far two maps of the same may be apart."""
 Map = Callable[[], Any]
 
 
@@ -71,12 +75,14 @@ def rows(
     for (name, (texts, how, what)), goal in zip(cases(scene).items(), goals, strict=False):
         ours, rival = sides(scene, texts, how)
         apart = float(np.abs(ours() - rival()).max())
-        if not apart < 1e-3:
+        if not apart < NEAR[scene.dtype]:
             yield wrong(name, what, UNIT, LOOP, goal, f"the two maps differ by {apart:.2g}")
             continue
         mine, theirs = interleaved(ours, rival, rounds=scene.rounds, device=scene.device)
         work = len(texts) * scene.size.layers
         yield higher(name, what, work / mine, LOOP, work / theirs, goal, UNIT)
+        for extra in MAPS:
+            yield _against(extra, scene, f"{name}-{extra}", what, (texts, how), goal)
     texts, how, what = cases(scene)["a1"]
     ours, rival = sides(scene, texts, how)
     weights = [p for m in (scene.pair.student, scene.pair.teacher) for p in m.parameters()]
@@ -84,3 +90,26 @@ def rows(
     mine, theirs = (peak_bytes(side, weights) for side in (ours, rival))
     what = f"most bytes of activations alive at once in a1, counted tensor by tensor ({what})"
     yield share("a3", what, mine, LOOP, theirs, goals[2], "bytes")
+
+
+def _against(
+    rival: str, scene: Scene, name: str, what: str, case: tuple[list[str], PromptFormat], goal: str
+) -> Row:
+    """The same against a package, where it is installed."""
+    package, make, own = MAPS[rival]
+    goal = own if name.startswith("a1") else goal
+    if not there(package):
+        return absent(name, what, UNIT, rival, goal, f"{rival} is not installed")
+    texts, how = case
+    ours, _ = sides(scene, texts, how)
+    work = make(scene)
+
+    def theirs() -> Any:
+        return work(scene.encoded(texts, how), BATCH).numpy()
+
+    apart = float(np.abs(ours() - theirs()).max())
+    if not apart < NEAR[scene.dtype]:
+        return wrong(name, what, UNIT, rival, goal, f"the two maps differ by {apart:.2g}")
+    took = interleaved(ours, theirs, rounds=scene.rounds, device=scene.device)
+    mine, other = (len(texts) * scene.size.layers / seconds for seconds in took)
+    return higher(name, what, mine, rival, other, goal, UNIT)

@@ -132,7 +132,8 @@ def save_and_load(student: Any, copied: Copied, layer: int, folder: Path) -> Any
     logging.disable_progress_bar()
     copied.toggle(layer, True)
     student.save_pretrained(folder)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=student.dtype).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=student.dtype)
+    return loaded.to(student.device).eval()
 
 
 def one_after_another(

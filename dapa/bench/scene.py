@@ -7,7 +7,7 @@ end, and compliance never ends by itself, so that it runs to the token limit.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from statistics import mean
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from dapa.bench import timing
 from dapa.bench.planted import PlantedModels, Planting, harmful_prompts, plant
 from dapa.bench.vocabulary import COMPLIANCE, Script
 from dapa.bench.wiring import Shape
@@ -59,6 +60,13 @@ class Size:
     needed: int = 4
     """Gates that carry the planted refusal."""
     model_type: str = "llama"
+    vocabulary: int = 0
+    """Tokens of the vocabulary, where more than the script's own."""
+
+    @property
+    def script(self) -> Script:
+        """What models of this size read and say."""
+        return replace(SCRIPT, size=self.vocabulary) if self.vocabulary else SCRIPT
 
 
 QUICK = Size(
@@ -82,7 +90,7 @@ def draws(units: tuple[Unit, ...], needed: int, trials: int = 200) -> list[froze
     return [frozenset(Random(100 * seed + needed).sample(units, needed)) for seed in range(trials)]
 
 
-def tests_of(search: Search, units: tuple[Unit, ...], need: frozenset[Unit], memo: bool) -> int:
+def count_tests(search: Search, units: tuple[Unit, ...], need: frozenset[Unit], memo: bool) -> int:
     """How many tests a search makes where exactly `need` must be there.
 
     The two opening checks are not counted.
@@ -99,7 +107,7 @@ def ordinary(layers: int, needed: int) -> Planting:
     """
     units = tuple(Unit(layer) for layer in range(layers))
     every = draws(units, needed)
-    counts = [tests_of(algorithms["ddmin"](), units, need, True) for need in every]
+    counts = [count_tests(algorithms["ddmin"](), units, need, True) for need in every]
     middle = mean(counts)
     best = min(range(len(every)), key=lambda i: abs(counts[i] - middle))
     return Planting(layers, tuple(sorted(unit.layer for unit in every[best])))
@@ -120,13 +128,18 @@ def requests(count: int, length: tuple[int, int], seed: int = 0) -> list[str]:
     return made
 
 
+def own_gates(model: Any) -> Any:
+    """A copy of a model that shares every weight with it but the gates, which are overwritten."""
+    gates = {id(m.weight) for name, m in model.named_modules() if name.endswith("gate_proj")}
+    return deepcopy(model, {id(p): p for p in model.parameters() if id(p) not in gates})
+
+
 @dataclass
 class Scene:
     """One size, made once; the pair is wrapped, the rivals' models are untouched copies."""
 
     size: Size
-    device: str = "cpu"
-    rounds: int = 5
+    rounds: int = field(default_factory=lambda: timing.ROUNDS)
     how: PromptFormat = field(default_factory=PromptFormat)
 
     @cached_property
@@ -136,8 +149,11 @@ class Scene:
 
     @cached_property
     def _models(self) -> PlantedModels:
-        models = plant(self.planting, self.size.model_type, 0, self.size.shape, SCRIPT)
-        self.plain = deepcopy(models.student), deepcopy(models.teacher)
+        size = self.size
+        models = plant(
+            self.planting, size.model_type, 0, size.shape, size.script, shared=self.device != "cpu"
+        )
+        self.plain = own_gates(models.student), own_gates(models.teacher)
         return models
 
     @cached_property
@@ -150,6 +166,16 @@ class Scene:
         """Plain student and teacher."""
         _ = self._models
         return self.plain
+
+    @property
+    def device(self) -> str:
+        """Where everything runs."""
+        return self.size.shape.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.size.shape.dtype
 
     @property
     def tokenizer(self) -> Any:

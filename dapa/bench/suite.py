@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from dapa.bench import (
+    ablation,
+    app_rows,
     chat_rows,
     count_rows,
     divergence_rows,
+    gpu_rows,
     memory_rows,
     search_rows,
     toggle_rows,
 )
 from dapa.bench.machine import describe
-from dapa.bench.row import Row
+from dapa.bench.row import Row, absent
 from dapa.bench.scene import Scene, Size, pin
 
 Group = Callable[[Scene, dict[str, Any]], Iterator[Row]]
@@ -43,21 +47,56 @@ class Report:
 
 
 def run(
-    size: Size, only: str | None = None, tell: Callable[[Row], None] = lambda row: None
+    size: Size,
+    only: str | None = None,
+    tell: Callable[[Row], None] = lambda row: None,
+    *,
+    app: bool = False,
+    gpu: Sequence[Size] | None = None,
+    levers: bool = False,
 ) -> Report:
-    """Run the CPU rows.
+    """Run the rows.
 
     Args:
         size: Of the planted pair.
-        only: Letters of the groups to run; all if None.
+        only: Letters of the groups to run; all of the CPU's if None.
         tell: Told each row when it is known.
+        app: Drive the dashboard as well.
+        gpu: Sizes to run on a GPU, instead of the CPU's rows.
+        levers: Measure each lever of a search as well, on the planted pair and on a toy.
     """
+    report = Report()
+    if gpu is not None:
+        found = _gpu(report, gpu)
+    else:
+        found = chain(_cpu(report, size, only, app), _levers(size) if levers else ())
+    for row in found:
+        report.rows.append(row)
+        tell(row)
+    return report
+
+
+def _cpu(report: Report, size: Size, only: str | None, app: bool) -> Iterator[Row]:
     pin()
-    scene, report = Scene(size), Report()
+    scene = Scene(size)
     report.machine = {**describe(), "models": scene.title}
     for letter, group in GROUPS.items():
         if only is None or letter in only:
-            for row in group(scene, report.machine):
-                report.rows.append(row)
-                tell(row)
-    return report
+            yield from group(scene, report.machine)
+    if app:
+        yield from app_rows.rows()
+    elif only is None:
+        yield absent("g", app_rows.START, "s", None, app_rows.GOAL, "asked for by --app")
+    if only is None:
+        what = "whole search of a 7B pair in bf16 on a GPU"
+        yield absent("h", what, "s", None, gpu_rows.GOALS["h"], "asked for by --gpu")
+
+
+def _levers(size: Size) -> Iterator[Row]:
+    for scene in (Scene(size), ablation.toy()):
+        yield from ablation.rows(scene)
+
+
+def _gpu(report: Report, sizes: Sequence[Size]) -> Iterator[Row]:
+    report.machine = describe()
+    yield from gpu_rows.rows(sizes, report.machine.update)

@@ -35,7 +35,7 @@ def once(work: Callable[[], Any], device: torch.device | str = "cpu") -> float:
 
 def interleaved(
     *sides: Callable[[], Any],
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     warm: int = 1,
     device: torch.device | str = "cpu",
 ) -> tuple[float, ...]:
@@ -45,17 +45,22 @@ def interleaved(
 
 def series(
     *sides: Callable[[], Any],
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     warm: int = 1,
     device: torch.device | str = "cpu",
 ) -> tuple[list[float], ...]:
     """The seconds of each side's runs, run in turns."""
+    rounds = rounds or ROUNDS
     assert rounds >= ROUNDS, f"{rounds} rounds are too few for a median; give {ROUNDS} or more"
     took: tuple[list[float], ...] = tuple([] for _ in sides)
-    for turn in range(warm + rounds):
-        for side, kept in zip(sides, took, strict=True):
-            gc.collect()
-            seconds = once(side, device)
-            if turn >= warm:
-                kept.append(seconds)
+    gc.collect()
+    gc.disable()  # a collection in the middle of one side would be its neighbour's litter
+    try:
+        for turn in range(warm + rounds):
+            for side, kept in zip(sides, took, strict=True):
+                seconds = once(side, device)
+                if turn >= warm:
+                    kept.append(seconds)
+    finally:
+        gc.enable()
     return took

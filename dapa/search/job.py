@@ -29,7 +29,7 @@ from dapa.search.settings import Settings
 from dapa.search.setup import batched, divided, gpus, screen_of, searched_units
 from dapa.store import Store
 
-DEFAULT_ALGORITHM = "ddmin-complement"
+DEFAULT_ALGORITHM = "bisect"
 
 
 @dataclass(frozen=True)

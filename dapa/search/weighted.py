@@ -15,7 +15,7 @@ from typing import Any
 
 from dapa.records import Unit
 from dapa.search.belief import Belief, Row
-from dapa.search.bisect import DENSITIES, prefixes
+from dapa.search.bisect import DENSITIES, outward, prefixes
 from dapa.search.questions import Search, Steps, algorithms
 
 CONFIDENCES = (0.5, 0.95)
@@ -38,7 +38,7 @@ def _weighted(prior: Mapping[Unit, float] | None = None, **_: Any) -> Search:
     def search(units: tuple[Unit, ...]) -> Steps:
         flat: list[Row] = [[density] * len(units) for density in DENSITIES]
         if not prior:
-            return prefixes(units, Belief(flat, [1.0] * len(flat)))
+            return prefixes(outward(units), Belief(flat, [1.0] * len(flat)))
         ranked = sorted(units, key=lambda unit: -prior.get(unit, float("-inf")))
         steep = [sharp(len(units), c, r) for c in CONFIDENCES for r in REACHES]
         weights = [(1 - TRUST) / len(flat)] * len(flat) + [TRUST / len(steep)] * len(steep)

@@ -1,0 +1,102 @@
+"""The same rows on a 7B and an 8B pair in bf16 on a GPU, and h: a whole search in seconds.
+
+The weights are random but for the planted refusal: what is measured does not depend on them. The
+same functions run on a CPU with a small size, which is how they are tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dapa.bench import chat_rows, divergence_rows, memory_rows, search_rows, toggle_rows
+from dapa.bench.machine import describe
+from dapa.bench.row import Row, absent, alone
+from dapa.bench.scene import Scene, Size
+from dapa.bench.timing import once
+from dapa.bench.wiring import Shape
+
+_CARD = dict(hidden=4096, head_dim=128, context=4096, dtype=torch.bfloat16, device="cuda")
+LLAMA_2_7B = Size(
+    "llama-2-7b",
+    32,
+    Shape(neurons=11008, heads=32, kv_heads=32, **_CARD),  # type: ignore[arg-type]
+    100,
+    (20, 40),
+    32,
+    vocabulary=32_000,
+)
+LLAMA_3_8B = Size(
+    "llama-3-8b",
+    32,
+    Shape(neurons=14336, heads=32, kv_heads=8, **_CARD),  # type: ignore[arg-type]
+    100,
+    (20, 40),
+    32,
+    vocabulary=128_256,
+)
+GOALS: dict[str, str] = {
+    "a1": ">= 1.15", "a2": ">= 3", "a3": "<= 0.15",
+    "b1": ">= 2", "b2": ">= 5", "b3": ">= 300", "b4": "<= 5",
+    "c1": ">= 3", "c2": ">= 1e5",
+    "d1": "<= 0.7", "d2": "<= 0.5",
+    "e1": "<= 1.05", "e2": "<= 0.62",
+    "h": "<= 8",
+}  # fmt: skip
+"""Row -> its goal on a GPU."""
+
+
+def _id(name: str, size: Size) -> str:
+    """A row's name on one of the sizes; the goal h is about the 7B pair."""
+    return name if name == "h" and size is LLAMA_2_7B else f"{name}@{size.name}"
+
+
+def _goals(letter: str) -> Any:
+    return tuple(goal for name, goal in GOALS.items() if name[0] == letter)
+
+
+def rows(
+    sizes: Sequence[Size] = (LLAMA_2_7B, LLAMA_3_8B),
+    tell: Callable[[dict[str, Any]], None] = lambda machine: None,
+) -> Iterator[Row]:
+    """Every row of each size, or null rows where its device is absent."""
+    for size in sizes:
+        if size.shape.device == "cuda" and not torch.cuda.is_available():
+            for name, goal in GOALS.items():
+                what = f"row {name} on a random {size.name} in bf16 with a planted refusal"
+                yield absent(_id(name, size), what, "", None, goal, "CUDA is absent here")
+            continue
+        machine = describe(size.shape.device, size.shape.dtype)
+        tell(machine)
+        for row in _of(Scene(size), machine):
+            yield replace(row, id=_id(row.id, size), what=f"{size.name}: {row.what}")
+        if size.shape.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _of(scene: Scene, machine: dict[str, Any]) -> Iterator[Row]:
+    """The rows of one size, the search first, since it matters most."""
+    for row in search_rows.rows(scene, machine, _goals("b"), tests=2):
+        if row.id == "b2" and row.ours is not None:
+            yield _h(scene, row)
+        yield row
+    yield from divergence_rows.rows(scene, _goals("a"))
+    yield from toggle_rows.rows(scene, _goals("c"), loads=1)
+    yield from chat_rows.rows(scene, _goals("d"))
+    yield from memory_rows.rows(scene, _goals("e"))
+
+
+def _h(scene: Scene, b2: Row) -> Row:
+    """The whole search's seconds; with all closing checks as well, which the goal does not ask."""
+    assert b2.ours is not None
+    whole = once(
+        lambda: search_rows.search(scene, check_supersets=True, full_length=True), scene.device
+    )
+    what = (
+        f"whole search, {scene.size.layers} gates, {scene.size.prompts} prompts, "
+        f"{scene.size.tokens} tokens; {whole:.2f} s with supersets and full-length checks behind it"
+    )
+    return alone("h", what, b2.ours, GOALS["h"], "s")
