@@ -76,6 +76,20 @@ class Unit:
     block: tuple[int, int] | None = None
     """Neurons [start, stop) of the kind, or None for all of them."""
 
+    def __post_init__(self) -> None:
+        """Reckon hash and place in the stream once: units are keys everywhere."""
+        object.__setattr__(self, "_hash", hash((self.layer, self.kind, self.block)))
+        object.__setattr__(self, "_order", (self.layer, self.kind, self.block or ()))
+
+    def __hash__(self) -> int:
+        """Of layer, kind and block."""
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
+
+    def __reduce__(self) -> tuple[type[Unit], tuple[int, str, tuple[int, int] | None]]:
+        """Copies reckon their own hash: another process hashes text otherwise."""
+        return Unit, (self.layer, self.kind, self.block)
+
     def __str__(self) -> str:
         """Short name, as in `3.gate`, `3.gate[0:64]` or `head`."""
         name = self.kind if self.layer == OUTSIDE else f"{self.layer}.{self.kind}"
@@ -103,6 +117,17 @@ class Unit:
 _UNIT = re.compile(r"(?:(-?\d{1,6})\.)?([a-z]\w*)(?:\[(\d{1,9}):(\d{1,9})\])?", re.ASCII)
 
 
+def _in_order(entries: Iterable[tuple[Unit, float]]) -> tuple[tuple[Unit, float], ...]:
+    """Each unit once, in the stream's order, without those of strength 0."""
+    kept: dict[Unit, float] = {}
+    for unit, strength in entries:
+        if not 0.0 <= strength <= 1.0:  # NaN fails too
+            raise SettingError(f"strength {strength} of {unit} is outside 0 to 1")
+        if strength > 0.0:
+            kept[unit] = float(strength)
+    return tuple(sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ())))
+
+
 @dataclass(frozen=True)
 class Mask:
     """The transplanted units with their strength; equal masks are equal values and hash alike."""
@@ -112,14 +137,13 @@ class Mask:
 
     def __post_init__(self) -> None:
         """Bring the entries into their one canonical order; refuse strengths outside [0, 1]."""
-        kept: dict[Unit, float] = {}
+        before: tuple[Any, ...] = ()
         for unit, strength in self.entries:
-            if not 0.0 <= strength <= 1.0:  # NaN fails too
-                raise SettingError(f"strength {strength} of {unit} is outside 0 to 1")
-            if strength > 0.0:
-                kept[unit] = float(strength)
-        ordered = sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ()))
-        object.__setattr__(self, "entries", tuple(ordered))
+            order = unit._order  # type: ignore[attr-defined]
+            if not (before < order and strength.__class__ is float and 0.0 < strength <= 1.0):
+                object.__setattr__(self, "entries", _in_order(self.entries))
+                break
+            before = order
         # masks are keys everywhere, and hashing every unit anew took most of a driver's time
         object.__setattr__(self, "_hash", hash(self.entries))
 
@@ -128,10 +152,14 @@ class Mask:
         value: int = self._hash  # type: ignore[attr-defined]
         return value
 
+    def __reduce__(self) -> tuple[type[Mask], tuple[tuple[tuple[Unit, float], ...]]]:
+        """As for units: a copy reckons its own hash."""
+        return Mask, (self.entries,)
+
     @classmethod
     def of(cls, units: Iterable[Unit], strength: float = 1.0) -> Mask:
         """The mask that transplants `units` at one strength."""
-        return cls(tuple((unit, strength) for unit in units))
+        return cls(tuple([(unit, strength) for unit in units]))
 
     @property
     def units(self) -> tuple[Unit, ...]:

@@ -409,3 +409,19 @@ def test_every_family_is_one_row_that_names_its_checkpoint_tensors(trio):
     family = FAMILIES[trio.pair.family.model_type]
     assert {family.weight_name(site) for site in trio.pair.sites} <= names
     assert len(TOKENIZER) == trio.student.config.vocab_size
+
+
+def test_plans_are_remembered_and_those_of_other_masks_are_not_mixed_up(trio):
+    pair = trio.pair
+    one, two = Mask.of([Unit(0)]), Mask.of([Unit(0), Unit(2)])
+    plan = pair.plan([one, two])
+    assert pair.plan([one, Mask.of([Unit(2), Unit(0)])]) is plan
+    assert pair.plan([two, one]) is not plan
+    assert pair.plan([one]).moves.keys() < pair.plan([two]).moves.keys()
+    pair.forget_plans()
+    again = pair.plan([one, two])
+    assert again is not plan and again.moves.keys() == plan.moves.keys()
+    with pytest.raises(SettingError):
+        pair.plan([Mask.of([Unit(99)])])
+    with pytest.raises(SettingError):  # a mistake is not remembered as a plan
+        pair.plan([Mask.of([Unit(99)])])

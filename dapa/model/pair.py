@@ -34,6 +34,9 @@ from dapa.model.transplant import Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
 from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
+_PLANS = 256
+"""Plans that are remembered; then all are forgotten."""
+_NEVER = object()
 SMALL = 2**28
 """Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
 two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
@@ -82,6 +85,9 @@ class Pair:
         self.differs = kinds_that_differ(family, where_they_differ(self.sites))
         """Kind of unit -> the layers in which it differs; the others are never searched."""
         self._live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
+        self._plans: dict[Any, Any] = {}
+        """Plans that were made: a batch is planned anew whenever a row comes or goes, and a toggle
+        often goes back. Nothing that a plan depends on changes after load."""
         self.wrapped = tuple(
             kind
             for kind in family.single
@@ -118,9 +124,22 @@ class Pair:
 
         `at_work`: how many of the rows, from the first on, each layer sees; all of them if None.
         """
-        for mask in set(masks):
+        rows = tuple(masks)
+        key = (rows, None if at_work is None else tuple(at_work))
+        known = self._plans.get(key, _NEVER)
+        if known is not _NEVER:
+            return known
+        for mask in set(rows):
             self._units_exist(mask)
-        return plan_masks(masks, self._live, self.device, at_work)
+        made = plan_masks(rows, self._live, self.device, at_work)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        self._plans[key] = made
+        return made
+
+    def forget_plans(self) -> None:
+        """Make every plan anew, as for the first time: to measure what that takes."""
+        self._plans.clear()
 
     def validate(self, mask: Mask) -> None:
         """SettingError for a layer, kind or block that is not there, or one site moved twice."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 from dapa.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit
@@ -158,6 +158,7 @@ def submodule(root: Any, path: str) -> Any:
     return reduce(getattr, filter(None, path.split(".")), root)
 
 
+@lru_cache(maxsize=65536)
 def sites_of(unit: Unit) -> tuple[Site, ...]:
     """The sites that a unit moves, those that its family lacks among them."""
     if unit.kind not in GROUPS:

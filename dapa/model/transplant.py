@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dapa.model.sites import Strength, resolve
+from dapa.model.sites import Strength, resolve, sites_of
 from dapa.records import Mask, Site
 
 
@@ -35,6 +35,10 @@ class Move:
     """Rows that run only the teacher's module, (rows,)."""
     blends: tuple[tuple[Tensor, float | Tensor], ...] = ()
     """(row indices, one strength or one per neuron) for every fractional or partial strength."""
+
+
+WHOLE = Move(None, None)
+"""Every row takes the teacher's module."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,7 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
     if set(groups) == {0.0}:
         return None
     if set(groups) == {1.0}:
-        return Move(None, None)
+        return WHOLE
 
     def rows(strength: Strength) -> Tensor:
         return torch.tensor(groups.get(strength, []), dtype=torch.long, device=device)
@@ -105,6 +109,18 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
 
     blends = tuple((rows(s), value(s)) for s in groups if s not in (0.0, 1.0))
     return Move(rows(0.0), rows(1.0), blends)
+
+
+def _alone(mask: Mask, sites: Mapping[Site, TransplantModule]) -> dict[Site, Move] | None:
+    """The moves of a single row of whole sites, which need no tensor; None for any other mask."""
+    moves: dict[Site, Move] = {}
+    for unit, strength in mask.entries:
+        if strength != 1.0 or unit.block is not None:
+            return None
+        for site in sites_of(unit):
+            if site in sites:
+                moves[site] = WHOLE
+    return moves
 
 
 def plan_masks(
@@ -127,6 +143,10 @@ def plan_masks(
     Returns:
         None where every row is the plain student.
     """
+    if len(masks) == 1 and at_work is None:
+        alone = _alone(masks[0], sites)
+        if alone is not None:
+            return Plan(tuple(masks), alone) if alone else None
     places: dict[Mask, int] = {}
     which = [places.setdefault(mask, len(places)) for mask in masks]  # hash each mask once
     resolved = [resolve(mask) for mask in places]
