@@ -36,5 +36,6 @@ def _lean(scene: Scene) -> tuple[int, str]:
         for place, model in zip(places, (student, teacher), strict=True):
             model.save_pretrained(place)
             scene.tokenizer.save_pretrained(place)
-        spec = PairSpec(*map(str, places), dtype="float32", device="cpu", memory="lean")
+        dtype = str(scene.dtype).removeprefix("torch.")
+        spec = PairSpec(*map(str, places), dtype=dtype, device="cpu", memory="lean")
         return load_pair(spec).weight_bytes, "loaded from files"
