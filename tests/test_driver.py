@@ -159,11 +159,36 @@ def test_running_ahead_keeps_rows_busy_and_is_counted_apart() -> None:
     says = needs(3, 5)
     alone = PredicateRunner(says, rows=48, steps=steps(says))
     ahead = PredicateRunner(says, rows=48, steps=steps(says))
-    one = drive(says, runner=alone, check_supersets=False, full_length=False).run()
-    two = drive(says, runner=ahead, check_supersets=False, full_length=False, lookahead=3).run()
+    bare = dict(check_supersets=False, full_length=False)
+    one = drive(says, runner=alone, **bare, lookahead=0).run()
+    two = drive(says, runner=ahead, **bare, lookahead=3).run()
     assert one.costs.speculative == 0 < two.costs.speculative
     assert ahead.made < alone.made
     assert one.costs.tests == two.costs.tests
+
+
+def test_a_runner_that_spares_no_rows_is_given_none_to_run_ahead() -> None:
+    says, taken = needs(3, 5), []
+
+    class Careful(PredicateRunner):
+        def __call__(self, feed: Feed, mode: Mode) -> None:
+            take, self.sure = feed.take, 0
+
+            def few(room: int, spare: int | None = None) -> list[Job]:
+                jobs = take(room, max(0, 6 - self.started + len(self.finished) + self.dropped))
+                taken.append(jobs)
+                return jobs
+
+            feed.take = few  # type: ignore[method-assign]
+            super().__call__(feed, mode)
+
+    bare = dict(check_supersets=False, full_length=False, memo=True)
+    careful = Careful(says, rows=48, steps=steps(says))
+    eager = PredicateRunner(says, rows=48, steps=steps(says))
+    one, two = (drive(says, runner=runner, **bare).run() for runner in (careful, eager))
+    assert one.units == two.units and one.costs.tests == two.costs.tests
+    assert one.costs.prompts_judged < two.costs.prompts_judged
+    assert one.costs.speculative <= two.costs.speculative
 
 
 # -- what it saves --------------------------------------------------------------------------

@@ -41,6 +41,8 @@ _MOJIBAKE = re.compile("[\u00e3\u00e2\u00c3\u00c2\u00ef][^a-z]|\u00ef\u00bf|[\u0
 def normal(text: str) -> str:
     """Lower case, straight quotes and dashes, no emphasis or bullets; the same length as `text`."""
     text = text.translate(_TABLE)
+    if text.isascii():
+        return text.lower()
     return "".join(low if len(low := c.lower()) == 1 else c for c in text)
 
 

@@ -24,11 +24,14 @@ class Levers:
     """Layers below the lowest unit in which two masks differ are computed once a prompt."""
     share: bool = True
     """The beginning that all prompts have in common is read once a mask."""
+    ahead: int | None = None
+    """Places are filled with what may be asked next while fewer rows than this are in flight; 0
+    never does it, None leaves it to the device."""
     memory: int | None = None
     """Bytes that kept states may take; None leaves it to the device."""
 
 
-PLAIN = Levers(leave=False, refill=False, settle=False, reuse=False, share=False)
+PLAIN = Levers(leave=False, refill=False, settle=False, reuse=False, share=False, ahead=0)
 """The reference."""
 
 

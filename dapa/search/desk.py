@@ -79,7 +79,7 @@ class Desk:
 
     # -- the runner's side ------------------------------------------------------------------
 
-    def take(self, room: int) -> list[Job]:
+    def take(self, room: int, spare: int | None = None) -> list[Job]:
         """Jobs in order of want; see `Feed`."""
         self.meter.control.wait()
         with self.meter.lock:
@@ -88,10 +88,11 @@ class Desk:
             if self._over:
                 return jobs
             telling = self.ledger.telling()
-            for mask, rows in self._wants():
+            for mask, rows, sure in self._wants():
+                left = (room if sure or spare is None else min(room, spare)) - len(jobs)
                 tally = self.ledger[mask]
                 free = [p for p in telling if p not in tally.labels and p not in tally.flying]
-                picked = free[: max(0, min(room - len(jobs), rows - len(tally.flying)))]
+                picked = free[: max(0, min(left, rows - len(tally.flying)))]
                 tally.flying.update(picked)
                 jobs += [Job(mask, prompt) for prompt in picked]
                 if len(jobs) == room:
@@ -280,15 +281,19 @@ class Desk:
             elif answer and mask in rest:
                 return  # nobody will ask about the candidates behind this one
 
-    def _wants(self) -> Iterator[tuple[Mask, int]]:
-        """Each active mask with the rows it may hold; read as rows are given out."""
-        for mask in self._active:
+    def _wants(self) -> Iterator[tuple[Mask, int, bool]]:
+        """Each active mask with the rows it may hold, and whether its answer is surely needed.
+
+        Read as rows are given out.
+        """
+        for place, mask in enumerate(self._active):
             if isinstance(self._question, Score):
-                yield mask, self.ledger.asked
+                yield mask, self.ledger.asked, True
             else:
-                yield mask, self.ledger.useful(mask)
+                sure = place == 0 or not isinstance(self._question, First)
+                yield mask, self.ledger.useful(mask), sure
         if self.settings.eager:
-            yield from ((mask, self.ledger.asked) for mask in self._active)
+            yield from ((mask, self.ledger.asked, False) for mask in self._active)
 
     def _asking(self) -> tuple[Outcome, ...]:
         return tuple(self.ledger.outcome(mask) for mask in self._active)

@@ -31,8 +31,10 @@ class Job:
 class Feed(Protocol):
     """What a runner sees of the driver. Each call may block while the search is paused."""
 
-    def take(self, room: int) -> list[Job]:
+    def take(self, room: int, spare: int | None = None) -> list[Job]:
         """At most `room` jobs to start now, most wanted first; empty when there is none now.
+
+        Of them, only the first `spare` may be for answers that nobody needs yet; None: all.
 
         While rows are in flight, ask again after each `done`: a verdict makes new questions.
         """

@@ -57,8 +57,9 @@ class _Folded:
         self._feed, self._drawn, self._places = feed, drawn, places
         self._flying: set[Job] = set()
 
-    def take(self, room: int) -> list[Job]:
-        jobs = {Job(job.mask, self._drawn[job.prompt]): None for job in self._feed.take(room)}
+    def take(self, room: int, spare: int | None = None) -> list[Job]:
+        asked = self._feed.take(room, spare)
+        jobs = {Job(job.mask, self._drawn[job.prompt]): None for job in asked}
         new = [job for job in jobs if job not in self._flying]
         self._flying.update(new)
         return new

@@ -7,6 +7,7 @@ settled (opening mode), or when the driver no longer wants it, and its place is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 from dapa.judges.base import Judge
 from dapa.model.generation import Batch, Row
@@ -16,6 +17,9 @@ from dapa.model.reading import Reader, reader_for
 from dapa.model.sampling import Decoding
 from dapa.model.serving import row_capacity, serve
 from dapa.search.feed import Feed, Job, Mode
+
+AHEAD = 12
+"""Rows in flight up to which a CPU takes on work that may turn out to be needless."""
 
 
 class PairRunner:
@@ -50,8 +54,13 @@ class PairRunner:
         self.decoding = Decoding(max_new_tokens)
         self.capacity = row_capacity(pair, rows)
         self.levers = levers or Levers()
+        self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
+        if self.levers.ahead is not None:
+            self.ahead = min(self.capacity, self.levers.ahead)
         self.work = Work()
         self._reader: Reader = reader_for(pair, ids, self.levers)
+        # other masks mostly begin as one did before, and judging every token of every reply adds up
+        self._settled = lru_cache(2**16)(self._is_settled)
 
     @property
     def prefilled(self) -> int:
@@ -92,7 +101,10 @@ class PairRunner:
             serve(
                 batch,
                 self.capacity,
-                take=lambda room: [self._row(job, mode) for job in feed.take(room)],
+                take=lambda room: [
+                    self._row(job, mode)
+                    for job in feed.take(room, max(0, self.ahead - len(batch.rows)))
+                ],
                 finish=finish,
                 wanted=lambda row: feed.wanted(row.tag),
                 after=tell,
@@ -103,9 +115,9 @@ class PairRunner:
     def _row(self, job: Job, mode: Mode) -> Row:
         settled: Callable[[str], bool] | None = None
         if mode == "opening" and self.levers.settle:
-            prompt, judge = self.texts[job.prompt], self.judges[mode]
-
-            def settled(text: str) -> bool:
-                return judge.settled(prompt, text) is not None
+            settled = partial(self._settled, job.prompt)
 
         return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)
+
+    def _is_settled(self, prompt: int, text: str) -> bool:
+        return self.judges["opening"].settled(self.texts[prompt], text) is not None
