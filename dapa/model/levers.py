@@ -33,6 +33,8 @@ class Levers:
 
 PLAIN = Levers(leave=False, refill=False, settle=False, reuse=False, share=False, ahead=0)
 """The reference."""
+UNHINTED = Levers(reuse=False, share=False, ahead=0)
+"""Each prompt is read whole, whatever was read before."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dapa.judges.base import judges
+from dapa.model.levers import UNHINTED
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat, Turn, encode, render
 from dapa.model.substitution import Substituted
@@ -87,8 +88,8 @@ def oracle(
     ids = [encode(on or pair, text, how) for text in texts]
     opening, full = judges["opening"](), judges["rules"]()
     asked = [prompt.text for prompt in prompts]
-    rows = CANONICAL_ROWS if canonical else None
-    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows)
+    rows, levers = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
+    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, levers)
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
     kept = StoreMemory(store.memory(digest((on or pair).digest, *names), texts))
