@@ -74,6 +74,20 @@ def job_of(board):
     return board.workbench.jobs()[-1]
 
 
+def test_the_cost_is_told_before_the_search_and_forgotten_with_the_settings(board, page):
+    page.click("#search-cost")
+    until(lambda: re.search(r"About \d+ to \d+ .* tests", page.inner_text("#cost")))
+    assert "on this machine" in page.inner_text("#cost")
+    page.click("#search-settings button.label-wrap")
+    box = page.locator("#search-settings").get_by_label("seed", exact=True)
+    box.fill("5")
+    box.press("Tab")
+    until(lambda: page.inner_text("#cost").strip() == "")
+    box.fill("0")
+    box.press("Tab")
+    page.click("#search-settings button.label-wrap")
+
+
 def test_the_certificate_is_a_picture_with_words(board, page):
     report = job_of(board).report
     rows = page.locator("#result .certificate tbody tr")
@@ -211,7 +225,7 @@ def test_budgets_and_an_absolute_target_reach_the_search(board, page):
     page.click("#search-settings button.label-wrap")
     page.get_by_label("a refusal rate (DSR)").check()
     for label, value in (("search prompts at most", 10), ("most new tokens", 16), ("tests at", 2)):
-        box = page.get_by_label(label)
+        box = page.locator("#search-settings").get_by_label(label)
         box.fill(str(value))
         box.press("Tab")
     until(lambda: "at most 2 tests" in page.inner_text("#search-settings"))

@@ -56,6 +56,11 @@ class Choices:
         """What shapes a search."""
         return list(self.parts.values())
 
+    @property
+    def changes(self) -> list[Any]:
+        """The events of a choice made otherwise."""
+        return [component.change for component in self.parts.values()]
+
 
 def build() -> Choices:
     """Layout: the sentence, and what it unfolds into."""
@@ -134,14 +139,14 @@ def wire(choices: Choices) -> None:
         api_name="search_rank",
         show_progress="hidden",
     )
-    for name, component in choices.parts.items():
-        component.change(
-            say,
-            choices.inputs,
-            choices.sentence,
-            api_name=f"search_say_{name}",
-            show_progress="hidden",
-        )
+    gr.on(
+        choices.changes,
+        say,
+        choices.inputs,
+        choices.sentence,
+        api_name="search_say",
+        show_progress="hidden",
+    )
 
 
 def sentence(chosen: dict[str, Any]) -> str:

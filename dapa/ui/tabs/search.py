@@ -14,7 +14,7 @@ from dapa.ui import replay, strip
 from dapa.ui.desk import Desk, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs import choices, closer
+from dapa.ui.tabs import choices, closer, cost
 from dapa.ui.tabs.tail import Tail
 
 _EMPTY = hint(
@@ -30,6 +30,7 @@ class Search:
     """The tab's components."""
 
     choices: choices.Choices
+    cost: cost.Cost
     start: gr.Button
     pause: gr.Button
     stop: gr.Button
@@ -55,6 +56,8 @@ def build(desk: Desk) -> Search:
         stop = gr.Button(
             "Stop, keep best", elem_classes="plain", elem_id="search-stop", visible=False
         )
+        ask = cost.button()
+    bill = cost.build(ask)
     with gr.Column(elem_classes="card", elem_id="result-card"):
         found = piece(_EMPTY, elem_id="result")
         with gr.Row(elem_classes="buttons"):
@@ -71,7 +74,7 @@ def build(desk: Desk) -> Search:
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
-        chosen, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
+        chosen, bill, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
         gr.Timer(0.4, active=False), gr.State(""), gr.State(""), gr.State(()),
     )  # fmt: skip
 
@@ -88,8 +91,9 @@ def wire(
     tail = Tail(
         desk,
         [
-            parts.found, parts.meter, parts.pictures, parts.start, parts.pause, parts.stop,
-            parts.use, parts.compare, parts.whole_mlp, parts.timer, parts.ended, parts.drawn,
+            parts.found, parts.meter, parts.pictures, parts.start, parts.cost.ask, parts.pause,
+            parts.stop, parts.use, parts.compare, parts.whole_mlp, parts.timer, parts.ended,
+            parts.drawn,
         ],
     )  # fmt: skip
 
@@ -156,6 +160,7 @@ def wire(
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = tail.outputs, parts.choices.inputs
     choices.wire(parts.choices)
+    cost.wire(desk, parts.cost, parts.choices)
     parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
     parts.whole_mlp.click(
         start_mlp,

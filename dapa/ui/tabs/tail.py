@@ -66,6 +66,7 @@ class Tail:
                 value="Search again" if over else "Start search",
                 elem_classes="plain" if done or mlp else "primary-action",
             ),
+            gr.update(visible=not running),
             gr.update(visible=running, value="Resume" if paused else "Pause"),
             gr.update(visible=running),
             gr.update(visible=over and done),
