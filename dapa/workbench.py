@@ -207,14 +207,16 @@ class Workbench:
         """Where the two models part along one prompt; options as in `localize.divergence`."""
         return token_map(self.pair, prompt, options.pop("how", PromptFormat()), **options)
 
-    def weights(self, spec: PairSpec | None = None, seed: int = 0, *how: Any) -> WeightMap:
+    def weights(
+        self, spec: PairSpec | None = None, seed: int = 0, *how: Any, ranks: bool = True
+    ) -> WeightMap:
         """How far the weights are apart, read from the files; the loaded pair's if none is named.
 
         `how` is the listener and the stop event of `localize.weights.weight_map`.
         """
         spec = spec or self.pair.spec
         sides = (open_checkpoint(spec.student), open_checkpoint(spec.teacher))
-        return weight_map(*sides, spec.title, seed, *how)
+        return weight_map(*sides, spec.title, seed, *how, ranks=ranks)
 
     def gap(self, prompts: Sequence[str], **options: Any) -> GapBudget:
         """Where the refusal gap sits at all; options as in `localize.gap.gap_budget`."""

@@ -202,3 +202,41 @@ def test_sinks_are_left_out_unless_they_are_asked_for(dapa, files):
     ]
     assert "4 sinks of" in bodies[0]["provenance"] and "sinks" not in bodies[1]["provenance"]
     assert bodies[0]["values"] != bodies[1]["values"]
+
+
+@pytest.mark.parametrize(
+    "command", ["weights", "gap", "divergence", "trace", "patching", "summary"]
+)
+@pytest.mark.parametrize("seed", ["-1", str(2**70)])
+def test_a_seed_out_of_range_is_one_line(dapa, files, command, seed):
+    options = [] if command == "weights" else files["twins"]
+    code, out, err = dapa(command, *files["pair"], *options, "--seed", seed)
+    assert (code, out) == (2, "") and f"seed {seed}" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["trace", "--window", "9"], "9"),
+        (["trace", "--noise", "nan", "--corruption", "noise"], "nan"),
+        (["trace", "--modules", "gate"], "gate"),
+        (["patching", "--sites", "knee"], "knee"),
+        (["patching", "--into", "both"], "both"),
+        (["directions", "--prompt-limit", "2"], "too few"),
+        (["directions", "--layers", "x"], "x"),
+        (["summary", "--prompt-limit", "0"], "0"),
+        (["divergence", "--by-prompt", "knee"], "knee"),
+        (["divergence", "--html", "-"], "--html"),
+        (["gap", "--csv", "no/such/x.csv"], "x.csv"),
+    ],
+)
+def test_a_mistake_is_one_line(dapa, files, arguments, word):
+    command, *rest = arguments
+    code, out, err = dapa(command, *files["pair"], *files["twins"], *rest)
+    assert (code, out) == (2, "") and word in err and err.count("\n") == 1, err
+
+
+def test_weights_without_ranks_are_quick(dapa, files, tmp_path):
+    body, page, rows = three(dapa, tmp_path, "weights", *files["pair"], "--no-rank")
+    assert {t["effective_rank"] for t in body["tensors"]} == {None}
+    assert page.count("<figcaption>") == 2 and any(float(r["relative_frobenius"]) for r in rows)

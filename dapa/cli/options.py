@@ -173,8 +173,10 @@ def search_set(
     bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
 ) -> tuple[Prompt, ...]:
     """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
+    from dapa.model.sampling import check_seed
     from dapa.prompts import PromptSet
 
+    check_seed(seed)
     if limit is not None and limit < 1:
         raise SettingError(f"prompt limit is {limit}; choose 1 or more")
     chosen: PromptSet = bench.prompts(source, role)

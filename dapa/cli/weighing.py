@@ -18,6 +18,9 @@ def weights(
     pair: o.PairName = None,
     student: o.Student = None,
     teacher: o.Teacher = None,
+    rank: Annotated[
+        bool, typer.Option(help="Effective ranks too; most of the time of a large pair goes there.")
+    ] = True,
     seed: o.Seed = 0,
     json: o.Json = None,
     html: Html = None,
@@ -34,13 +37,18 @@ def weights(
 
     with progress() as report, stoppable() as stop:
         found = Workbench().weights(
-            spec, seed, lambda done, total: report("comparing tensors", done / total), stop
+            spec,
+            seed,
+            lambda done, total: report("comparing tensors", done / total),
+            stop,
+            ranks=rank,
         )
 
     def drawings() -> list[tuple[str, Any]]:
         from dapa.figures.weights import weights_heatmap
 
-        return [(f"By {title}", weights_heatmap(found, name)) for name, title in MEASURES.items()]
+        shown = {k: title for k, title in MEASURES.items() if rank or k != "rank"}
+        return [(f"By {title}", weights_heatmap(found, name)) for name, title in shown.items()]
 
     far = sorted(found.tensors, key=lambda t: -(t.relative or 0.0))[:_MOST]
     rows = [

@@ -23,6 +23,7 @@ from dapa.localize.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sampling import check_seed
 from dapa.records import EMPTY, Mask, PromptError, Rate
 from dapa.statistics import auc, mean_interval
 
@@ -157,6 +158,7 @@ def refusal_directions(
     Raises:
         PromptError: Fewer than four prompts of a class, or one that cannot be read.
     """
+    check_seed(seed)
     sets = {"harmful": list(harmful), "harmless": list(harmless)}
     for kind, texts in sets.items():
         if len(texts) < LEAST:

@@ -34,6 +34,7 @@ from dapa.localize.tokens import (
 )
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sampling import check_seed
 from dapa.model.transplant import Plan
 from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError
 
@@ -86,6 +87,7 @@ def divergence(
         PromptError: A prompt that cannot be read, or not at this position.
     """
     sweep = _Sweep(pair, how, metric, reading, position, mask, sites, sink)
+    check_seed(seed)
     if batch_size < 1:
         raise SettingError(f"batch size {batch_size} is too small; choose 1 or more")
     if not prompts:

@@ -26,6 +26,7 @@ from dapa.localize.tokens import encoded
 from dapa.model.openers import Role, find_openers
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sampling import check_seed
 from dapa.records import PromptError, SettingError
 from dapa.statistics import mean_interval
 
@@ -161,6 +162,7 @@ def patching(
         PromptError: No prompt, or none that both models read alike.
         NoOpeners: A vocabulary has no refusal opener.
     """
+    check_seed(seed)
     if position not in POSITIONS:
         raise SettingError(f"position {position!r} is not known; choose {' or '.join(POSITIONS)}")
     if into not in INTO:

@@ -26,6 +26,7 @@ from dapa.localize.tracing import causal_trace
 from dapa.model.openers import past_blanks, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sampling import check_seed
 from dapa.records import EMPTY, DapaError, Mask, Prompt, PromptError, SettingError, Unit
 from dapa.statistics import mean_interval
 
@@ -168,6 +169,7 @@ def summary(
         SettingError: A kind that does not exist, or that stands outside of the layers.
         PromptError: No prompt, or one that cannot be read.
     """
+    check_seed(seed)
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     units = tuple(unit for unit in pair.units(kind) if 0 <= unit.layer < pair.n_layers)

@@ -30,6 +30,7 @@ from dapa.localize.traces import Floats, TokenTrace, TraceMap
 from dapa.model.openers import Openers, find_openers
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
+from dapa.model.sampling import check_seed
 from dapa.records import Prompt, PromptError, SettingError
 from dapa.sentences import TOKEN_GROUPS
 from dapa.statistics import mean_interval
@@ -79,7 +80,7 @@ def causal_trace(
         PromptError: No prompt, or none with a twin of equal length.
         NoOpeners: The teacher's vocabulary has no refusal opener.
     """
-    _check(pair, corruption, window, kinds, groups, draws, multiple)
+    _check(pair, corruption, window, kinds, groups, draws, multiple, seed)
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     noise = corruption == "noise"
@@ -165,7 +166,7 @@ def token_trace(
 
     Arguments and errors are those of `causal_trace`.
     """
-    _check(pair, corruption, window, kinds, (), draws, multiple)
+    _check(pair, corruption, window, kinds, (), draws, multiple, seed)
     noise = corruption == "noise"
     ready = with_noise(pair, [prompt], how) if noise else with_twins(pair, [prompt], how, harmless)
     one = ready[0]
@@ -252,7 +253,9 @@ def _check(
     groups: Sequence[str],
     draws: int,
     multiple: float,
+    seed: int,
 ) -> None:
+    check_seed(seed)
     if corruption not in CORRUPTIONS:
         raise SettingError(
             f"corruption {corruption!r} is not known; choose {' or '.join(CORRUPTIONS)}"

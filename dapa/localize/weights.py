@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dapa.localize.rank import EffectiveRank, effective_rank
 from dapa.model.checkpoint import Checkpoint
+from dapa.model.sampling import check_seed
 from dapa.records import PairError
 
 Floats = NDArray[np.float64]
@@ -152,6 +153,8 @@ def weight_map(
     seed: int = 0,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    *,
+    ranks: bool = True,
 ) -> WeightMap:
     """Compare every tensor that two checkpoints share by name.
 
@@ -162,10 +165,13 @@ def weight_map(
         seed: Of the randomised decompositions.
         progress: Told after every tensor.
         stop: When set, the map holds the tensors compared so far.
+        ranks: Take effective ranks too; most of the time goes there.
 
     Raises:
+        SettingError: A seed out of range.
         PairError: No tensor has the same name in both.
     """
+    check_seed(seed)
     shared = [name for name in sorted(student.shards, key=_order) if name in teacher.shards]
     if not shared:
         names = " against ".join(min(c.shards, default="none") for c in (student, teacher))
@@ -177,7 +183,7 @@ def weight_map(
     for name in shared:
         if stop is not None and stop.is_set():
             break
-        found.append(compare(student, teacher, name, seed))
+        found.append(compare(student, teacher, name, seed, ranks))
         if progress:
             progress(len(found), len(shared))
     return WeightMap(
@@ -190,7 +196,9 @@ def weight_map(
     )
 
 
-def compare(student: Checkpoint, teacher: Checkpoint, name: str, seed: int = 0) -> TensorChange:
+def compare(
+    student: Checkpoint, teacher: Checkpoint, name: str, seed: int = 0, ranks: bool = True
+) -> TensorChange:
     """One tensor of both; where one has more rows (added tokens), the rows that both have."""
     match = _LAYER.match(name)
     layer, part = (int(match["layer"]), match["part"]) if match else (None, name)
@@ -207,7 +215,8 @@ def compare(student: Checkpoint, teacher: Checkpoint, name: str, seed: int = 0) 
     shape = (min(ours[0], theirs[0]), *ours[1:]) if ours else ()
     note = "" if ours == theirs else f"the first {shape[0]} rows of {ours[0]} and {theirs[0]}"
     width = int(np.prod(shape[1:], dtype=np.int64)) if shape else 1
-    change = torch.empty(shape[0] if shape else 1, width)
+    wanted = ranks and len(shape) > 1
+    change = torch.empty(shape[0] if wanted else 0, width)
     ab = aa = bb = dd = 0.0
     done = 0
     for x, y in _slices(student, teacher, name, shape):
@@ -217,12 +226,13 @@ def compare(student: Checkpoint, teacher: Checkpoint, name: str, seed: int = 0) 
         aa += float((a * a).sum())
         bb += float((b * b).sum())
         dd += float((d * d).sum())
-        change[done : done + len(d)] = d.float()
-        done += len(d)
+        if wanted:
+            change[done : done + len(d)] = d.float()
+            done += len(d)
     relative = 0.0 if dd == 0 else (dd / aa) ** 0.5 if aa else None
     cosine = 0.0 if dd == 0 else max(0.0, 1 - ab / (aa * bb) ** 0.5) if aa and bb else None
     flat = change if len(shape) < 3 else change.reshape(-1, shape[-1])  # experts under each other
-    rank = effective_rank(flat, seed) if dd and len(shape) > 1 else None
+    rank = effective_rank(flat, seed) if wanted and dd else None
     return TensorChange(name, layer, part, shape, relative, cosine, rank, note)
 
 
