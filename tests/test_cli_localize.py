@@ -240,3 +240,12 @@ def test_weights_without_ranks_are_quick(dapa, files, tmp_path):
     body, page, rows = three(dapa, tmp_path, "weights", *files["pair"], "--no-rank")
     assert {t["effective_rank"] for t in body["tensors"]} == {None}
     assert page.count("<figcaption>") == 2 and any(float(r["relative_frobenius"]) for r in rows)
+
+
+def test_gradients_and_interactions_are_exported_too(dapa, files, tmp_path):
+    options = [*files["pair"], *files["plain"], "--prompt-limit", "3"]
+    body, page, rows = three(dapa, tmp_path, "gradients", *options)
+    assert len(rows) == len(body["rows"]) == 4 and page.count("<figcaption>") == 1
+    body, page, rows = three(dapa, tmp_path, "interaction", *options)
+    together = {(row["first"], row["second"]): float(row["value"]) for row in rows}
+    assert len(together) == 6 and max(together, key=together.get) == ("1.gate", "2.gate")

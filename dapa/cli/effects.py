@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dapa.cli import options as o
-from dapa.cli.output import Output, Report, progress, table
+from dapa.cli.exports import Csv, Exports, Html
+from dapa.cli.output import Report, progress, table
 from dapa.records import Unit
 
 if TYPE_CHECKING:
@@ -32,13 +33,15 @@ def gradients(
     check: Annotated[bool, typer.Option(help="Hold the ranking against true single flips.")] = True,
     seed: o.Seed = 0,
     json: o.Json = None,
+    html: Html = None,
+    csv: Csv = None,
 ) -> None:
     """Share the whole effect on refusal log-odds out among units, by mask gradients.
 
     Slopes are integrated while all strengths move from 0 to 1; the residual is what their sum
     misses. --sites takes several kinds, as in gate,up.
     """
-    output = Output(json)
+    exports = Exports(json, html, csv)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.localize.agreement import rank_agreement
     from dapa.workbench import Workbench
@@ -69,12 +72,28 @@ def gradients(
         f"residual {found.residual.value:+.3f}, {100 * found.error:.1f} % of it."
     )
     headers = ("unit", "share of the effect", *(["strongest neurons"] if neurons else []))
-    output.result(
+
+    def drawings() -> list[tuple[str, Any]]:
+        from dapa.figures.effects import effects_chart
+
+        lines = [
+            (str(unit), {"share of the effect": effect})
+            for unit, effect in zip(found.units, found.effects, strict=True)
+        ]
+        return [("Each unit's share of the whole effect", effects_chart(lines, found.whole))]
+
+    origin = o.sourced(found.provenance, bench, prompts, seed)
+    exports.result(
         body,
-        found.provenance,
+        "Mask gradients",
+        origin,
+        found.table(),
+        drawings,
+        origin,
         table(headers, rows),
         sums,
         *([f"Rank correlation with true single flips: {agreed}."] if agreed else []),
+        note=sums,
     )
 
 
@@ -91,12 +110,14 @@ def interaction(
     prompt_limit: Few = 16,
     seed: o.Seed = 0,
     json: o.Json = None,
+    html: Html = None,
+    csv: Csv = None,
 ) -> None:
     """Measure how far the effects of each two units do not add up, in refusal log-odds.
 
     All units that differ, or those of --layers.
     """
-    output = Output(json)
+    exports = Exports(json, html, csv)
     chosen = o.parse_layers(layers)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
     from dapa.workbench import Workbench
@@ -118,12 +139,24 @@ def interaction(
 
     places = range(len(units))
     rows = [(units[i], *(cell(i, j) for j in places)) for i in places]
-    output.result(
+
+    def drawings() -> list[tuple[str, Any]]:
+        from dapa.figures.inner import interaction_heatmap
+
+        return [("Two units together, beyond the sum of each alone", interaction_heatmap(found))]
+
+    origin = o.sourced(found.provenance, bench, prompts, seed)
+    how = "Above 0: two units bring more refusal together than apart."
+    exports.result(
         found.as_dict(),
-        found.provenance,
+        "Units in pairs",
+        origin,
+        found.table(),
+        drawings,
+        origin,
         table(("", *map(str, units)), rows),
-        "Above 0: two units bring more refusal together than apart. On the diagonal each alone. "
-        "*: the 95 % interval leaves out 0.",
+        f"{how} On the diagonal each alone. *: the 95 % interval leaves out 0.",
+        note=f"{how} Dots: the 95 % interval includes 0.",
     )
 
 

@@ -137,6 +137,15 @@ class Interactions:
         """One line that says where the numbers come from."""
         return f"{self.pair} · interaction in refusal log-odds · {counted(self.n, self.asked)}"
 
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file: a row a pair of units."""
+        rows = [
+            (str(self.units[i]), str(self.units[j]), *map(float, ends), self.n)
+            for i, j in combinations(range(len(self.units)), 2)
+            for ends in [(self.values[i, j], self.low[i, j], self.high[i, j])]
+        ]
+        return ("first", "second", "value", "low", "high", "n"), rows
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, one row a pair of units."""
         rows = [
