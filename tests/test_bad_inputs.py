@@ -254,7 +254,7 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_read(
 ):
     monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     monkeypatch.setattr(loading, "AutoModelForCausalLM", None)  # must not be reached
-    expect(bench, cpu(*planted_folders), "GiB of memory", "free on cpu", "bfloat16")
+    expect(bench, cpu(*planted_folders), "MiB of memory", "free on cpu", "bfloat16")
 
 
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, MemoryError])

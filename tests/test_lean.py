@@ -230,7 +230,7 @@ def test_the_estimate_is_told_from_headers_and_auto_takes_what_fits(planted_fold
     assert estimate("full", much.student + much.lean).mode == "full"
     with pytest.raises(PairError, match="use lean memory, bfloat16"):
         estimate("full", much.student + much.lean).raise_if_too_large()
-    with pytest.raises(PairError, match="GiB are free on cpu; use bfloat16"):
+    with pytest.raises(PairError, match="MiB are free on cpu; use bfloat16"):
         estimate("lean", 1000).raise_if_too_large()
     with pytest.raises(SettingError, match="none of the sites"):
         estimate("lean:q_norm", 2**40)
@@ -281,3 +281,19 @@ def test_the_command_line_tells_the_estimate_and_loads_lean(planted_folders, tmp
     assert json.loads(out)["models"]["patched"]["dsr"]["value"] == 1.0
     code, out, err = dapa(*ask, "--memory", "thin")
     assert (code, out) == (2, "") and "'thin'" in err and err.count("\n") == 1
+
+
+def test_the_screen_says_what_lean_memory_leaves_out(bench):
+    from dapa.chatlog import Talk
+    from dapa.ui import header, strip
+    from dapa.ui.desk import Desk
+    from dapa.ui.session import fresh
+    from dapa.ui.tabs.panes import View, draw
+
+    desk = Desk(bench)
+    assert "lean memory: of the teacher only gate" in header.draw(desk)
+    html = draw(Talk(), View(whole=False))
+    assert "Off: in lean memory only some of its sites are loaded." in html
+    assert "Off:" not in draw(Talk(), View())
+    shown = strip.draw(desk, fresh(desk.epoch, bench.pair))
+    assert shown.count('role="gridcell"') == 4 and "of 4 gates" in shown

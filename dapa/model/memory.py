@@ -155,4 +155,4 @@ def _work(settings: Any, width: int, device: str) -> int:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

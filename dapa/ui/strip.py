@@ -11,7 +11,7 @@ from dapa.records import ENDS, OUTSIDE, SettingError
 from dapa.sentences import kind_text
 from dapa.ui.desk import Desk, piece
 from dapa.ui.parts import count_of, percent
-from dapa.ui.session import Session, Shape, state
+from dapa.ui.session import Session, Shape, parts_of, state
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
@@ -124,7 +124,8 @@ def _kinds(pair: Shape, session: Session) -> str:
 
 def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
     cells = "".join(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
-    head = f'<span class="kind">{label}</span>'
+    whole = label == "layer" or len(parts_of(pair, kind)) > 1
+    head = f'<span class="kind{"" if whole else " one"}">{label}</span>'
     sub = "" if label == "layer" else " sub"
     return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
 
@@ -136,8 +137,7 @@ def _ends(pair: Shape, session: Session) -> str:
         return ""
     cells = "".join(_cell(pair, session, OUTSIDE, kind, "end") for kind in kinds)
     return (
-        '<div class="strip-row sub ends" role="row"><span class="kind">outside layers</span>'
-        f"{cells}</div>"
+        f'<div class="strip-row sub ends" role="row"><span class="kind">outside</span>{cells}</div>'
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
-from dapa.records import PromptError, SettingError
+from dapa.records import DapaError, SettingError
 from dapa.sentences import SITE_TITLES
 from dapa.ui.desk import Desk, guarded, one_of, piece, text
 from dapa.ui.parts import esc, hint, note, title
@@ -82,7 +82,7 @@ def wire(desk: Desk, parts: Inside, maps: Localize, found_of: Any) -> None:
                     f"{along.title} along one prompt, token by token, special tokens visible; the "
                     "first token gathers attention and may be clipped."
                 )
-        except (SettingError, PromptError) as error:
+        except DapaError as error:
             return title("No picture") + note(esc(error), "fail"), gr.update(visible=False)
         return title(name, esc(line)), gr.update(value=figure, visible=True)
 
