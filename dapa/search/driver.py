@@ -299,11 +299,15 @@ class Driver:
         return {"limit": limit, "best": self.kl(found), "full": self.kl(self.full)}
 
     def _screened(self) -> Screening | None:
-        """How well the screen foretold the verdicts of all masks that were judged in full."""
+        """How well the screen foretold the verdicts of the masks that are always judged in full.
+
+        Others may be by chance, as rows stood free: those would make two runs differ.
+        """
         if self.screen is None or self.control.stopped:
             return None
         self.meter.phase = "screen"
-        masks = [mask for mask in self._desk.ledger.known() if self._desk.ledger.full(mask)]
+        told = [t.outcome.mask for t in self.meter.trials if t.phase in ("opening", "certificate")]
+        masks = [mask for mask in dict.fromkeys(told) if self._desk.ledger.full(mask)]
         found = self.screen.held_against(self._desk.ledger, masks, self.settings.seed)
         self.meter.lap()
         return found

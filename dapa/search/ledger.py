@@ -61,10 +61,6 @@ class Ledger:
             seen = self._seen[id(mask)] = (mask, tally)  # holds the mask: its id stays its own
         return seen[1]
 
-    def known(self) -> list[Mask]:
-        """Every mask that was looked at, the first one first."""
-        return list(self._tallies)
-
     def fresh(self) -> list[Mask]:
         """The masks that were judged, at least in part, in this run."""
         return [mask for mask, tally in self._tallies.items() if tally.fresh]

@@ -39,8 +39,6 @@ class Screening:
     """95 % bootstrap over prompts."""
     replies: int
     masks: int
-    seconds: float = 0.0
-    """What the screen cost in all."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         """The JSON form, None for what is not defined."""
@@ -48,30 +46,27 @@ class Screening:
         told: dict[str, float | int | None] = {
             key: value if np.isfinite(value) else None for key, value in body.items()
         }
-        return {**told, "n": self.replies, "masks": self.masks, "seconds": self.seconds}
+        return {**told, "n": self.replies, "masks": self.masks}
 
 
 class Screen:
     """One search's screen: each (mask, prompt) is read once."""
 
-    def __init__(self, odds: Odds, prompts: int, clock: Callable[[], float] = lambda: 0.0) -> None:
-        """Args: what reads log-odds, over how many prompts, and the seconds it is booked by."""
-        self._odds, self.prompts, self._clock = odds, prompts, clock
+    def __init__(self, odds: Odds, prompts: int) -> None:
+        """Args: what reads log-odds, and over how many prompts."""
+        self._odds, self.prompts = odds, prompts
         self._known: dict[tuple[Mask, int], float] = {}
-        self.seconds = 0.0
         count = min(SAMPLE, prompts)
         self.sample = [i * prompts // count for i in range(count)]
 
     def odds(self, masks: Sequence[Mask], prompts: Sequence[int]) -> Floats:
         """Log-odds, (masks, prompts)."""
-        began = self._clock()
         new = [m for m in dict.fromkeys(masks) if any((m, p) not in self._known for p in prompts)]
         if new:
             found = self._odds(new, prompts)
             for i, mask in enumerate(new):
                 for j, prompt in enumerate(prompts):
                     self._known[mask, prompt] = float(found[i, j])
-        self.seconds += self._clock() - began
         return np.array([[self._known[mask, prompt] for prompt in prompts] for mask in masks])
 
     def lead(self, full: Mask) -> list[int]:
@@ -98,7 +93,7 @@ class Screen:
         again = np.array([rank_biserial(odds[:, i], said[:, i]) for i in drawn])
         again = again[np.isfinite(again)]
         low, high = np.quantile(again, [0.025, 0.975]) if len(again) else (np.nan, np.nan)
-        return Screening(value, float(low), float(high), odds.size, len(chosen), self.seconds)
+        return Screening(value, float(low), float(high), odds.size, len(chosen))
 
 
 def rank_biserial(odds: Floats, said: NDArray[np.bool_]) -> float:

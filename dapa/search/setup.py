@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -48,7 +47,7 @@ def screen_of(
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
 
-    return Screen(odds, len(prompts), time.monotonic)
+    return Screen(odds, len(prompts))
 
 
 def divided(

@@ -1,0 +1,77 @@
+"""Curtailed, batched, resumed and plain searches of real planted pairs end alike."""
+
+from random import Random
+
+import pytest
+from support import sweep
+
+from dapa.bench.planted import harmful_prompts, plant, random_planting
+from dapa.judges.base import judges
+from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.sites import FAMILIES
+from dapa.search import algorithms
+from dapa.search.control import Control
+from dapa.search.driver import Driver
+from dapa.search.feed import Notebook, Split
+from dapa.search.runner import PairRunner
+from dapa.search.settings import Settings
+
+KINDS = ("and", "or", "inhibitor", "distractors")
+NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")
+GATED = [family for family in FAMILIES if family in ("llama", "mistral", "qwen2", "gemma")]
+CASES = [(KINDS[i % 4], GATED[i // 4 % len(GATED)], NAMES[i % len(NAMES)], i) for i in range(50)]
+PROMPTS = 7
+COSTS = {
+    "speculative", "prompts_judged", "prompts_spared", "recalled", "tokens", "seconds", "phases",
+    "gpu_seconds", "eta_error", "work", "settings",
+}  # fmt: skip
+
+
+class Cut(Notebook):
+    """Stops the search after so many verdicts."""
+
+    def __init__(self, control, verdicts):
+        super().__init__()
+        self.control, self.left = control, verdicts
+
+    def commit(self, *said):
+        super().commit(*said)
+        self.left -= 1
+        if self.left == 0:
+            self.control.stop()
+
+
+@pytest.mark.parametrize(("kind", "family", "name", "seed"), sweep(CASES))
+def test_the_ways_of_driving_agree(kind, family, name, seed):
+    planting = random_planting(seed, kind, layers=6 + seed % 4)
+    pair = plant(planting, family, seed).pair(f"{kind}-{seed}")
+    texts, how = harmful_prompts(PROMPTS, seed), PromptFormat()
+    ids = [encode(pair, render(pair, [Turn("user", text)], how), how) for text in texts]
+
+    def drive(rows, memory=None, control=None, **chosen):
+        runner = PairRunner(pair, texts, ids, judges["opening"](), judges["rules"](), 12, rows)
+        split = Split(PROMPTS, runner, memory or Notebook())
+        report = Driver(
+            algorithms[name](seed=seed),
+            pair.units("gate"),
+            split,
+            settings=Settings(full_length=False, **chosen),
+            control=control,
+            algorithm=name,
+        ).run()
+        return report, {k: v for k, v in report.as_dict().items() if k not in COSTS}
+
+    plain_report, plain = drive(PROMPTS, curtail=False, eager=False)  # one candidate at a time
+    assert plain["one_minimal"]
+    assert planting.refuses(set(plain["layers"]))
+    assert not any(planting.refuses(set(plain["layers"]) - {n}) for n in plain["layers"])
+    assert drive(3, eager=False)[1] == plain, "curtailed"
+    batched_report, batched = drive(16, lookahead=2)
+    assert batched == plain, "batched"
+    assert batched_report.costs.prompts_judged <= plain_report.costs.prompts_judged * 2
+    control = Control()
+    memory = Cut(control, Random(seed).randrange(1, batched_report.costs.prompts_judged))
+    drive(16, memory, control)
+    resumed_report, resumed = drive(16, memory)
+    assert resumed == plain, "resumed"
+    assert resumed_report.costs.recalled > 0
