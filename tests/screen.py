@@ -137,7 +137,7 @@ def visitors(board, chromium):
     assert not complaints, complaints
 
 
-def until(say, seconds=60.0, every=0.1):
+def until(say, seconds=PATIENCE / 1000, every=0.1):
     """Wait until `say()` is true; its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -160,9 +160,11 @@ def layers_on(page):
 
 
 def press(page, *layers):
+    """Toggle these layers; the server has counted them."""
+    wanted = sorted(set(layers_on(page)) ^ set(layers))
     for layer in layers:
         page.click(f"#strip .strip-row:first-child [data-layer='{layer}']")
-    until(lambda: "of 12" in count(page) and count(page).startswith(str(len(layers_on(page)))))
+    until(lambda: layers_on(page) == wanted and count(page).startswith(f"{len(wanted)} of 12"))
 
 
 def count(page):
@@ -170,11 +172,46 @@ def count(page):
 
 
 def ask(page, prompt):
+    """Send a prompt and wait until all three have answered it."""
     page.fill("#prompt textarea", prompt)
     page.click("#send")
     page.wait_for_function(
-        "() => document.querySelectorAll('#panes .pane summary .badge').length === 3"
+        """(prompt) => {
+          const panes = [...document.querySelectorAll('#panes .pane')];
+          const said = (pane) => [...pane.querySelectorAll('.asked')].at(-1)?.textContent;
+          return panes.length === 3
+            && panes.every((p) => said(p) === prompt && p.querySelector('summary .badge'));
+        }""",
+        arg=prompt,
     )
+
+
+def typed(page):
+    """Let what was typed reach the page's own state, as it does long before a person goes on.
+
+    A click waits by itself; a key or a change of focus does not.
+    """
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+def steering(page, plot):
+    """Where a picture that can be clicked stands, once it stays there: its drawing area's box."""
+    page.wait_for_selector(f"{plot} .js-plotly-plot[data-steers]", state="attached")
+    page.wait_for_selector(f"{plot} .nsewdrag", state="attached")
+    page.locator(plot).scroll_into_view_if_needed()
+    seen = []
+
+    def still():
+        seen.append(page.locator(f"{plot} .nsewdrag").bounding_box())
+        return seen[-1] and len(seen) > 2 and seen[-1] == seen[-2] == seen[-3] and seen[-1]
+
+    return until(still)
+
+
+def click_cell(page, plot, across, down):
+    """Click a picture's cell, by shares of its width and height."""
+    box = steering(page, plot)
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
 
 
 def answers(page):
@@ -189,6 +226,6 @@ def answers(page):
 
 
 def set_number(page, label, value):
-    field = page.get_by_label(label, exact=True)
+    field = page.get_by_label(label, exact=True).and_(page.locator(":visible"))
     field.fill(str(value))
     field.press("Tab")

@@ -6,12 +6,15 @@ import pytest
 from screen import (
     answers,
     ask,
+    click_cell,
     count,
     dashboard,
     layers_on,
     press,
     set_number,
+    steering,
     tab,
+    typed,
     until,
     visitors,
 )
@@ -48,16 +51,14 @@ def rows(page):
 def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     page = visit()
     # See: the heatmap comes by itself; a click on a column moves strip and mask.
-    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
-    box = until(lambda: page.locator("#heatmap .nsewdrag").bounding_box())
-    width = box["width"] / 12
-    page.mouse.click(box["x"] + 4.5 * width, box["y"] + 0.6 * box["height"])
-    until(lambda: layers_on(page) == [4])
-    assert count(page).startswith("1 of 12 gates")
+    click_cell(page, "#heatmap", 4.5 / 12, 0.6)
+    until(lambda: layers_on(page) == [4] and count(page).startswith("1 of 12 gates"))
     page.wait_for_function("() => document.querySelector('#cell').innerText.includes('Layer 4')")
     prompts = {p.text for p in board.workbench.prompts(None, "harmful").prompts}
-    assert page.inner_text("#cell tbody td") in prompts
-    page.mouse.click(box["x"] + 7.5 * width, box["y"] + box["height"] + 12)  # the column's name
+    assert page.inner_text("#cell tbody td").splitlines()[0] in prompts
+    box = steering(page, "#heatmap")
+    name = box["x"] + 7.5 / 12 * box["width"], box["y"] + box["height"] + 12
+    page.mouse.click(*name)  # the column's name
     until(lambda: layers_on(page) == [4, 7])
 
     # Search: the picture grows a row per test; the result comes with its certificate.
@@ -91,7 +92,14 @@ def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     until(lambda: answers(page) == expected(board, prompt, EMPTY))
 
 
-def test_a_search_goes_on_without_its_tab_and_is_found_again(board, visit):
+def test_a_search_goes_on_without_its_tab_and_is_found_again(board, visit, monkeypatch):
+    plain_step = generation.Batch.step
+
+    def slow_step(batch):  # so that it cannot end before it is paused
+        time.sleep(0.02)
+        return plain_step(batch)
+
+    monkeypatch.setattr(generation.Batch, "step", slow_step)
     page = visit()
     tab(page, "Search")
     page.wait_for_selector("#search-start")
@@ -113,7 +121,7 @@ def test_a_search_goes_on_without_its_tab_and_is_found_again(board, visit):
     again.click("#search-stop")
     assert job.wait(120)
     again.wait_for_selector("#search-start:has-text('Search again')")
-    assert "best so far" in again.inner_text("#result").lower() or job.report.one_minimal
+    until(lambda: "best so far" in again.inner_text("#result").lower())
 
 
 def test_stop_halts_decoding_within_a_round(board, visit, monkeypatch):
@@ -134,6 +142,7 @@ def test_stop_halts_decoding_within_a_round(board, visit, monkeypatch):
     page = visit()
     tab(page, "Chat")
     page.fill("#prompt textarea", board.workbench.prompts(None, "harmful").prompts[1].text)
+    typed(page)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#panes .caret-end", state="attached")
     page.keyboard.press("Escape")
@@ -179,15 +188,18 @@ def test_the_strip_stays_on_screen_when_the_page_scrolls(visit):
 
 def test_the_hover_names_the_cell_under_the_pointer(visit):
     page = visit()
-    page.wait_for_selector("#heatmap .nsewdrag", state="attached")
-    box = until(lambda: page.locator("#heatmap .nsewdrag").bounding_box())
     for row, name in enumerate(("residual", "attention out", "MLP out", "gate", "up", "down")):
-        page.mouse.move(box["x"] + 6.3 / 12 * box["width"], box["y"] + 60)
-        page.mouse.move(
-            box["x"] + 6.5 / 12 * box["width"], box["y"] + (row + 0.5) / 6 * box["height"]
-        )
-        wanted = f"layer 6 · {name}"
-        until(lambda w=wanted: w in (page.text_content("#heatmap .hoverlayer") or ""))
+
+        def hovered(row=row, name=name):
+            box = steering(page, "#heatmap")
+            for x in (6.3, 6.5):
+                page.mouse.move(
+                    box["x"] + x / 12 * box["width"], box["y"] + (row + 0.5) / 6 * box["height"]
+                )
+            page.wait_for_timeout(200)
+            return f"layer 6 · {name}" in (page.text_content("#heatmap .hoverlayer") or "")
+
+        until(hovered)
 
 
 def test_text_of_prompts_is_shown_and_never_run(visit):
@@ -203,10 +215,9 @@ def test_text_of_prompts_is_shown_and_never_run(visit):
 def test_the_guide_is_shown_once(visit):
     page = visit(guide=True)
     page.wait_for_selector("#guide")
-    for _ in range(3):
+    for step in (2, 3, 4):
         page.click("#guide .go")
-        page.wait_for_timeout(500)
-    assert "4 of 4" in page.inner_text("#guide")
+        page.wait_for_selector(f"#guide:has-text('{step} of 4')")
     page.click("#guide .go")
     page.wait_for_selector("#guide", state="detached")
     page.reload()
@@ -225,8 +236,8 @@ def test_a_phone_sees_every_tab_without_sideways_scrolling(visit, scheme):
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, f"{name} is {wide} pixels wide"
     press(page, 11)
-    cell = page.locator("#strip .strip-row:first-child [data-layer='11']").bounding_box()
-    assert cell["x"] >= 0 and cell["x"] + cell["width"] <= 391, "the pressed cell is out of view"
+    last = page.locator("#strip .strip-row:first-child [data-layer='11']")
+    until(lambda: (cell := last.bounding_box()) and 0 <= cell["x"] <= 391 - cell["width"])
 
 
 def test_edited_rules_judge_the_replies_on_screen_again(visit):
@@ -240,6 +251,7 @@ def test_edited_rules_judge_the_replies_on_screen_again(visit):
     reply = " ".join(student.locator(".reply .text").inner_text().split())
     page.click("#chat-settings button.label-wrap")
     page.fill("#rules-also textarea", reply)
+    typed(page)
     page.focus("#system-prompt textarea, #system-prompt input")
     until(lambda: "refusal" in student.locator("summary .badge").inner_text())
     assert "refusal" not in before

@@ -78,7 +78,9 @@ def test_sampling_regenerates_with_the_next_seed(board, chat):
     ask(page, PROMPT)
     page.click("#regenerate")
     until(lambda: "seed 1" in page.inner_text("#panes .pane.student footer"))
-    until(lambda: page.get_by_label("seed", exact=True).input_value() == "1")
+    until(
+        lambda: page.locator("#chat-settings").get_by_label("seed", exact=True).input_value() == "1"
+    )
 
 
 def test_a_badge_is_overruled_and_the_ruling_is_kept(board, chat):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from screen import dashboard, press, set_number, tab, until, visitors
+from screen import dashboard, press, set_number, tab, typed, until, visitors
 
 from dapa.evaluations import EvaluationSettings
 from dapa.records import Mask, Unit
@@ -64,6 +64,7 @@ def test_a_cell_opens_its_replies_to_filter_and_to_take_away(board, evaluate):
     first = page.inner_text("#eval-replies summary >> nth=0")
     word = first.split()[-1].strip("?.!")
     page.fill("#eval-words input, #eval-words textarea", word)
+    typed(page)
     page.keyboard.press("Enter")
     until(lambda: "6 of 6" not in page.inner_text("#eval-replies"))
     with page.expect_download() as given:

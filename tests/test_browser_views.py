@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from screen import dashboard, layers_on, tab, until, visitors
+from screen import click_cell, dashboard, layers_on, tab, until, visitors
 
 from dapa.ui.views import views
 
@@ -33,14 +33,6 @@ def few(page, count=6):
     field = page.locator("#view-limit input")
     field.fill(str(count))
     field.press("Tab")
-
-
-def click_cell(page, plot, across, down):
-    """Click a picture's cell, by shares of its width and height."""
-    page.wait_for_selector(f"{plot} .nsewdrag", state="attached")
-    page.locator(plot).scroll_into_view_if_needed()
-    box = until(lambda: page.locator(f"{plot} .nsewdrag").bounding_box())
-    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
 
 
 def test_a_new_pair_first_shows_where_its_gap_sits(board, visit):

@@ -30,6 +30,7 @@ function bind() {
     press(Math.round(Number(point.x)), String(point.y), keys);
   });
   plot.on('plotly_afterplot', mark);
+  plot.dataset.steers = '';
   mark();
 }
 

@@ -19,6 +19,7 @@ function bind() {
                         toggle: !keys.alt });
     last = layer;
   });
+  plot.dataset.steers = '';
 }
 
 document.addEventListener('click', (event) => {
