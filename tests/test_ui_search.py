@@ -86,6 +86,12 @@ def test_the_choices_read_as_a_sentence():
     assert "gain, KL at most 0.05 ·" in choices.sentence({**choices.DEFAULTS, "max_kl": 0.05})
 
 
+def test_only_what_differs_can_be_searched():
+    assert choices.searchable({"gate": [1], "up": []}) == ["gate"]
+    assert choices.searchable({"gate": [1], "mlp": [1, 2], "down": ()}) == ["gate", "mlp", "all"]
+    assert choices.searchable({}) == []
+
+
 # -- tasks --------------------------------------------------------------------------------------
 
 
@@ -283,7 +289,7 @@ def measured(bench):
 
 
 WORDS = {
-    "baselines": ("Of the simpler choices", "found set (ddmin", "p: exact paired McNemar"),
+    "baselines": ("Of the simpler choices", "found set (", "p: exact paired McNemar"),
     "skill": ("refuses harmless twins", "n\u202f=\u202f6"),
     "stability": ("end with the same set", "Distinct 1-minimal sets", "gain kept"),
     "necessity": ("is necessary", "the whole teacher", "never written"),

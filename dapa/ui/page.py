@@ -72,7 +72,9 @@ def build(desk: Desk) -> gr.Blocks:
         evaluate.wire(desk, scored, session, maps.dark, page)
         asked.wire(desk, scored.asked, session)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
-        (attach, attached), applied = search.wire(desk, hunt, session, wheel, _STEER, maps.dark)
+        (attach, attached), applied = search.wire(
+            desk, hunt, session, wheel, _STEER, maps.dark, epoch
+        )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         reopened = runs.wire(desk, past, session, wheel, _STEER, (attach, attached))
         answer_again = chat.wire(desk, talk, session, wheel, flips, _STEER)

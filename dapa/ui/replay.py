@@ -16,7 +16,7 @@ import gradio as gr
 
 from dapa.figures.trials import chunk_lines, column_names, plain
 from dapa.model.sites import GROUPS
-from dapa.records import Mask, Outcome, Trial, Unit
+from dapa.records import OUTSIDE, Mask, Outcome, Trial, Unit
 from dapa.ui.desk import script
 
 PHASES = {
@@ -121,7 +121,7 @@ def _groups(columns: Sequence[Unit]) -> list[tuple[int, int, str]]:
     found = []
     for layer, run in groupby(enumerate(columns), key=lambda pair: pair[1].layer):
         places = [place for place, _ in run]
-        found.append((places[0], len(places), str(layer)))
+        found.append((places[0], len(places), "other" if layer == OUTSIDE else str(layer)))
     return found
 
 

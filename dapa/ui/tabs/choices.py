@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from dapa.model.sampling import MAX_SEED
-from dapa.model.sites import KIND_TITLES
+from dapa.model.sites import ALL, KIND_TITLES
 from dapa.records import SettingError
 from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.priors import NEED_ONE, priors
 from dapa.search.questions import algorithms
 from dapa.sentences import kind_text, percent
-from dapa.ui.desk import guarded, one_of, real, whole
+from dapa.ui.desk import Desk, guarded, one_of, real, whole
 
 FIELDS = (
     "algorithm", "kind", "prior", "blocks", "goal", "level", "limit", "tokens", "seed",
@@ -108,6 +108,12 @@ def build() -> Choices:
     return Choices(line, {name: parts[name] for name in FIELDS})
 
 
+def searchable(differs: Mapping[str, Iterable[int]]) -> list[str]:
+    """The kinds of site that differ somewhere, and all of them together where there are several."""
+    able = [kind for kind in KIND_TITLES if list(differs.get(kind, ()))]
+    return [*able, ALL] if len(able) > 1 else able
+
+
 def _ranked() -> list[tuple[str, str]]:
     return [(priors.titles[name], name) for name in priors]
 
@@ -116,8 +122,23 @@ def _number(name: str, label: str, least: int) -> gr.Number:
     return gr.Number(DEFAULTS[name], label=label, minimum=least, precision=0, min_width=140)
 
 
-def wire(choices: Choices) -> None:
-    """The sentence follows what is chosen."""
+def wire(choices: Choices, desk: Desk, epoch: gr.State) -> None:
+    """The sentence follows what is chosen, and what can be chosen follows the loaded pair."""
+
+    @guarded
+    def kinds(chosen: Any) -> Any:
+        """Only what differs in this pair can be searched."""
+        if not desk.workbench.loaded:
+            return gr.skip()
+        able = searchable(desk.workbench.pair.differs)
+        first = "gate" if "gate" in able or not able else able[0]
+        return gr.update(
+            choices=[(KIND_TITLES[kind], kind) for kind in able or ["gate"]],
+            value=chosen if chosen in able else first,
+        )
+
+    kind = choices.parts["kind"]
+    epoch.change(kinds, kind, kind, api_name="search_kinds", show_progress="hidden")
 
     @guarded
     def say(*values: Any) -> Any:

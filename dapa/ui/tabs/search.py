@@ -86,6 +86,7 @@ def wire(
     wheel: gr.HTML,
     steer: dict[str, Any],
     dark: gr.State,
+    epoch: gr.State,
 ) -> tuple[Any, Any]:
     """Events; returns (attach, the event that applied the found layers)."""
     tail = Tail(
@@ -159,7 +160,7 @@ def wire(
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = tail.outputs, parts.choices.inputs
-    choices.wire(parts.choices)
+    choices.wire(parts.choices, desk, epoch)
     cost.wire(desk, parts.cost, parts.choices)
     parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
     parts.whole_mlp.click(
