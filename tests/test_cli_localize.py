@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -249,3 +253,38 @@ def test_gradients_and_interactions_are_exported_too(dapa, files, tmp_path):
     body, page, rows = three(dapa, tmp_path, "interaction", *options)
     together = {(row["first"], row["second"]): float(row["value"]) for row in rows}
     assert len(together) == 6 and max(together, key=together.get) == ("1.gate", "2.gate")
+
+
+def test_interrupting_a_sweep_keeps_what_it_has(tmp_path):
+    arguments = ["patching", "--pair", "toy-gate", "--prompt-limit", "64", "--json", "-"]
+    job = subprocess.Popen(
+        [sys.executable, "-c", TELLING, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+    )
+    for line in job.stderr:
+        if line == "measured\n":
+            break
+    else:
+        pytest.fail("it ended before a prompt was measured")
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=120)
+    body = json.loads(out)
+    assert job.returncode == 130 and 0 < body["n"] < 64, err
+    assert f"{body['n']} prompts of 64" in body["provenance"]
+
+
+TELLING = """
+import sys
+import dapa.localize.patching as patching
+record = patching.record
+def told(*arguments):
+    print("measured", file=sys.stderr, flush=True)
+    return record(*arguments)
+patching.record = told
+from dapa.cli import main
+main(sys.argv[1:])
+"""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dapa.cli import options as o
-from dapa.cli.exports import Csv, Exports, Html, stoppable
+from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
 from dapa.records import Prompt
 
@@ -72,7 +72,7 @@ def trace(
         "draws": draws,
         "seed": seed,
     }
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         if harmless:
             chosen["harmless"] = bench.prompts(harmless, "harmless").texts
@@ -199,7 +199,7 @@ def patching(
     from dapa.workbench import Workbench
 
     bench = Workbench()
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         found = bench.patching(
             o.search_prompts(bench, prompts, "harmful", prompt_limit, seed),

@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
-from dapa.cli.exports import Csv, Exports, Html, stoppable
+from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
 from dapa.records import SettingError
 
@@ -72,7 +72,7 @@ def divergence(
     from dapa.workbench import Workbench
 
     bench = Workbench()
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         if prompt is not None:
             report("measuring", None)

@@ -50,8 +50,26 @@ class Exports:
                 raise SettingError(f"{name} is named twice; give each format its own file")
         self._out = Output(json)
         self._html, self._csv = html, csv
+        self._stop = threading.Event()
         for target in (html, csv):
             Output(target)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[threading.Event]:
+        """An event that the first Ctrl-C sets, to end with what there is; the second interrupts."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self._stop
+            return
+
+        def ask(*_: Any) -> None:
+            self._stop.set()
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield self._stop
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def result(
         self,
@@ -63,7 +81,7 @@ class Exports:
         *shown: RenderableType,
         note: str = "",
     ) -> None:
-        """Hand over the result.
+        """Hand over the result; exit code 130 where Ctrl-C cut it short.
 
         Args:
             body: As JSON, to which the provenance is added.
@@ -87,11 +105,12 @@ class Exports:
                 sys.stdout.write(text)
             else:
                 _write(self._csv, text)
-        if self._csv == "-":
-            if self._out.target is not None:
-                self._out.result(body)
-            return
-        self._out.result(body, *shown)
+        if self._csv != "-":
+            self._out.result(body, *shown)
+        elif self._out.target is not None:
+            self._out.result(body)
+        if self._stop.is_set():
+            raise typer.Exit(130)
 
 
 def _write(target: str, text: str) -> None:
@@ -99,22 +118,3 @@ def _write(target: str, text: str) -> None:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingError(f"cannot write {target}: {error.strerror}") from error
-
-
-@contextmanager
-def stoppable() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, to end with what there is; the second interrupts."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(*_: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dapa.cli import options as o
-from dapa.cli.exports import Csv, Exports, Html, stoppable
+from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
 
 _LIMIT = 128
@@ -54,7 +54,7 @@ def directions(
     from dapa.workbench import Workbench
 
     bench = Workbench(run_dir)
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         mask = bench.likely_mask(sites) if chosen is None else chosen
         bad, good = _sets(bench, prompts, harmless, prompt_limit, seed)

@@ -10,7 +10,7 @@ import typer
 
 from dapa.cli import options as o
 from dapa.cli.causes import Limit
-from dapa.cli.exports import Csv, Exports, Html, stoppable
+from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import one_line, progress, table
 
 
@@ -42,7 +42,7 @@ def summary(
     from dapa.workbench import Workbench
 
     bench = Workbench(run_dir)
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         found = bench.summary(
             o.search_set(bench, prompts, "harmful", prompt_limit, seed),

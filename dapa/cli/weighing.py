@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dapa.cli import options as o
-from dapa.cli.exports import Csv, Exports, Html, stoppable
+from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
 from dapa.sentences import percent
 
@@ -35,7 +35,7 @@ def weights(
     from dapa.localize.weights import MEASURES
     from dapa.workbench import Workbench
 
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         found = Workbench().weights(
             spec,
             seed,
@@ -109,7 +109,7 @@ def gap(
     from dapa.workbench import Workbench
 
     bench = Workbench()
-    with progress() as report, stoppable() as stop:
+    with progress() as report, exports.stoppable() as stop:
         bench.load(spec, report)
         found = bench.gap(
             o.search_prompts(bench, prompts, "harmful", prompt_limit, seed),
