@@ -160,11 +160,15 @@ def layers_on(page):
 
 
 def press(page, *layers):
-    """Toggle these layers; the server has counted them."""
-    wanted = sorted(set(layers_on(page)) ^ set(layers))
+    """Toggle these layers, one when the server has counted the one before.
+
+    A redraw between a button's going down and up would lose the press.
+    """
     for layer in layers:
+        wanted = sorted(set(layers_on(page)) ^ {layer})
+        told = f"{len(wanted)} of 12"
         page.click(f"#strip .strip-row:first-child [data-layer='{layer}']")
-    until(lambda: layers_on(page) == wanted and count(page).startswith(f"{len(wanted)} of 12"))
+        until(lambda w=wanted, t=told: layers_on(page) == w and count(page).startswith(t))
 
 
 def count(page):
