@@ -34,6 +34,17 @@ def pytest_collection_modifyitems(config, items):
             config.hook.pytest_deselected(items=whole)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A browser test that fails tells what stood on its pages."""
+    report = yield
+    if report.failed and report.when == "call" and item.get_closest_marker("browser"):
+        from screen import what_was_seen
+
+        report.sections += [("page", seen) for seen in what_was_seen()]
+    return report
+
+
 @pytest.fixture(scope="session", params=list(FAMILIES))
 def model_type(request):
     """Each family in turn."""

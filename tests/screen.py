@@ -27,6 +27,8 @@ FLAGS = [
     "--no-first-run",
 ]
 OURS = os.path.dirname(dapa.__file__) + os.sep
+OPEN: list[Any] = []
+"""The pages of the test that runs, each with what it asked the server."""
 PATIENCE = 120_000
 """Milliseconds: a limit for what hangs, not a promise."""
 
@@ -109,6 +111,7 @@ def still_working():
 def visitors(board, chromium):
     """Hands out visits to `board`; in the end no console error and no request elsewhere."""
     contexts, complaints = [], []
+    OPEN.clear()
 
     def outside(request):
         if not request.url.startswith((board.url, "data:", "blob:")):
@@ -121,6 +124,10 @@ def visitors(board, chromium):
         if not guide:
             context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
         page = context.new_page()
+        told: list[str] = []
+        OPEN.append((page, told))
+        names = {row["id"]: name for name, row in board.functions().items()}
+        page.on("request", lambda asked: told.extend(_call(names, asked)))
         page.on("request", outside)
         page.on("pageerror", lambda error: complaints.append(f"threw {error}"))
         page.on(
@@ -135,6 +142,24 @@ def visitors(board, chromium):
     for context in contexts:
         context.close()
     assert not complaints, complaints
+
+
+def _call(names, request):
+    """A press as the page sent it to the server: which handler, and its first values."""
+    if "queue/join" in request.url and request.method == "POST":
+        body = json.loads(request.post_data or "{}")
+        data = [str(value)[:40] for value in body.get("data", [])]
+        yield f"{time.strftime('%X')} {names.get(body.get('fn_index'))} {data}"
+
+
+def what_was_seen():
+    """For the report of a failed test: each open page's messages, and what it last asked for."""
+    for page, told in OPEN:
+        try:
+            toasts = page.locator(".toast-body").all_inner_texts()
+        except Exception as error:  # the page may be gone, which is worth knowing too
+            toasts = [repr(error)]
+        yield "\n".join([page.url, *(f"message: {toast}" for toast in toasts), *told[-25:]])
 
 
 def until(say, seconds=PATIENCE / 1000, every=0.1):

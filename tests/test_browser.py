@@ -251,8 +251,8 @@ def test_edited_rules_judge_the_replies_on_screen_again(visit):
     reply = " ".join(student.locator(".reply .text").inner_text().split())
     page.click("#chat-settings button.label-wrap")
     page.fill("#rules-also textarea", reply)
-    typed(page)
-    page.focus("#system-prompt textarea, #system-prompt input")
+    until(lambda: "own rules" in page.inner_text("#chat-settings button.label-wrap"))
+    page.press("#rules-also textarea", "Tab")
     until(lambda: "refusal" in student.locator("summary .badge").inner_text())
     assert "refusal" not in before
 

@@ -94,12 +94,14 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> None:
     fields = parts.fields
     state = [parts.talk, session, parts.veil]
     for name in ("also", "never"):
-        # a field's last value counts: on leaving it, its own text may not have arrived yet
-        getattr(fields, name).change(
-            reshape, [*state, parts.trial.reply, *fields.all],
-            [parts.talk, parts.panes, parts.trial.verdict],
-            api_name=f"chat_rules_{name}", trigger_mode="always_last", **_QUIET,
-        )  # fmt: skip
+        # on change, since a field may be left before its own text has arrived; on leaving it too,
+        # since a change that comes while the page is being drawn can get lost
+        for event in ("change", "blur"):
+            getattr(getattr(fields, name), event)(
+                reshape, [*state, parts.trial.reply, *fields.all],
+                [parts.talk, parts.panes, parts.trial.verdict],
+                api_name=f"chat_rules_{name}_{event}", trigger_mode="always_last", **_QUIET,
+            )  # fmt: skip
     parts.trial.reply.change(
         try_out, [parts.trial.reply, *fields.all], parts.trial.verdict,
         api_name="chat_try_out", trigger_mode="always_last", **_QUIET,
