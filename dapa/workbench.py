@@ -6,6 +6,7 @@ swapped whole: a load that fails or is cancelled leaves the previous pair in pla
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -160,6 +161,7 @@ class Workbench:
         with self._loading:
             pair = load_pair(spec, progress)
             self._pair = pair
+            gc.collect()  # models hold themselves in circles; the previous pair goes now
         return pair
 
     def share(self, mask: Mask) -> Share:
@@ -551,8 +553,8 @@ class Workbench:
         seed = options.pop("seed", rules.seed)
         if job.ranking is not None:
             options.setdefault("prior", job.ranking.values)
-        units, name = job.driver.units, job.settings.algorithm
-        return stability(job.driver.split, units, name, rules, seed=seed, **options)
+        units, name = job.units, job.settings.algorithm
+        return stability(job.split, units, name, rules, seed=seed, **options)
 
     def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
         """Which layer carries which kind of harm, from the certificate's removals."""

@@ -4,6 +4,7 @@ import tempfile
 from functools import lru_cache
 
 from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.model.pair import Pair
 from dapa.prompts import PromptSet
 from dapa.records import Prompt
 from dapa.search.job import SearchJob, SearchSettings
@@ -26,9 +27,15 @@ def prompt_set(count: int = 24) -> PromptSet:
 
 
 @lru_cache
+def planted_pair(planting: Planting = AND) -> Pair:
+    """Held here: a search that has ended lets go of its pair."""
+    return plant(planting).pair()
+
+
+@lru_cache
 def searched(planting: Planting = AND) -> SearchJob:
     """A search of a planted Llama pair, run to its end."""
-    pair = plant(planting).pair()
+    pair = planted_pair(planting)
     settings = SearchSettings(max_new_tokens=12)
     job = SearchJob(pair, prompt_set(), settings, Store(tempfile.mkdtemp()))
     job.run()

@@ -117,7 +117,7 @@ def test_what_the_search_has_judged_costs_nothing():
     split = oracle(job.pair, job.prompts, PromptFormat(), job.settings.max_new_tokens, job.store)
     for mode in ("opening", "full"):
         inquiry = Inquiry(split, mode)
-        inquiry.judge([EMPTY, job.report.mask, job.driver.full])
+        inquiry.judge([EMPTY, job.report.mask, job.full])
         assert split.runner.decoded == 0
     bench = Bench(job)
     bench.refused(job.report.mask)
@@ -163,7 +163,7 @@ def test_json_holds_every_row_and_null_for_what_is_unknown(table):
 
 def test_priors_rank_by_weights_and_by_outputs():
     job = searched()
-    units = job.driver.units
+    units = job.units
     apart = weight_distance(job.pair, units)
     assert max(apart, key=apart.get) == Unit(3)
     blocks = weight_distance(job.pair, [Unit(3, "gate", (0, 16)), Unit(3, "gate", (16, 32))])
@@ -178,6 +178,6 @@ def test_a_search_out_of_tests_ends_with_the_best_it_saw():
     from dapa.search.questions import algorithms
 
     inquiry = Inquiry(split, "opening", job.report.need, max_tests=3)
-    result, spent = inquiry.play(algorithms["greedy-forward"]()(job.driver.units))
+    result, spent = inquiry.play(algorithms["greedy-forward"]()(job.units))
     assert result.reason == "budget: 3 tests" and spent.tests == 3 and len(result.units) == 1
     assert inquiry.rate(Mask.of(result.units)).value == 0.0

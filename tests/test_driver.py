@@ -27,8 +27,8 @@ from dapa.search.windows import MASK_ONLY
 Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))
 COSTS = {
-    "speculative", "prompts_judged", "prompts_spared", "recalled", "tokens", "seconds", "phases",
-    "gpu_seconds", "eta_error", "settings",
+    "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
+    "seconds", "phases", "gpu_seconds", "eta_error", "settings",
 }  # fmt: skip
 """What may differ between two ways to the same result."""
 

@@ -97,7 +97,7 @@ def test_a_planted_pair_down_to_blocks_of_neurons():
     units = finest(pair, blocks=4)
     assert len(units) == 24 and all(unit.kind == "gate" for unit in units)
     settings = Settings(supersets=1)
-    report = Driver(hierarchical(), units, job.driver.split, settings=settings).run()
+    report = Driver(hierarchical(), units, job.split, settings=settings).run()
     assert report.one_minimal and report.layers == AND.needed and len(report.units) == 2
     assert pair.share(report.mask).fraction < pair.share(Mask.of(AND.units)).fraction / 3
 
@@ -123,7 +123,7 @@ def test_a_job_goes_down_to_the_block_of_the_planted_neuron():
     job, report = run(
         pair, prompt_set(), algorithm="hierarchical", kind="mlp", blocks=4, max_new_tokens=12
     )
-    assert job.unit_kind == "block" and job.total == len(job.driver.units)
+    assert job.unit_kind == "block" and job.total == len(job.units)
     assert report.one_minimal and report.layers == AND.needed
     assert {unit.kind for unit in report.units} == {"gate"}
     assert all(unit.block for unit in report.units) and len(report.units) == 2

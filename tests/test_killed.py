@@ -18,8 +18,8 @@ from dapa.store import FILE
 PROCESSES = multiprocessing.get_context("forkserver")  # it imports torch once, and forks from there
 PROCESSES.set_forkserver_preload(["killed"])
 COSTS = {
-    "speculative", "prompts_judged", "prompts_spared", "recalled", "tokens", "seconds", "phases",
-    "gpu_seconds", "eta_error", "work",
+    "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
+    "seconds", "phases", "gpu_seconds", "eta_error", "work",
 }  # fmt: skip
 """What an interruption may change: the bill, never the result."""
 
@@ -74,7 +74,7 @@ def test_a_killed_search_resumes_to_the_same_result_and_asks_nothing_twice(seed,
             assert counted["opening", trial["mask"]] >= trial["judged"], "its verdicts are kept"
     job = job_in(folder, runs[0][0])
     asked = []
-    for split in (job.driver.split, job.driver.held_out):
+    for split in (job._driver.split, job._driver.held_out):
         memory = split.memory.kept
         commit = memory.commit
 

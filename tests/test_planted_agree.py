@@ -22,8 +22,8 @@ GATED = [family for family in FAMILIES if family in ("llama", "mistral", "qwen2"
 CASES = [(KINDS[i % 4], GATED[i // 4 % len(GATED)], NAMES[i % len(NAMES)], i) for i in range(50)]
 PROMPTS = 7
 COSTS = {
-    "speculative", "prompts_judged", "prompts_spared", "recalled", "tokens", "seconds", "phases",
-    "gpu_seconds", "eta_error", "work", "settings",
+    "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
+    "seconds", "phases", "gpu_seconds", "eta_error", "work", "settings",
 }  # fmt: skip
 
 

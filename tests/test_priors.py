@@ -20,7 +20,7 @@ HOW = PromptFormat()
 
 def asked():
     job = searched()
-    return job.pair, job.driver.units, [prompt.text for prompt in job.prompts[:4]]
+    return job.pair, job.units, [prompt.text for prompt in job.prompts[:4]]
 
 
 @pytest.mark.parametrize("name", ["gradient", "single"])
@@ -77,7 +77,7 @@ def test_a_weighted_search_follows_its_prior_and_takes_fewer_tests():
         job, report = run(algorithm="weighted", prior=name)
         assert report.layers == AND.needed and report.one_minimal
         assert report.prior["name"] == (name or "gradient") == job.ranking.name
-        assert set(report.prior["values"]) == {str(unit) for unit in job.driver.units}
+        assert set(report.prior["values"]) == {str(unit) for unit in job.units}
         assert report.costs.tests < 0.8 * plain.costs.tests
         assert "prior" in report.costs.phases and report.as_dict()["prior"] == report.prior
     assert plain.prior is None and "prior" not in plain.costs.phases

@@ -147,8 +147,6 @@ def test_nothing_to_repeat_is_an_error():
 
 def test_a_planted_or_pair_shows_two_sets_over_the_search_s_own_memory():
     job = searched(OR)
-    told = stability(
-        job.driver.split, job.driver.units, "bisect", orders=12, bootstraps=1, retains=()
-    )
+    told = stability(job.split, job.units, "bisect", orders=12, bootstraps=1, retains=())
     assert set(told.sets("order")) == {(Unit(1), Unit(3)), (Unit(2),)}
     assert told.inclusion("order")[Unit(0)].value == 0.0

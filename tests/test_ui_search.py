@@ -331,12 +331,10 @@ def test_a_look_that_was_stopped_is_drawn_all_the_same(bench):
 
 def test_pairs_of_many_units_are_those_of_the_found_set():
     job = searched()
-    assert paired_units(job) == job.driver.units
+    assert paired_units(job) == job.units
 
     class Many:
-        class driver:  # noqa: N801
-            units = tuple(Unit(i) for i in range(40))
-
+        units = tuple(Unit(i) for i in range(40))
         report = job.report
 
     assert paired_units(Many) == job.report.units

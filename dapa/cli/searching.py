@@ -173,7 +173,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             job.total,
             kind,
             found.layers,
-            job.pair.share(found.mask).fraction,
+            job.share,
             found.rates.get("student_held_out"),
             found.rates.get("held_out"),
             found.costs.tests,

@@ -72,7 +72,7 @@ class Table:
         """Args: as in `baselines`; nothing is chosen yet."""
         assert job.report is not None, "the caller has checked"
         self.job, self.pair, self.report = job, job.pair, job.report
-        self.units, self.size = job.driver.units, len(job.report.units)
+        self.units, self.size = job.units, len(job.report.units)
         self.harmless, self.budget, self.stop = harmless, budget, stop
         self.how = job.settings.format()
         self.utility = utility_of(job, harmless, stop)
@@ -115,9 +115,8 @@ class Table:
     def methods(self) -> list[Method]:
         """Every row, in the table's order."""
         report, kind = self.report, self.job.settings.kind
-        whole = self.job.driver.full
-        seconds, meter = report.costs.seconds, self.job.driver.meter
-        spent = Spent(report.costs.tests, meter.tokens + meter.recalled_tokens, seconds)
+        whole, costs = self.job.full, report.costs
+        spent = Spent(costs.tests, costs.tokens + costs.recalled_tokens, costs.seconds)
         every = f"all {len(self.units)} {kind_title(kind)} units"
         found = Method(
             "found", f"found set ({report.algorithm})", lambda: Choice(report.mask, spent)

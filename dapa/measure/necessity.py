@@ -135,7 +135,7 @@ def _sets(
     job: SearchJob, units: tuple[Unit, ...], controls: int, singles: bool
 ) -> list[tuple[str, str, tuple[Unit, ...]]]:
     """(name, role, units) of every ablation, each set once."""
-    every, random = job.driver.units, Random(job.settings.seed)
+    every, random = job.units, Random(job.settings.seed)
     sets: list[tuple[str, str, tuple[Unit, ...]]] = [
         ("teacher", "teacher", ()),
         ("found", "found", units),

@@ -1,7 +1,8 @@
 """One search of a pair, from settings to report: prompts, runner, memory, driver, store.
 
 A job belongs to the server, not to the screen that started it; any thread may watch and steer it.
-Running it again with the same settings and store resumes it.
+Running it again with the same settings and store resumes it. A job that has ended keeps its report
+and lets go of its pair, which whoever loaded it may replace.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
 from dapa.prompts import PromptSet
-from dapa.records import DapaError, NothingToLocalize, SettingError, Unit
+from dapa.records import DapaError, Mask, NothingToLocalize, SettingError, Unit
 from dapa.search.control import Control
 from dapa.search.driver import Driver
+from dapa.search.feed import Split
+from dapa.search.held import Held, forget_way
 from dapa.search.limited import Kl
 from dapa.search.log import trial_dict
 from dapa.search.made import made_of, refuse_changes
@@ -139,20 +142,22 @@ class SearchJob:
             DapaError: Units, prompts or settings that make no search; a run to resume whose
                 weights, prompts or judge changed.
         """
-        self.pair, self.settings, self.store = pair, settings, store
+        self.settings, self.store = settings, store
+        self._pair = Held(pair)
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
         asked = divided(harmful, settings.seed, settings.prompt_limit)
         self.prompts, self.held_out, self.split_note = asked
         self.control = Control()
-        self.total = len(units)
+        self.units, self.total = tuple(units), len(units)
         how, limit = settings.format(), settings.max_new_tokens
-        searching = oracle(pair, self.prompts, how, limit, store)
         holding = oracle(pair, self.held_out, how, limit, store) if self.held_out else None
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
-        self.driver = Driver(
+        self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
+        """Other kinds of site that differ, the whole MLP first."""
+        self._driver: Driver | None = Driver(
             self._algorithm,
             units,
-            searching,
+            self.split,
             held_out=holding,
             settings=settings.rules(),
             control=self.control,
@@ -164,7 +169,7 @@ class SearchJob:
             if (batched(pair) if settings.canonical is None else settings.canonical)
             else None,
             devices=gpus(pair),
-            offers=[f"--sites {kind}" for kind in sorted(others, key=lambda k: k != "mlp")],
+            offers=[f"--sites {kind}" for kind in self.others],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}
         title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {settings.algorithm}"
@@ -176,26 +181,51 @@ class SearchJob:
             run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
         self.report: SearchReport | None = None
+        self.share: float | None = None
+        """Share of the student's parameters that the result replaces, once there is one."""
         self.error: DapaError | None = None
         self.ranking: Ranking | None = None
         """The prior, once it was made."""
         self._thread: threading.Thread | None = None
         self._logged = 0
+        self._last = self._driver.snapshot()
+
+    @property
+    def pair(self) -> Pair:
+        """Whose student is searched; PairError where it ended and another pair was loaded since."""
+        return self._pair.get(f"load it again, then resume the run {self.id} to measure more on it")
+
+    def of(self, pair: Pair) -> bool:
+        """Is it a search of this very pair, as it was loaded?"""
+        return self._pair.holds(pair)
+
+    @property
+    def split(self) -> Split:
+        """The search prompts with who decodes and remembers them."""
+        settings = self.settings
+        limit = settings.max_new_tokens
+        return oracle(self._pair.get(), self.prompts, settings.format(), limit, self.store)
+
+    @property
+    def full(self) -> Mask:
+        """Every unit that it may transplant."""
+        return Mask.of(self.units)
 
     @property
     def unit_kind(self) -> str:
         """What a unit is, for sentences: the kind of site, or `block` where sites are cut."""
-        cut = any(unit.block or unit.kind != self.settings.kind for unit in self.driver.units)
+        cut = any(unit.block or unit.kind != self.settings.kind for unit in self.units)
         return "block" if cut else self.settings.kind
 
     @property
     def state(self) -> str:
         """ready, running, paused, done or failed."""
-        return self.driver.snapshot().state
+        return self.progress().state
 
     def progress(self) -> SearchProgress:
         """The search as it stands, from any thread."""
-        return self.driver.snapshot()
+        driver = self._driver
+        return self._last if driver is None else driver.snapshot()
 
     def run(self) -> SearchReport:
         """Search here and now.
@@ -204,13 +234,15 @@ class SearchJob:
             NothingToLocalize: With both scores and what to try.
             DapaError: Whatever else kept it from ending.
         """
+        assert self._driver is not None, "a job runs once; make a new one to go on"
         logger = threading.Thread(target=self._log_trials, daemon=True)
         ended = self._ended = threading.Event()
         logger.start()
         try:
-            report = self.driver.run()
+            report = self._driver.run()
         except DapaError as error:
             self.error = error
+            forget_way(error)
             body: dict[str, Any] = {"error": str(error)}
             if isinstance(error, NothingToLocalize):
                 body |= {"student": error.student.as_dict(), "full": error.full.as_dict()}
@@ -222,19 +254,21 @@ class SearchJob:
         self.report = report = replace(
             report, prior=self.ranking.as_dict() if self.ranking else None
         )
+        self.share = self.pair.share(report.mask).fraction
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
         self._end(ended, logger, state, report.as_dict())
         return report
 
     def _prepare(self) -> None:
         """What the algorithm wants to know before the first question."""
-        settings = self.settings
+        settings, driver = self.settings, self._driver
+        assert driver is not None, "asked by the driver"
         if settings.algorithm in NEED_ONE and self.ranking is None:
-            began = self.driver.meter.seconds
+            began = driver.meter.seconds
             texts, how = few([p.text for p in self.prompts]), settings.format()
             stop = self.control.stopping
-            name, values = rank(settings.prior, self.pair, self.driver.units, texts, how, stop)
-            self.ranking = Ranking(name, values, self.driver.meter.seconds - began)
+            name, values = rank(settings.prior, self.pair, self.units, texts, how, stop)
+            self.ranking = Ranking(name, values, driver.meter.seconds - began)
 
     def _algorithm(self, units: tuple[Unit, ...]) -> Steps:
         prior = self.ranking.values if self.ranking else None
@@ -268,7 +302,7 @@ class SearchJob:
             self._copy_log()
 
     def _copy_log(self) -> None:
-        trials = self.driver.snapshot().trials
+        trials = self.progress().trials
         new = trials[self._logged :]
         if new:
             self.store.add_trials(self.id, self._logged, [trial_dict(trial) for trial in new])
@@ -279,6 +313,11 @@ class SearchJob:
     ) -> None:
         ended.set()
         logger.join()
-        trials = self.driver.snapshot().trials  # the opening's rows are settled late, so all again
-        self.store.add_trials(self.id, 0, [trial_dict(trial) for trial in trials])
-        self.store.finish(self.id, state, body)
+        trials = self.progress().trials  # the opening's rows are settled late, so all again
+        try:
+            self.store.add_trials(self.id, 0, [trial_dict(trial) for trial in trials])
+            self.store.finish(self.id, state, body)
+        finally:
+            self._last = self.progress()
+            self._driver = None  # decodes, remembers and measures with the pair
+            self._pair.let_go()

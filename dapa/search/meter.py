@@ -112,6 +112,7 @@ class Meter:
             prompts_spared=self.spared(),
             recalled=self.recalled,
             tokens=self.tokens,
+            recalled_tokens=self.recalled_tokens,
             seconds=self.seconds,
             gpu_seconds=self.seconds * self.devices,
             eta_error=self._eta_error(),

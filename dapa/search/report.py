@@ -30,6 +30,8 @@ class Costs:
     """Verdicts that memory had: of an earlier run, or of openings that ran to their end."""
     tokens: int = 0
     """Tokens decoded for the judged replies of this run."""
+    recalled_tokens: int = 0
+    """The same for the recalled verdicts, in the run that memory has them from."""
     seconds: float = 0.0
     """Of this run, pauses not counted."""
     gpu_seconds: float = 0.0

@@ -92,6 +92,7 @@ class Task:
                 self._line.release()
         finally:
             self._until = time.monotonic()
+            del self._work  # it may hold a pair, which must not outlive its place in the workbench
             self._ended.set()
 
     def _measure(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from dapa.figures import dose_chart
-from dapa.measure.dose import Dose
+from dapa.measure.dose import Dose, dose
 from dapa.search.job import SearchJob
 from dapa.sentences import rate_text
 from dapa.ui.looks.base import Look, looks
@@ -16,9 +16,11 @@ from dapa.workbench import Workbench
 
 def _measure(bench: Workbench, job: SearchJob, told: Progress, stop: threading.Event) -> Dose:
     assert job.report is not None, "looks are offered for finished searches only"
-    return bench.dose(
+    return dose(
+        job.pair,
         job.held_out or job.prompts,
         job.report.mask,
+        job.store,
         how=job.settings.format(),
         max_new_tokens=job.settings.max_new_tokens,
         seed=job.settings.seed,

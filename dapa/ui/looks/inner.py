@@ -85,7 +85,7 @@ def _interact(
 
 def paired_units(job: SearchJob) -> tuple[Unit, ...]:
     """Every unit where there are few, else the found ones (at most 16)."""
-    every = job.driver.units
+    every = job.units
     if len(every) <= _MOST_UNITS:
         return every
     found = job.report.units if job.report is not None else ()
@@ -102,7 +102,7 @@ def _draw_interactions(found: Interactions, job: SearchJob) -> str:
         )
         for i, j, word in _strongest(found)
     ]
-    fewer = job.driver.units != found.units
+    fewer = job.units != found.units
     some = " Only the found units, since pairs grow with the square." if fewer else ""
     return (
         f'<p class="finding">{esc(told_interactions(found))}</p>'

@@ -26,8 +26,8 @@ _MOST = 64
 
 
 def _measure(bench: Workbench, job: SearchJob, told: Progress, stop: threading.Event) -> Evaluation:
-    if job.pair is not bench.pair:
-        raise SettingError("this search's pair is no longer loaded; load it again to measure")
+    if not job.of(bench.pair):
+        raise SettingError("another pair was loaded since this search; load its pair again")
     assert job.report is not None, "looks are offered for finished searches only"
     sets = {
         purpose: prompts[:_MOST]

@@ -7,17 +7,19 @@ in `dapa/ui/looks`.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from dapa.model.pair import Pair
 from dapa.records import SettingError
 from dapa.search.job import SearchJob
 from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.looks import looks
 from dapa.ui.parts import hint, title
-from dapa.ui.tasks import Task
+from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
 
 _SCROLL = """(...values) => {
@@ -75,9 +77,13 @@ def wire(
             raise SettingError("there is no finished search to look at; run one to its end first")
         if why := look.refuses(job):
             raise SettingError(why)
-        desk.tasks.begin(
-            job.id, name, lambda told, stop: look.measure(desk.workbench, job, told, stop)
-        )
+        pair = job.pair  # an error says where it is gone
+
+        def work(told: Progress, stop: threading.Event, held: Pair = pair) -> Any:
+            """Holds the pair until it is measured, whatever is loaded meanwhile."""
+            return look.measure(desk.workbench, job, told, stop)
+
+        desk.tasks.begin(job.id, name, work)
 
     def view(job: SearchJob | None, name: str, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""

@@ -132,7 +132,7 @@ def wire(
     @guarded
     def attach() -> tuple[Any, ...]:
         """After a reload: the newest search of this server, running or ended."""
-        jobs = [job for job in desk.workbench.jobs() if job.driver is not None]
+        jobs = desk.workbench.jobs()
         if not jobs:
             return (gr.skip(), *tail.view(None, ()))
         return (jobs[-1].id, *tail.view(jobs[-1], ()))
@@ -141,7 +141,7 @@ def wire(
     def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
         """The strip's `found` link knows the result from now on."""
         job = tail.job(job_id)
-        if job is None or job.report is None or job.pair is not desk.workbench.pair:
+        if job is None or job.report is None or not job.of(desk.workbench.pair):
             return gr.skip(), gr.skip()
         base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
         now = replace(base, found=job.report.mask)
@@ -155,7 +155,7 @@ def wire(
         mask = job.report.mask
         desk.workbench.pair.validate(mask)
         base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
-        now = base.holding(job.pair, mask, job.settings.kind)
+        now = base.holding(desk.workbench.pair, mask, job.settings.kind)
         return now, strip.draw(desk, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}

@@ -46,7 +46,9 @@ class Tail:
         mlp = (
             isinstance(job.error, NothingToLocalize)
             and job.settings.kind != "mlp"
-            and bool(job.pair.differs.get("mlp"))
+            and "mlp" in job.others
+            and self.desk.workbench.loaded
+            and job.of(self.desk.workbench.pair)
         )
         empty = over and not now.trials
         return (
@@ -56,7 +58,7 @@ class Tail:
                 job.id,
                 algorithms.titles[job.settings.algorithm],
                 now.trials,
-                job.driver.units,
+                job.units,
                 now.target,
                 now.asking,
                 running,
@@ -85,10 +87,8 @@ class Tail:
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
-            same = job.pair is self.desk.workbench.pair
-            share = job.pair.share(job.report.mask).fraction if same else None
             body = job.report.as_dict()
-            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
+            return result.draw(body, job.unit_kind, job.total, job.share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -117,6 +117,5 @@ def _why(job: SearchJob) -> str:
     """The reason without what is for the command line, and what to press here."""
     plain = str(job.error).removeprefix("nothing to localize: ")
     plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
-    more = [k for k in ("mlp",) if k != job.settings.kind and job.pair.differs.get(k)]
-    offer = " Refusal may sit in the rest of the MLP: search that." if more else ""
+    offer = " Refusal may sit in the rest of the MLP: search that." if "mlp" in job.others else ""
     return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
