@@ -309,6 +309,8 @@ class Removal:
     flips: int
     """How many prompts would have to flip for the removal to reach the target."""
     firm: bool
+    more: int = 0
+    """Further prompts that p rests on too: where the search prompts alone left it fragile."""
 
 
 @dataclass(frozen=True)

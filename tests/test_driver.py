@@ -343,6 +343,10 @@ def test_fragile_removals_get_more_prompts_which_never_change_the_outcome() -> N
     before = drive(says).run()
     after = drive(says, reserve=Split(40, more, Notebook())).run()
     assert not before.removals[1].firm and after.removals[1].firm
+    assert [r.more for r in before.removals] == [0, 0] and [r.more for r in after.removals] == [
+        0,
+        40,
+    ]
     assert [r.outcome for r in before.removals] == [r.outcome for r in after.removals]
     assert {len(job.mask) for _, job in more.finished} == {1, 2}  # found, and the fragile one
 

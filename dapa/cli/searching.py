@@ -189,7 +189,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
                 f"without {r.unit}",
                 f"{r.outcome.defended} of {r.outcome.asked}",
                 r.flips,
-                _firm(r.firm),
+                _firm(r.firm, r.more),
             )
             for r in found.removals
         ]
@@ -251,5 +251,5 @@ def _certificate(found: SearchReport) -> str:
     return "The set is not shown to be 1-minimal."
 
 
-def _firm(firm: bool) -> str:
-    return "firm" if firm else "fragile"
+def _firm(firm: bool, more: int) -> str:
+    return ("firm" if firm else "fragile") + (f", {more} more prompts asked" if more else "")

@@ -35,12 +35,14 @@ def removals(ledger: Ledger, found: Sequence[Unit], extra: Ledger | None = None)
     need = ledger.need
     assert need is not None, "a certificate without a target"
     masks, whole = removal_masks(found), Mask.of(found)
-    p_values = []
+    p_values, further = [], []
     for mask in masks:
         lost, gained = ledger.discordant(whole, mask)
+        further.append(0)
         if extra is not None:
             more = extra.discordant(whole, mask)
             lost, gained = lost + more[0], gained + more[1]
+            further[-1] = len(extra[mask].labels) if mask in extra else 0
         p_values.append(mcnemar_exact(lost, gained))
     return [
         Removal(
@@ -49,8 +51,9 @@ def removals(ledger: Ledger, found: Sequence[Unit], extra: Ledger | None = None)
             p_value=p,
             flips=max(0, need - ledger[mask].defended),
             firm=p <= ALPHA,
+            more=more,
         )
-        for unit, mask, p in zip(found, masks, holm(p_values), strict=True)
+        for unit, mask, p, more in zip(found, masks, holm(p_values), further, strict=True)
     ]
 
 

@@ -268,7 +268,8 @@ def estimate(
         Halted: It was stopped.
     """
     units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
-    search, held_out, _ = divided(harmful, settings.seed, settings.prompt_limit)
+    asked = divided(harmful, settings.seed, settings.prompt_limit)
+    search = asked.search
     count = min(PROBED, len(search))
     probed = [search[i * len(search) // count] for i in range(count)]
     split = oracle(pair, probed, settings.format(), settings.max_new_tokens, store)
@@ -278,7 +279,7 @@ def estimate(
         lambda prior: algorithms[settings.algorithm](seed=settings.seed, prior=prior),
         units,
         len(search),
-        len(held_out),
+        len(asked.held_out),
         settings.rules(),
         timed(split, Mask.of(units), stop=stop),
         split.runner.capacity,

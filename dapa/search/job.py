@@ -146,7 +146,7 @@ class SearchJob:
         self._pair = Held(pair)
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
         asked = divided(harmful, settings.seed, settings.prompt_limit)
-        self.prompts, self.held_out, self.split_note = asked
+        self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
         how, limit = settings.format(), settings.max_new_tokens
@@ -159,6 +159,7 @@ class SearchJob:
             units,
             self.split,
             held_out=holding,
+            reserve=oracle(pair, asked.reserve, how, limit, store) if asked.reserve else None,
             settings=settings.rules(),
             control=self.control,
             algorithm=settings.algorithm,
@@ -173,7 +174,7 @@ class SearchJob:
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}
         title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {settings.algorithm}"
-        made = made_of(pair, self.prompts + self.held_out)
+        made = made_of(pair, self.prompts + self.held_out + asked.reserve)
         if run_id:
             refuse_changes(store.run(run_id), made)
             run = store.reopen(run_id)

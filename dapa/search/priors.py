@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from dapa.records import ENDS, Mask, Unit
 from dapa.registry import Registry
 from dapa.search.control import Halted
 
+T = TypeVar("T")
 Prior = Mapping[Unit, float]
 """Unit -> how much it promises; higher is likelier."""
 Progress = Callable[[int, int], None]
@@ -182,7 +183,7 @@ def opening_ids(
     return past_blanks(pair, ids, Mask.of(units))
 
 
-def few(prompts: Sequence[str], most: int = PROMPTS) -> list[str]:
+def few(prompts: Sequence[T], most: int = PROMPTS) -> list[T]:
     """At most so many of the prompts, evenly spread, so that every category has its part."""
     count = min(most, len(prompts))
     return [prompts[i * len(prompts) // count] for i in range(count)]

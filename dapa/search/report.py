@@ -204,6 +204,7 @@ def _removal(removal: Removal) -> dict[str, Any]:
         "p_value": removal.p_value,
         "flips": removal.flips,
         "firm": removal.firm,
+        "more": removal.more,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -14,8 +15,11 @@ from dapa.model.prompting import PromptFormat
 from dapa.model.sites import BLOCKS, kinds_of
 from dapa.prompts import PromptSet
 from dapa.records import Mask, Prompt, Unit
-from dapa.search.priors import opening_ids
+from dapa.search.priors import few, opening_ids
 from dapa.search.screen import Floats, Screen
+
+RESERVED = 128
+"""Prompts that fragile removals are tried on at most, besides those that searched."""
 
 
 def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) -> tuple[Unit, ...]:
@@ -50,15 +54,29 @@ def screen_of(
     return Screen(odds, len(prompts))
 
 
-def divided(
-    harmful: PromptSet, seed: int, limit: int | None
-) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], str]:
-    """Search prompts, at most `limit` by category; held-out prompts; what to know of the split."""
+@dataclass(frozen=True)
+class Divided:
+    """A set's prompts by what they are for."""
+
+    search: tuple[Prompt, ...]
+    """Choose."""
+    held_out: tuple[Prompt, ...]
+    """Only measure the result."""
+    reserve: tuple[Prompt, ...]
+    """Of the search split, what a limit left out: they try the removals that are fragile."""
+    note: str
+    """What to know of the split."""
+
+
+def divided(harmful: PromptSet, seed: int, limit: int | None) -> Divided:
+    """Search prompts, at most `limit` by category; held-out prompts; the search split's rest."""
     split = harmful.split(seed)
-    search = tuple(split.search)
+    search, rest = tuple(split.search), list[Prompt]()
     if limit is not None:
         search = PromptSet(harmful.name, harmful.role, search).sample(limit, seed).prompts
-    return search, tuple(split.held_out), split.note
+        taken = set(search)
+        rest = [prompt for prompt in split.search if prompt not in taken]
+    return Divided(search, tuple(split.held_out), tuple(few(rest, RESERVED)), split.note)
 
 
 def gpus(pair: Pair) -> int:

@@ -196,6 +196,8 @@ def _firm(removal: Mapping[str, Any]) -> str:
     flips = int(removal["flips"])
     p_value = float(removal["p_value"])
     shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    if more := int(removal.get("more") or 0):  # none in runs of older versions
+        shown += f", with {more} more prompts"
     if removal["firm"]:
         return f'<span class="badge yes">■ firm</span> <span class="interval">{shown}</span>'
     return (

@@ -1,0 +1,47 @@
+"""A fragile removal is tried on prompts that the limit of a search left out."""
+
+import pytest
+from searched import AND, planted_pair, prompt_set
+
+from dapa.cli.searching import told
+from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.setup import RESERVED, divided
+from dapa.store import Store
+from dapa.ui.tabs import result
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    settings = SearchSettings(max_new_tokens=12, prompt_limit=5)
+    job = SearchJob(
+        planted_pair(AND), prompt_set(), settings, Store(tmp_path_factory.mktemp("reserve"))
+    )
+    job.run()
+    return job
+
+
+def test_a_set_is_divided_into_three_parts_that_share_nothing():
+    whole = divided(prompt_set(), 0, None)
+    assert whole.reserve == () and len(whole.search) == len(whole.held_out) == 12
+    some = divided(prompt_set(), 0, 5)
+    assert len(some.search) == 5 and some.held_out == whole.held_out
+    assert {*some.search, *some.reserve} == {*whole.search} and len(some.reserve) == 7
+    assert len(divided(prompt_set(500), 0, 5).reserve) == RESERVED
+
+
+def test_five_prompts_leave_a_removal_fragile_and_the_rest_make_it_firm(limited):
+    lines = limited.report.removals
+    assert [(line.outcome.asked, line.flips > 0) for line in lines] == [(5, True)] * 2
+    assert all(line.firm and line.more == 7 for line in lines), "five prompts alone: p = 0.062"
+    phases = limited.report.costs.phases
+    assert "reserve" in {trial.phase for trial in limited.progress().trials} and phases["reserve"]
+    assert limited.report.rates["best"].n == 5, "they choose nothing"
+
+
+def test_screen_and_command_line_tell_of_them(limited):
+    html = result.draw(limited.report.as_dict(), "gate", 6, limited.share)
+    assert html.count("with 7 more prompts") == 2 and html.count("■ firm") == 2
+    table = told(limited, limited.report)[3]
+    assert [str(cell) for column in table.columns for cell in column.cells].count(
+        "firm, 7 more prompts asked"
+    ) == 2
