@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
+
+from dapa.figures.theme import provenanced
 
 _CONFIG = {"displaylogo": False, "responsive": True}
 _POLICY = (
@@ -38,7 +42,11 @@ def html_page(
     parts = []
     for i, (caption, figure) in enumerate(figures):
         body = pio.to_html(
-            figure, config=_CONFIG, include_plotlyjs=i == 0, full_html=False, div_id=f"figure-{i}"
+            provenanced(go.Figure(figure), provenance),
+            config={**_CONFIG, "toImageButtonOptions": saved_as(f"{title} {caption}")},
+            include_plotlyjs=i == 0,
+            full_html=False,
+            div_id=f"figure-{i}",
         )
         parts.append(f"<figure><figcaption>{html.escape(caption)}</figcaption>{body}</figure>")
     told = f"<p>{html.escape(note)}</p>" if note else ""
@@ -50,3 +58,9 @@ def html_page(
         f'<h1>{html.escape(title)}</h1>{told}<p id="provenance">{html.escape(provenance)}</p>'
         f"{''.join(parts)}</body></html>\n"
     )
+
+
+def saved_as(name: str) -> dict[str, Any]:
+    """The camera button's options: twice the screen's points, and a plain file name."""
+    plain = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+    return {"format": "png", "filename": f"dapa-{plain}"[:80], "scale": 2}

@@ -188,7 +188,7 @@ def provenanced(made: go.Figure, line: str, dark: bool = False, width: int = 64)
     lines = textwrap.wrap(line, width)[:4]
     room = 12 * len(lines) + 10
     below = int(made.layout.margin.b or 0)
-    made.update_layout(height=int(made.layout.height) + room, margin_b=below + room)
+    made.update_layout(height=int(made.layout.height or 450) + room, margin_b=below + room)
     made.add_annotation(
         text="<br>".join(safe(part) for part in lines),
         xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="top",

@@ -213,6 +213,15 @@ class SearchJob:
         return Mask.of(self.units)
 
     @property
+    def origin(self) -> str:
+        """One line that says where its numbers come from."""
+        count, held = len(self.prompts), len(self.held_out)
+        seed = self.settings.seed
+        return (
+            f"{self.title} · {count} search and {held} held-out prompts · seed {seed} · {self.id}"
+        )
+
+    @property
     def unit_kind(self) -> str:
         """What a unit is, for sentences: the kind of site, or `block` where sites are cut."""
         cut = any(unit.block or unit.kind != self.settings.kind for unit in self.units)

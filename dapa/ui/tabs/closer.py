@@ -16,6 +16,7 @@ import gradio as gr
 from dapa.model.pair import Pair
 from dapa.records import SettingError
 from dapa.search.job import SearchJob
+from dapa.ui import plots
 from dapa.ui.desk import Desk, guarded, piece, text
 from dapa.ui.looks import looks
 from dapa.ui.parts import hint, title
@@ -99,8 +100,9 @@ def wire(
         chart: Any = gr.update(visible=False, value=None)
         if job is not None and ready and task is not None and task.result is not None:
             figure = looks[name].figure
-            if figure is not None and (drawn_one := figure(task.result, job, dark is True)):
-                chart = gr.update(visible=True, value=drawn_one)
+            if figure is not None and (made := figure(task.result, job, dark is True)):
+                picture = plots.drawn(made, f"{name} {job.id}", job.origin, dark is True)
+                chart = gr.update(visible=True, value=picture)
         if tuple(drawn)[:4] == stamp[:4] and tuple(drawn)[5:] == stamp[5:]:
             chart = gr.skip()  # only the progress line moved: no flicker
         body = _panel(job, name, task) if job is not None and ready else _nothing()

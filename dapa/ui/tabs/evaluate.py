@@ -17,7 +17,7 @@ from dapa.measure.evaluation import WRAP, Evaluation
 from dapa.records import Label, Rate, SettingError
 from dapa.store import digest
 from dapa.tables import csv_text
-from dapa.ui import download
+from dapa.ui import download, plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
@@ -123,9 +123,19 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
         if found is None or not found.replies:
             return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp
         figure = _chart(found, picture, dark is True)
-        chart = gr.update(value=figure, visible=True) if figure is not None else nothing
+        chart = nothing
+        if figure is not None:
+            made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
+            chart = gr.update(value=made, visible=True)
         body = scores.draw(found) + told
         return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp
+
+    def origin(found: Evaluation) -> str:
+        """Where the table's numbers come from."""
+        named = desk.workbench.store.run(found.run).title if found.run else "not stored"
+        judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
+        mask = f"mask {found.mask.key or 'empty'}"
+        return " · ".join((named, mask, f"judge {found.judge}", judged, f"run {found.run}"))
 
     @guarded
     def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:

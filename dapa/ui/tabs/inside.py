@@ -10,6 +10,7 @@ import gradio as gr
 from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
 from dapa.records import DapaError, SettingError
 from dapa.sentences import SITE_TITLES
+from dapa.ui import plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, text
 from dapa.ui.parts import esc, hint, note, title
 from dapa.ui.tabs.localize import Localize
@@ -70,21 +71,22 @@ def wire(desk: Desk, parts: Inside, maps: Localize, found_of: Any) -> None:
                 found = found_of(shown)
                 if found is None:
                     raise SettingError("no picture is drawn above yet; wait for it, then draw")
-                figure = layer_prompt_heatmap(found, place, dark is True)
+                figure, origin = layer_prompt_heatmap(found, place, dark is True), found.provenance
                 line = f"{found.title}, a row per prompt, the furthest apart on top."
             else:
                 asked = text(prompt, "the prompt", 10_000)
                 along = desk.workbench.token_map(
                     asked, metric=metric, reading=reading, sites=[place]
                 )
-                figure = layer_token_heatmap(along, place, dark is True)
+                figure, origin = layer_token_heatmap(along, place, dark is True), along.provenance
                 line = (
                     f"{along.title} along one prompt, token by token, special tokens visible; the "
                     "first token gathers attention and may be clipped."
                 )
         except DapaError as error:
             return title("No picture") + note(esc(error), "fail"), gr.update(visible=False)
-        return title(name, esc(line)), gr.update(value=figure, visible=True)
+        picture = plots.drawn(figure, name, origin, dark is True)
+        return title(name, esc(line)), gr.update(value=picture, visible=True)
 
     parts.view.change(
         turn, parts.view, parts.prompt, api_name="inside_view", show_progress="hidden"

@@ -12,7 +12,6 @@ import gradio as gr
 
 from dapa.figures import divergence_heatmap
 from dapa.figures.page import html_page
-from dapa.figures.theme import provenanced
 from dapa.localize.divergence import READINGS, DivergenceMap
 from dapa.localize.metrics import metrics
 from dapa.localize.recording import map_sites
@@ -20,7 +19,7 @@ from dapa.records import Mask, SettingError
 from dapa.sentences import SITE_TITLES
 from dapa.store import digest
 from dapa.tables import csv_text
-from dapa.ui import download
+from dapa.ui import download, plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
 from dapa.ui.parts import hint, note, skeleton, title
 from dapa.ui.session import Session
@@ -228,7 +227,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
                 key = (*key, "stopped")
                 maps.put(key, found)
         figure = divergence_heatmap(found, contrast=key[6], dark=dark is True)
-        figure = provenanced(figure, found.provenance, dark is True)
+        figure = plots.drawn(figure, f"divergence {found.title}", found.provenance, dark is True)
         yield (
             head_of(found, key[6]),
             gr.update(value=figure, visible=True),

@@ -14,11 +14,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.figures.page import html_page
-from dapa.figures.theme import provenanced
 from dapa.model.sampling import MAX_SEED
 from dapa.records import Mask, SettingError
 from dapa.tables import csv_text
-from dapa.ui import download
+from dapa.ui import download, plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.session import Session
@@ -153,8 +152,10 @@ def wire(
         names = [name for name, _ in figures]
         picked = caption if caption in names else (names[0] if names else None)
         chart = gr.update(visible=False, value=None)
-        if picked is not None:
-            chart = gr.update(visible=True, value=dict(figures)[picked])
+        if picked is not None and task is not None:
+            name, line = f"{shown.name} {picked}", task.result.provenance
+            made = plots.drawn(dict(figures)[picked], name, line, dark is True)
+            chart = gr.update(visible=True, value=made)
         ready = desk.workbench.loaded
         states = {name: task_of(shown, name) for name in views} if shown.ask else {}
         view = views[shown.name] if shown.name else None
@@ -281,13 +282,12 @@ def wire(
 
 
 def _figures(shown: Shown, task: Task | None, dark: bool) -> list[tuple[str, Any]]:
-    """The view’s pictures, each with where its numbers come from."""
+    """The view’s pictures, by their captions."""
     if task is None or task.result is None or not task.over:
         return []
     view = views[shown.name]
     made = []
     for caption, figure in view.figures(task.result, dark):
-        figure = provenanced(figure, task.result.provenance, dark)
         figure.update_layout(meta={"layers": view.by_layer})
         made.append((caption, figure))
     return made
