@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dapa.records import OUTSIDE, Rate, Unit
 
@@ -37,6 +37,38 @@ def percent(value: float, digits: int = 0) -> str:
     """0.954 -> `95 %`, with a thin space; halves go up, as in every other number on screen."""
     scale = 10**digits
     return f"{math.floor(100 * value * scale + 0.5 + 1e-9) / scale:.{digits}f}{THIN}%"
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: 0 bytes, 40.0 KiB, 5.4 MiB or 26.1 GiB."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f}{THIN}{name}"
+    return f"{count:.0f}{THIN}bytes"
+
+
+class Moved(Protocol):
+    """How much of a student a transplant replaces."""
+
+    @property
+    def parameters(self) -> int:
+        """Of the student."""
+
+    @property
+    def bytes(self) -> int:
+        """As they are loaded."""
+
+    @property
+    def fraction(self) -> float:
+        """Of all its parameters."""
+
+
+def moved_sentence(moved: Moved) -> str:
+    """What a transplant moves, in parameters and in bytes."""
+    return (
+        f"The transplant moves {moved.parameters:,} parameters ({percent(moved.fraction, 1)}), "
+        f"{size_text(moved.bytes)}."
+    )
 
 
 def rate_text(rate: Rate) -> str:

@@ -140,6 +140,8 @@ def test_generate_answers_three_times_with_evidence(dapa, files):
         "generate", *files["pair"], "--prompt", prompt, "--layers", "1,2", "--json", "-"
     )
     body = json.loads(out)
+    moves = body.pop("moves")
+    assert moves["bytes"] == 4 * moves["parameters"] and 0 < moves["fraction"] < 1
     assert code == 0 and list(body) == ["student", "patched", "teacher"]
     assert all(set(pane) == {"text", "verdict", "evidence"} for pane in body.values())
     verdicts = [pane["verdict"] for pane in body.values()]

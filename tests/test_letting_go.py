@@ -49,7 +49,7 @@ def test_an_ended_search_keeps_its_report_and_lets_its_pair_go(tmp_path, algorit
     assert old() is None and bench.jobs() == [job]
     assert (job.report, job.progress(), job.share, job.unit_kind, job.units) == before
     assert job.state == "done" and not job.of(bench.pair)
-    with pytest.raises(PairError, match=f"no longer loaded; .* resume the run {job.id}"):
+    with pytest.raises(PairError, match=f"no longer loaded; .* the run {job.id}"):
         job.pair  # noqa: B018
     again = SearchJob(bench.pair, prompt_set(), job.settings, bench.store, job.id)
     assert again.run().units == job.report.units, "the remedy that the message names"
@@ -92,7 +92,7 @@ def test_the_screen_reads_an_ended_search_whose_pair_is_gone(tmp_path):
     shown = look.draw(record, job)
     bench.next()
     assert old() is None
-    assert tail.view(job, ())[:3] == whole[:3] and f"{100 * job.share:.0f}" in whole[0]
+    assert tail.view(job, ())[:3] == whole[:3] and f"{100 * job.share.fraction:.0f}" in whole[0]
     assert look.draw(record, job) == shown and report.units == job.units[1:2] + job.units[4:5]
     for name in looks:
         with pytest.raises(DapaError, match="loaded"):

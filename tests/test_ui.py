@@ -134,7 +134,7 @@ def test_an_end_has_no_layer_and_a_layer_is_no_end(here, data):
 
 
 def test_the_opened_strip_has_a_row_a_kind_that_differs_and_one_for_the_ends(here):
-    html = strip.render(Wide(), wide(here, op="open"), "0 %")
+    html = strip.render(Wide(), wide(here, op="open"), "0 %", "0 bytes")
     assert html.count('role="row"') == 1 + 7 + 1
     assert 'aria-label="final norm: student"' in html and 'data-kind="head"' in html
     assert "Equal in both models, never searched: down, key, embeddings." in html
@@ -168,12 +168,13 @@ def test_operations_that_make_no_sense_are_refused_in_one_line(here, data):
 
 
 def test_the_strip_says_what_is_pressed_to_eyes_and_to_screen_readers(here):
-    html = strip.render(Shape(), steer(here, op="toggle", layers=[2]), "4.0 %")
+    html = strip.render(Shape(), steer(here, op="toggle", layers=[2]), "4.0 %", "1.5 MiB")
     assert html.count('role="gridcell"') == 4
     assert 'aria-pressed="true" data-layer="2"' in html
     assert 'aria-label="layer 1: equal in both models"' in html
     assert "<b>1</b> of 3 gates" in html
-    opened = strip.render(Shape(), steer(here, op="open"), "0 %")
+    assert "<b>4.0 %</b> of parameters, <b>1.5 MiB</b>" in html
+    opened = strip.render(Shape(), steer(here, op="open"), "0 %", "0 bytes")
     assert opened.count('role="row"') == 4  # the layers, whole MLP, gate, up
     assert "never searched: down." in opened
 

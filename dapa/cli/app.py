@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -28,6 +29,7 @@ from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
 from dapa.records import OUTSIDE, DapaError, PromptError
+from dapa.sentences import moved_sentence
 
 app = typer.Typer(
     name="dapa",
@@ -101,8 +103,9 @@ def generate(
         bench.load(spec, report)
         report("decoding", None)
         exchange = bench.generate(prompt, mask, decoding=decoding)
-    body: dict[str, Any] = {}
-    shown = []
+    share = bench.share(mask)
+    body: dict[str, Any] = {"moves": asdict(share)}
+    shown = [moved_sentence(share) + "\n"]
     for pane in exchange.panes:
         assert pane.verdict is not None, f"the {pane.name}'s reply ended, so it was judged"
         evidence = pane.verdict.evidence(pane.text)

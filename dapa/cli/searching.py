@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.records import SettingError
-from dapa.sentences import estimate_sentence, result_sentence, where_text
+from dapa.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
 
 if TYPE_CHECKING:
     from dapa.search.job import SearchJob
@@ -112,7 +112,7 @@ def search(
             return
         job = bench.search_job(settings)
         found = watch(job, report)
-    output.result({"run": job.id, **found.as_dict()}, *told(job, found))
+    output.result({"run": job.id, **found.as_dict(), "moves": job.moves}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
 
@@ -173,13 +173,14 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             job.total,
             kind,
             found.layers,
-            job.share,
+            job.share.fraction if job.share else None,
             found.rates.get("student_held_out"),
             found.rates.get("held_out"),
             found.costs.tests,
             found.costs.seconds,
             outside=[unit for unit in found.units if unit.place is None],
         ),
+        moved_sentence(job.share) if job.share else "",
         f"Ended: {found.stop_reason}. " + _certificate(found),
         table(("DSR of", "rate"), [(name, rate) for name, rate in found.rates.items()]),
     ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from dapa.model.pair import Pair
+from dapa.model.pair import Pair, Share
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
 from dapa.prompts import PromptSet
@@ -182,8 +182,8 @@ class SearchJob:
             run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
         self.report: SearchReport | None = None
-        self.share: float | None = None
-        """Share of the student's parameters that the result replaces, once there is one."""
+        self.share: Share | None = None
+        """How much of the student the result replaces, once there is one."""
         self.error: DapaError | None = None
         self.ranking: Ranking | None = None
         """The prior, once it was made."""
@@ -194,7 +194,7 @@ class SearchJob:
     @property
     def pair(self) -> Pair:
         """Whose student is searched; PairError where it ended and another pair was loaded since."""
-        return self._pair.get(f"load it again, then resume the run {self.id} to measure more on it")
+        return self._pair.get(f"load it again, then open the run {self.id} from Runs in Search")
 
     def of(self, pair: Pair) -> bool:
         """Is it a search of this very pair, as it was loaded?"""
@@ -211,6 +211,13 @@ class SearchJob:
     def full(self) -> Mask:
         """Every unit that it may transplant."""
         return Mask.of(self.units)
+
+    @property
+    def moves(self) -> dict[str, Any]:
+        """What the result moves, as its JSON form has it; empty before there is a result."""
+        if self.share is None:
+            return {}
+        return {**asdict(self.share), "units": self.total}
 
     @property
     def origin(self) -> str:
@@ -264,9 +271,9 @@ class SearchJob:
         self.report = report = replace(
             report, prior=self.ranking.as_dict() if self.ranking else None
         )
-        self.share = self.pair.share(report.mask).fraction
+        self.share = self.pair.share(report.mask)
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
-        self._end(ended, logger, state, report.as_dict())
+        self._end(ended, logger, state, {**report.as_dict(), "moves": self.moves})
         return report
 
     def _prepare(self) -> None:

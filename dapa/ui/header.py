@@ -11,8 +11,9 @@ import gradio as gr
 from dapa.model.compatibility import Report
 from dapa.model.machine import DTYPES
 from dapa.model.pair import Pair, PairSpec, short_name
+from dapa.sentences import size_text
 from dapa.ui.desk import Desk, guarded, piece, text
-from dapa.ui.parts import bar, esc, gib, note, seconds, size, table, title
+from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _MEMORY = [
@@ -205,7 +206,7 @@ def report_html(report: Report, spec: PairSpec) -> str:
         f"These two cannot be a pair: {blocked} finding{'s' * (blocked != 1)} block."
         if blocked
         else f"These two make a pair{f', with {warned} warnings' if warned else ''}: "
-        f"{report.layers} layers, {size(report.bytes)} on disk."
+        f"{report.layers} layers, {size_text(report.bytes)} on disk."
     )
     order = {"blocks": 0, "warns": 1, "fine": 2}
     rows = [

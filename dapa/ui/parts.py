@@ -60,13 +60,6 @@ def rate(value: Rate | None, with_n: bool = True) -> str:
     )
 
 
-def size(value: float) -> str:
-    """Bytes for people: 5.4 MiB or 26.1 GiB."""
-    if value < 2**30:
-        return f"{value / 2**20:.1f}{THIN}MiB"
-    return f"{value / 2**30:.1f}{THIN}GiB"
-
-
 def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
     """How much is pressed, as in `<b>4</b> of 32 gates`."""
     kinds = {unit.kind for unit in units}

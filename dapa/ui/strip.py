@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from dapa.model.sites import KIND_TITLES
-from dapa.records import ENDS, OUTSIDE, SettingError
-from dapa.sentences import kind_text
+from dapa.records import EMPTY, ENDS, OUTSIDE, SettingError
+from dapa.sentences import kind_text, size_text
 from dapa.ui.desk import Desk, piece
 from dapa.ui.parts import count_of, percent
 from dapa.ui.session import Session, Shape, parts_of, state
@@ -50,14 +50,14 @@ def draw(desk: Desk, session: Session) -> str:
         return empty("The layers appear here once a pair is loaded.")
     pair = desk.workbench.pair
     try:
-        share = percent(desk.workbench.share(session.mask).fraction)
+        moved = desk.workbench.share(session.mask)
     except SettingError:  # the pair was swapped a moment ago; the next tick draws anew
-        share = percent(0.0)
-    return render(pair, session, share)
+        moved = desk.workbench.share(EMPTY)
+    return render(pair, session, percent(moved.fraction), size_text(moved.bytes))
 
 
-def render(pair: Shape, session: Session, share: str) -> str:
-    """The strip's HTML: counts, links, strength, and one row or a row per kind."""
+def render(pair: Shape, session: Session, share: str, size: str) -> str:
+    """The strip's HTML: counts, share, bytes, links, strength, and one row or a row per kind."""
     totals = {kind: len(list(layers)) for kind, layers in pair.differs.items()}
     if session.chosen.entries:
         count = count_of(session.chosen.units, totals, pair.n_layers)
@@ -76,8 +76,8 @@ def render(pair: Shape, session: Session, share: str) -> str:
         f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
         f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'
         f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
-        f"of parameters</span>{_links(pair, session)}{_strength(session)}{_kinds(pair, session)}"
-        f"</div>"
+        f"of parameters, <b>{size}</b></span>{_links(pair, session)}{_strength(session)}"
+        f"{_kinds(pair, session)}</div>"
         f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
         f'aria-label="Layers; arrows move, space toggles, shift extends" '
         f'style="--n:{pair.n_layers}">{rows}</div>{equal}</section>'

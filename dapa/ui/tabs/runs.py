@@ -252,7 +252,9 @@ def _ours(desk: Desk, settings: Mapping[str, Any]) -> bool:
 def _share(
     desk: Desk, settings: Mapping[str, Any], kind: str, body: Mapping[str, Any]
 ) -> tuple[float | None, int]:
-    """Share of parameters and number of units, where the run's pair is the loaded one."""
+    """Share of parameters and number of units; None and 0 where neither run nor pair tells."""
+    if moves := body.get("moves"):
+        return float(moves["fraction"]), int(moves["units"])
     if not _ours(desk, settings):
         return None, 0
     pair = desk.workbench.pair

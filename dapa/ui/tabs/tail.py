@@ -88,7 +88,8 @@ class Tail:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
             body = job.report.as_dict()
-            return result.draw(body, job.unit_kind, job.total, job.share, self._skill(job))
+            share = job.share.fraction if job.share else None
+            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
