@@ -10,19 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from dapa.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
-from dapa.search import closing
+from dapa.search.confirming import Confirming, Further
 from dapa.search.control import Control, Halted
 from dapa.search.desk import Desk
 from dapa.search.feed import Split
-from dapa.search.ledger import Ledger
 from dapa.search.limited import Kl, within
 from dapa.search.meter import Meter
 from dapa.search.opening import aim
-from dapa.search.questions import Score, Search, Settle, Steps
-from dapa.search.report import Recheck, SearchProgress, SearchReport, Violation
+from dapa.search.questions import Score, Search, Steps
+from dapa.search.report import SearchProgress, SearchReport
 from dapa.search.screen import Screen, Screening, screened
 from dapa.search.settings import Settings
 
@@ -81,25 +79,20 @@ class Driver:
         if self.settings.max_kl is not None and kl is None:
             raise SettingError("a limit on KL needs harmless prompts to measure it on; give some")
         self.units, self.algorithm = tuple(units), algorithm
-        self.screen, self.kl, self.canonical = screen, kl, canonical
+        self.screen, self.kl = screen, kl
         self.search = search if screen is None else screened(search, screen)
         if kl is not None and self.settings.max_kl is not None:
             self.search = within(self.search, kl, self.settings.max_kl)
-        self.split, self.held_out, self.reserve = split, held_out, reserve
+        self.split, self.held_out = split, held_out
         self.control = control or Control(clock)
         self.prepare = prepare
         self.full = Mask.of(self.units)
         self.meter = Meter(self.units, self.control, clock, devices)
         self._desk = Desk(split, "opening", self.settings, self.meter)
+        further = Further(held_out, reserve, canonical)
+        self._after = Confirming(self._desk, self.units, further, self.settings)
         self.meter.speculative, self.meter.spared = self._desk.speculative, self._desk.spared
         self._result: SearchResult | None = None
-        self._tried: tuple[Mask, ...] = ()
-        self._failed: tuple[Mask, ...] = ()
-        self._violations: tuple[Violation, ...] = ()
-        self._rechecks: tuple[Recheck, ...] = ()
-        self._reshaped: tuple[Recheck, ...] = ()
-        self._screening: Screening | None = None
-        self._reserved: Desk | None = None
         self._missing = ""
 
     def snapshot(self) -> SearchProgress:
@@ -139,10 +132,10 @@ class Driver:
         try:
             if halted is not None and halted.tests_only:
                 halted = None
-                self._desk.run(self._close(result))
+                self._desk.run(self._after.close(result))
             if halted is None:
-                self._confirm(result)
-                held = self._hold_out(result)
+                self._after.confirm(result)
+                held = self._after.hold_out(result)
         except Halted as halt:
             halted = halt
         if ended and halted is not None:
@@ -172,99 +165,20 @@ class Driver:
         meter.trials = [
             replace(trial, outcome=ledger.outcome(trial.outcome.mask)) for trial in meter.trials
         ]  # only now is it known whether they satisfy
-        meter.closing_masks = self._closing_masks(len(self.units) // 4)
+        meter.closing_masks = self._after.masks(len(self.units) // 4)
         meter.counting = True
         result: SearchResult = yield from self.search(self.units)
         meter.counting = False
         self._result = result
-        return (yield from self._close(result))
-
-    def _close(self, result: SearchResult) -> Steps:
-        """The found set in full; then its supersets, those that fail in full."""
-        ledger, settings = self._desk.ledger, self.settings
-        found = result.mask
-        again = () if settings.memo else (EMPTY, self.full, *self._removals(result))
-        yield Score((found, *again), phase="certificate")  # without memo, these were forgotten
-        if settings.check_supersets:
-            tried = closing.supersets(found.units, self.units, settings.supersets, settings.seed)
-            outcomes = yield Settle(tried)
-            failed = tuple(o.mask for o in outcomes if not o.satisfied)
-            yield Score(failed, phase="superset")
-            self._tried, self._failed = tried, failed
-            self._violations = closing.violations(ledger, found.units, failed)
-        self.meter.closing_masks = self._closing_masks(len(found), behind_supersets=True)
-        return result
-
-    def _closing_masks(self, found: int, *, behind_supersets: bool = False) -> int:
-        """About how many masks the closing will still judge, for a result of `found` units."""
-        settings = self.settings
-        first = settings.check_supersets and not behind_supersets
-        singles = min(len(self.units) - found, closing.MOST_SINGLE)
-        supersets = (singles + settings.supersets) if first else 0
-        full_length = (3 + found) if settings.full_length else 0
-        return supersets + full_length + (3 if self.held_out else 0)
-
-    def _confirm(self, result: SearchResult) -> None:
-        """Fragile removals on more prompts; the result at full length."""
-        found, ledger = result.mask, self._desk.ledger
-        fragile = [
-            mask
-            for mask, line in zip(
-                self._removals(result),
-                closing.removals(ledger, found.units) if result.one_minimal else (),
-                strict=True,
-            )
-            if not line.firm
-        ]
-        if self.reserve is not None and fragile:
-            reserved = Desk(self.reserve, "opening", self.settings, self.meter)
-            reserved.run(_score((found, *fragile), "reserve"))
-            self._reserved = reserved
-        if self.settings.full_length:
-            roles = [("best", found), ("student", EMPTY), ("full", self.full)]
-            roles += [("removal", mask) for mask in self._removals(result)]
-            desk = Desk(self.split, "full", self.settings, self.meter)
-            desk.run(_score(tuple(dict.fromkeys(m for _, m in roles)), "full-length"))
-            self._rechecks = closing.rechecks(roles, ledger, desk.ledger, ledger.need)
-            if self.canonical is not None:
-                self._reshape(self.canonical, roles, desk.ledger)
-        self.meter.closing_masks = 3 if self.held_out else 0
-
-    def _reshape(self, split: Split, roles: list[tuple[str, Mask]], before: Ledger) -> None:
-        """The result once more, one mask after the other, in batches of the canonical shape."""
-        lines, need = list[Recheck](), self._desk.ledger.need
-        for role, mask in roles:
-            desk = Desk(split, "full", self.settings, self.meter)  # a new one asks in plain order
-            desk.run(_score((mask,), "canonical"))
-            lines += closing.rechecks([(role, mask)], before, desk.ledger, need)
-        self._reshaped = tuple(lines)
-
-    def _hold_out(self, result: SearchResult) -> dict[str, Rate | None]:
-        """The result on prompts that chose nothing."""
-        if self.held_out is None or not self.held_out.prompts:
-            return {}
-        desk = Desk(self.held_out, "full", self.settings, self.meter)
-        desk.run(_score(tuple(dict.fromkeys((result.mask, self.full, EMPTY))), "held-out"))
-        return {
-            "held_out": desk.ledger.rate(result.mask),
-            "full_held_out": desk.ledger.rate(self.full),
-            "student_held_out": desk.ledger.rate(EMPTY),
-        }
-
-    def _removals(self, result: SearchResult) -> tuple[Mask, ...]:
-        """The certificate's masks; none where there is no certificate."""
-        return closing.removal_masks(result.mask.units) if result.one_minimal else ()
+        return (yield from self._after.close(result))
 
     # -- the end ----------------------------------------------------------------------------
 
     def _report(self, result: SearchResult, held: dict[str, Rate | None]) -> SearchReport:
-        ledger, found = self._desk.ledger, result.mask
-        whole = result.one_minimal and ledger.full(found)
-        extra = self._reserved.ledger if self._reserved else None
-        certificate = closing.removals(ledger, found.units, extra) if whole else []
+        ledger, found, after = self._desk.ledger, result.mask, self._after
         rates = {"student": EMPTY, "full": self.full, "best": found}
         named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
-        for lines in (self._rechecks, self._reshaped):
+        for lines in (after.rechecks, after.reshaped):
             named.update({line.role: line.rate for line in lines if line.role in rates})
         screening, kl = self._screened(), self._kl(found)
         names = ("held_out", "full_held_out", "student_held_out")
@@ -278,13 +192,13 @@ class Driver:
             need=ledger.need or 0,
             rates={**named, **{name: held.get(name) for name in names}},
             best_bounds=ledger.outcome(found).bounds,
-            removals=tuple(certificate),
-            rechecks=self._rechecks,
-            canonical=self._reshaped,
+            removals=after.certificate(result),
+            rechecks=after.rechecks,
+            canonical=after.reshaped,
             kl=kl,
             screen=screening.as_dict() if screening else None,
-            violations=self._violations,
-            supersets=len(self._tried),
+            violations=after.violations,
+            supersets=len(after.tried),
             best_seen=self.meter.best_seen,
             costs=self.meter.costs(),
             settings=self.settings.as_dict(),
@@ -316,8 +230,3 @@ class Driver:
 def _reason(halted: Halted | None) -> str:
     assert halted is not None, "a search without a result was halted"
     return halted.reason
-
-
-def _score(masks: tuple[Mask, ...], phase: str) -> Any:
-    """The smallest coroutine: one question."""
-    return (yield Score(masks, phase=phase))
