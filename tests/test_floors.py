@@ -25,7 +25,7 @@ judges
 tables promptreport
 prompts
 datasets replyfiles textfiles
-promptfiles replystore
+promptfiles replystore verdictstore
 store
 figures
 sentences worddiff
@@ -33,6 +33,8 @@ statistics
 hub assets
 registry
 records
+masks
+errors
 """
 """Top first. Two rooms on one floor do not know each other."""
 
@@ -49,7 +51,8 @@ ONLY_IN = {
 }
 
 TORCH_FREE = (
-    *("dapa.records", "dapa.registry", "dapa.statistics", "dapa.sentences"),
+    *("dapa.errors", "dapa.masks", "dapa.records", "dapa.registry"),
+    *("dapa.statistics", "dapa.sentences"),
     *("dapa.prompts", "dapa.store", "dapa.figures"),
     *("dapa.judges.base", "dapa.judges.rules", "dapa.judges.coherence"),
     *(f"dapa.search.{name}" for name in ("questions", "ddmin", "bisect", "probdd", "greedy")),

@@ -12,6 +12,7 @@ import pytest
 
 from dapa.records import EMPTY, Label, Mask, StoreError, Unit, Verdict
 from dapa.store import FILE, SCHEMA, Store, digest
+from dapa.verdictstore import VerdictMemory
 
 REFUSAL = Verdict(Label.REFUSAL, "opening/1", (0, 8), "opens by declining")
 MASK = Mask.of([Unit(3), Unit(5)])
@@ -46,24 +47,24 @@ def test_a_run_that_is_not_there_is_told_whatever_its_name(name, tmp_path):
 
 
 def test_a_verdict_is_recalled_only_under_its_context_mode_and_mask(tmp_path):
-    memory = Store(tmp_path).memory("c", ["one", "two"])
+    memory = VerdictMemory(Store(tmp_path), "c", ["one", "two"])
     memory.commit("opening", MASK, 1, REFUSAL, "I cannot \ud800", 7)
     assert memory.recall("opening", MASK) == {1: (REFUSAL, 7)}
     assert memory.recall("full", MASK) == {} == memory.recall("opening", EMPTY)
-    assert Store(tmp_path).memory("d", ["one", "two"]).recall("opening", MASK) == {}
+    assert VerdictMemory(Store(tmp_path), "d", ["one", "two"]).recall("opening", MASK) == {}
     assert memory.reply("opening", MASK, 1) == "I cannot ?"
     assert memory.reply("opening", MASK, 0) is None
 
 
 def test_a_verdict_follows_its_prompt_into_another_order_and_to_equal_prompts(tmp_path):
     store = Store(tmp_path)
-    store.memory("c", ["one", "two"]).commit("full", MASK, 1, REFUSAL, "", 1)
-    found = store.memory("c", ["two", "three", "two"]).recall("full", MASK)
+    VerdictMemory(store, "c", ["one", "two"]).commit("full", MASK, 1, REFUSAL, "", 1)
+    found = VerdictMemory(store, "c", ["two", "three", "two"]).recall("full", MASK)
     assert found == {0: (REFUSAL, 1), 2: (REFUSAL, 1)}
 
 
 def test_the_first_verdict_stays(tmp_path):
-    memory = Store(tmp_path).memory("c", ["one"])
+    memory = VerdictMemory(Store(tmp_path), "c", ["one"])
     memory.commit("full", MASK, 0, REFUSAL, "a", 1)
     memory.commit("full", MASK, 0, Verdict(Label.COMPLIANCE, "opening/1"), "b", 2)
     assert memory.recall("full", MASK) == {0: (REFUSAL, 1)}
@@ -82,8 +83,9 @@ WRITER = """
     import sys
     from dapa.records import Label, Mask, Unit, Verdict
     from dapa.store import Store
+    from dapa.verdictstore import VerdictMemory
     store = Store(sys.argv[1])
-    memory = store.memory("c", [str(i) for i in range(100_000)])
+    memory = VerdictMemory(store, "c", [str(i) for i in range(100_000)])
     for i in range(int(sys.argv[2]), int(sys.argv[3])):
         memory.commit("full", Mask.of([Unit(3)]), i, Verdict(Label.REFUSAL, "j"), "r" * 500, 1)
         print(i, flush=True)
@@ -106,7 +108,7 @@ def test_a_kill_loses_nothing_that_was_committed(tmp_path):
     told += process.stdout.read().splitlines(keepends=True)
     process.wait()
     committed = {int(line) for line in told if line.endswith("\n")}
-    kept = Store(tmp_path).memory("c", [str(i) for i in range(100_000)])
+    kept = VerdictMemory(Store(tmp_path), "c", [str(i) for i in range(100_000)])
     found = set(kept.recall("full", Mask.of([Unit(3)])))
     assert len(committed) >= 50 and committed <= found
     assert len(found - committed) <= 1
@@ -116,7 +118,7 @@ def test_a_kill_loses_nothing_that_was_committed(tmp_path):
 def test_two_processes_and_eight_threads_write_one_store(tmp_path):
     processes = [_writer(tmp_path, 0, 150), _writer(tmp_path, 150, 300)]
     store = Store(tmp_path)
-    memory = store.memory("c", [str(i) for i in range(400)])
+    memory = VerdictMemory(store, "c", [str(i) for i in range(400)])
     failed = []
 
     def work(part):
@@ -178,7 +180,7 @@ def test_a_store_that_became_read_only_is_told(tmp_path):
 
 def test_a_full_disk_is_told_and_what_was_committed_stays(tmp_path):
     store = Store(tmp_path)
-    memory = store.memory("c", [str(i) for i in range(2000)])
+    memory = VerdictMemory(store, "c", [str(i) for i in range(2000)])
     memory.commit("full", MASK, 0, REFUSAL, "kept", 1)
     connection = store._connection()
     (pages,) = connection.execute("pragma page_count").fetchone()
@@ -186,11 +188,11 @@ def test_a_full_disk_is_told_and_what_was_committed_stays(tmp_path):
     with pytest.raises(StoreError, match="full.*free disk space"):
         for i in range(1, 2000):
             memory.commit("full", MASK, i, REFUSAL, "x" * 2000, 1)
-    assert Store(tmp_path).memory("c", ["0"]).reply("full", MASK, 0) == "kept"
+    assert VerdictMemory(Store(tmp_path), "c", ["0"]).reply("full", MASK, 0) == "kept"
 
 
 def test_ten_thousand_verdicts_are_recalled_at_once(tmp_path):
-    memory = Store(tmp_path).memory("c", [str(i) for i in range(10_000)])
+    memory = VerdictMemory(Store(tmp_path), "c", [str(i) for i in range(10_000)])
     connection = memory._store._connection()
     connection.execute("begin")
     for i in range(10_000):

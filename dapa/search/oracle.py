@@ -16,7 +16,8 @@ from dapa.model.substitution import Substituted
 from dapa.records import Mask, Prompt, Verdict
 from dapa.search.feed import Feed, Job, Memory, Mode, Split
 from dapa.search.runner import PairRunner
-from dapa.store import Store, VerdictMemory, digest
+from dapa.store import Store, digest
+from dapa.verdictstore import VerdictMemory
 
 CANONICAL_ROWS = 32
 """Rows of the canonical batch: one mask alone, the prompts in their order."""
@@ -92,7 +93,7 @@ def oracle(
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, levers)
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
-    kept = StoreMemory(store.memory(digest((on or pair).digest, *names), texts))
+    kept = StoreMemory(VerdictMemory(store, digest((on or pair).digest, *names), texts))
     memory = WholeMasks(kept, len(prompts)) if canonical else kept
 
     def substituted(feed: Feed, mode: Mode) -> None:

@@ -6,21 +6,19 @@ What each view measures and how it is drawn is its own file in `dapa/ui/views`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from dapa.figures.page import html_page
 from dapa.model.sampling import MAX_SEED
 from dapa.records import Mask, SettingError
-from dapa.tables import csv_text
 from dapa.ui import download, plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.session import Session
+from dapa.ui.tabs import viewfiles
 from dapa.ui.tabs.behind import cards
 from dapa.ui.tasks import Task
 from dapa.ui.views import Ask, views
@@ -244,24 +242,6 @@ def wire(
         head = f"Layer {layer}, {esc(str(row)[:80])}"
         yield from cards(desk, head, about, rows, "effect", mask)
 
-    def named(shown: Shown, ending: str) -> str:
-        return f"dapa-{shown.name}.{ending}"
-
-    def as_html(shown: Shown) -> tuple[str, str]:
-        record, view = record_of(shown), views[shown.name]
-        pictures = [(name.capitalize(), figure) for name, figure in view.figures(record, False)]
-        page = html_page(view.heading, record.provenance, pictures, view.about)
-        return named(shown, "html"), page
-
-    def as_csv(shown: Shown) -> tuple[str, str]:
-        record = record_of(shown)
-        return named(shown, "csv"), csv_text(*record.table(), record.provenance)
-
-    def as_json(shown: Shown) -> tuple[str, str]:
-        record = record_of(shown)
-        body = {**record.as_dict(), "provenance": record.provenance}
-        return named(shown, "json"), json.dumps(body, indent=2, allow_nan=False) + "\n"
-
     inputs = [parts.shown, session, parts.choice, parts.limit, parts.seed, parts.picture, dark]
     for name, event in (("view", parts.bar.select), ("view_panel", parts.panel.select)):
         event(press, inputs, out, api_name=name, **_QUIET)
@@ -273,10 +253,9 @@ def wire(
     first.then(
         start, [session, parts.limit, parts.seed, dark], out, api_name="view_first", **_QUIET
     )
-    for button, make, word in zip(
-        buttons, (as_html, as_csv, as_json), ("html", "csv", "json"), strict=True
-    ):
-        download.offer(button, make, [parts.shown], parts.carrier, f"view_{word}")
+    viewfiles.offer(
+        buttons, lambda shown: (shown.name, record_of(shown)), parts.shown, parts.carrier
+    )
     parts.bridge.select(behind, [parts.shown, session], parts.cell, api_name="view_cell", **_QUIET)
     return steer(parts.bridge.select)
 
