@@ -481,7 +481,7 @@ class Workbench:
         self._jobs[job.id] = job
         return job
 
-    def _kl(self, settings: SearchSettings) -> Utility | None:
+    def _kl(self, settings: SearchSettings, pair: Pair | None = None) -> Utility | None:
         """What a search with a limit on KL measures it by: harmless prompts that it may choose by.
 
         Those that stand beside the result, for over-refusal, are others.
@@ -490,7 +490,7 @@ class Workbench:
             return None
         prompts = self.prompts(settings.harmless, "harmless").split(settings.seed).search
         texts = few([prompt.text for prompt in prompts], 32)
-        return Utility(self.pair, texts, settings.format())
+        return Utility(pair or self.pair, texts, settings.format())
 
     def estimate(self, settings: SearchSettings, stop: threading.Event | None = None) -> Estimate:
         """What a search would cost here, before it starts: a short timing, then paper."""
@@ -554,6 +554,7 @@ class Workbench:
         if job.ranking is not None:
             options.setdefault("prior", job.ranking.values)
         units, name = job.units, job.settings.algorithm
+        options.setdefault("kl", self._kl(job.settings, job.pair))
         return stability(job.split, units, name, rules, seed=seed, **options)
 
     def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:

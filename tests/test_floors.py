@@ -28,6 +28,7 @@ datasets replyfiles textfiles
 promptfiles replystore verdictstore
 store
 figures
+bill
 sentences worddiff
 statistics
 hub assets
@@ -52,7 +53,7 @@ ONLY_IN = {
 
 TORCH_FREE = (
     *("dapa.errors", "dapa.masks", "dapa.records", "dapa.registry"),
-    *("dapa.statistics", "dapa.sentences"),
+    *("dapa.statistics", "dapa.sentences", "dapa.bill"),
     *("dapa.prompts", "dapa.store", "dapa.figures"),
     *("dapa.judges.base", "dapa.judges.rules", "dapa.judges.coherence"),
     *(f"dapa.search.{name}" for name in ("questions", "ddmin", "bisect", "probdd", "greedy")),

@@ -100,3 +100,16 @@ def test_the_facade_measures_on_prompts_that_the_result_is_not_told_by():
     told = {p.text for p in bench.prompts(None, "harmless").prompts if p.split == "held_out"}
     assert measure.texts and not told & set(measure.texts)
     assert bench._kl(SearchSettings()) is None
+
+
+def test_repetitions_of_a_limited_search_keep_its_limit():
+    from dapa.workbench import Workbench
+
+    pair = searched().pair
+    bench = Workbench(tempfile.mkdtemp(), pair)
+    bench.sets = lambda: {"harmless": "toy_twins", "harmful": "toy_harmful"}
+    chosen = SearchSettings(max_new_tokens=12, max_kl=100.0)
+    job = SearchJob(pair, prompt_set(), chosen, bench.store, kl=bench._kl(chosen))
+    found = job.run()
+    told = bench.stability(job, orders=2, bootstraps=0, retains=())
+    assert found.kl["limit"] == 100.0 and told.sets() == {found.units: 2}

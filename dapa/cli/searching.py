@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
+from dapa.bill import bill
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.records import SettingError
@@ -209,10 +210,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
-    parts.append(
-        f"{found.costs.prompts_judged} replies judged, {found.costs.prompts_spared} spared, "
-        f"{found.costs.tokens} tokens; run {job.id} in {job.store.folder}."
-    )
+    parts.append(table(("cost", ""), bill(found.as_dict())))
+    parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts
 
 

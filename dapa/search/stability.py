@@ -21,6 +21,7 @@ from dapa.records import Mask, NothingToLocalize, Rate, SettingError, Unit
 from dapa.search.driver import Driver
 from dapa.search.feed import Split
 from dapa.search.inquiry import StoppedBy
+from dapa.search.limited import Kl
 from dapa.search.questions import algorithms, without
 from dapa.search.resample import resampled
 from dapa.search.settings import Settings
@@ -143,6 +144,7 @@ def stability(
     prior: Mapping[Unit, float] | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    kl: Kl | None = None,
 ) -> Stability:
     """Search again and again over one memory.
 
@@ -159,6 +161,7 @@ def stability(
         prior: For algorithms that want one.
         progress: Told before every repetition.
         stop: Set it, and the repetitions that ended are returned.
+        kl: What a mask costs on harmless prompts; needed where the settings limit it.
 
     Raises:
         SettingError: Nothing to repeat.
@@ -170,7 +173,7 @@ def stability(
     todo += [("bootstrap", i, base.retain) for i in range(bootstraps)]
     if base.target is None:
         todo += [("retain", i, retain) for i, retain in enumerate(retains)]
-    many = _Many(split, tuple(units), algorithm, base, seed, prior, stop)
+    many = _Many(split, tuple(units), algorithm, base, seed, prior, stop, kl)
     for at, (kind, number, retain) in enumerate(todo):
         if progress:
             progress(f"{kind} {number + 1}", at / len(todo))
@@ -191,7 +194,9 @@ class _Many:
         seed: int,
         prior: Mapping[Unit, float] | None,
         stop: threading.Event | None,
+        kl: Kl | None,
     ) -> None:
+        self.kl = kl
         self.split, self.units, self.algorithm, self.base = split, units, algorithm, base
         self.seed, self.prior, self.stop = seed, prior, stop
         self.done: list[Repetition] = []
@@ -241,6 +246,7 @@ class _Many:
             settings=rules,
             control=StoppedBy(self.stop),
             algorithm=self.algorithm,
+            kl=self.kl,
         )
         try:
             report = driver.run()

@@ -14,23 +14,12 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.bill import PHASES
 from dapa.figures.trials import chunk_lines, column_names, plain
 from dapa.model.sites import GROUPS
 from dapa.records import OUTSIDE, Mask, Outcome, Trial, Unit
 from dapa.ui.desk import script
 
-PHASES = {
-    "prior": "ranking the units",
-    "screen": "fast screen: which are likeliest",
-    "opening": "before the search: the student, and every unit",
-    "search": "search",
-    "certificate": "certificate: each unit left out",
-    "superset": "larger sets: does adding undo it?",
-    "reserve": "fragile removals on more prompts",
-    "full-length": "again at full length",
-    "canonical": "again in batches of one shape",
-    "held-out": "held-out prompts",
-}
 _COUNTING = ("search", "certificate")  # phases whose smallest set that satisfies is the best so far
 _SHOWN = ("opening", "search", "certificate", "superset")  # judged alike, so on one curve
 _TEMPLATE = """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dapa.bill import PHASES
 from dapa.records import Outcome
 from dapa.search.report import Costs, SearchProgress
 from dapa.ui.parts import THIN, bar, number, percent, seconds, two
-from dapa.ui.replay import PHASES
 
 
 def dsr_text(outcome: Outcome) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dapa.bill import bill
 from dapa.records import Mask, Rate, Unit
 from dapa.sentences import result_sentence
 from dapa.statistics import wilson
@@ -86,8 +87,15 @@ def draw(
     return (
         f"{title(head, _certified(result))}"
         f'<p class="finding">{sentence(result, kind, total, share, skill)}</p>'
-        f"{_warnings(result)}{_columns(result)}{_asides(result)}"
+        f"{_warnings(result)}{_columns(result)}{_asides(result)}{_bill(result)}"
     )
+
+
+def _bill(result: Mapping[str, Any]) -> str:
+    """Everything that the search cost, folded."""
+    rows = [(esc(what), esc(much)) for what, much in bill(result)]
+    body = table(("cost", ""), rows)
+    return f'<details class="read"><summary>What it cost</summary>{body}</details>'
 
 
 def _certified(result: Mapping[str, Any]) -> str:
