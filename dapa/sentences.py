@@ -83,13 +83,33 @@ def where_text(units: Sequence[Unit]) -> str:
     return ", ".join([*([layers_text(layers)] if layers or not outside else []), *outside])
 
 
+def layer_names(layers: Sequence[int]) -> list[str]:
+    """Each layer's number; of more than twelve, neighbours together, as in `7 to 31`."""
+    if len(layers) <= _SINGLY:
+        return [str(layer) for layer in layers]
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return [
+        name
+        for run in runs
+        for name in (map(str, run) if len(run) < 3 else [f"{run[0]} to {run[-1]}"])
+    ]
+
+
+_SINGLY = 12
+
+
 def layers_text(layers: Sequence[int]) -> str:
-    """`layer 3`, `layers 3 and 5`, `layers 3, 5 and 7`."""
+    """`layer 3`, `layers 3 and 5`, `layers 3, 5 and 7`, `layers 0 to 31`."""
     if not layers:
         return "no layer"
-    if len(layers) == 1:
-        return f"layer {layers[0]}"
-    return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
+    word = "layer" if len(layers) == 1 else "layers"
+    *most, last = layer_names(layers)
+    return f"{word} {', '.join(most)} and {last}" if most else f"{word} {last}"
 
 
 PLURALS = {

@@ -11,12 +11,13 @@ from searched import HARMLESS, prompt_set, searched
 from dapa.prompts import PromptSet
 from dapa.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
 from dapa.search.control import Halted
-from dapa.sentences import overlap_sentence, result_sentence
+from dapa.sentences import layers_text, overlap_sentence, result_sentence
 from dapa.store import Run
 from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.looks import looks
 from dapa.ui.looks.inner import paired_units
+from dapa.ui.parts import names
 from dapa.ui.tabs import choices, compare, result
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
@@ -247,6 +248,15 @@ def test_the_sentence_tells_of_skill_where_it_is_known():
     worse = (Rate(0.98, 0.92, 1.0, 64), Rate(0.5, 0.4, 0.6, 64))
     assert "skill 98\u202f% to 50\u202f%, n = 64" in said(LOW, HIGH, skill=worse)
     assert "skill" not in said(LOW, HIGH)
+
+
+def test_many_layers_are_named_by_ranges_and_few_one_by_one():
+    assert layers_text([]) == "no layer" and layers_text([3]) == "layer 3"
+    assert layers_text([3, 5, 7]) == "layers 3, 5 and 7"
+    assert layers_text(range(12)).endswith("9, 10 and 11")
+    assert layers_text(range(32)) == "layers 0 to 31"
+    assert layers_text([0, 1, *range(4, 17), 30]) == "layers 0, 1, 4 to 16 and 30"
+    assert names(Unit(i) for i in range(7, 80)) == "layers 7 to 79"
 
 
 def test_what_is_not_known_is_left_out_of_the_sentence():

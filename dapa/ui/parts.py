@@ -10,7 +10,7 @@ from typing import Any
 
 from dapa import sentences
 from dapa.records import OUTSIDE, Label, Rate, Unit
-from dapa.sentences import THIN, kind_text
+from dapa.sentences import THIN, kind_text, layer_names
 
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
 
@@ -78,7 +78,7 @@ def names(units: Iterable[Unit]) -> str:
     kinds = {unit.kind for unit in units}
     if len(kinds) == 1 and all(unit.block is None and unit.place is not None for unit in units):
         word = "layer" if len(units) == 1 else "layers"
-        return f"{word} {', '.join(str(unit.layer) for unit in units)}"
+        return f"{word} {', '.join(layer_names([unit.layer for unit in units]))}"
     return esc(", ".join(str(unit) for unit in units))
 
 
