@@ -218,6 +218,8 @@ def estimate_sentence(bill: Mapping[str, Any]) -> str:
 
     def between(name: str, show: Callable[[float], str]) -> str:
         low, middle, high = (bill[name][key] for key in ("low", "middle", "high"))
+        if show(low) == show(high):
+            return show(low)
         return f"{show(low)} to {show(high)} (middle {show(middle)})"
 
     held_out = f" and {bill['held_out']} held out" if bill["held_out"] else ""

@@ -80,7 +80,7 @@ def baselines(
     )
 
 
-def _short(rate: Rate | None) -> str | None:
+def short_rate(rate: Rate | None) -> str | None:
     """A rate without its n, which all rows of a column share."""
     if rate is None:
         return None
@@ -93,7 +93,7 @@ def _rows(rows: Sequence[Rival]) -> list[tuple[Any, ...]]:
             row.title,
             len(row.mask),
             None if row.share is None else percent(row.share, 1),
-            *map(_short, (row.search, row.held_out, row.over_refusal, row.incoherent)),
+            *map(short_rate, (row.search, row.held_out, row.over_refusal, row.incoherent)),
             None if row.kl is None else f"{row.kl.value:.2g} [{row.kl.low:.1g}, {row.kl.high:.1g}]",
             row.spent.tests,
             row.spent.tokens,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dapa.cli import options as o
-from dapa.cli.beside import Algorithm, Retain, search_of, searched
+from dapa.cli.beside import Algorithm, Retain, search_of, searched, short_rate
 from dapa.cli.output import Output, progress, table
 from dapa.sentences import layers_text, percent
 
@@ -42,17 +42,17 @@ def categories(
         )
         found = bench.categories(job)
     rows: list[tuple[Any, ...]] = [
-        ("found set", *(percent(found.found[name].value) for name in found.categories))
+        ("found set", *(short_rate(found.found[name]) for name in found.categories))
     ]
     for unit in found.units:
+        lost = found.carried(unit)
         cells = [found.cell(unit, name) for name in found.categories]
-        rows.append(
-            (f"without {unit}", *(percent(c.dsr.value) + "*" * (c.p_value <= 0.05) for c in cells))
-        )
+        told = [f"{short_rate(c.dsr)}{'*' if c.category in lost else ''}" for c in cells]
+        rows.append((f"without {unit}", *told))
     counts = ", ".join(f"{name} {found.found[name].n}" for name in found.categories)
     output.result(
         {"run": job.id, **found.as_dict()},
-        table(("DSR", *found.categories), rows),
+        table(("DSR in %, 95 % interval", *found.categories), rows),
         f"*: fewer refusals than the found set (paired McNemar, Holm over all cells). n: {counts}.",
     )
 
