@@ -1,12 +1,16 @@
 """States of the screen that are not the main job: nothing to find, loading, a load that failed."""
 
+import gc
 import re
 import threading
 
 import pytest
-from screen import PATIENCE, dashboard, tab, until
+from screen import PATIENCE, dashboard, tab, until, visitors
+from searched import prompt_set
 
+from dapa.bench.planted import Planting, plant
 from dapa.records import PairError
+from dapa.search.job import SearchJob, SearchSettings
 
 pytestmark = pytest.mark.browser
 
@@ -60,3 +64,25 @@ def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_p
         page.wait_for_selector("#strip [role=gridcell]")
         page.wait_for_selector("#heatmap .nsewdrag", state="attached")
         page.close()
+
+
+def test_a_finished_search_outlives_its_pair_and_a_look_says_that_it_is_gone(chromium, tmp_path):
+    made = [plant(Planting(6, needed)).pair("planted") for needed in ((1, 4), (0, 2))]
+    with dashboard(None, tmp_path) as served, visitors(served, chromium) as enter:
+        bench = served.workbench
+        bench._pair = made.pop()  # held by nobody else
+        job = SearchJob(bench.pair, prompt_set(), SearchSettings(max_new_tokens=12), bench.store)
+        bench._jobs[job.id] = job
+        job.run()
+        page = enter()
+        tab(page, "Search")
+        page.wait_for_selector("#result .finding:has-text('layers 0 and 2')")
+        bench._pair = made.pop()
+        served.desk.epoch += 1
+        gc.collect()
+        page.click("#looks [data-look=necessity]")
+        page.wait_for_selector(f".toast-body:has-text('load it again, then open the run {job.id}')")
+        assert "layers 0 and 2" in page.inner_text("#result .finding")
+        page = enter()
+        tab(page, "Search")
+        page.wait_for_selector("#result .finding:has-text('layers 0 and 2')")
