@@ -194,6 +194,8 @@ def test_a_run_is_listed_shown_and_resumed_without_judging_again(dapa, files):
     code, out, _ = dapa("runs", "show", run["id"], "--run-dir", "kept", "--json", "-")
     shown = json.loads(out)
     assert code == 0 and shown["result"]["layers"] == NEEDED and shown["trials"]
+    code, out, _ = dapa("runs", "show", run["id"], "--run-dir", "kept")
+    assert code == 0 and "held_out" in out and "spared by stopping early" in out
     code, out, _ = dapa("runs", "resume", run["id"], "--run-dir", "kept", "--json", "-")
     again = json.loads(out)
     assert code == 0 and again["run"] == run["id"] and again["layers"] == NEEDED

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
+from dapa.bill import bill
 from dapa.cli import options as o
 from dapa.cli.comparing import compared, rows_of
 from dapa.cli.evaluating import stopping
 from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
-from dapa.records import StoreError
+from dapa.records import Rate, StoreError
 from dapa.store import Run, Store
 
 runs = typer.Typer(
@@ -52,15 +53,25 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
         "trials": trials,
     }
     result = found.result or {}
-    facts = [(key, value) for key, value in result.items() if not isinstance(value, list | dict)]
+    plain = {key: value for key, value in result.items() if not isinstance(value, list | dict)}
+    told: list[RenderableType] = []
+    if found.kind == "search":
+        rates = (result.get("dsr") or {}).items()
+        told.append(table(("DSR of", "rate"), [(name, Rate(**r)) for name, r in rates if r]))
+        told += [table(("cost", ""), bill(result)), _tests(trials)] if result else [_tests(trials)]
+        plain = {key: plain[key] for key in _FACTS if plain.get(key) is not None}
+    else:
+        told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
     output.result(
         body,
         f"{found.id}: {found.title}, {found.state}, begun {_when(found)}, layers {_layers(found)}",
-        table(("result", "value"), facts),
-        _tests(trials)
-        if found.kind == "search"
-        else f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}",
+        table(("result", "value"), [*plain.items()]),
+        *told,
     )
+
+
+_FACTS = ("error", "algorithm", "one_minimal", "stop_reason", "target", "need", "supersets")
+"""What a search's result says in one word each; its bill is told apart."""
 
 
 def _tests(trials: list[dict[str, Any]]) -> RenderableType:
