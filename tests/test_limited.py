@@ -7,6 +7,7 @@ import pytest
 from searched import prompt_set, searched
 
 from dapa.bench.planted import Planting, harmless_prompts, plant
+from dapa.measure.methods import Table
 from dapa.measure.utility import Utility
 from dapa.records import Mask, SettingError, Unit
 from dapa.search import algorithms
@@ -113,3 +114,5 @@ def test_repetitions_of_a_limited_search_keep_its_limit():
     found = job.run()
     told = bench.stability(job, orders=2, bootstraps=0, retains=())
     assert found.kl["limit"] == 100.0 and told.sets() == {found.units: 2}
+    methods = {method.name: method for method in Table(job, (), {}, 1, None).methods()}
+    assert methods["found"].choose().note == "held to a KL of 100; the other rows are not"

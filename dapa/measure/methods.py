@@ -117,9 +117,11 @@ class Table:
         report, kind = self.report, self.job.settings.kind
         whole, costs = self.job.full, report.costs
         spent = Spent(costs.tests, costs.tokens + costs.recalled_tokens, costs.seconds)
+        limit = self.job.settings.max_kl
+        held = f"held to a KL of {limit:g}; the other rows are not" if limit is not None else ""
         every = f"all {len(self.units)} {kind_title(kind)} units"
         found = Method(
-            "found", f"found set ({report.algorithm})", lambda: Choice(report.mask, spent)
+            "found", f"found set ({report.algorithm})", lambda: Choice(report.mask, spent, held)
         )
         rows = [
             Method("student", "student", lambda: Choice(EMPTY)),
