@@ -114,6 +114,6 @@ def picire_tests(units: tuple[Unit, ...], need: frozenset[Unit]) -> int:
         tests += 1
         return Outcome.FAIL if need <= set(kept) else Outcome.PASS  # FAIL is what is wanted
 
-    found = DD(test, split=ZellerSplit(n=2), cache=ConfigCache(cache_fail=True))(list(units))
+    found = DD(test, split=ZellerSplit(n=2), cache=ConfigCache())(list(units))
     assert set(found) == need, f"picire found {found}"
     return tests
