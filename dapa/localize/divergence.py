@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -27,11 +28,14 @@ from dapa.localize.tokens import (
     Position,
     Tokens,
     batch,
+    behind,
     encoded,
+    front_length,
     parse_position,
     refuse_other_tokens,
     token_texts,
 )
+from dapa.model.front import Front
 from dapa.model.pair import Pair
 from dapa.model.prompting import PromptFormat
 from dapa.model.sampling import check_seed
@@ -99,6 +103,7 @@ def divergence(
         )
     sets = [list(prompts), *([list(harmless)] if harmless else [])]
     read = [[sweep.read(text) for text in texts] for texts in sets]
+    sweep.share(list(chain(*read)))
     tallies = [
         sweep.tally(len(texts), (seed, 0 if twins else side)) for side, texts in enumerate(sets)
     ]
@@ -225,6 +230,26 @@ class _Sweep:
         self.sites = tuple(s for s in every if s in (usual_sites(pair) if sites is None else sites))
         self.seen = tuple(s for s in self.sites if s == "residual" or not self.metric.lens)
         self.lens = Lens(pair, reading)
+        self.fronts: tuple[Front | None, Front | None] = (None, None)
+
+    def share(self, prompts: Sequence[_Read]) -> None:
+        """Read once what all prompts of a total reading begin with.
+
+        In the local reading the teacher's attention would need the student's states of it.
+        """
+        if self.total:
+            self.fronts = (self._front("student", [a for a, _ in prompts]),
+                           self._front("teacher", [b for _, b in prompts]))  # fmt: skip
+
+    def _front(self, role: str, prompts: Sequence[Encoded]) -> Front | None:
+        length = front_length(prompts, self.position)
+        return Front(self.pair, role, prompts[0].ids[:length], self.mask) if length else None
+
+    def _batch(self, prompts: Sequence[Encoded], front: Front | None) -> Tokens:
+        """One model's batch: whole prompts, or what is behind their shared beginning."""
+        if front is not None:
+            return behind(prompts, self.position, front.length, self.pair.device)
+        return batch(prompts, self.position, self.pair.device)
 
     def read(self, prompt: str) -> _Read:
         """A prompt in the tokens of both; the local reading knows the student's only."""
@@ -280,7 +305,7 @@ class _Sweep:
     ) -> None:
         """Run one batch of prompts through the pair."""
         pair = self.pair
-        ours = batch([a for a, _ in rows], self.position, pair.device)
+        ours = self._batch([a for a, _ in rows], self.fronts[0])
         plan = pair.plan([self.mask] * len(rows))
         if self.position == "all" and not self.sink:
             out = self.sinks(rows, ours, plan)
@@ -291,8 +316,8 @@ class _Sweep:
         if not self.total:
             compare_local(pair, ours, plan, self.seen, see)
             return
-        theirs = batch([b for _, b in rows], self.position, pair.device)
-        compare_total(pair, ours, theirs, plan, self.seen, see)
+        theirs = self._batch([b for _, b in rows], self.fronts[1])
+        compare_total(pair, ours, theirs, plan, self.seen, see, self.fronts)
 
     def sinks(self, rows: Sequence[_Read], ours: Tokens, plan: Plan | None) -> torch.Tensor:
         """Attention sinks of the student, in the total reading of the teacher too; one more pass.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dapa.localize.tokens import Tokens
+from dapa.model.front import Front
 from dapa.model.pair import Pair
 from dapa.model.sites import GROUPS, submodule
 from dapa.model.transplant import Plan, Tap, Watcher, masked, watching
@@ -113,6 +114,7 @@ def compare_total(
     plan: Plan | None,
     sites: Collection[str],
     see: See,
+    fronts: tuple[Front | None, Front | None] = (None, None),
 ) -> None:
     """One pass of each model on its own input; the chosen places of the first wait for the second.
 
@@ -123,6 +125,7 @@ def compare_total(
         plan: The student's masks.
         sites: Which taps to look at.
         see: Told each pair of states, while the teacher runs.
+        fronts: What stands before the student's tokens, and before the teacher's.
     """
     waiting: dict[tuple[int, str], Tensor] = {}
 
@@ -145,8 +148,8 @@ def compare_total(
             for site, x in at(tap, theirs, args, output).items():
                 see(tap.layer, site, waiting.pop((tap.layer, site)), x)
 
-    run_below_head(pair, "student", ours, plan, keep)
-    run_below_head(pair, "teacher", theirs, None, meet)
+    run_below_head(pair, "student", ours, plan, keep, fronts[0])
+    run_below_head(pair, "teacher", theirs, None, meet, fronts[1])
 
 
 def find_sinks(pair: Pair, role: str, tokens: Tokens, plan: Plan | None) -> Tensor:
@@ -185,17 +188,24 @@ def states_of(output: Any) -> Tensor:
 
 
 def run_below_head(
-    pair: Pair, role: str, tokens: Tokens, plan: Plan | None, watcher: Watcher
+    pair: Pair,
+    role: str,
+    tokens: Tokens,
+    plan: Plan | None,
+    watcher: Watcher,
+    front: Front | None = None,
 ) -> None:
-    """A forward pass below the head: no logits, no cache."""
+    """A forward pass below the head: no logits, and no cache but of what stands before."""
     model = pair.student if role == "student" else pair.teacher
-    positions = (tokens.attention.cumsum(-1) - 1).clamp_min(0)
+    rows, length = tokens.ids.shape
+    positions = (tokens.attention.cumsum(-1) - 1).clamp_min(0)[:, -length:]
     with torch.inference_mode(), masked(plan), watching(watcher):
         model.get_decoder()(
             input_ids=tokens.ids,
             attention_mask=tokens.attention,
             position_ids=positions,
-            use_cache=False,
+            past_key_values=front.cache(rows) if front is not None else None,
+            use_cache=front is not None,
         )
 
 

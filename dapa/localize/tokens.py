@@ -86,7 +86,8 @@ class Tokens:
     """A batch, padded on the left, with the places to look at."""
 
     ids: Tensor  # (rows, length)
-    attention: Tensor  # (rows, length), 1 where a token stands
+    attention: Tensor
+    """1 where a token stands, (rows, length); before it those of a shared head, if there is one."""
     where: Tensor | None
     """Index of each row's chosen token, (rows,); None looks at every place."""
     valid: Tensor
@@ -125,13 +126,38 @@ def batch(prompts: Sequence[Encoded], position: Position, device: torch.device) 
     if position == "all":
         valid = attention.bool()
         return Tokens(ids.to(device), attention.to(device), None, valid.to(device))
-    index = torch.tensor([_index(r, position) for r in prompts])
+    index = torch.tensor([index_of(r, position) for r in prompts])
     where = length - lengths + index
     valid = torch.ones(len(prompts), 1, dtype=torch.bool)
     return Tokens(ids.to(device), attention.to(device), where.to(device), valid.to(device))
 
 
-def _index(prompt: Encoded, position: Position) -> int:
+def behind(
+    prompts: Sequence[Encoded], position: Position, head: int, device: torch.device
+) -> Tokens:
+    """Pad what prompts hold behind their shared first `head` tokens on the right, into one batch.
+
+    Args:
+        prompts: At least one, all longer than `head`.
+        position: What `parse_position` returns, but `all`; the chosen place is behind the head.
+        head: How many tokens are left out.
+        device: Where the tensors go.
+    """
+    own = [prompt.ids[head:] for prompt in prompts]
+    length = max(map(len, own))
+    ids = torch.tensor([[*row, *(0 for _ in range(length - len(row)))] for row in own])
+    where = torch.tensor([index_of(prompt, position) - head for prompt in prompts])
+    attention = torch.ones(len(own), head + length, dtype=torch.long)  # causal: padding is behind
+    valid = torch.ones(len(own), 1, dtype=torch.bool)
+    return Tokens(ids.to(device), attention.to(device), where.to(device), valid.to(device))
+
+
+def index_of(prompt: Encoded, position: Position) -> int:
+    """Where the chosen token of a prompt stands.
+
+    Raises:
+        PromptError: A prompt that does not reach the wanted index.
+    """
     if position == "last":
         return len(prompt.ids) - 1
     if position == "instruction":
@@ -143,6 +169,27 @@ def _index(prompt: Encoded, position: Position) -> int:
             f"0 to {length - 1}, or the position last"
         )
     return int(position) % length
+
+
+_WORTH = 4
+"""A shared beginning of fewer tokens is not worth a pass of its own."""
+
+
+def front_length(prompts: Sequence[Encoded], position: Position) -> int:
+    """How many tokens all prompts share before the chosen place of any; 0 where few or none.
+
+    Args:
+        prompts: As one model reads them.
+        position: What `parse_position` returns.
+
+    Raises:
+        PromptError: A prompt that does not reach the wanted index.
+    """
+    if len(prompts) < 2 or position == "all":
+        return 0
+    first, last = (f(prompt.ids for prompt in prompts) for f in (min, max))
+    length = min(shared(first, last), *(index_of(prompt, position) for prompt in prompts))
+    return length if length >= _WORTH else 0
 
 
 def refuse_other_tokens(ours: Encoded, theirs: Encoded, prompt: str) -> None:
