@@ -29,6 +29,7 @@ from dapa.localize.tokens import (
     Tokens,
     batch,
     behind,
+    by_length,
     encoded,
     front_length,
     parse_position,
@@ -104,6 +105,8 @@ def divergence(
     sets = [list(prompts), *([list(harmless)] if harmless else [])]
     read = [[sweep.read(text) for text in texts] for texts in sets]
     sweep.share(list(chain(*read)))
+    orders = [sweep.order(read[0 if twins else side], batch_size) for side in range(len(sets))]
+    read = [[texts[i] for i in order] for texts, order in zip(read, orders, strict=True)]
     tallies = [
         sweep.tally(len(texts), (seed, 0 if twins else side)) for side, texts in enumerate(sets)
     ]
@@ -123,8 +126,11 @@ def divergence(
         counted[side] += len(rows)
         if progress:
             progress(done, total)
-    found = [tally.summary() for tally in tallies]
-    kept = len(found[0].per_prompt)
+    met = [tally.summary() for tally in tallies]
+    found = [summary.restored(order) for summary, order in zip(met, orders, strict=True)]
+    even = len({len(summary.per_prompt) for summary in met}) == 1
+    both = met if twins and not even else found  # stopped between twins: as they were read
+    kept = sorted(orders[0][: len(met[0].per_prompt)])
     return DivergenceMap(
         metric=metric,
         title=sweep.metric.title,
@@ -136,10 +142,10 @@ def divergence(
         values=found[0].values,
         low=found[0].low,
         high=found[0].high,
-        prompts=tuple(sets[0][:kept]),
+        prompts=tuple(sets[0][i] for i in kept),
         per_prompt=found[0].per_prompt,
         asked=len(sets[0]),
-        contrast=contrast(found[0], found[1], twins, seed) if len(found) > 1 else None,
+        contrast=contrast(both[0], both[1], twins, seed) if len(both) > 1 else None,
         pair=pair.spec.title,
         mask=mask.key,
         seed=seed,
@@ -232,6 +238,12 @@ class _Sweep:
         self.lens = Lens(pair, reading)
         self.fronts: tuple[Front | None, Front | None] = (None, None)
 
+    def order(self, prompts: Sequence[_Read], batch_size: int) -> list[int]:
+        """In which order prompts are read; a pooled metric cuts them into blocks as they come."""
+        if self.metric.pooled:
+            return list(range(len(prompts)))
+        return by_length([len(ours.ids) for ours, _ in prompts], 2 * batch_size)
+
     def share(self, prompts: Sequence[_Read]) -> None:
         """Read once what all prompts of a total reading begin with.
 
@@ -253,10 +265,11 @@ class _Sweep:
 
     def read(self, prompt: str) -> _Read:
         """A prompt in the tokens of both; the local reading knows the student's only."""
-        ours = encoded(self.pair, prompt, self.how)
+        header = self.position == "instruction"
+        ours = encoded(self.pair, prompt, self.how, header=header)
         if not self.total:
             return ours, ours
-        theirs = encoded(self.pair, prompt, self.how, "teacher")
+        theirs = encoded(self.pair, prompt, self.how, "teacher", header=header)
         if self.position == "all":
             refuse_other_tokens(ours, theirs, prompt)
         return ours, theirs

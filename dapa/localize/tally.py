@@ -6,7 +6,8 @@ ran out of memory can be tried again in halves. Memory grows by one number per p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ class Summary:
     """Bootstrap values of a pooled metric, (resamples, layers, sites)."""
     share: Floats | None = None
     """What the few largest dimensions hold, (layers, sites)."""
+
+    def restored(self, order: Sequence[int]) -> Summary:
+        """Each prompt's own values in the prompts' order; `order` is that in which they came."""
+        came = np.array(order[: len(self.per_prompt)], dtype=int)
+        return replace(self, per_prompt=self.per_prompt[np.argsort(came)])
 
 
 def distances(

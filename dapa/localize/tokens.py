@@ -27,14 +27,26 @@ class Encoded:
     """Index of the instruction's last token, before the assistant's header."""
 
 
-def encoded(pair: Pair, prompt: str, how: PromptFormat, role: str = "student") -> Encoded:
+def encoded(
+    pair: Pair, prompt: str, how: PromptFormat, role: str = "student", *, header: bool = True
+) -> Encoded:
     """Render and encode a request in one model's vocabulary.
+
+    Args:
+        pair: Whose tokenizers.
+        prompt: The request.
+        how: How it is rendered.
+        role: Whose tokens.
+        header: Find where the assistant's header begins, which renders and encodes once more;
+            else the instruction's end is taken for the prompt's.
 
     Raises:
         PromptError: The prompt is empty, too long, or its template fails.
     """
     text = render(pair, [Turn("user", prompt)], how)
     ids = encode(pair, text, how, role)
+    if not header:
+        return Encoded(ids, len(ids) - 1)
     request = _without_header(pair, prompt, how, text)
     if request == text:
         return Encoded(ids, len(ids) - 1)
@@ -190,6 +202,16 @@ def front_length(prompts: Sequence[Encoded], position: Position) -> int:
     first, last = (f(prompt.ids for prompt in prompts) for f in (min, max))
     length = min(shared(first, last), *(index_of(prompt, position) for prompt in prompts))
     return length if length >= _WORTH else 0
+
+
+def by_length(lengths: Sequence[int], window: int) -> list[int]:
+    """The order in which batches need little padding: shortest first in every `window` of prompts.
+
+    No wider, so that a sweep stopped early has not met short prompts only.
+    """
+    starts = range(0, len(lengths), window)
+    every = range(len(lengths))
+    return [i for s in starts for i in sorted(every[s : s + window], key=lengths.__getitem__)]
 
 
 def refuse_other_tokens(ours: Encoded, theirs: Encoded, prompt: str) -> None:
