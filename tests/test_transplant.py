@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import EQUAL_GATE, LAYERS, NEURONS, TOKENIZER, masks, prompts_of_ids, random_trio
 
 from dapa.model.sites import FAMILIES, submodule, units_for
-from dapa.model.transplant import TransplantModule, masked, watching
+from dapa.model.transplant import TransplantModule, masked, plan_masks, watching
 from dapa.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 
 KINDS = FAMILIES["llama"].kinds
@@ -424,4 +424,29 @@ def test_plans_are_remembered_and_those_of_other_masks_are_not_mixed_up(trio):
     with pytest.raises(SettingError):
         pair.plan([Mask.of([Unit(99)])])
     with pytest.raises(SettingError):  # a mistake is not remembered as a plan
+        pair.plan([Mask.of([Unit(99)])])
+
+
+def test_the_remembered_plan_of_one_row_is_the_one_made_anew(planted_pair):
+    pair = planted_pair
+    units = pair.units("gate")
+    masks = [
+        Mask.of(units[:2]),
+        Mask.of([Unit(1, "mlp"), Unit(2, "gate")]),
+        Mask.of([Unit(0, "gate", (0, 4)), Unit(1)]),
+        Mask.of(units, 0.5),
+        Mask(),
+    ]
+    pair.forget_plans()
+    for _ in range(3):  # slow, by what is known of units, remembered
+        for mask in masks:
+            ours, anew = pair.plan([mask]), plan_masks([mask, mask], pair._live, pair.device)
+            assert (ours is None) == (anew is None), mask
+            if ours is None:
+                continue
+            assert ours.masks == (mask,) and ours.moves.keys() == anew.moves.keys()
+            for site, move in ours.moves.items():
+                assert (move.teacher_rows is None) == (anew.moves[site].teacher_rows is None), site
+        pair._plans.clear()
+    with pytest.raises(SettingError):
         pair.plan([Mask.of([Unit(99)])])

@@ -30,7 +30,7 @@ from dapa.model.sites import (
     submodule,
 )
 from dapa.model.spec import PairSpec, short_name
-from dapa.model.transplant import Plan, TransplantModule, plan_masks
+from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
 from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
@@ -88,6 +88,8 @@ class Pair:
         self._plans: dict[Any, Any] = {}
         """Plans that were made: a batch is planned anew whenever a row comes or goes, and a toggle
         often goes back. Nothing that a plan depends on changes after load."""
+        self._wholes: dict[Unit, dict[Site, Move]] = {}
+        """What a whole unit moves, for those that were asked for."""
         self.wrapped = tuple(
             kind
             for kind in family.single
@@ -124,6 +126,10 @@ class Pair:
 
         `at_work`: how many of the rows, from the first on, each layer sees; all of them if None.
         """
+        if at_work is None and len(masks) == 1:
+            alone = self._plan_alone(masks[0])
+            if alone is not _NEVER:
+                return alone  # type: ignore[no-any-return]
         rows = tuple(masks)
         key = (rows, None if at_work is None else tuple(at_work))
         known = self._plans.get(key, _NEVER)
@@ -131,10 +137,31 @@ class Pair:
             return known
         for mask in set(rows):
             self._units_exist(mask)
+            for unit in mask.units:
+                if unit.block is None and unit not in self._wholes:
+                    live = [site for site in sites_of(unit) if site in self._live]
+                    self._wholes[unit] = dict.fromkeys(live, WHOLE)
         made = plan_masks(rows, self._live, self.device, at_work)
         if len(self._plans) >= _PLANS:
             self._plans.clear()
         self._plans[key] = made
+        return made
+
+    def _plan_alone(self, mask: Mask) -> Any:
+        """The plan of one row of whole units, which a toggle waits for; `_NEVER` for others."""
+        known = self._plans.get(mask, _NEVER)
+        if known is not _NEVER:
+            return known
+        moves: dict[Site, Move] = {}
+        for unit, strength in mask.entries:
+            wholes = self._wholes.get(unit)
+            if wholes is None or strength != 1.0:
+                return _NEVER
+            moves.update(wholes)  # the sites' hashes come along
+        made = Plan((mask,), moves) if moves else None
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        self._plans[mask] = made
         return made
 
     def forget_plans(self) -> None:

@@ -41,9 +41,9 @@ WHOLE = Move(None, None)
 """Every row takes the teacher's module."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen: a toggle waits for its making
 class Plan:
-    """The moves of a batch whose rows carry `masks`."""
+    """The moves of a batch whose rows carry `masks`; never changed once it is made."""
 
     masks: tuple[Mask, ...]
     moves: Mapping[Site, Move]
