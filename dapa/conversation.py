@@ -147,9 +147,9 @@ def converse(
         read = rendered.get("patched") or next(iter(rendered.values()))
         return Exchange(prompt, read, tuple(panes), sum(batch.steps for batch in batches))
 
-    for batch, names in zip(batches, (("student", "patched"), ("teacher",)), strict=True):
-        batch.admit([row for name, row in rows.items() if name in names])
-        yield look()  # the first pane's text shows before the teacher has read the prompt
+    for name, row in rows.items():
+        batches[name == "teacher"].admit([row])
+        yield look()  # the first pane's text shows before the others have read the prompt
     for _ in stream(batches, stop):
         yield look()
     yield _compared(pair, look(), rows, openers)
