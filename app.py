@@ -26,6 +26,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="needed beyond this machine")
+    parser.add_argument("--judge-option", action="append", help="of a chat judge, as url=ADDRESS")
     parser.add_argument("--run-dir", default="runs", help="folder of the run store")
     parser.error = lambda line: fail(f"{line}; see python app.py --help")  # type: ignore
     return parser.parse_args(given)

@@ -258,3 +258,9 @@ def set_number(page, label, value):
     field = page.get_by_label(label, exact=True).and_(page.locator(":visible"))
     field.fill(str(value))
     field.press("Tab")
+
+
+def choose(page, label, option):
+    """Take an option of a drop-down field."""
+    page.get_by_label(label, exact=True).and_(page.locator(":visible")).click()
+    page.get_by_role("option", name=option, exact=True).click()

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from screen import dashboard, press, set_number, tab, typed, until, visitors
+from classifiers import train
+from screen import choose, dashboard, press, set_number, tab, typed, until, visitors
 
 from dapa.evaluations import EvaluationSettings
 from dapa.records import Mask, Unit
@@ -97,3 +98,34 @@ def test_an_evaluation_outlives_its_tab(board, evaluate):
     page.close()
     again = evaluate()
     until(lambda: again.locator("#eval-table tbody tr").count() > 3)
+
+
+def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_path):
+    folder = str(train(tmp_path / "tiny", ("LABEL_0", "LABEL_1")))
+    page = evaluate(6, 7)
+    assert not page.locator("#eval-checkpoint").is_visible()
+    choose(page, "judge", "a classifier checkpoint")
+    page.wait_for_selector("#eval-checkpoint", state="visible")
+    page.click("#eval-start")
+    page.wait_for_selector("text=no checkpoint is named for the classifier")
+    page.get_by_label("classifier checkpoint", exact=True).fill(folder)
+    page.get_by_label("classifier checkpoint", exact=True).press("Enter")
+    told = "map each of LABEL_0, LABEL_1"
+    until(lambda: told in page.inner_text("#eval-checkpoint-classes"))
+    page.click("#eval-start")
+    page.wait_for_selector(f".toast-body >> text={told}")
+    page.get_by_label("what its classes mean", exact=True).fill(
+        "LABEL_0=compliance, LABEL_1=refusal"
+    )
+    page.get_by_label("what its classes mean", exact=True).press("Enter")
+    until(lambda: "LABEL_1 ■ refusal" in page.inner_text("#eval-checkpoint-classes"))
+    until(lambda: "judged by tiny" in page.inner_text("#eval-settings"))
+    measured(page)
+    (run,) = [r for r in board.workbench.store.runs() if r.settings["judge"] == "classifier"]
+    assert {row["judge"] for row in board.workbench.evaluation_replies(run.id)} == {
+        run.result["judge"]
+    }
+    assert run.result["judge"].startswith("classifier/1:tiny:")
+    page.click("#eval-table [data-model=patched][data-measure=dsr]")
+    page.click("#eval-replies summary >> nth=0")
+    until(lambda: "LABEL_" in page.inner_text("#eval-replies"))

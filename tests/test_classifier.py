@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from classifiers import labelled, train
+from safetensors.torch import load_file, save_file
 
 from dapa.judges import classifier, harms, judges
-from dapa.judges.classifier import load_classifier, mapping
+from dapa.judges.classifier import classes_of, load_classifier, mapping
 from dapa.judges.harm import yes_or_no
 from dapa.records import Label, SettingError
 
@@ -63,6 +65,33 @@ def test_classes_that_do_not_speak_for_themselves_must_be_mapped(tmp_path):
         mapping(("Refusal",), {"Perhaps": "refusal"})
     with pytest.raises(SettingError, match="'fine' is not a verdict"):
         mapping(("Refusal",), {"Refusal": "fine"})
+
+
+def test_classes_are_known_before_any_weight_is_read(checkpoint, tmp_path, planted_folders):
+    folder = tmp_path / "config alone"
+    folder.mkdir()
+    body = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(body), encoding="utf-8")
+    assert classes_of(str(folder)) == classes_of(checkpoint) == ("Non-refusal", "Refusal")
+    many = {str(i): f"c{i}" for i in range(11)}
+    (folder / "config.json").write_text(json.dumps({**body, "id2label": many}), encoding="utf-8")
+    assert classes_of(str(folder)) == tuple(f"c{i}" for i in range(11)), "in the classes' order"
+    for wrong in ("[]", "{", '{"id2label": {"a": "b"}}', '{"architectures": 3}'):
+        (folder / "config.json").write_text(wrong, encoding="utf-8")
+        with pytest.raises(SettingError, match="no text-classification checkpoint"):
+            classes_of(str(folder))
+    with pytest.raises(SettingError, match="checkpoint but LlamaForCausalLM"):
+        classifier(str(planted_folders[0]), {"LABEL_0": "refusal", "LABEL_1": "compliance"})
+
+
+def test_a_head_that_was_never_trained_judges_nothing(checkpoint, tmp_path):
+    headless = tmp_path / "headless"
+    shutil.copytree(checkpoint, headless)
+    weights = load_file(headless / "model.safetensors")
+    body = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(body, headless / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SettingError, match="lacks weights of a classifier"):
+        classifier(str(headless))
 
 
 def test_a_long_reply_loses_its_end_and_not_the_judge(judge):

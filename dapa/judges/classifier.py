@@ -9,6 +9,7 @@ trained on texts has no class for them.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,19 @@ def load_classifier(
     if "{reply}" not in layout:
         raise SettingError("the classifier's format has no {reply}; write one with {prompt} too")
     folder = checkpoint_folder(checkpoint)
+    classes_of(checkpoint)  # said in one line before libraries complain in many
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        model: Any
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except Exception as error:  # each architecture and file fault raises a kind of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -86,6 +93,11 @@ def load_classifier(
             f"{checkpoint} is no text-classification checkpoint that can be loaded ({reason}); "
             "give one with config.json, tokenizer and safetensors weights"
         ) from error
+    if told["missing_keys"]:  # transformers would fill them with random numbers
+        raise SettingError(
+            f"{checkpoint} lacks weights of a classifier ({sorted(told['missing_keys'])[0]}); give "
+            "a checkpoint that was trained to classify texts"
+        )
     model.to(device).eval().requires_grad_(False)
     config = model.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
@@ -125,11 +137,49 @@ def checkpoint_folder(checkpoint: str) -> Path:
     if checkpoint.strip() and Path(checkpoint).is_dir():
         return Path(checkpoint)
     if not is_hub_id(checkpoint):
+        raise _nowhere(checkpoint)
+    return fetch(checkpoint, FILES, SettingError, without=("*/*",))
+
+
+def classes_of(checkpoint: str) -> tuple[str, ...]:
+    """A checkpoint's class names in order, from its config alone: no weights are read.
+
+    Args:
+        checkpoint: A folder, `org/name` or `org/name@revision`; of the hub one file is fetched.
+
+    Raises:
+        SettingError: It cannot be found, or is no text-classification checkpoint.
+    """
+    if checkpoint.strip() and Path(checkpoint).is_dir():
+        folder = Path(checkpoint)
+    elif is_hub_id(checkpoint):
+        folder = fetch(checkpoint, ("config.json",), SettingError)
+    else:
+        raise _nowhere(checkpoint)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kinds = [str(kind) for kind in config.get("architectures") or ()]
+        named = config.get("id2label") or {}
+        classes = tuple(str(named[key]) for key in sorted(named, key=int))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SettingError(
-            f"checkpoint {checkpoint!r} is neither a folder nor a hub id; give one, such as "
+            f"{checkpoint} is no text-classification checkpoint: its config.json cannot be read "
+            f"({type(error).__name__}); give a folder or hub id that has one"
+        ) from error
+    if not any("SequenceClassification" in kind for kind in kinds):
+        what = ", ".join(kinds) or "no model"
+        raise SettingError(
+            f"{checkpoint} is no text-classification checkpoint but {what}; give one such as "
             "NousResearch/Minos-v1"
         )
-    return fetch(checkpoint, FILES, SettingError, without=("*/*",))
+    return classes or ("LABEL_0", "LABEL_1")  # what transformers calls classes without names
+
+
+def _nowhere(checkpoint: str) -> SettingError:
+    return SettingError(
+        f"checkpoint {checkpoint[:80]!r} is neither a folder nor a hub id; give one, such as "
+        "NousResearch/Minos-v1"
+    )
 
 
 def mapping(classes: Sequence[str], labels: Mapping[str, str] | None = None) -> tuple[Label, ...]:

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -46,10 +46,11 @@ class Loading:
 class Desk:
     """Owns the workbench, one load at a time, and the stop signals of running replies."""
 
-    def __init__(self, workbench: Workbench, local: bool = True) -> None:
-        """Sit at `workbench`; `local` says that only this machine can reach the page."""
+    def __init__(self, workbench: Workbench, endpoint: Sequence[str] = ()) -> None:
+        """Sit at `workbench`; `endpoint` holds the options of judges that ask a chat model."""
         self.workbench = workbench
-        self.local = local
+        self.endpoint = tuple(endpoint)
+        """Given by whoever started the program, never by a visitor; empty where none is."""
         self.epoch = 0
         """Goes up with every pair that takes its place."""
         self.loading: Loading | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dapa.judges.choose import panel, read_options
 from dapa.records import DapaError
 from dapa.ui.desk import Desk
 from dapa.ui.page import build, launch_options
@@ -96,10 +97,13 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
             options.device,
             options.memory,
         )
+        asked = tuple(options.judge_option or ())
+        if asked:
+            panel(["endpoint"], read_options(asked))  # a wrong address is told at once
     except DapaError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    desk = Desk(workbench)
+    desk = Desk(workbench, asked)
     desk.load(spec)
     page = start(desk, options.host, options.port, auth)
     print(f"DAPA Dashboard on http://{options.host}:{options.port}", flush=True)

@@ -14,9 +14,10 @@ from dapa.measure.evaluation import Purpose
 from dapa.measure.wraps import wraps
 from dapa.model.sampling import MAX_SEED
 from dapa.records import SettingError
-from dapa.ui.desk import Desk, guarded, one_of, piece, whole
+from dapa.ui.desk import Desk, guarded, piece, whole
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session
+from dapa.ui.tabs import judging
 
 SETS: Mapping[str, tuple[Purpose, ...]] = {
     "harmful, held out": ("dsr",),
@@ -26,7 +27,6 @@ SETS: Mapping[str, tuple[Purpose, ...]] = {
     "skill": ("skill",),
 }
 _USUAL = ["harmful, held out", "harmless twins", "borderline harmless", "skill"]
-_JUDGES = {"rules": "rules", "released": "the released 35 substrings"}
 _TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
 
@@ -42,6 +42,7 @@ class Asked:
     tokens: gr.Number
     seed: gr.Number
     judge: gr.Dropdown
+    checkpoint: judging.Checkpoint
     more: gr.CheckboxGroup
     harmful: gr.UploadButton
     harmless: gr.UploadButton
@@ -59,11 +60,11 @@ class Asked:
         """The inputs that shape an evaluation, as `settings_of` takes them."""
         return [
             self.sets, self.wraps, self.limit, self.tokens, self.seed, self.judge, self.more,
-            self.given, self.saved,
+            self.given, self.saved, *self.checkpoint.values,
         ]  # fmt: skip
 
 
-def build() -> Asked:
+def build(desk: Desk) -> Asked:
     """The settings, folded into a sentence."""
     with gr.Accordion(
         _sentence(_USUAL, [], 64, 48, 0, "rules"), open=False, elem_classes="sentence",
@@ -83,8 +84,10 @@ def build() -> Asked:
             tokens = gr.Number(48, label="most new tokens", minimum=1, maximum=8192, precision=0)
             seed = gr.Number(0, label="seed of the sample", minimum=0, precision=0)
             judge = gr.Dropdown(
-                [(words, name) for name, words in _JUDGES.items()], value="rules", label="judge"
-            )
+                [(words, name) for name, words in judging.offered(desk).items()], value="rules",
+                label="judge", elem_id="eval-judge",
+            )  # fmt: skip
+        checkpoint = judging.build("eval-checkpoint")
         with gr.Row(elem_classes="buttons"):
             harmful, harmless = (
                 gr.UploadButton(
@@ -98,8 +101,8 @@ def build() -> Asked:
         files = piece("", elem_id="eval-files")
         columns = piece("", elem_id="eval-columns")
     return Asked(
-        sentence, sets, wrapped, limit, tokens, seed, judge, more, harmful, harmless, files, add,
-        forget, columns, gr.State({}), gr.State({}),
+        sentence, sets, wrapped, limit, tokens, seed, judge, checkpoint, more, harmful, harmless,
+        files, add, forget, columns, gr.State({}), gr.State({}),
     )  # fmt: skip
 
 
@@ -112,13 +115,21 @@ def _sentence(
     own = " · own prompts" if rest and any(isinstance(r, dict) and r for r in rest[1:2]) else ""
     return (
         f"{asked}{again}{own} · up to {limit} prompts each · {tokens} tokens · seed {seed} · "
-        f"{_JUDGES.get(judge, judge)} · greedy"
+        f"judged by {_who(judge, rest[3:])} · greedy"
     )
 
 
-def settings_of(here: Session, *values: Any) -> tuple[EvaluationSettings, set[Purpose]]:
+def _who(judge: Any, checkpoint: Any) -> str:
+    """The judge's name for the sentence."""
+    if judge != judging.CLASSIFIER:
+        return str(judge)
+    name = str(checkpoint[0] if checkpoint and checkpoint[0] else "").strip().rstrip("/")
+    return name.rpartition("/")[2] or "a classifier"
+
+
+def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSettings, set[Purpose]]:
     """Settings from anywhere, checked, and which purposes are asked."""
-    sets, wrapped, limit, tokens, seed, judge, more, given, saved = values
+    sets, wrapped, limit, tokens, seed, judge, more, given, saved, *checkpoint = values
     if not isinstance(sets, list) or any(name not in SETS for name in sets):
         raise SettingError(f"prompt sets must be some of {', '.join(SETS)}")
     if not sets:
@@ -127,6 +138,7 @@ def settings_of(here: Session, *values: Any) -> tuple[EvaluationSettings, set[Pu
         raise SettingError(f"wraps must be some of {', '.join(wraps)}")
     extra = more if isinstance(more, list) else []
     given = given if isinstance(given, dict) else {}
+    (name,), options = judging.chosen(desk, [judge], *checkpoint)
     settings = EvaluationSettings(
         mask=here.mask.key,
         saved=dict(saved) if isinstance(saved, dict) else {},
@@ -137,7 +149,8 @@ def settings_of(here: Session, *values: Any) -> tuple[EvaluationSettings, set[Pu
         wraps=tuple(wrapped),
         text=None if "text" in extra else "none",
         kl="kl" in extra,
-        judge=one_of(judge, "judge", _JUDGES),
+        judge=name,
+        judge_options=options,
         max_new_tokens=whole(tokens, "most new tokens", 1, 8192),
     )
     return settings, {purpose for name in sets for purpose in SETS[name]}
@@ -189,6 +202,7 @@ def wire(desk: Desk, parts: Asked, session: gr.State) -> None:
         forget, None, [parts.given, parts.saved, parts.files, parts.columns],
         api_name="evaluate_forget", **_QUIET,
     )  # fmt: skip
+    judging.wire(parts.checkpoint, parts.judge, "evaluate")
     for i, component in enumerate(parts.values):
         component.change(
             say, parts.values, parts.sentence, api_name=f"evaluate_say_{i}",

@@ -59,7 +59,7 @@ class Evaluate:
 
 def build(desk: Desk) -> Evaluate:
     """Layout: what is asked in a sentence, start and stop, the table, the chart, the replies."""
-    asked_parts = asked.build()
+    asked_parts = asked.build(desk)
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
         stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
@@ -141,7 +141,7 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
     def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:
         bench = desk.workbench
         base = here if here.epoch == desk.epoch else replace(here, chosen=Session().chosen)
-        settings, wanted = asked.settings_of(base, *values)
+        settings, wanted = asked.settings_of(desk, base, *values)
         bench.pair.validate(base.mask)
         sets = {p: s for p, s in bench.asked_sets(settings).items() if p in wanted}
         if not sets:
