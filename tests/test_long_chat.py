@@ -1,0 +1,51 @@
+"""A session of a thousand turns: neither the server's process nor the tab's own state grows."""
+
+import gc
+import inspect
+import pickle
+
+import psutil
+import pytest
+
+from dapa.bench.planted import harmful_prompts, harmless_prompts
+from dapa.chatlog import Talk
+from dapa.records import Mask, Unit
+from dapa.ui.desk import Desk
+from dapa.ui.page import build
+from dapa.ui.session import Session
+from dapa.ui.tabs.manner import Manner
+from dapa.workbench import Workbench
+
+WARM, TURNS = 100, 1000
+SETTINGS = list({**Manner().settings(), "tokens": 3}.values())
+
+
+def used():
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.slow
+def test_a_thousand_turns_leave_memory_as_it_was(planted_pair, tmp_path):
+    desk = Desk(Workbench(tmp_path, planted_pair))
+    page = build(desk)
+    (send,) = [row.fn for row in page.fns.values() if row.api_name == "chat_send"]
+    assert next(iter(inspect.signature(send).parameters)) == "request"
+    prompts = [*harmful_prompts(20), *harmless_prompts(20)]
+    talk = Talk()
+
+    def turns(first, count):
+        nonlocal talk
+        for i in range(first, first + count):
+            mask = Mask.of(Unit(layer) for layer in (1, 2) if i >> layer & 1)
+            here = Session(desk.epoch, mask)
+            *_, last = send(None, prompts[i % len(prompts)], talk, here, *SETTINGS)
+            talk = last[0]
+        assert len(talk.last.panes) == 3 and all(pane.ending for pane in talk.last.panes)
+
+    turns(0, WARM)
+    before, kept = used(), len(pickle.dumps(talk))
+    turns(WARM, TURNS)
+    after = used()
+    assert after <= 1.05 * before, f"{before / 2**20:.0f} MiB grew to {after / 2**20:.0f} MiB"
+    assert len(pickle.dumps(talk)) <= 2 * kept and len(talk.rounds) == 1
