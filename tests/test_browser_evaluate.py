@@ -36,8 +36,12 @@ def evaluate(board, chromium):
 
 
 def measured(page):
+    """Evaluate and wait for the new table; one of an evaluation before may stand there still."""
+    page.evaluate(
+        "document.querySelectorAll('#eval-table tbody').forEach((b) => b.className = 'old')"
+    )
     page.click("#eval-start")
-    page.wait_for_selector("#eval-table tbody tr")
+    page.wait_for_selector("#eval-table tbody:not(.old) tr")
 
 
 def test_the_table_shows_what_a_plain_evaluation_says(board, evaluate):
@@ -129,3 +133,14 @@ def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_pa
     page.click("#eval-table [data-model=patched][data-measure=dsr]")
     page.click("#eval-replies summary >> nth=0")
     until(lambda: "LABEL_" in page.inner_text("#eval-replies"))
+
+
+def test_surprising_replies_are_incoherent_too_and_the_threshold_is_shown(board, evaluate):
+    page = evaluate(6, 7)
+    page.get_by_label(
+        "incoherent, too: replies that surprise the student more than its own"
+    ).check()
+    measured(page)
+    (run,) = [r for r in board.workbench.store.runs() if r.settings.get("fluency")]
+    (line,) = [note for note in run.result["notes"] if "bits" in note]
+    assert " ".join(line.split()) in " ".join(page.inner_text("#eval-table").split())

@@ -76,8 +76,12 @@ def build(desk: Desk) -> Asked:
             label="the harmful ones again, wrapped",
         )  # fmt: skip
         more = gr.CheckboxGroup(
-            [("KL to the student on harmless prompts", "kl"), ("perplexity of a text", "text")],
-            value=["kl", "text"], label="utility without replies",
+            [
+                ("KL to the student on harmless prompts", "kl"),
+                ("perplexity of a text", "text"),
+                ("incoherent, too: replies that surprise the student more than its own", "fluency"),
+            ],
+            value=["kl", "text"], label="measured by likelihood",
         )  # fmt: skip
         with gr.Row():
             limit = gr.Number(64, label="prompts a set at most", minimum=4, precision=0)
@@ -149,6 +153,7 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
         wraps=tuple(wrapped),
         text=None if "text" in extra else "none",
         kl="kl" in extra,
+        fluency="fluency" in extra,
         judge=name,
         judge_options=options,
         max_new_tokens=whole(tokens, "most new tokens", 1, 8192),
