@@ -207,12 +207,13 @@ def wire(desk: Desk, parts: Asked, session: gr.State) -> None:
         forget, None, [parts.given, parts.saved, parts.files, parts.columns],
         api_name="evaluate_forget", **_QUIET,
     )  # fmt: skip
-    judging.wire(parts.checkpoint, parts.judge, "evaluate")
     for i, component in enumerate(parts.values):
-        component.change(
+        said = component.change(
             say, parts.values, parts.sentence, api_name=f"evaluate_say_{i}",
             trigger_mode="always_last", show_progress="hidden",
         )  # fmt: skip
+        if component is parts.judge:
+            judging.wire(parts.checkpoint, parts.judge, said, "evaluate")
 
 
 def _columns(saved: Mapping[str, str]) -> str:

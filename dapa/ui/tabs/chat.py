@@ -217,16 +217,23 @@ def wire(
     answered["chat_clear"] = parts.clear.click(
         clear, [session, *values], [*out, parts.prompt, parts.veil], api_name="chat_clear", **_QUIET
     )
-    for i, component in enumerate(values):
-        component.change(
+    said = {
+        component: component.change(
             say, values, parts.sentence, api_name=f"chat_say_{i}", trigger_mode="always_last",
             **_QUIET,
-        )  # fmt: skip
-    for name in ("blur", "words"):
-        getattr(parts.fields, name).change(
-            redraw, state, parts.panes, api_name=f"chat_{name}", **_QUIET
         )
-    verdicts.wire(desk, parts, session)
+        for i, component in enumerate(values)
+    }  # fmt: skip
+    for name in ("blur", "words"):  # behind the sentence: see tests/test_events.py
+        said[getattr(parts.fields, name)].then(
+            redraw,
+            state,
+            parts.panes,
+            api_name=f"chat_{name}",
+            trigger_mode="always_last",
+            **_QUIET,
+        )
+    verdicts.wire(desk, parts, session, said)
     keep.wire(desk, parts, session, wheel, steer)
     shelved = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)

@@ -122,8 +122,12 @@ def _number(name: str, label: str, least: int) -> gr.Number:
     return gr.Number(DEFAULTS[name], label=label, minimum=least, precision=0, min_width=140)
 
 
-def wire(choices: Choices, desk: Desk, epoch: gr.State) -> None:
-    """The sentence follows what is chosen, and what can be chosen follows the loaded pair."""
+def wire(choices: Choices, desk: Desk, epoch: gr.State) -> Any:
+    """The sentence follows what is chosen, and what can be chosen follows the loaded pair.
+
+    Returns:
+        The event behind any other choice, for what else follows from it.
+    """
 
     @guarded
     def kinds(chosen: Any) -> Any:
@@ -141,30 +145,21 @@ def wire(choices: Choices, desk: Desk, epoch: gr.State) -> None:
     epoch.change(kinds, kind, kind, api_name="search_kinds", show_progress="hidden")
 
     @guarded
-    def say(*values: Any) -> Any:
+    def say(*values: Any) -> tuple[Any, Any]:
+        """The sentence, and the ranking, which only some algorithms follow."""
+        given = dict(zip(FIELDS, values, strict=False))
+        ranked = gr.update(visible=given.get("algorithm") in NEED_ONE)
         try:
             settings_of(values)
         except SettingError:
-            return gr.skip()  # Start will say what is wrong
-        return gr.update(label=sentence(dict(zip(FIELDS, values, strict=True))))
+            return gr.skip(), ranked  # Start will say what is wrong
+        return gr.update(label=sentence(given)), ranked
 
-    @guarded
-    def rank(algorithm: Any) -> Any:
-        """Only some algorithms follow a ranking."""
-        return gr.update(visible=algorithm in NEED_ONE)
-
-    choices.parts["algorithm"].change(
-        rank,
-        choices.parts["algorithm"],
-        choices.parts["prior"],
-        api_name="search_rank",
-        show_progress="hidden",
-    )
-    gr.on(
+    return gr.on(
         choices.changes,
         say,
         choices.inputs,
-        choices.sentence,
+        [choices.sentence, choices.parts["prior"]],
         api_name="search_say",
         show_progress="hidden",
     )

@@ -36,8 +36,8 @@ def build(ask: gr.Button) -> Cost:
     return Cost(ask, piece("", elem_id="cost"), gr.Timer(0.5, active=False), gr.State(""))
 
 
-def wire(desk: Desk, parts: Cost, chosen: choices.Choices) -> None:
-    """Ask, watch; another choice makes the answer stale."""
+def wire(desk: Desk, parts: Cost, chosen: choices.Choices, changed: Any) -> None:
+    """Ask, watch; another choice, told by the event `changed`, makes the answer stale."""
     out = [parts.line, parts.timer, parts.subject]
 
     def view(task: Task | None) -> tuple[Any, ...]:
@@ -73,7 +73,7 @@ def wire(desk: Desk, parts: Cost, chosen: choices.Choices) -> None:
     }
     parts.ask.click(ask, chosen.inputs, out, api_name="search_cost", **quiet)
     parts.timer.tick(tick, parts.subject, out, api_name="search_cost_tick", **quiet)
-    gr.on(chosen.changes, forget, None, out, api_name="search_cost_stale", **quiet)
+    changed.then(forget, None, out, api_name="search_cost_stale", **quiet)
 
 
 def told(task: Task) -> str:

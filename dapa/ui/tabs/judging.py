@@ -69,12 +69,15 @@ def build(elem_id: str) -> Checkpoint:
     return Checkpoint(box, name, labels, classes)
 
 
-def wire(parts: Checkpoint, judge: Any, api_name: str) -> None:
-    """The fields come and go with the choice, and the line follows what stands in them."""
+def wire(parts: Checkpoint, judge: Any, chosen: Any, api_name: str) -> None:
+    """The fields come and go with the choice, and the line follows what stands in them.
+
+    `chosen` is an event behind a change of `judge`: see tests/test_events.py.
+    """
 
     @guarded
-    def show(chosen: Any) -> Any:
-        return gr.update(visible=CLASSIFIER in (chosen if isinstance(chosen, list) else [chosen]))
+    def show(names: Any) -> Any:
+        return gr.update(visible=CLASSIFIER in (names if isinstance(names, list) else [names]))
 
     @guarded
     def say(name: Any, labels: Any) -> str:
@@ -87,7 +90,7 @@ def wire(parts: Checkpoint, judge: Any, api_name: str) -> None:
         except SettingError as error:
             return note(esc(error), "warn")
 
-    judge.change(show, judge, parts.box, api_name=f"{api_name}_judge", **_QUIET)
+    chosen.then(show, judge, parts.box, api_name=f"{api_name}_judge", **_QUIET)
     for field, event in (("checkpoint", parts.name), ("labels", parts.labels)):
         event.blur(say, parts.values, parts.classes, api_name=f"{api_name}_{field}", **_QUIET)
         event.submit(

@@ -160,8 +160,8 @@ def wire(
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = tail.outputs, parts.choices.inputs
-    choices.wire(parts.choices, desk, epoch)
-    cost.wire(desk, parts.cost, parts.choices)
+    chosen = choices.wire(parts.choices, desk, epoch)
+    cost.wire(desk, parts.cost, parts.choices, chosen)
     parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
     parts.whole_mlp.click(
         start_mlp,

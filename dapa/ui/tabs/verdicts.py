@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ def build() -> Trial:
     return Trial(reply, verdict)
 
 
-def wire(desk: Desk, parts: Chat, session: gr.State) -> None:
-    """Rules edited, replies ruled on, panes voted on."""
+def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) -> None:
+    """Rules edited, replies ruled on, panes voted on; `said` is the event behind each change."""
 
     @guarded
     def reshape(
@@ -96,11 +97,12 @@ def wire(desk: Desk, parts: Chat, session: gr.State) -> None:
     for name in ("also", "never"):
         # on change, since a field may be left before its own text has arrived; on leaving it too,
         # since a change that comes while the page is being drawn can get lost
-        for event in ("change", "blur"):
-            getattr(getattr(fields, name), event)(
+        field = getattr(fields, name)
+        for how, event in (("change", said[field].then), ("blur", field.blur)):
+            event(
                 reshape, [*state, parts.trial.reply, *fields.all],
                 [parts.talk, parts.panes, parts.trial.verdict],
-                api_name=f"chat_rules_{name}_{event}", trigger_mode="always_last", **_QUIET,
+                api_name=f"chat_rules_{name}_{how}", trigger_mode="always_last", **_QUIET,
             )  # fmt: skip
     parts.trial.reply.change(
         try_out, [parts.trial.reply, *fields.all], parts.trial.verdict,
