@@ -61,6 +61,11 @@ def test_the_table_shows_what_a_plain_evaluation_says(board, evaluate):
         page.wait_for_selector("#eval-chart .js-plotly-plot")
 
 
+def prompts(page):
+    """Of the replies on screen, in their order."""
+    return page.locator("#eval-replies summary span[dir]").all_inner_texts()
+
+
 def test_a_cell_opens_its_replies_to_filter_and_to_take_away(board, evaluate):
     page = evaluate(6, 7, 8)
     measured(page)
@@ -68,6 +73,9 @@ def test_a_cell_opens_its_replies_to_filter_and_to_take_away(board, evaluate):
     until(lambda: "6 of 6 replies" in page.inner_text("#eval-replies"))
     first = page.inner_text("#eval-replies summary >> nth=0")
     word = first.split()[-1].strip("?.!")
+    page.click("#eval-order input")
+    page.get_by_role("option", name="by prompt, A to Z").click()
+    until(lambda: (asked := prompts(page)) == sorted(asked, key=str.lower) and len(asked) == 6)
     page.fill("#eval-words input, #eval-words textarea", word)
     typed(page)
     page.keyboard.press("Enter")

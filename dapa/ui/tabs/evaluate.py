@@ -48,6 +48,7 @@ class Evaluate:
     chart: gr.Plot
     words: gr.Textbox
     verdict: gr.Dropdown
+    order: gr.Dropdown
     csv: gr.Button
     replies: gr.HTML
     carrier: gr.HTML
@@ -85,9 +86,14 @@ def build(desk: Desk) -> Evaluate:
                 [_ANY, *map(str, Label)], value=_ANY, label="verdict", scale=0, min_width=160,
                 filterable=False,
             )  # fmt: skip
+            order = gr.Dropdown(
+                list(scores.ORDERS), value="as asked", label="order", scale=0, min_width=180,
+                filterable=False, elem_id="eval-order",
+            )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, table, picture, chart, words, verdict, csv, replies,
+        asked_parts, start, stop, table, picture, chart, words, verdict, order, csv,
+        replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()),
     )  # fmt: skip
@@ -184,15 +190,15 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
         return view(text(shown, "the evaluation", 80), picture, dark, ())
 
     @guarded
-    def open_cell(event: gr.EventData, shown: Any, words: Any, verdict: Any) -> tuple[Any, str]:
+    def open_cell(event: gr.EventData, shown: Any, *how: Any) -> tuple[Any, str]:
         data = getattr(event, "_data", None)
         data = data if isinstance(data, dict) else {}
         cell = (str(data.get("model"))[:200], str(data.get("measure"))[:200])
-        return cell, replies_of(shown, cell, words, verdict)
+        return cell, replies_of(shown, cell, *how)
 
     @guarded
-    def filtered(shown: Any, cell: Any, words: Any, verdict: Any) -> Any:
-        return replies_of(shown, cell, words, verdict) if cell else gr.skip()
+    def filtered(shown: Any, cell: Any, *how: Any) -> Any:
+        return replies_of(shown, cell, *how) if cell else gr.skip()
 
     def rows_of(shown: Any, cell: Any) -> list[dict[str, Any]]:
         task = task_of(shown)
@@ -204,14 +210,17 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
             raise SettingError(f"there is no column {model[:40]!r}; press a cell of the table")
         return [row.as_dict() for row in found.cell(model, measure)]
 
-    def replies_of(shown: Any, cell: Any, words: Any, verdict: Any) -> str:
-        chosen = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
-        only = "" if chosen == _ANY else chosen
-        return scores.replies(rows_of(shown, cell), *cell, text(words or "", "words", 200), only)
+    def read(words: Any = "", verdict: Any = _ANY, order: Any = "as asked") -> tuple[str, str, str]:
+        """Which replies of a cell are wanted, and in what order."""
+        said = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
+        only = "" if said == _ANY else said
+        return text(words or "", "words", 200), only, one_of(order, "order", list(scores.ORDERS))
 
-    def as_csv(shown: Any, cell: Any, words: Any, verdict: Any) -> tuple[str, str]:
-        only = "" if verdict == _ANY else str(verdict)
-        rows = [r for r in rows_of(shown, cell) if scores.matches(r, str(words or ""), only)]
+    def replies_of(shown: Any, cell: Any, *how: Any) -> str:
+        return scores.replies(rows_of(shown, cell), *cell, *read(*how))
+
+    def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
+        rows = scores.chosen(rows_of(shown, cell), *read(*how))
         head = ("prompt", "category", "reply", "verdict", "judge", "reason", "hit", "tokens")
         origin = f"{desk.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
         return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
@@ -227,12 +236,20 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
         press, [parts.shown, parts.picture, dark, session, *parts.asked.values], out,
         api_name="evaluate_again", **_QUIET,
     )  # fmt: skip
-    cell = [parts.shown, parts.words, parts.verdict]
+    how = [parts.words, parts.verdict, parts.order]
     parts.table.select(
-        open_cell, cell, [parts.cell, parts.replies], api_name="evaluate_cell", **_QUIET
+        open_cell,
+        [parts.shown, *how],
+        [parts.cell, parts.replies],
+        api_name="evaluate_cell",
+        **_QUIET,
     )
-    chosen = [parts.shown, parts.cell, parts.words, parts.verdict]
-    for name, event in (("words", parts.words.submit), ("verdict", parts.verdict.input)):
+    chosen = [parts.shown, parts.cell, *how]
+    for name, event in (
+        ("words", parts.words.submit),
+        ("verdict", parts.verdict.input),
+        ("order", parts.order.input),
+    ):
         event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
     download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")
     page.load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dapa.measure.evaluation import COLUMNS, WRAP, Compared, Evaluation
@@ -20,6 +20,15 @@ TITLES = {
     "harm": "harmful (second axis)",
 }
 _SHOWN = 100
+ORDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
+    "as asked": (lambda row: 0, False),
+    "by verdict": (lambda row: str(row["verdict"]), False),
+    "by category": (lambda row: str(row["category"]), False),
+    "by prompt, A to Z": (lambda row: str(row["prompt"]).lower(), False),
+    "longest reply first": (lambda row: row["tokens"], True),
+    "shortest reply first": (lambda row: row["tokens"], False),
+}
+"""In what order the replies of a cell stand: name -> (by what, downwards?)."""
 
 
 def title_of(measure: str) -> str:
@@ -119,19 +128,28 @@ def by_category(found: Evaluation, measure: str) -> dict[str, dict[str, Rate | N
     return told
 
 
-def replies(
-    rows: Sequence[Mapping[str, Any]], model: str, measure: str, words: str, verdict: str
-) -> str:
-    """The replies behind one cell, those that match first; folded, since they may be harmful.
+def chosen(
+    rows: Iterable[Mapping[str, Any]], words: str, verdict: str, order: str
+) -> list[Mapping[str, Any]]:
+    """The rows that match, in one of `ORDERS`.
 
     Args:
         rows: As `Judged.as_dict` wrote them.
-        model: The column.
-        measure: The row.
         words: Only those that hold these words.
         verdict: Only those of this verdict; empty for all.
+        order: What they are sorted by; those that are equal in it stand as they were asked.
     """
-    kept = [row for row in rows if matches(row, words, verdict)]
+    by, downwards = ORDERS[order]
+    kept = (row for row in rows if matches(row, words, verdict))
+    return sorted(kept, key=by, reverse=downwards)
+
+
+def replies(
+    rows: Sequence[Mapping[str, Any]], model: str, measure: str, words: str, verdict: str,
+    order: str,
+) -> str:  # fmt: skip
+    """The replies behind one cell that were `chosen`; folded, since they may be harmful."""
+    kept = chosen(rows, words, verdict, order)
     head = title(
         f"{esc(model).capitalize()}: {esc(title_of(measure))}",
         f"{len(kept):,} of {len(rows):,} replies; press one to unfold it.",
