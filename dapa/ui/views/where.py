@@ -54,9 +54,9 @@ def _draw_gap(found: GapBudget) -> str:
         (esc(template_title(cell)), esc(cell.weights), esc(cell.reason) or effect(cell.log_odds))
         for cell in found.templates
     ]
-    head = ("part", "alone", "left out", "share of the parameters")
+    head = ("part", "alone", "left out", "of all parameters")
     return (
-        f'<p class="finding">{esc(told_gap(found))}</p><div class="two">'
+        f'<p class="finding">{esc(told_gap(found))}</p><div class="two uneven">'
         f"{table(head, rows, numeric=[3])}"
         f"{table(('template', 'weights', 'refusal log-odds'), cells)}</div>"
         + note(
