@@ -2,7 +2,13 @@
 
 import pytest
 
-from dapa.ui.tabs.scores import ORDERS, chosen, replies
+from dapa.measure.evaluation import Evaluation
+from dapa.records import EMPTY, SettingError
+from dapa.ui.desk import Desk
+from dapa.ui.session import Session
+from dapa.ui.tabs import asked
+from dapa.ui.tabs.scores import ORDERS, chosen, draw, replies
+from dapa.workbench import Workbench
 
 
 def row(prompt, reply, verdict, category, tokens):
@@ -44,3 +50,21 @@ def test_words_and_a_verdict_narrow_what_is_shown_and_replies_are_escaped():
     shown = replies(ROWS, "patched", "dsr", "yes", "", "as asked")
     assert "1 of 3 replies" in shown and "&lt;b&gt;" in shown and "<b>" not in shown
     assert "No reply matches" in replies(ROWS, "patched", "dsr", "nowhere", "", "as asked")
+
+
+def test_tasks_of_the_harness_stand_in_the_table_with_interval_and_n():
+    told = {"acc": {"value": 0.25, "low": 0.1, "high": 0.4, "n": 40}}
+    found = Evaluation((), EMPTY, True, tasks={"student": {"arc_<easy>": told}})
+    shown = draw(found)
+    assert "arc_&lt;easy&gt;, lm-eval" in shown and "<b>0.25</b>" in shown
+    assert "[0.1, 0.4], n\u202f=\u202f40" in shown
+
+
+def test_the_screen_asks_for_tasks_by_name(tmp_path):
+    desk = Desk(Workbench(tmp_path))
+    usual = [["skill"], [], 8, 16, 0, "rules", [], {}, {}, "", ""]
+    settings, wanted = asked.settings_of(desk, Session(), *usual, "arc_easy, hellaswag arc_easy")
+    assert settings.tasks == ("arc_easy", "hellaswag") and wanted == {"skill"}
+    assert asked.settings_of(desk, Session(), *usual, "")[0].tasks == ()
+    with pytest.raises(SettingError):
+        asked.settings_of(desk, Session(), *usual, ["arc_easy"])

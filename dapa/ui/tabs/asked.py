@@ -14,7 +14,7 @@ from dapa.measure.evaluation import Purpose
 from dapa.measure.wraps import wraps
 from dapa.model.sampling import MAX_SEED
 from dapa.records import SettingError
-from dapa.ui.desk import Desk, guarded, piece, whole
+from dapa.ui.desk import Desk, guarded, piece, text, whole
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session
 from dapa.ui.tabs import judging
@@ -44,6 +44,7 @@ class Asked:
     judge: gr.Dropdown
     checkpoint: judging.Checkpoint
     more: gr.CheckboxGroup
+    tasks: gr.Textbox
     harmful: gr.UploadButton
     harmless: gr.UploadButton
     files: gr.HTML
@@ -60,7 +61,7 @@ class Asked:
         """The inputs that shape an evaluation, as `settings_of` takes them."""
         return [
             self.sets, self.wraps, self.limit, self.tokens, self.seed, self.judge, self.more,
-            self.given, self.saved, *self.checkpoint.values,
+            self.given, self.saved, *self.checkpoint.values, self.tasks,
         ]  # fmt: skip
 
 
@@ -92,6 +93,10 @@ def build(desk: Desk) -> Asked:
                 label="judge", elem_id="eval-judge",
             )  # fmt: skip
         checkpoint = judging.build("eval-checkpoint")
+        tasks = gr.Textbox(
+            "", label="lm-eval tasks, as in arc_easy, hellaswag (needs the lm_eval package)",
+            max_length=500, elem_id="eval-tasks",
+        )  # fmt: skip
         with gr.Row(elem_classes="buttons"):
             harmful, harmless = (
                 gr.UploadButton(
@@ -105,8 +110,8 @@ def build(desk: Desk) -> Asked:
         files = piece("", elem_id="eval-files")
         columns = piece("", elem_id="eval-columns")
     return Asked(
-        sentence, sets, wrapped, limit, tokens, seed, judge, checkpoint, more, harmful, harmless,
-        files, add, forget, columns, gr.State({}), gr.State({}),
+        sentence, sets, wrapped, limit, tokens, seed, judge, checkpoint, more, tasks, harmful,
+        harmless, files, add, forget, columns, gr.State({}), gr.State({}),
     )  # fmt: skip
 
 
@@ -116,10 +121,11 @@ def _sentence(
     """The settings as one line."""
     asked = ", ".join(sets) if isinstance(sets, list) and sets else "no set"
     again = f" · {len(wrapped)} wraps" if isinstance(wrapped, list) and wrapped else ""
+    named = _named(rest[-1]) if rest else ()
     own = " · own prompts" if rest and any(isinstance(r, dict) and r for r in rest[1:2]) else ""
     return (
         f"{asked}{again}{own} · up to {limit} prompts each · {tokens} tokens · seed {seed} · "
-        f"judged by {_who(judge, rest[3:])} · greedy"
+        f"judged by {_who(judge, rest[3:])}{''.join(f' · {task}' for task in named)} · greedy"
     )
 
 
@@ -131,9 +137,14 @@ def _who(judge: Any, checkpoint: Any) -> str:
     return name.rpartition("/")[2] or "a classifier"
 
 
+def _named(tasks: Any) -> tuple[str, ...]:
+    """lm-eval tasks, by comma or space."""
+    return tuple(dict.fromkeys(text(tasks or "", "the tasks", 500).replace(",", " ").split()))
+
+
 def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSettings, set[Purpose]]:
     """Settings from anywhere, checked, and which purposes are asked."""
-    sets, wrapped, limit, tokens, seed, judge, more, given, saved, *checkpoint = values
+    sets, wrapped, limit, tokens, seed, judge, more, given, saved, *checkpoint, tasks = values
     if not isinstance(sets, list) or any(name not in SETS for name in sets):
         raise SettingError(f"prompt sets must be some of {', '.join(SETS)}")
     if not sets:
@@ -156,6 +167,7 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
         fluency="fluency" in extra,
         judge=name,
         judge_options=options,
+        tasks=_named(tasks),
         max_new_tokens=whole(tokens, "most new tokens", 1, 8192),
     )
     return settings, {purpose for name in sets for purpose in SETS[name]}

@@ -60,6 +60,9 @@ def draw(found: Evaluation) -> str:
         rows.append(
             ("KL to the student, bits per token", *(_number(k and k.kl, "prompt") for k in kls))
         )
+    for task in dict.fromkeys(name for tasks in found.tasks.values() for name in tasks):
+        told = [found.tasks.get(model, {}).get(task) for model in models]
+        rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
     columns = [esc(model) for model in models]
     line = (
         f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals; press one for the "
@@ -94,6 +97,18 @@ def _number(value: Any, what: str = "token") -> str:
     return (
         f"<b>{value.value:.3g}</b> "
         f'<span class="interval">{span}n\u202f=\u202f{value.n:,} {what}s</span>'
+    )
+
+
+def _task(metrics: Mapping[str, Any] | None) -> str:
+    """An lm-eval task's metrics of one column."""
+    if metrics is None:
+        return rate(None)
+    return "<br>".join(
+        f"{esc(name)} <b>{told['value']:.3g}</b> <span class=interval>"
+        + ("" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ")
+        + f"n\u202f=\u202f{told['n']:,}</span>"
+        for name, told in metrics.items()
     )
 
 
