@@ -16,7 +16,6 @@ from dapa.records import SettingError
 if TYPE_CHECKING:
     from dapa.measure.agreement import Agreement
     from dapa.records import Verdict
-    from dapa.replyfiles import Written
 
 JudgeNames = Annotated[
     list[str] | None,
@@ -93,19 +92,17 @@ def judge(
         if panel.harm is not None:
             report(f"asking {panel.harm.name}", None)
             harmful = panel.harm.all(pairs)
-    rows = _rows(written, said)
-    if harmful is not None:
-        for row, found in zip(rows, harmful, strict=True):
-            row["harm"] = found.as_dict()
-    body: dict[str, Any] = {"rows": rows, "rates": _rates(said)}
-    shown = [_summary(said)]
-    from dapa.measure.agreement import HUMAN, agreement
+    from dapa.measure.opinions import opinions
 
-    beside = {HUMAN: [row.human for row in written]} if human or rulings else {}
-    if len(said) + len(beside) > 1:
-        agreed = agreement({**said, **beside})
-        body["agreement"] = agreed.as_dict()
-        shown += _agreement(agreed, rows)
+    found = opinions(written, said, people=bool(human) or rulings)
+    body: dict[str, Any] = found.as_dict()
+    rows = body["rows"]
+    if harmful is not None:
+        for row, harm_word in zip(rows, harmful, strict=True):
+            row["harm"] = harm_word.as_dict()
+    shown = [_summary(said)]
+    if found.agreement is not None:
+        shown += _agreement(found.agreement, rows)
     if panel.spend is not None:
         body["spend"] = panel.spend.as_dict()
         s = panel.spend
@@ -117,47 +114,6 @@ def judge(
         lines = [(row["verdict"], row["evidence"], row["reply"][:60]) for row in rows]
         shown.insert(0, table(("verdict", "evidence", "reply"), lines))
     output.result(body, *shown)
-
-
-def _rows(written: tuple[Written, ...], said: dict[str, list[Verdict]]) -> list[dict[str, Any]]:
-    """A row a reply: the first judge's word, and the others' beside it."""
-
-    def word(verdict: Verdict, reply: str) -> dict[str, Any]:
-        return {
-            "verdict": str(verdict.label),
-            "judge": verdict.judge,
-            "evidence": verdict.evidence(reply),
-            **({"failed": True} if verdict.failed else {}),
-        }
-
-    rows: list[dict[str, Any]] = []
-    for number, row in enumerate(written):
-        words: list[dict[str, Any]] = [
-            word(verdicts[number], row.reply) for verdicts in said.values()
-        ]
-        rows.append(
-            {
-                "prompt": row.prompt,
-                "reply": row.reply,
-                **words[0],
-                **({"others": words[1:]} if len(words) > 1 else {}),
-                **({"human": str(row.human)} if row.human else {}),
-            }
-        )
-    return rows
-
-
-def _rates(said: dict[str, list[Verdict]]) -> dict[str, dict[str, Any]]:
-    from dapa.records import Label
-    from dapa.statistics import wilson
-
-    return {
-        judge: {
-            str(label): wilson(sum(v.label is label for v in words), len(words)).as_dict()
-            for label in Label
-        }
-        for judge, words in said.items()
-    }
 
 
 def _summary(said: dict[str, list[Verdict]]) -> RenderableType:

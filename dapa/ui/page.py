@@ -15,7 +15,18 @@ from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
 from dapa.ui.desk import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
-from dapa.ui.tabs import asked, chat, evaluate, inside, keep, localize, pairviews, runs, search
+from dapa.ui.tabs import (
+    agreement,
+    asked,
+    chat,
+    evaluate,
+    inside,
+    keep,
+    localize,
+    pairviews,
+    runs,
+    search,
+)
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {
@@ -53,6 +64,7 @@ def build(desk: Desk) -> gr.Blocks:
                     talk = chat.build(desk)
                 with gr.Tab("Evaluate", id="evaluate"):
                     scored = evaluate.build(desk)
+                    agreed = agreement.build(desk)
                 with gr.Tab("Runs", id="runs") as tab:
                     past = runs.build(desk, tab)
         theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
@@ -71,6 +83,7 @@ def build(desk: Desk) -> gr.Blocks:
             )  # fmt: skip
         evaluate.wire(desk, scored, session, maps.dark, page)
         asked.wire(desk, scored.asked, session)
+        agreement.wire(desk, agreed)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), applied = search.wire(
             desk, hunt, session, wheel, _STEER, maps.dark, epoch
