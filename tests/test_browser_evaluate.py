@@ -133,12 +133,16 @@ def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_pa
     page.get_by_label("what its classes mean", exact=True).press("Enter")
     until(lambda: "LABEL_1 ■ refusal" in page.inner_text("#eval-checkpoint-classes"))
     until(lambda: "judged by tiny" in page.inner_text("#eval-settings"))
+    page.fill("#eval-harm textarea, #eval-harm input", folder)
+    page.fill("#eval-harm-classes textarea, #eval-harm-classes input", "LABEL_0")
+    until(lambda: "harm by tiny" in page.inner_text("#eval-settings"))
     measured(page)
     (run,) = [r for r in board.workbench.store.runs() if r.settings["judge"] == "classifier"]
     assert {row["judge"] for row in board.workbench.evaluation_replies(run.id)} == {
         run.result["judge"]
     }
     assert run.result["judge"].startswith("classifier/1:tiny:")
+    until(lambda: "harmful (second axis)" in page.inner_text("#eval-table"))
     page.click("#eval-table [data-model=patched][data-measure=dsr]")
     page.click("#eval-replies summary >> nth=0")
     until(lambda: "LABEL_" in page.inner_text("#eval-replies"))

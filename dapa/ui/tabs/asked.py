@@ -45,6 +45,9 @@ class Asked:
     checkpoint: judging.Checkpoint
     more: gr.CheckboxGroup
     tasks: gr.Textbox
+    harm: gr.Textbox
+    """A second axis: a classifier's checkpoint."""
+    harmful_classes: gr.Textbox
     harmful: gr.UploadButton
     harmless: gr.UploadButton
     files: gr.HTML
@@ -62,6 +65,7 @@ class Asked:
         return [
             self.sets, self.wraps, self.limit, self.tokens, self.seed, self.judge, self.more,
             self.given, self.saved, *self.checkpoint.values, self.tasks,
+            self.harm, self.harmful_classes,
         ]  # fmt: skip
 
 
@@ -97,6 +101,15 @@ def build(desk: Desk) -> Asked:
             "", label="lm-eval tasks, as in arc_easy, hellaswag (needs the lm_eval package)",
             max_length=500, elem_id="eval-tasks",
         )  # fmt: skip
+        with gr.Row():
+            harm = gr.Textbox(
+                "", label="harm, a second axis beside refusal: a classifier checkpoint",
+                placeholder="org/name, or a folder", max_length=1000, elem_id="eval-harm",
+            )  # fmt: skip
+            harmful_classes = gr.Textbox(
+                "", label="which of its classes mean harm", placeholder="CLASS, CLASS",
+                max_length=1000, elem_id="eval-harm-classes",
+            )  # fmt: skip
         with gr.Row(elem_classes="buttons"):
             harmful, harmless = (
                 gr.UploadButton(
@@ -110,8 +123,8 @@ def build(desk: Desk) -> Asked:
         files = piece("", elem_id="eval-files")
         columns = piece("", elem_id="eval-columns")
     return Asked(
-        sentence, sets, wrapped, limit, tokens, seed, judge, checkpoint, more, tasks, harmful,
-        harmless, files, add, forget, columns, gr.State({}), gr.State({}),
+        sentence, sets, wrapped, limit, tokens, seed, judge, checkpoint, more, tasks, harm,
+        harmful_classes, harmful, harmless, files, add, forget, columns, gr.State({}), gr.State({}),
     )  # fmt: skip
 
 
@@ -121,11 +134,11 @@ def _sentence(
     """The settings as one line."""
     asked = ", ".join(sets) if isinstance(sets, list) and sets else "no set"
     again = f" · {len(wrapped)} wraps" if isinstance(wrapped, list) and wrapped else ""
-    named = _named(rest[-1]) if rest else ()
+    beside = [*_named(rest[5]), *_harm(rest[6])] if len(rest) > 6 else []
     own = " · own prompts" if rest and any(isinstance(r, dict) and r for r in rest[1:2]) else ""
     return (
         f"{asked}{again}{own} · up to {limit} prompts each · {tokens} tokens · seed {seed} · "
-        f"judged by {_who(judge, rest[3:])}{''.join(f' · {task}' for task in named)} · greedy"
+        f"judged by {_who(judge, rest[3:])}{''.join(f' · {task}' for task in beside)} · greedy"
     )
 
 
@@ -137,6 +150,12 @@ def _who(judge: Any, checkpoint: Any) -> str:
     return name.rpartition("/")[2] or "a classifier"
 
 
+def _harm(checkpoint: Any) -> list[str]:
+    """Who tells harm, for the sentence."""
+    name = str(checkpoint or "").strip().rstrip("/")
+    return [f"harm by {name.rpartition('/')[2]}"] if name else []
+
+
 def _named(tasks: Any) -> tuple[str, ...]:
     """lm-eval tasks, by comma or space."""
     return tuple(dict.fromkeys(text(tasks or "", "the tasks", 500).replace(",", " ").split()))
@@ -144,7 +163,21 @@ def _named(tasks: Any) -> tuple[str, ...]:
 
 def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSettings, set[Purpose]]:
     """Settings from anywhere, checked, and which purposes are asked."""
-    sets, wrapped, limit, tokens, seed, judge, more, given, saved, *checkpoint, tasks = values
+    (
+        sets,
+        wrapped,
+        limit,
+        tokens,
+        seed,
+        judge,
+        more,
+        given,
+        saved,
+        *checkpoint,
+        tasks,
+        harm,
+        harmful,
+    ) = values
     if not isinstance(sets, list) or any(name not in SETS for name in sets):
         raise SettingError(f"prompt sets must be some of {', '.join(SETS)}")
     if not sets:
@@ -154,6 +187,7 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
     extra = more if isinstance(more, list) else []
     given = given if isinstance(given, dict) else {}
     (name,), options = judging.chosen(desk, [judge], *checkpoint)
+    axis, axis_options = judging.harm(harm, harmful)
     settings = EvaluationSettings(
         mask=here.mask.key,
         saved=dict(saved) if isinstance(saved, dict) else {},
@@ -168,6 +202,8 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
         judge=name,
         judge_options=options,
         tasks=_named(tasks),
+        harm=axis,
+        harm_options=axis_options,
         max_new_tokens=whole(tokens, "most new tokens", 1, 8192),
     )
     return settings, {purpose for name in sets for purpose in SETS[name]}

@@ -131,3 +131,22 @@ def chosen(
     if any(name in _ASKING for name in judges):
         options += desk.endpoint
     return judges, tuple(options)
+
+
+def harm(checkpoint: Any, classes: Any) -> tuple[str | None, tuple[str, ...]]:
+    """(harm judge or None, its options as KEY=VALUE) from anywhere, checked before any is asked.
+
+    Raises:
+        SettingError: A checkpoint that cannot serve, or classes that it does not have.
+    """
+    name = text(checkpoint or "", "the harm classifier", 1000).strip()
+    wanted = [one.strip() for one in text(classes or "", "its classes", 1000).split(",")]
+    wanted = [one for one in wanted if one]
+    if not name:
+        return None, ()
+    has = classes_of(name)
+    strange = [one for one in wanted if one not in has]
+    if strange or not wanted:
+        seen = f"has no class {strange[0]!r}" if strange else "needs its harmful classes named"
+        raise SettingError(f"the harm classifier {seen}; its classes are {', '.join(has)}")
+    return CLASSIFIER, (f"checkpoint={name}", f"harmful={','.join(wanted)}")
