@@ -99,7 +99,7 @@ def test_measured_lines_are_not_measured_again(found, world, settings, monkeypat
         raise AssertionError("nothing is loaded twice")
 
     known = [p for p in _chosen(world) if p.name in ("planted", "second")]
-    monkeypatch.setattr("dapa.workbench.load_pair", never)
+    monkeypatch.setattr("dapa.workbench.asking.load_pair", never)
     again = bench.reproduce(known, settings, dtype="float32", device="cpu")
     assert again.lines == tuple(line for line in table.lines if line.name in ("planted", "second"))
     with pytest.raises(AssertionError):

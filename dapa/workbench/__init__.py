@@ -1,0 +1,19 @@
+"""The facade: owns the pair, the store and the background jobs.
+
+Screen, command line and Python all ask here, so whatever one can do the others can too. What it can
+do stands by wing: `seeing`, `asking`, `searching`, over what it is `holding`.
+"""
+
+from __future__ import annotations
+
+from dapa.workbench.asking import Asking
+from dapa.workbench.holding import RUN_DIR
+from dapa.workbench.searching import Searching
+from dapa.workbench.seeing import Seeing
+
+
+class Workbench(Seeing, Asking, Searching):
+    """One pair, one store, any number of jobs and conversations at once."""
+
+
+__all__ = ["RUN_DIR", "Workbench"]
