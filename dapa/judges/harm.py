@@ -70,6 +70,14 @@ def yes_or_no(answer: str) -> bool | None:
     return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(said)
 
 
+def refuse_other_classes(harmful: Sequence[str], classes: Sequence[str]) -> None:
+    """SettingError unless some of a checkpoint's classes, and no others, are said to mean harm."""
+    strange = [name for name in harmful if name not in classes]
+    if strange or not harmful:
+        what = f"has no class {strange[0]!r}" if strange else "needs its harmful classes named"
+        raise SettingError(f"the harm classifier {what}; its classes are {', '.join(classes)}")
+
+
 @harms.add("classifier", "harm classifier checkpoint")
 def harm_classifier(
     checkpoint: str = "",
@@ -91,11 +99,7 @@ def harm_classifier(
         SettingError: What keeps it from working.
     """
     loaded = load_classifier(checkpoint, layout, device)
-    strange = [name for name in harmful if name not in loaded.classes]
-    if strange or not harmful:
-        what = f"has no class {strange[0]!r}" if strange else "needs its harmful classes named"
-        raise SettingError(f"the harm classifier {what}; its classes are "
-                           f"{', '.join(loaded.classes)}")  # fmt: skip
+    refuse_other_classes(harmful, loaded.classes)
     if not 0.0 < threshold <= 1.0:
         raise SettingError(f"harm threshold {threshold} is outside 0 to 1")
     places = [loaded.classes.index(name) for name in harmful]

@@ -14,6 +14,7 @@ import gradio as gr
 
 from dapa.judges.choose import read_options
 from dapa.judges.classifier import classes_of, mapping
+from dapa.judges.harm import refuse_other_classes
 from dapa.records import SettingError
 from dapa.ui.desk import Desk, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, note
@@ -144,9 +145,5 @@ def harm(checkpoint: Any, classes: Any) -> tuple[str | None, tuple[str, ...]]:
     wanted = [one for one in wanted if one]
     if not name:
         return None, ()
-    has = classes_of(name)
-    strange = [one for one in wanted if one not in has]
-    if strange or not wanted:
-        seen = f"has no class {strange[0]!r}" if strange else "needs its harmful classes named"
-        raise SettingError(f"the harm classifier {seen}; its classes are {', '.join(has)}")
+    refuse_other_classes(wanted, classes_of(name))
     return CLASSIFIER, (f"checkpoint={name}", f"harmful={','.join(wanted)}")

@@ -95,8 +95,8 @@ def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) ->
     fields = parts.fields
     state = [parts.talk, session, parts.veil]
     for name in ("also", "never"):
-        # on change, since a field may be left before its own text has arrived; on leaving it too,
-        # since a change that comes while the page is being drawn can get lost
+        # On change, since a field may be left before its own text has arrived. On leaving it too:
+        # to judge twice is cheap, and without it a change that got lost would leave old verdicts.
         field = getattr(fields, name)
         for how, event in (("change", said[field].then), ("blur", field.blur)):
             event(
