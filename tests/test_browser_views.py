@@ -128,9 +128,9 @@ def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
 
 
 def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visit, monkeypatch):
-    from dapa.localize import divergence as room
+    from dapa.localize import sweep as room
 
-    plain = room._Sweep.run
+    plain = room.Sweep.run
 
     def slow(sweep, rows, tally):
         time.sleep(0.5)
@@ -138,7 +138,7 @@ def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visi
 
     page = visit()
     page.wait_for_selector("#heatmap .nsewdrag", state="attached")
-    monkeypatch.setattr(room._Sweep, "run", slow)
+    monkeypatch.setattr(room.Sweep, "run", slow)
     page.click("#map-settings button.label-wrap")
     page.get_by_label("how many prompts").fill("144")
     page.get_by_label("how many prompts").press("Enter")

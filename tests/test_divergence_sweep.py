@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from test_divergence import EQUAL, HOW, PROMPTS, rough
 
-import dapa.localize.divergence as module
+import dapa.localize.sweep as module
 from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
 from dapa.localize.divergence import divergence, token_map
 from dapa.localize.recording import sites_of_pair

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_divergence import rough
 
-import dapa.localize.divergence as module
+import dapa.localize.sweep as module
 from dapa.localize.divergence import divergence
 from dapa.localize.tokens import Encoded, front_length
 from dapa.model.front import Front

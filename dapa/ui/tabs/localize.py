@@ -12,9 +12,9 @@ import gradio as gr
 
 from dapa.figures import divergence_heatmap
 from dapa.figures.page import html_page
-from dapa.localize.divergence import READINGS, DivergenceMap
+from dapa.localize.divergence import DivergenceMap
 from dapa.localize.metrics import metrics
-from dapa.localize.recording import map_sites
+from dapa.localize.recording import READINGS, map_sites
 from dapa.records import Mask, SettingError
 from dapa.sentences import SITE_TITLES
 from dapa.store import digest
