@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +10,17 @@ from typing import Any
 import gradio as gr
 
 from dapa.figures import divergence_heatmap
-from dapa.figures.page import html_page
 from dapa.localize.divergence import DivergenceMap
 from dapa.localize.metrics import metrics
 from dapa.localize.recording import READINGS, map_sites
 from dapa.records import Mask, SettingError
 from dapa.sentences import SITE_TITLES
 from dapa.store import digest
-from dapa.tables import csv_text
 from dapa.ui import download, plots
 from dapa.ui.desk import Desk, guarded, one_of, piece, whole
 from dapa.ui.parts import hint, note, skeleton, title
 from dapa.ui.session import Session
+from dapa.ui.tabs import viewfiles
 from dapa.ui.tabs.behind import cards
 from dapa.ui.tabs.maps import HEAD, Maps, head_of
 from dapa.ui.tasks import Task
@@ -243,26 +241,16 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
         if task is not None:
             task.stop()
 
-    def record_of(shown: Any) -> tuple[DivergenceMap, bool]:
+    def told(shown: Any) -> viewfiles.Told:
         found = maps.shown(shown)
         if found is None:
             raise SettingError("there is no picture to take away yet; wait for it")
-        return found, shown[6]
-
-    def as_html(shown: Any) -> tuple[str, str]:
-        found, contrast = record_of(shown)
-        figure = divergence_heatmap(found, contrast=contrast)
-        page = html_page(HEAD, found.provenance, [(found.title.capitalize(), figure)])
-        return "dapa-divergence.html", page
-
-    def as_csv(shown: Any) -> tuple[str, str]:
-        found, contrast = record_of(shown)
-        return "dapa-divergence.csv", csv_text(*found.table(contrast), found.provenance)
-
-    def as_json(shown: Any) -> tuple[str, str]:
-        found, contrast = record_of(shown)
-        body = {**found.as_dict(contrast), "provenance": found.provenance}
-        return "dapa-divergence.json", json.dumps(body, indent=2, allow_nan=False) + "\n"
+        contrast = shown[6]
+        return viewfiles.Told(
+            "divergence", HEAD, found.provenance,
+            lambda: [(found.title, divergence_heatmap(found, contrast=contrast))],
+            lambda: found.table(contrast), lambda: found.as_dict(contrast),
+        )  # fmt: skip
 
     @guarded
     def look_behind(shown: Any, here: Session, event: gr.EventData) -> Iterator[Any]:
@@ -301,9 +289,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
         event = component.input if component is not parts.limit else component.submit
         event(show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain)
     parts.head.select(halt, None, None, api_name="map_stop", queue=False)
-    makers = {"html": as_html, "csv": as_csv, "json": as_json}
-    for button, (word, make) in zip(parts.files, makers.items(), strict=True):
-        download.offer(button, make, [parts.shown], parts.carrier, f"map_{word}")
+    viewfiles.offer(parts.files, told, parts.shown, parts.carrier, "map")
     parts.bridge.select(
         look_behind, [parts.shown, session], parts.cell, api_name="map_cell",
         show_progress="hidden", trigger_mode="multiple",

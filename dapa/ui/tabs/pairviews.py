@@ -229,10 +229,9 @@ def wire(
         data = getattr(event, "_data", None)
         view = views[shown.name] if shown.name else None
         layer, row = (data.get("layer"), data.get("site")) if isinstance(data, dict) else (None, "")
-        if view is None or view.behind is None or type(layer) is not int:
-            yield ""
-            return
-        found = view.behind(record_of(shown), layer, str(row))
+        found: Any = ()
+        if view is not None and view.behind is not None and type(layer) is int:
+            found = view.behind(record_of(shown), layer, str(row))
         if not found:
             yield ""
             return
@@ -241,6 +240,13 @@ def wire(
         about = "Prompts behind the cell, the largest effect first; press one to ask it."
         head = f"Layer {layer}, {esc(str(row)[:80])}"
         yield from cards(desk, head, about, rows, "effect", mask)
+
+    def told(shown: Shown) -> viewfiles.Told:
+        record, view = record_of(shown), views[shown.name]
+        return viewfiles.Told(
+            shown.name, view.heading, record.provenance, lambda: view.figures(record, False),
+            record.table, record.as_dict, view.about,
+        )  # fmt: skip
 
     inputs = [parts.shown, session, parts.choice, parts.limit, parts.seed, parts.picture, dark]
     for name, event in (("view", parts.bar.select), ("view_panel", parts.panel.select)):
@@ -253,9 +259,7 @@ def wire(
     first.then(
         start, [session, parts.limit, parts.seed, dark], out, api_name="view_first", **_QUIET
     )
-    viewfiles.offer(
-        buttons, lambda shown: (shown.name, record_of(shown)), parts.shown, parts.carrier
-    )
+    viewfiles.offer(buttons, told, parts.shown, parts.carrier, "view")
     parts.bridge.select(behind, [parts.shown, session], parts.cell, api_name="view_cell", **_QUIET)
     return steer(parts.bridge.select)
 
