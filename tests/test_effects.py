@@ -8,7 +8,8 @@ from support import planted_models
 from test_openers import ids_of
 
 from dapa.bench.planted import Planting, harmful_prompts
-from dapa.localize.effects import interactions, left_out_effects, single_effects, what_if
+from dapa.localize.effects import left_out_effects, single_effects, what_if
+from dapa.localize.interaction import interactions
 from dapa.model.openers import find_openers, refusal_log_odds
 from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
 

@@ -75,7 +75,7 @@ def interaction_heatmap(found: Any, dark: bool = False) -> go.Figure:
     Dots mark pairs whose 95 % interval includes zero; the diagonal is empty.
 
     Args:
-        found: As `localize.effects.Interactions`.
+        found: As `localize.interaction.Interactions`.
         dark: Colours for a dark page.
     """
     colours = palette(dark)

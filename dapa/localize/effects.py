@@ -1,4 +1,4 @@
-"""What single units do: alone, left out, flipped on screen, and two together.
+"""What single units do: alone, left out, flipped on screen.
 
 Every effect is a difference of refusal log-odds (`dapa.model.openers`), since under an AND of
 layers a single one changes no reply: its DSR effect is 0 and its log-odds effect is not. A left-out
@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -114,50 +113,6 @@ class WhatIfs:
         return {"mask": self.mask.key, "refusal": self.refusal, "cells": cells}
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
-    """Pairwise non-additivity f(ij) - f(i) - f(j) + f(0) of log-odds (B12).
-
-    Above 0 two units bring more refusal together than apart. Log-odds are not a linear scale of
-    the states, so a small value is no proof of independence in the network.
-    """
-
-    units: tuple[Unit, ...]
-    values: Floats  # (units, units), symmetric, NaN on the diagonal
-    low: Floats  # (units, units)
-    high: Floats  # (units, units)
-    n: int
-    alone: tuple[Effect, ...]
-    """f(i) - f(0)."""
-    pair: str
-    asked: int
-
-    @property
-    def provenance(self) -> str:
-        """One line that says where the numbers come from."""
-        return f"{self.pair} · interaction in refusal log-odds · {counted(self.n, self.asked)}"
-
-    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Headers and rows, for a file: a row a pair of units."""
-        rows = [
-            (str(self.units[i]), str(self.units[j]), *map(float, ends), self.n)
-            for i, j in combinations(range(len(self.units)), 2)
-            for ends in [(self.values[i, j], self.low[i, j], self.high[i, j])]
-        ]
-        return ("first", "second", "value", "low", "high", "n"), rows
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form, one row a pair of units."""
-        rows = [
-            {
-                "units": [str(self.units[i]), str(self.units[j])],
-                **Effect(self.values[i, j], self.low[i, j], self.high[i, j], self.n).as_dict(),
-            }
-            for i, j in combinations(range(len(self.units)), 2)
-        ]
-        return {"units": [str(unit) for unit in self.units], "rows": rows, "n": self.n}
-
-
 def effect_of(per_prompt: Floats) -> Effect:
     """Mean and 95 % interval of one number a prompt; NaN are prompts not measured."""
     mean, low, high = mean_interval(per_prompt)
@@ -188,7 +143,7 @@ def single_effects(
         SettingError: A unit that does not exist, or the same one twice.
         PromptError: No prompt.
     """
-    units = _checked(pair, ids, units)
+    units = checked(pair, ids, units)
     masks = [EMPTY, Mask.of(units), *(Mask.of([unit]) for unit in units)]
     f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
     return _effects("alone", pair, units, f[2:] - f[0], f[1] - f[0])
@@ -207,7 +162,7 @@ def left_out_effects(
 
     Arguments and errors are those of `single_effects`.
     """
-    units = _checked(pair, ids, units)
+    units = checked(pair, ids, units)
     without = [Mask.of(u for u in units if u != unit) for unit in units]
     masks = [EMPTY, Mask.of(units), *without]
     f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
@@ -246,39 +201,8 @@ def what_if(
     return WhatIfs(mask, float(p[0]), float(f[0]), cells)
 
 
-def interactions(
-    pair: Pair,
-    ids: Ids,
-    units: Sequence[Unit] | None = None,
-    *,
-    openers: Openers | None = None,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
-) -> Interactions:
-    """How far the effects of each two units do not add up: 1 + k (k + 1) / 2 masks for k units.
-
-    Arguments and errors are those of `single_effects`.
-    """
-    units = _checked(pair, ids, units)
-    k = len(units)
-    duos = list(combinations(range(k), 2))
-    masks = [EMPTY, *(Mask.of([unit]) for unit in units)]
-    masks += [Mask.of([units[i], units[j]]) for i, j in duos]
-    f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
-    first = [i for i, _ in duos]
-    second = [j for _, j in duos]
-    excess = f[1 + k :] - f[1:][first] - f[1:][second] + f[0]  # (duos, prompts)
-    found = []
-    for column in mean_interval(excess, axis=1):
-        square = np.full((k, k), np.nan)
-        square[first, second] = square[second, first] = column
-        found.append(square)
-    alone = tuple(effect_of(row) for row in f[1 : 1 + k] - f[0])
-    n = int((~np.isnan(f[0])).sum())
-    return Interactions(units, *found, n, alone, pair.spec.title, len(ids))
-
-
-def _checked(pair: Pair, ids: Ids, units: Sequence[Unit] | None) -> tuple[Unit, ...]:
+def checked(pair: Pair, ids: Ids, units: Sequence[Unit] | None) -> tuple[Unit, ...]:
+    """The units to measure, the gates if none is named; an error where nothing can be measured."""
     if not len(ids):
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     units = pair.units("gate") if units is None else tuple(units)

@@ -10,15 +10,14 @@ from dapa.localize.directions import DirectionMap, refusal_directions
 from dapa.localize.divergence import DivergenceMap, TokenMap, divergence, token_map
 from dapa.localize.effects import (
     Effects,
-    Interactions,
     WhatIfs,
-    interactions,
     left_out_effects,
     single_effects,
     what_if,
 )
 from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.gradients import GradientMap, integrated_gradients
+from dapa.localize.interaction import Interactions, interactions
 from dapa.localize.patching import PatchMap, patching
 from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary

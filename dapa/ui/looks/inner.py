@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dapa.figures import category_heatmap, interaction_heatmap, pareto_chart
-from dapa.localize.effects import Interactions, interactions
+from dapa.localize.interaction import Interactions, interactions
 from dapa.measure.categories import CategoryMap
 from dapa.records import Unit
 from dapa.search.job import SearchJob
