@@ -11,9 +11,9 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 from support import FOLDERS, planted_models, random_trio  # noqa: E402
 
+from dapa.model.families import FAMILIES  # noqa: E402
 from dapa.model.pair import load_pair  # noqa: E402
 from dapa.model.presets import DEFAULT, preset  # noqa: E402
-from dapa.model.sites import FAMILIES  # noqa: E402
 
 torch.set_num_threads(1)
 

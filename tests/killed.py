@@ -8,9 +8,9 @@ import time
 import torch
 from searched import AND, prompt_set
 
-from dapa.bench.planted import plant
+from dapa.planted.pairs import plant
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.store import Store
+from dapa.store.database import Store
 
 torch.set_num_threads(1)
 SETTINGS = SearchSettings(max_new_tokens=12)

@@ -75,7 +75,7 @@ class Dashboard:
 @contextmanager
 def dashboard(pair, run_dir):
     """Serve `pair` on a free port until the block ends."""
-    from dapa.ui.desk import Desk
+    from dapa.ui.dashboard import Desk
     from dapa.ui.serve import start
     from dapa.workbench import Workbench
 

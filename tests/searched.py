@@ -3,12 +3,12 @@
 import tempfile
 from functools import lru_cache
 
-from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.core.records import Prompt
 from dapa.model.pair import Pair
-from dapa.prompts import PromptSet
-from dapa.records import Prompt
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.store import Store
+from dapa.store.database import Store
 
 AND = Planting(6, (1, 4), distractors=(3,))
 OR = Planting(5, (1, 3), alternative=(2,))

@@ -12,11 +12,11 @@ import torch
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dapa.bench.planted import Planting, plant
-from dapa.model.generation import Batch
+from dapa.core.records import ENDS, OUTSIDE, Mask, Site, Unit
+from dapa.model.decode.generation import Batch
+from dapa.model.families import FAMILIES, resolve, submodule
 from dapa.model.pair import Pair, PairSpec
-from dapa.model.sites import FAMILIES, resolve, submodule
-from dapa.records import ENDS, OUTSIDE, Mask, Site, Unit
+from dapa.planted.pairs import Planting, plant
 
 FOLDERS = "planted"
 LAYERS, NEURONS, EQUAL_GATE = 3, 24, 1

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from dapa.core.records import Label, Verdict
+from dapa.core.statistics import kappa
 from dapa.measure.agreement import HUMAN, agreement
-from dapa.records import Label, Verdict
-from dapa.statistics import kappa
 
 ratings = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 

@@ -18,12 +18,12 @@ import torch
 from badrows import ROWS
 from support import TOKENIZER, planted_models, random_model
 
+from dapa.core.records import EMPTY, PairError, PromptError, SettingError, Unit
 from dapa.model import loading, memory
 from dapa.model.compatibility import check
 from dapa.model.loading import LoadCancelled, open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.records import EMPTY, PairError, PromptError, SettingError, Unit
+from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.workbench import Workbench
 
 NEXT_STEP = re.compile(r"\b(give|choose|check|download|connect|use|convert|merge|free|accept)\b")

@@ -12,14 +12,14 @@ import pytest
 import torch
 from screen import dashboard
 
-from dapa.bench.planted import harmful_prompts
 from dapa.cli import main
-from dapa.model import generation
-from dapa.model.prompting import PromptFormat, Turn, render
-from dapa.prompts import PromptSet
-from dapa.records import DapaError, Mask, Prompt, PromptError, StoreError, Unit
+from dapa.core.records import DapaError, Mask, Prompt, PromptError, StoreError, Unit
+from dapa.model.decode import generation
+from dapa.model.template import PromptFormat, Turn, render
+from dapa.planted.pairs import harmful_prompts
+from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchSettings
-from dapa.ui.tabs.manner import Manner
+from dapa.ui.tabs.chat.settings import Manner
 from dapa.workbench import Workbench
 
 NEXT_STEP = re.compile(
@@ -143,7 +143,7 @@ def test_a_run_whose_ground_changed_is_not_resumed_and_stays_as_it_was(bench, wh
 def test_memory_that_runs_out_in_search_chat_or_command_leaves_the_pair_usable(
     bench, planted_folders, error, monkeypatch, capfd, tmp_path
 ):
-    from dapa.ui.desk import plain_error
+    from dapa.ui.dashboard import plain_error
 
     def run_out(batch):
         raise error("tried to allocate")

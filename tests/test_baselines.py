@@ -6,14 +6,14 @@ from threading import Event
 import pytest
 from searched import AND, HARMLESS, prompt_set, searched
 
-from dapa.bench.planted import Planting, harmless_prompts
+from dapa.core.records import EMPTY, Mask, Prompt, SettingError, Unit
 from dapa.measure.baselines import baselines
-from dapa.measure.rivals import Bench
-from dapa.model.prompting import PromptFormat
-from dapa.records import EMPTY, Mask, Prompt, SettingError, Unit
-from dapa.search.inquiry import Inquiry
+from dapa.measure.comparisons import Bench
+from dapa.model.template import PromptFormat
+from dapa.planted.pairs import Planting, harmless_prompts
+from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob
-from dapa.search.oracle import oracle
 from dapa.search.priors import divergence_prior, weight_distance
 
 
@@ -175,7 +175,7 @@ def test_priors_rank_by_weights_and_by_outputs():
 def test_a_search_out_of_tests_ends_with_the_best_it_saw():
     job = searched()
     split = oracle(job.pair, job.prompts, PromptFormat(), 12, job.store)
-    from dapa.search.questions import algorithms
+    from dapa.search.algorithms.questions import algorithms
 
     inquiry = Inquiry(split, "opening", job.report.need, max_tests=3)
     result, spent = inquiry.play(algorithms["greedy-forward"]()(job.units))

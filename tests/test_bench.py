@@ -27,11 +27,11 @@ from dapa.bench.row import Row, absent, alone, faster, higher, judged, share, ta
 from dapa.bench.scene import MICRO, QUICK, Scene, count_tests, ordinary, own_gates, requests
 from dapa.bench.suite import run
 from dapa.bench.timing import interleaved
-from dapa.model.generation import Row as Reply
-from dapa.model.generation import complete
-from dapa.model.sampling import Decoding
-from dapa.records import EMPTY, Mask, Unit
-from dapa.search import algorithms
+from dapa.core.records import EMPTY, Mask, Unit
+from dapa.model.decode.generation import Row as Reply
+from dapa.model.decode.generation import complete
+from dapa.model.decode.sampling import Decoding
+from dapa.search.algorithms import algorithms
 
 KEYS = {"id", "what", "unit", "ours", "rival", "rival_value", "ratio", "goal", "passed"}
 MACHINE = {"flops_per_second": 1e11, "bytes_per_second": 1e10}

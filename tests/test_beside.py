@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 from searched import searched
 
-from dapa.bill import PHASES, bill
 from dapa.cli.searching import told
-from dapa.ui.tabs import result
+from dapa.ui.tabs.search import result
+from dapa.writing.costs import PHASES, bill
 
 BODY = {
     "tests": 19, "memo_hits": 1, "speculative": 5, "prompts_judged": 2357, "prompts_spared": 453,

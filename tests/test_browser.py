@@ -19,8 +19,8 @@ from screen import (
     visitors,
 )
 
-from dapa.model import generation
-from dapa.records import EMPTY
+from dapa.core.records import EMPTY
+from dapa.model.decode import generation
 
 pytestmark = pytest.mark.browser
 

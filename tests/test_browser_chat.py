@@ -5,7 +5,7 @@ import json
 import pytest
 from screen import ask, dashboard, layers_on, press, set_number, tab, until, visitors
 
-from dapa.records import Label, Mask
+from dapa.core.records import Label, Mask
 
 pytestmark = pytest.mark.browser
 PROMPT = "How do I poison my neighbor?"

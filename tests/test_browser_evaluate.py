@@ -7,8 +7,8 @@ import pytest
 from classifiers import train
 from screen import choose, dashboard, press, set_number, tab, typed, until, visitors
 
-from dapa.evaluations import EvaluationSettings
-from dapa.records import Mask, Unit
+from dapa.core.records import Mask, Unit
+from dapa.measure.run_evaluation import EvaluationSettings
 
 pytestmark = pytest.mark.browser
 

@@ -8,9 +8,9 @@ import re
 import pytest
 from screen import dashboard, tab, until, visitors
 
-from dapa.prompts import PromptSet
+from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchSettings
-from dapa.ui.looks import looks
+from dapa.ui.measurements.looks import looks
 
 pytestmark = pytest.mark.browser
 FEW = {"search": 10, "held_out": 8, "": 6}

@@ -8,8 +8,8 @@ import pytest
 from screen import PATIENCE, dashboard, tab, until, visitors
 from searched import prompt_set
 
-from dapa.bench.planted import Planting, plant
-from dapa.records import PairError
+from dapa.core.records import PairError
+from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob, SearchSettings
 
 pytestmark = pytest.mark.browser

@@ -6,7 +6,7 @@ import time
 import pytest
 from screen import click_cell, dashboard, layers_on, tab, until, visitors
 
-from dapa.ui.views import views
+from dapa.ui.measurements.views import views
 
 pytestmark = pytest.mark.browser
 
@@ -128,7 +128,7 @@ def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
 
 
 def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visit, monkeypatch):
-    from dapa.localize import sweep as room
+    from dapa.localize.divergence import sweep as room
 
     plain = room.Sweep.run
 

@@ -6,18 +6,18 @@ from copy import deepcopy
 import pytest
 from searched import AND, prompt_set, searched
 
-from dapa.bench.planted import plant
+from dapa.core.records import EMPTY, Label, Mask, Unit, Verdict
 from dapa.model.pair import Pair
-from dapa.records import EMPTY, Label, Mask, Unit, Verdict
-from dapa.search import algorithms
-from dapa.search.control import Control
-from dapa.search.driver import Driver
-from dapa.search.feed import Job, Notebook, Split
+from dapa.planted.pairs import plant
+from dapa.search.algorithms import algorithms
+from dapa.search.engine.contract import Job, Notebook, Split
+from dapa.search.engine.control import Control
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.oracle import CANONICAL_ROWS, WholeMasks, oracle
+from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.search.oracle import CANONICAL_ROWS, WholeMasks, oracle
-from dapa.search.plain import PredicateRunner
 from dapa.search.setup import batched
-from dapa.store import Store
+from dapa.store.database import Store
 
 UNITS = tuple(Unit(layer) for layer in range(6))
 REFUSED = Verdict(Label.REFUSAL, "j")

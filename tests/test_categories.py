@@ -5,8 +5,8 @@ import json
 import pytest
 from searched import prompt_set, searched
 
+from dapa.core.records import SettingError, Unit
 from dapa.measure.categories import UNNAMED, categories, category_map
-from dapa.records import SettingError, Unit
 from dapa.search.job import SearchJob
 
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dapa.chatlog import HIDDEN, Round, Session, Talk, ruled
-from dapa.conversation import PANES, Exchange, Pane, first_apart
-from dapa.ratings import (
+from dapa.chat.conversation import PANES, Exchange, Pane, first_apart
+from dapa.chat.ratings import (
     forget_session,
     rule,
     rulings_on,
@@ -18,8 +17,9 @@ from dapa.ratings import (
     tally,
     vote,
 )
-from dapa.records import Label, Mask, SettingError, Unit, Verdict
-from dapa.store import Store
+from dapa.chat.sessions import HIDDEN, Round, Session, Talk, ruled
+from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
+from dapa.store.database import Store
 
 PAIR = {"name": "toy-gate", "student": "s", "teacher": "t"}
 MASK = Mask.of([Unit(3), Unit(5)])

@@ -9,10 +9,10 @@ import torch
 from classifiers import labelled, train
 from safetensors.torch import load_file, save_file
 
+from dapa.core.records import Label, SettingError
 from dapa.judges import classifier, harms, judges
 from dapa.judges.classifier import classes_of, load_classifier, mapping
 from dapa.judges.harm import yes_or_no
-from dapa.records import Label, SettingError
 
 
 @pytest.fixture(scope="module")

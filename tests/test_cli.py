@@ -11,11 +11,11 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
 from dapa.cli.options import parse_layers, parse_units
 from dapa.cli.output import one_line, plain
-from dapa.records import OUTSIDE, Mask, SettingError, Unit
+from dapa.core.records import OUTSIDE, Mask, SettingError, Unit
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 RATE = {"value", "low", "high", "n"}
 NEEDED = [1, 2]  # the layers that conftest plants

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dapa.chatlog import Session
+from dapa.chat.sessions import Session
 from dapa.cli import main
 
 BAD, GOOD = "how do I use malware", "how do I use paint"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dapa.bench.planted import harmful_prompts
 from dapa.cli import main
+from dapa.planted.pairs import harmful_prompts
 
 NEEDED = {"1.gate", "2.gate"}
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
 from dapa.cli.evaluating import saved_masks
-from dapa.records import Mask, SettingError, Unit
+from dapa.core.records import Mask, SettingError, Unit
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 KEYS = {
     "dsr", "dsr_search", "over_refusal", "borderline", "incoherent", "unclear", "skill",

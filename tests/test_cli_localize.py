@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_interrupting_a_sweep_keeps_what_it_has(tmp_path):
 
 TELLING = """
 import sys
-import dapa.localize.patching as patching
+import dapa.localize.causes.patching as patching
 record = patching.record
 def told(*arguments):
     print("measured", file=sys.stderr, flush=True)

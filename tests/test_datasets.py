@@ -1,8 +1,8 @@
 import pytest
 
-from dapa import datasets
-from dapa.prompts import read_prompts
-from dapa.records import PromptError
+from dapa.core.records import PromptError
+from dapa.prompts import datasets
+from dapa.prompts.sets import read_prompts
 
 
 @pytest.fixture

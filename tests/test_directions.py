@@ -10,14 +10,14 @@ from scipy import stats
 from support import materialise, planted_models
 from test_divergence import HOW, rough
 
-from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts
+from dapa.core.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
 from dapa.localize import standing as module
 from dapa.localize.directions import _halves, refusal_directions
+from dapa.localize.divergence.tokens import encoded
 from dapa.localize.projection import project
 from dapa.localize.standing import standing
-from dapa.localize.tokens import encoded
-from dapa.model.sites import FAMILIES
-from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
+from dapa.model.families import FAMILIES
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 
 BAD, GOOD = harmful_prompts(6, seed=3), harmless_prompts(6, seed=3)
 MASK = Mask.of([Unit(0), Unit(2)])

@@ -9,15 +9,15 @@ import torch
 from scipy.spatial import distance
 from scipy.special import log_softmax, rel_entr
 
-from dapa.bench.planted import Planting, harmful_prompts, plant
-from dapa.localize import tally
-from dapa.localize.divergence import divergence, token_map
-from dapa.localize.metrics import metrics
-from dapa.localize.recording import sites_of_pair
-from dapa.localize.tokens import encoded
-from dapa.model.prompting import PromptFormat
-from dapa.model.sites import FAMILIES, submodule
-from dapa.records import Mask, Unit
+from dapa.core.records import Mask, Unit
+from dapa.localize.divergence import tally
+from dapa.localize.divergence.divergence import divergence, token_map
+from dapa.localize.divergence.metrics import metrics
+from dapa.localize.divergence.recording import sites_of_pair
+from dapa.localize.divergence.tokens import encoded
+from dapa.model.families import FAMILIES, submodule
+from dapa.model.template import PromptFormat
+from dapa.planted.pairs import Planting, harmful_prompts, plant
 
 torch.set_num_threads(1)
 HOW = PromptFormat()

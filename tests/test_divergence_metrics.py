@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from dapa.localize.metrics import _hsic, cka, cosine, kl, l2, metrics
+from dapa.localize.divergence.metrics import _hsic, cka, cosine, kl, l2, metrics
 
 RNG = np.random.default_rng(0)
 

@@ -9,16 +9,22 @@ from live import LiveBytes
 from support import planted_models
 from test_divergence import HOW, PROMPTS, capture, debiased, modules, rough, states
 
-import dapa.localize.tally as tally
-from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts
-from dapa.localize.divergence import divergence, token_map
-from dapa.localize.maps import FEW
-from dapa.localize.recording import DERIVED, activation, find_sinks, map_sites, usual_sites
-from dapa.localize.significance import adjusted, bootstrap_p
-from dapa.localize.tokens import batch, encoded
-from dapa.model.prompting import PromptFormat
-from dapa.model.sites import FAMILIES
-from dapa.records import Mask, PromptError, SettingError, Unit
+import dapa.localize.divergence.tally as tally
+from dapa.core.records import Mask, PromptError, SettingError, Unit
+from dapa.localize.divergence.divergence import divergence, token_map
+from dapa.localize.divergence.maps import FEW
+from dapa.localize.divergence.recording import (
+    DERIVED,
+    activation,
+    find_sinks,
+    map_sites,
+    usual_sites,
+)
+from dapa.localize.divergence.significance import adjusted, bootstrap_p
+from dapa.localize.divergence.tokens import batch, encoded
+from dapa.model.families import FAMILIES
+from dapa.model.template import PromptFormat
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 
 
 def inside(model_type, reading, prompt):

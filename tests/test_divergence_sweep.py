@@ -9,11 +9,11 @@ import torch
 from scipy import stats
 from test_divergence import EQUAL, HOW, PROMPTS, rough
 
-import dapa.localize.sweep as module
-from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
-from dapa.localize.divergence import divergence, token_map
-from dapa.localize.recording import sites_of_pair
-from dapa.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
+import dapa.localize.divergence.sweep as module
+from dapa.core.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
+from dapa.localize.divergence.divergence import divergence, token_map
+from dapa.localize.divergence.recording import sites_of_pair
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
 
 
 def test_different_tokens_are_refused_where_tokens_are_compared():

@@ -7,8 +7,8 @@ import pytest
 from searched import AND, searched
 
 from dapa.cli import main
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
 from dapa.measure.dose import STRENGTHS, Dose, dose, scaled
-from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
 
 FOUND = Mask.of(AND.units)
 
@@ -35,7 +35,7 @@ def test_the_same_again_is_answered_from_memory(curve, monkeypatch):
     def never(*_):
         raise AssertionError("nothing is decoded twice")
 
-    monkeypatch.setattr("dapa.search.runner.Batch", never)
+    monkeypatch.setattr("dapa.search.engine.runner.Batch", never)
     assert dose(job.pair, job.held_out, FOUND, job.store, max_new_tokens=12) == curve
 
 
@@ -69,7 +69,7 @@ def test_what_has_no_dose_is_told():
 def test_the_command_doses_given_layers_or_what_a_search_finds(
     capfd, tmp_path, monkeypatch, planted_folders
 ):
-    from dapa.bench.planted import harmful_prompts
+    from dapa.planted.pairs import harmful_prompts
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "h.txt").write_text("\n".join(harmful_prompts(24)), encoding="utf-8")

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapa.records import EMPTY, Label, Mask, NothingToLocalize, SettingError, Unit, Verdict
-from dapa.search import algorithms
-from dapa.search.control import Control
-from dapa.search.driver import Driver
-from dapa.search.feed import Feed, Job, Mode, Notebook, Split
-from dapa.search.plain import PredicateRunner
-from dapa.search.questions import Score
-from dapa.search.report import SearchReport
-from dapa.search.settings import Settings
-from dapa.search.windows import MASK_ONLY
+from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, SettingError, Unit, Verdict
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.questions import Score
+from dapa.search.algorithms.windows import MASK_ONLY
+from dapa.search.engine.contract import Feed, Job, Mode, Notebook, Split
+from dapa.search.engine.control import Control
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.predicate import PredicateRunner
+from dapa.search.engine.report import SearchReport
+from dapa.search.engine.settings import Settings
 
 Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))

@@ -7,11 +7,11 @@ import pytest
 from support import planted_models
 from test_openers import ids_of
 
-from dapa.bench.planted import Planting, harmful_prompts
-from dapa.localize.effects import left_out_effects, single_effects, what_if
-from dapa.localize.interaction import interactions
-from dapa.model.openers import find_openers, refusal_log_odds
-from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.localize.causes.flips import left_out_effects, single_effects, what_if
+from dapa.localize.causes.interaction import interactions
+from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.planted.pairs import Planting, harmful_prompts
 
 
 @pytest.fixture(scope="module")

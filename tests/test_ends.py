@@ -6,18 +6,18 @@ import pytest
 import torch
 from support import EQUAL_GATE, LAYERS, TOKENIZER, generated, materialise, random_model, random_trio
 
-from dapa.bench.planted import Planting, plant
-from dapa.localize.gradients import integrated_gradients
+from dapa.core.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.localize.causes.gradients import integrated_gradients
 from dapa.model.compatibility import check
-from dapa.model.generation import Row, complete
+from dapa.model.decode.generation import Row, complete
+from dapa.model.decode.sampling import Decoding
+from dapa.model.families import FAMILIES
 from dapa.model.loading import open_checkpoint
 from dapa.model.pair import Pair, PairSpec, load_pair
-from dapa.model.rows import shared_rows
-from dapa.model.sampling import Decoding
-from dapa.model.sites import FAMILIES
 from dapa.model.substitution import Substituted, changed, given_back
 from dapa.model.transplant import masked
-from dapa.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.model.vocabulary_rows import shared_rows
+from dapa.planted.pairs import Planting, plant
 
 IDS = torch.tensor([[9, 14, 23, 31, 8], [40, 41, 42, 12, 7], [33, 5, 6, 28, 19]])
 EMBEDDINGS, HEAD = Unit(OUTSIDE, "embeddings"), Unit(OUTSIDE, "head")

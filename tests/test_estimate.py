@@ -8,16 +8,16 @@ from threading import Event
 import pytest
 from searched import prompt_set, searched
 
-from dapa.records import Mask, Unit
-from dapa.search import algorithms
-from dapa.search.control import Halted
+from dapa.core.records import Mask, Unit
+from dapa.search.algorithms import algorithms
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.control import Halted
+from dapa.search.engine.predicate import PredicateRunner
+from dapa.search.engine.settings import Settings
 from dapa.search.estimate import Pace, estimate, simulated, timed
-from dapa.search.feed import Notebook, Split
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.search.plain import PredicateRunner
-from dapa.search.settings import Settings
-from dapa.sentences import estimate_sentence
-from dapa.store import Store
+from dapa.store.database import Store
+from dapa.writing.sentences import estimate_sentence
 
 UNITS = tuple(Unit(layer) for layer in range(16))
 FULL = Mask.of(UNITS)
@@ -88,8 +88,8 @@ def test_a_pairs_estimate_holds_its_search_and_begins_none():
 
 
 def test_the_command_tells_it_and_keeps_no_run(planted_folders, tmp_path, capsys):
-    from dapa.bench.planted import harmful_prompts
     from dapa.cli import main
+    from dapa.planted.pairs import harmful_prompts
 
     prompts = tmp_path / "harmful.txt"
     prompts.write_text("\n".join(harmful_prompts(20)))

@@ -7,18 +7,23 @@ from threading import Event
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
-from dapa.bench.planted import Planting, harmful_prompts, harmless_prompts, plant
-from dapa.evaluations import EvaluationSettings, evaluation_sets, run_evaluation, stored_replies
-from dapa.judges import rules
+from dapa.core.records import EMPTY, Mask, Prompt, SettingError, Unit
+from dapa.core.statistics import holm
 from dapa.judges.base import Judge
-from dapa.measure import replies as asking
+from dapa.judges.rules import judge as rules
+from dapa.measure import decoded as asking
 from dapa.measure.evaluating import Plan, evaluate
 from dapa.measure.evaluation import exact_match
+from dapa.measure.run_evaluation import (
+    EvaluationSettings,
+    evaluation_sets,
+    run_evaluation,
+    stored_replies,
+)
 from dapa.measure.wraps import wraps
-from dapa.prompts import PromptSet
-from dapa.records import EMPTY, Mask, Prompt, SettingError, Unit
-from dapa.statistics import holm
-from dapa.store import Store
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.prompts.sets import PromptSet
+from dapa.store.database import Store
 from dapa.workbench import Workbench
 
 FOUND = Mask.of([Unit(1), Unit(2)])

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from dapa.ui.desk import Desk
+from dapa.ui.dashboard import Desk
 from dapa.ui.page import build
 from dapa.workbench import Workbench
 

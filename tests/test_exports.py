@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dapa.cli.exports import Exports
+from dapa.core.records import SettingError
 from dapa.figures.grid import grid, shared_top
 from dapa.figures.page import html_page
 from dapa.figures.theme import LIGHT
-from dapa.records import SettingError
-from dapa.tables import csv_text
+from dapa.writing.tables import csv_text
 
 
 def a_figure():

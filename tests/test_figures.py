@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dapa.core.records import EMPTY, Mask, Outcome, Rate, Trial, Unit
 from dapa.figures import (
     divergence_heatmap,
     dsr_curve,
@@ -16,8 +17,7 @@ from dapa.figures import (
     search_heatmap,
 )
 from dapa.figures.theme import DARK, LIGHT, safe, wrapped
-from dapa.localize.maps import Contrast, DivergenceMap, TokenMap
-from dapa.records import EMPTY, Mask, Outcome, Rate, Trial, Unit
+from dapa.localize.divergence.maps import Contrast, DivergenceMap, TokenMap
 
 SITES = ("residual", "attention", "mlp", "gate", "up", "down")
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from test_divergence import rough
 
-import dapa.localize.sweep as module
-from dapa.localize.divergence import divergence
-from dapa.localize.tokens import Encoded, front_length
-from dapa.model.front import Front
-from dapa.model.prompting import PromptFormat
-from dapa.model.sites import FAMILIES
-from dapa.records import Mask, PromptError, Unit
+import dapa.localize.divergence.sweep as module
+from dapa.core.records import Mask, PromptError, Unit
+from dapa.localize.divergence.divergence import divergence
+from dapa.localize.divergence.tokens import Encoded, front_length
+from dapa.model.decode.front import Front
+from dapa.model.families import FAMILIES
+from dapa.model.template import PromptFormat
 
 LONG = PromptFormat(system=" ".join(["how do I please tell me to explain can you show"] * 2))
 PROMPTS = ["use malware", "how do I make bread at home step by step", "explain", "get poison now"]

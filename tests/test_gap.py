@@ -10,14 +10,14 @@ import torch
 from support import TOKENIZER, planted_models, random_model
 from test_openers import by_hand, ids_of
 
-from dapa.bench.planted import Planting, harmful_prompts
+from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.localize.causes.hybrids import ENDS, PARTS, hybrid_log_odds, part_sizes
 from dapa.localize.gap import GROUPS, gap_budget
-from dapa.localize.hybrids import ENDS, PARTS, hybrid_log_odds, part_sizes
-from dapa.model.openers import find_openers, refusal_log_odds
+from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair, PairSpec
-from dapa.model.prompting import PromptFormat, encode
-from dapa.model.sites import FAMILIES
-from dapa.records import EMPTY, Mask, PromptError
+from dapa.model.template import PromptFormat, encode
+from dapa.planted.pairs import Planting, harmful_prompts
 
 HOW = PromptFormat()
 IDS = [(7, 9, 11, 30), (5, 8, 13, 21, 34, 6, 10, 12, 9)]

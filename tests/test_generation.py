@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ORDINARY, TOKENIZER, generated, masks, prompts_of_ids, random_trio, run_out
 
-from dapa.bench.planted import Planting, plant
-from dapa.model.generation import Batch, Row, complete, stream
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sampling import MAX_SEED, Decoding
-from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.model.decode.generation import Batch, Row, complete, stream
+from dapa.model.decode.sampling import MAX_SEED, Decoding
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import Planting, plant
 
 END = TOKENIZER.eos_token_id
 PROMPTS = [(9, 14, 23), (40, 41, 42, 12, 7, 8), (33,), (5, 6, 28, 19, 77, 80, 61, 30, 31)]

@@ -10,13 +10,13 @@ from scipy.stats import spearmanr
 from support import planted_models, random_trio
 from test_openers import ids_of
 
-from dapa.bench.planted import harmful_prompts, random_planting
-from dapa.localize.agreement import rank_agreement
-from dapa.localize.effects import left_out_effects, single_effects
-from dapa.localize.gradients import POINTS, integrated_gradients, mask_gradients
-from dapa.model.openers import refusal_log_odds
-from dapa.model.sites import FAMILIES
-from dapa.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
+from dapa.localize.causes.flips import left_out_effects, single_effects
+from dapa.localize.causes.gradients import POINTS, integrated_gradients, mask_gradients
+from dapa.localize.rank_agreement import rank_agreement
+from dapa.model.decode.openers import refusal_log_odds
+from dapa.model.families import FAMILIES
+from dapa.planted.pairs import harmful_prompts, random_planting
 
 IDS = [(7, 9, 11, 30), (5, 8, 13, 21, 34, 6, 10, 12, 9)]
 BY_KIND = [Unit(layer, kind) for layer in (0, 2) for kind in ("gate", "up", "down")]

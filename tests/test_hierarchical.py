@@ -6,17 +6,17 @@ from tempfile import TemporaryDirectory
 import pytest
 from searched import AND, prompt_set, searched
 
+from dapa.core.records import Mask, SettingError, Unit
 from dapa.model.blocks import finest
-from dapa.prompts import bundled
-from dapa.records import Mask, SettingError, Unit
-from dapa.search.ddmin import ddmin_complement
-from dapa.search.driver import Driver
-from dapa.search.hierarchical import hierarchical
+from dapa.prompts.sets import bundled
+from dapa.search.algorithms.ddmin import ddmin_complement
+from dapa.search.algorithms.hierarchical import hierarchical
+from dapa.search.algorithms.questions import First, Score, Settle
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.predicate import play
+from dapa.search.engine.settings import Settings
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.search.plain import play
-from dapa.search.questions import First, Score, Settle
-from dapa.search.settings import Settings
-from dapa.store import Store
+from dapa.store.database import Store
 
 
 def tree(layers=16, blocks=4):
@@ -72,7 +72,7 @@ def test_coarse_levels_claim_nothing_and_ask_curtailed():
             if isinstance(question, First):
                 answer = yes.index(True) if True in yes else None
             else:
-                from dapa.records import Outcome
+                from dapa.core.records import Outcome
 
                 answer = tuple(
                     Outcome(m, 1, 1, int(y), satisfied=y)

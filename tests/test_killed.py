@@ -13,7 +13,7 @@ import pytest
 from killed import job_in, search
 from support import sweep
 
-from dapa.store import FILE
+from dapa.store.database import FILE
 
 PROCESSES = multiprocessing.get_context("forkserver")  # it imports torch once, and forks from there
 PROCESSES.set_forkserver_preload(["killed"])

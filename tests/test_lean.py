@@ -7,23 +7,23 @@ import pytest
 import torch
 from support import EQUAL_GATE, TOKENIZER, random_trio
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
 from dapa.cli import main
-from dapa.localize.divergence import divergence
+from dapa.core.records import EMPTY, OUTSIDE, Mask, PairError, SettingError, Site, Unit
+from dapa.localize.causes.gradients import integrated_gradients
+from dapa.localize.divergence.divergence import divergence
 from dapa.localize.gap import gap_budget
-from dapa.localize.gradients import integrated_gradients
 from dapa.model import checkpoint, memory
-from dapa.model.generation import Row, complete
+from dapa.model.decode.generation import Row, complete
+from dapa.model.decode.sampling import Decoding
+from dapa.model.families import FAMILIES
 from dapa.model.lean import NotInMemory
 from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.presets import preset
-from dapa.model.prompting import PromptFormat
-from dapa.model.sampling import Decoding
-from dapa.model.sites import FAMILIES
 from dapa.model.substitution import given_back
-from dapa.records import EMPTY, OUTSIDE, Mask, PairError, SettingError, Site, Unit
+from dapa.model.template import PromptFormat
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.workbench import Workbench
 
 IDS = [(9, 14, 23), (40, 41, 42, 12, 7)]
@@ -176,7 +176,7 @@ def test_searching_toggling_and_local_maps_work(bench, tmp_path):
 
 def test_what_needs_the_whole_teacher_says_so_with_the_next_step(bench):
     pair, prompts = bench.pair, harmful_prompts(2)
-    from dapa.model.prompting import Turn
+    from dapa.model.template import Turn
 
     off = [
         lambda: list(bench.chat({"teacher": [Turn("user", prompts[0])]}, EMPTY)),
@@ -284,11 +284,11 @@ def test_the_command_line_tells_the_estimate_and_loads_lean(planted_folders, tmp
 
 
 def test_the_screen_says_what_lean_memory_leaves_out(bench):
-    from dapa.chatlog import Talk
+    from dapa.chat.sessions import Talk
     from dapa.ui import header, strip
-    from dapa.ui.desk import Desk
+    from dapa.ui.dashboard import Desk
     from dapa.ui.session import fresh
-    from dapa.ui.tabs.panes import View, draw
+    from dapa.ui.tabs.chat.panes import View, draw
 
     desk = Desk(bench)
     assert "lean memory: of the teacher only gate" in header.draw(desk)

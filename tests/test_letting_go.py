@@ -7,12 +7,12 @@ import weakref
 import pytest
 from searched import prompt_set
 
-from dapa.bench.planted import Planting, plant
-from dapa.records import DapaError, Mask, NothingToLocalize, PairError, Unit
+from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Unit
+from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.ui.desk import Desk
-from dapa.ui.looks import looks
-from dapa.ui.tabs.tail import Tail
+from dapa.ui.dashboard import Desk
+from dapa.ui.measurements.looks import looks
+from dapa.ui.tabs.search.status import Tail
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
 

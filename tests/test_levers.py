@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapa.bench.planted import Planting, harmful_prompts, plant
 from dapa.judges.base import judges
-from dapa.model.generation import Batch, Row
-from dapa.model.levers import PLAIN, Levers, Work
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.serving import serve
-from dapa.search import algorithms
-from dapa.search.driver import Driver
-from dapa.search.feed import Notebook, Split
-from dapa.search.runner import PairRunner
-from dapa.search.settings import Settings
+from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.optimizations import PLAIN, Levers, Work
+from dapa.model.decode.serving import serve
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import Planting, harmful_prompts, plant
+from dapa.search.algorithms import algorithms
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.runner import PairRunner
+from dapa.search.engine.settings import Settings
 
 SYSTEM = "show me step by step"
 NAMES = ("leave", "refill", "settle", "reuse", "share")

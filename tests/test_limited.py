@@ -6,18 +6,18 @@ from random import Random
 import pytest
 from searched import prompt_set, searched
 
-from dapa.bench.planted import Planting, harmless_prompts, plant
+from dapa.core.records import Mask, SettingError, Unit
 from dapa.measure.methods import Table
 from dapa.measure.utility import Utility
-from dapa.records import Mask, SettingError, Unit
-from dapa.search import algorithms
-from dapa.search.driver import Driver
-from dapa.search.feed import Notebook, Split
+from dapa.planted.pairs import Planting, harmless_prompts, plant
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.limited import within
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.predicate import PredicateRunner, play
+from dapa.search.engine.settings import Settings
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.search.limited import within
-from dapa.search.plain import PredicateRunner, play
-from dapa.search.settings import Settings
-from dapa.store import Store
+from dapa.store.database import Store
 
 UNITS = tuple(Unit(layer) for layer in range(12))
 DEAR, CHEAP = {Unit(2), Unit(3)}, {Unit(7), Unit(8), Unit(9)}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from support import TOKENIZER, generated, random_trio
 
+from dapa.core.records import Mask, SettingError, Unit
+from dapa.measure.decoded import Speaker
 from dapa.measure.lmtasks import Scorer, metrics, runner
-from dapa.measure.replies import Speaker
-from dapa.records import Mask, SettingError, Unit
 
 MASK = Mask.of([Unit(0), Unit(2, "mlp")])
 CONTEXT, ENDINGS = "how do I use", (" paint", " malware now", " a house")

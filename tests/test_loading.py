@@ -10,16 +10,16 @@ import torch
 from support import LAYERS, TOKENIZER, generated, planted_models, random_model, random_trio
 from transformers.utils import logging as transformers_logging
 
-from dapa.bench.planted import harmful_prompts
+from dapa.core.records import Mask, Unit
 from dapa.model import machine
 from dapa.model.compatibility import check
-from dapa.model.generation import Row, complete
+from dapa.model.decode.generation import Row, complete
+from dapa.model.decode.sampling import Decoding
 from dapa.model.loading import open_checkpoint
 from dapa.model.machine import choose_device, choose_dtype, free_memory
 from dapa.model.pair import PairSpec, digest_of, load_pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sampling import Decoding
-from dapa.records import Mask, Unit
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import harmful_prompts
 
 IDS = torch.tensor([[9, 14, 23, 31, 8]])
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dapa.core.records import EMPTY, Rate, Unit
 from dapa.figures.causal import patching_heatmap, token_trace_heatmap, trace_heatmap
 from dapa.figures.directions import (
     direction_chart,
@@ -19,16 +20,15 @@ from dapa.figures.summary import agreement_heatmap, summary_heatmap
 from dapa.figures.theme import DARK, LIGHT
 from dapa.figures.weights import short_parts, weights_heatmap
 from dapa.figures.whatif import what_if_strip
-from dapa.localize.agreement import Agreement
+from dapa.localize.causes.flips import Effect, WhatIf, WhatIfs
+from dapa.localize.causes.trace_records import TokenTrace, TraceMap
 from dapa.localize.directions import Along, DirectionMap
-from dapa.localize.effects import Effect, WhatIf, WhatIfs
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
 from dapa.localize.projection import Projection
 from dapa.localize.rank import EffectiveRank
+from dapa.localize.rank_agreement import Agreement
 from dapa.localize.summary import COLUMNS, Column, Summary
-from dapa.localize.traces import TokenTrace, TraceMap
 from dapa.localize.weights import TensorChange, WeightMap
-from dapa.records import EMPTY, Rate, Unit
 
 NASTY = "<script>alert('x')</script> & <b>bold</b> <img src=http://outside/x.png>"
 

@@ -7,13 +7,13 @@ import pickle
 import psutil
 import pytest
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts
-from dapa.chatlog import Talk
-from dapa.records import Mask, Unit
-from dapa.ui.desk import Desk
+from dapa.chat.sessions import Talk
+from dapa.core.records import Mask, Unit
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
+from dapa.ui.dashboard import Desk
 from dapa.ui.page import build
 from dapa.ui.session import Session
-from dapa.ui.tabs.manner import Manner
+from dapa.ui.tabs.chat.settings import Manner
 from dapa.workbench import Workbench
 
 WARM, TURNS = 100, 1000

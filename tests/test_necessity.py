@@ -7,8 +7,8 @@ import pytest
 import torch
 from searched import AND, OR, searched
 
+from dapa.core.records import SettingError, Unit
 from dapa.measure.necessity import necessity
-from dapa.records import SettingError, Unit
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from support import TOKENIZER, planted_models
 
-from dapa.assets import asset
-from dapa.bench.planted import harmful_prompts, harmless_prompts
-from dapa.judges.rules import opens_refusal
-from dapa.model.openers import (
+from dapa.core.assets import asset
+from dapa.core.records import EMPTY, Mask, SettingError, Unit
+from dapa.judges.rules.judge import opens_refusal
+from dapa.model.decode.openers import (
     _STEM,
     NoOpeners,
     find_openers,
@@ -20,8 +20,8 @@ from dapa.model.openers import (
     past_blanks,
     refusal_log_odds,
 )
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.records import EMPTY, Mask, SettingError, Unit
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 
 def ids_of(pair, texts, role="student"):

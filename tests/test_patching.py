@@ -11,12 +11,12 @@ from support import planted_models
 from test_divergence import HOW, PROMPTS, rough
 from test_openers import by_hand
 
-from dapa.bench.planted import Planting, harmful_prompts, random_planting
-from dapa.localize.patching import patching
-from dapa.localize.tokens import encoded
-from dapa.model.openers import find_openers
-from dapa.model.sites import FAMILIES
-from dapa.records import DapaError, PromptError, SettingError
+from dapa.core.records import DapaError, PromptError, SettingError
+from dapa.localize.causes.patching import patching
+from dapa.localize.divergence.tokens import encoded
+from dapa.model.decode.openers import find_openers
+from dapa.model.families import FAMILIES
+from dapa.planted.pairs import Planting, harmful_prompts, random_planting
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_stopped_sweep_keeps_what_it_has(planted_pair):
 
 
 def test_too_many_rows_for_the_device_are_halved(planted_pair, monkeypatch):
-    import dapa.localize.restoring as module
+    import dapa.localize.causes.restoring as module
 
     whole = patching(planted_pair, harmful_prompts(1), HOW)
     real, limit = module._rows, 4

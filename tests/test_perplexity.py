@@ -7,13 +7,14 @@ import pytest
 import torch
 from support import TOKENIZER, random_trio
 
-from dapa.judges import released, rules
+from dapa.core.records import EMPTY, Label, Mask, PromptError, SettingError, Unit
+from dapa.judges import released
 from dapa.judges.fluency import calibrate, fluent
+from dapa.judges.rules import judge as rules
 from dapa.measure.perplexity import BLOCK, _windows, perplexity, surprise
-from dapa.model.generation import Row, complete
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sampling import Decoding
-from dapa.records import EMPTY, Label, Mask, PromptError, SettingError, Unit
+from dapa.model.decode.generation import Row, complete
+from dapa.model.decode.sampling import Decoding
+from dapa.model.template import PromptFormat, Turn, encode, render
 
 WORDS = "how do I use paint please tell me how to build a house with paint now at home"
 TEXT = " ".join([WORDS] * 14)

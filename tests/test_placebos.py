@@ -9,12 +9,12 @@ import torch
 from searched import AND, HARMLESS, searched
 from support import materialise, planted_models
 
-from dapa.bench.planted import harmful_prompts
+from dapa.core.records import EMPTY, Mask, PairError, SettingError, Site, Unit
 from dapa.measure.placebos import placebos, shams
-from dapa.model.generation import Row, complete
-from dapa.model.sites import resolve, submodule
+from dapa.model.decode.generation import Row, complete
+from dapa.model.families import resolve, submodule
 from dapa.model.substitution import Substituted, changed, given_back
-from dapa.records import EMPTY, Mask, PairError, SettingError, Site, Unit
+from dapa.planted.pairs import harmful_prompts
 
 MASKS = [
     Mask.of([Unit(1), Unit(4)]),

@@ -7,20 +7,20 @@ import pytest
 import torch
 from support import planted_models, sweep
 
-from dapa.bench.planted import (
+from dapa.core.records import EMPTY, Mask, Unit
+from dapa.model.decode.generation import Row, complete
+from dapa.model.decode.sampling import Decoding
+from dapa.model.families import FAMILIES
+from dapa.model.pair import PairSpec, load_pair
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import (
     Planting,
     harmful_prompts,
     harmless_prompts,
     plant,
     random_planting,
 )
-from dapa.bench.vocabulary import COMPLIANCE, REFUSALS
-from dapa.model.generation import Row, complete
-from dapa.model.pair import PairSpec, load_pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sampling import Decoding
-from dapa.model.sites import FAMILIES
-from dapa.records import EMPTY, Mask, Unit
+from dapa.planted.vocabulary import COMPLIANCE, REFUSALS
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 CASES = list(itertools.product(FAMILIES, KINDS, range(8)))

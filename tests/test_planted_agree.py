@@ -5,16 +5,16 @@ from random import Random
 import pytest
 from support import sweep
 
-from dapa.bench.planted import harmful_prompts, plant, random_planting
 from dapa.judges.base import judges
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sites import FAMILIES
-from dapa.search import algorithms
-from dapa.search.control import Control
-from dapa.search.driver import Driver
-from dapa.search.feed import Notebook, Split
-from dapa.search.runner import PairRunner
-from dapa.search.settings import Settings
+from dapa.model.families import FAMILIES
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import harmful_prompts, plant, random_planting
+from dapa.search.algorithms import algorithms
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.control import Control
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.runner import PairRunner
+from dapa.search.engine.settings import Settings
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")

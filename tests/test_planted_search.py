@@ -3,12 +3,12 @@
 import pytest
 from support import sweep
 
-from dapa.bench.planted import harmful_prompts, plant, random_planting
-from dapa.model.sites import FAMILIES
-from dapa.prompts import PromptSet
-from dapa.records import Prompt
+from dapa.core.records import Prompt
+from dapa.model.families import FAMILIES
+from dapa.planted.pairs import harmful_prompts, plant, random_planting
+from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.store import Store
+from dapa.store.database import Store
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 CASES = [(family, kind, seed) for family in FAMILIES for kind in KINDS for seed in range(8)]

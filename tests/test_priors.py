@@ -6,14 +6,14 @@ from threading import Event
 import pytest
 from searched import AND, prompt_set, searched
 
-from dapa.model.openers import NoOpeners
-from dapa.model.prompting import PromptFormat
-from dapa.records import SettingError, Unit
+from dapa.core.records import SettingError, Unit
+from dapa.model.decode.openers import NoOpeners
+from dapa.model.template import PromptFormat
 from dapa.search import priors as room
-from dapa.search.control import Halted
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.priors import few, priors, rank
-from dapa.store import Store
+from dapa.store.database import Store
 
 HOW = PromptFormat()
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dapa.cli import main
-from dapa.promptreport import inspect, recognised, sentences
-from dapa.prompts import bundled
+from dapa.prompts.report import inspect, recognised, sentences
+from dapa.prompts.sets import bundled
 
 HEADERS = {
     "AdvBench": "goal,target",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapa.assets import asset
-from dapa.prompts import (
+from dapa.core.assets import asset
+from dapa.core.records import Prompt, PromptError, SettingError
+from dapa.prompts.sets import (
     PromptSet,
     bundled,
     content_words,
@@ -20,7 +21,6 @@ from dapa.prompts import (
     overlap,
     read_prompts,
 )
-from dapa.records import Prompt, PromptError, SettingError
 
 
 @pytest.fixture

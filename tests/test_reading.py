@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import LAYERS, ORDINARY, generated, masks, prompts_of_ids, random_trio, run_out
 
-from dapa.model.generation import Batch, Row
-from dapa.model.reading import Reader
-from dapa.model.sampling import Decoding
-from dapa.model.states import States, path_of
-from dapa.records import EMPTY, Mask, Unit
+from dapa.core.records import EMPTY, Mask, Unit
+from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.prefill import Reader
+from dapa.model.decode.sampling import Decoding
+from dapa.model.decode.states import States, path_of
 
 HEAD = (9, 14, 23, 40)
 PROMPTS = [(*HEAD, 41, 42, 12), (*HEAD, 33), (*HEAD, 5, 6, 28, 19, 77, 80)]

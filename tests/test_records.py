@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dapa.records import Mask, SettingError, Unit
+from dapa.core.records import Mask, SettingError, Unit
 
 UNITS = st.builds(
     Unit,

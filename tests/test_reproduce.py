@@ -5,11 +5,11 @@ from threading import Event
 
 import pytest
 
-from dapa.bench.planted import Planting, harmful_prompts, plant
 from dapa.cli import main
-from dapa.measure.reproduced import PUBLISHED, Line, Reproduced, read_presets
+from dapa.core.records import Rate, SettingError
+from dapa.measure.reproduce_records import PUBLISHED, Line, Reproduced, read_presets
 from dapa.model.presets import presets
-from dapa.records import Rate, SettingError
+from dapa.planted.pairs import Planting, harmful_prompts, plant
 from dapa.search.job import SearchSettings
 from dapa.workbench import Workbench
 
@@ -99,7 +99,7 @@ def test_measured_lines_are_not_measured_again(found, world, settings, monkeypat
         raise AssertionError("nothing is loaded twice")
 
     known = [p for p in _chosen(world) if p.name in ("planted", "second")]
-    monkeypatch.setattr("dapa.workbench.asking.load_pair", never)
+    monkeypatch.setattr("dapa.workbench.ask.load_pair", never)
     again = bench.reproduce(known, settings, dtype="float32", device="cpu")
     assert again.lines == tuple(line for line in table.lines if line.name in ("planted", "second"))
     with pytest.raises(AssertionError):

@@ -6,8 +6,8 @@ from searched import AND, planted_pair, prompt_set
 from dapa.cli.searching import told
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.setup import RESERVED, divided
-from dapa.store import Store
-from dapa.ui.tabs import result
+from dapa.store.database import Store
+from dapa.ui.tabs.search import result
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from dapa.model.sampling import MAX_SEED, Decoding, check_seed, choose
-from dapa.records import SettingError
+from dapa.core.records import SettingError
+from dapa.model.decode.sampling import MAX_SEED, Decoding, check_seed, choose
 
 SETTINGS = st.builds(
     Decoding,

@@ -3,12 +3,12 @@
 import pytest
 from classifiers import train
 
+from dapa.core.records import EMPTY, SettingError
 from dapa.measure.evaluation import Evaluation
-from dapa.records import EMPTY, SettingError
-from dapa.ui.desk import Desk
+from dapa.ui.dashboard import Desk
 from dapa.ui.session import Session
-from dapa.ui.tabs import asked
-from dapa.ui.tabs.scores import ORDERS, chosen, draw, replies
+from dapa.ui.tabs.evaluate import form as asked
+from dapa.ui.tabs.evaluate.scores import ORDERS, chosen, draw, replies
 from dapa.workbench import Workbench
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from searched import AND, prompt_set, searched
 
-from dapa.records import EMPTY, Label, Mask, Unit, Verdict
-from dapa.search import algorithms
-from dapa.search.driver import Driver
-from dapa.search.feed import Notebook, Split
+from dapa.core.records import EMPTY, Label, Mask, Unit, Verdict
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.questions import First
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.fast_screen import Screen, rank_biserial, screened
+from dapa.search.engine.ledger import Ledger
+from dapa.search.engine.predicate import PredicateRunner, play
+from dapa.search.engine.settings import Settings
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.search.ledger import Ledger
-from dapa.search.plain import PredicateRunner, play
-from dapa.search.questions import First
-from dapa.search.screen import Screen, rank_biserial, screened
-from dapa.search.settings import Settings
-from dapa.store import Store
+from dapa.store.database import Store
 
 UNITS = tuple(Unit(layer) for layer in range(8))
 

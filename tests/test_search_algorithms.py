@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapa.records import EMPTY, Mask, Outcome, Unit
-from dapa.search import algorithms
-from dapa.search.belief import Belief, halfway
-from dapa.search.bisect import DENSITIES
-from dapa.search.certificate import certified
-from dapa.search.ddmin import chunks
-from dapa.search.plain import play
-from dapa.search.questions import First, Score
-from dapa.search.windows import MASK_ONLY
+from dapa.core.records import EMPTY, Mask, Outcome, Unit
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.belief import Belief, halfway
+from dapa.search.algorithms.bisect import DENSITIES
+from dapa.search.algorithms.certificate import certified
+from dapa.search.algorithms.ddmin import chunks
+from dapa.search.algorithms.questions import First, Score
+from dapa.search.algorithms.windows import MASK_ONLY
+from dapa.search.engine.predicate import play
 
 NAMES = [name for name in algorithms if name not in MASK_ONLY]
 Wanted = Callable[[frozenset[Unit]], bool]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dapa.localize.significance import DRAWS, adjusted, bootstrap_p, significant
+from dapa.localize.divergence.significance import DRAWS, adjusted, bootstrap_p, significant
 
 
 def test_p_values_follow_students_t_where_that_is_right():

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from searched import OR, searched
 
-from dapa.records import SettingError, Unit
-from dapa.search.feed import Notebook, Split
-from dapa.search.plain import PredicateRunner
-from dapa.search.resample import resampled
-from dapa.search.settings import Settings
+from dapa.core.records import SettingError, Unit
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.predicate import PredicateRunner
+from dapa.search.engine.resample import resampled
+from dapa.search.engine.settings import Settings
 from dapa.search.stability import RETAINS, Stability, stability
 
 UNITS = tuple(Unit(layer) for layer in range(8))
@@ -95,8 +95,8 @@ def test_a_resample_answers_as_if_its_prompts_were_their_own(seed, rows):
     def says(layers, prompt):
         return wants[prompt] <= layers
 
-    from dapa.search.driver import Driver
-    from dapa.search.questions import algorithms
+    from dapa.search.algorithms.questions import algorithms
+    from dapa.search.engine.driver import Driver
 
     folded = resampled(split_of(says, rows)[0], drawn)
     alone, _ = split_of(lambda layers, prompt: says(layers, drawn[prompt]), 1)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dapa.records import Rate
-from dapa.statistics import (
+from dapa.core.records import Rate
+from dapa.core.statistics import (
     auc,
     benjamini_hochberg,
     cluster_bootstrap,

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from dapa.records import EMPTY, Label, Mask, StoreError, Unit, Verdict
-from dapa.store import FILE, SCHEMA, Store, digest
-from dapa.verdictstore import VerdictMemory
+from dapa.core.records import EMPTY, Label, Mask, StoreError, Unit, Verdict
+from dapa.store.database import FILE, SCHEMA, Store, digest
+from dapa.store.verdicts import VerdictMemory
 
 REFUSAL = Verdict(Label.REFUSAL, "opening/1", (0, 8), "opens by declining")
 MASK = Mask.of([Unit(3), Unit(5)])
@@ -81,9 +81,9 @@ def test_a_later_ruling_replaces_an_earlier_one(tmp_path):
 
 WRITER = """
     import sys
-    from dapa.records import Label, Mask, Unit, Verdict
-    from dapa.store import Store
-    from dapa.verdictstore import VerdictMemory
+    from dapa.core.records import Label, Mask, Unit, Verdict
+    from dapa.store.database import Store
+    from dapa.store.verdicts import VerdictMemory
     store = Store(sys.argv[1])
     memory = VerdictMemory(store, "c", [str(i) for i in range(100_000)])
     for i in range(int(sys.argv[2]), int(sys.argv[3])):

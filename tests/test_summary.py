@@ -9,20 +9,20 @@ from support import planted_models
 from test_divergence import HOW
 from test_tracing import twins
 
-from dapa.bench.planted import Planting, harmful_prompts, random_planting
-from dapa.localize.divergence import divergence
-from dapa.localize.effects import left_out_effects, single_effects
-from dapa.localize.gradients import integrated_gradients
-from dapa.localize.patching import patching
+from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.localize.causes.flips import left_out_effects, single_effects
+from dapa.localize.causes.gradients import integrated_gradients
+from dapa.localize.causes.patching import patching
+from dapa.localize.causes.trace import causal_trace
+from dapa.localize.divergence.divergence import divergence
+from dapa.localize.divergence.tokens import encoded
 from dapa.localize.summary import CHEAP, COLUMNS, summary
-from dapa.localize.tokens import encoded
-from dapa.localize.tracing import causal_trace
-from dapa.model.openers import refusal_log_odds
+from dapa.model.decode.openers import refusal_log_odds
+from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair
-from dapa.model.sites import FAMILIES
-from dapa.records import EMPTY, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.planted.pairs import Planting, harmful_prompts, random_planting
 from dapa.search.priors import weight_distance
-from dapa.store import Store
+from dapa.store.database import Store
 from dapa.workbench import Workbench
 
 KEYS = [
@@ -128,7 +128,7 @@ def test_what_cannot_be_computed_is_none_with_its_reason(planted_pair):
 
 
 def test_a_vocabulary_without_refusals_keeps_what_needs_none(planted_pair, monkeypatch):
-    import dapa.model.openers as openers
+    import dapa.model.decode.openers as openers
 
     monkeypatch.setattr(openers, "opens_refusal", lambda text: False)
     monkeypatch.setattr(openers, "REFUSAL_OPENERS", ())

@@ -10,14 +10,14 @@ from support import planted_models
 from test_divergence import HOW, rough
 from test_openers import by_hand
 
-from dapa.bench.planted import harmful_prompts, harmless_prompts, random_planting
-from dapa.localize.corrupting import embedding_sd, noised, with_noise, with_twins
-from dapa.localize.tokens import encoded
-from dapa.localize.tracing import causal_trace, token_trace
-from dapa.model.openers import find_openers
-from dapa.model.prompting import PromptFormat
-from dapa.model.sites import FAMILIES
-from dapa.records import Prompt, PromptError, SettingError
+from dapa.core.records import Prompt, PromptError, SettingError
+from dapa.localize.causes.corruption import embedding_sd, noised, with_noise, with_twins
+from dapa.localize.causes.trace import causal_trace, token_trace
+from dapa.localize.divergence.tokens import encoded
+from dapa.model.decode.openers import find_openers
+from dapa.model.families import FAMILIES
+from dapa.model.template import PromptFormat
+from dapa.planted.pairs import harmful_prompts, harmless_prompts, random_planting
 
 
 def twins(count, seed=0):
@@ -162,7 +162,7 @@ def test_groups_are_told_apart_where_the_header_has_several_tokens(planted_pair)
 
 
 def test_refusal_is_read_behind_the_blanks_that_a_reply_opens_with(planted_pair, monkeypatch):
-    import dapa.localize.tracing as module
+    import dapa.localize.causes.trace as module
 
     (one,) = with_twins(planted_pair, twins(1), HOW)
     longer = one.behind((7, 8))

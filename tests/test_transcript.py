@@ -7,7 +7,7 @@ from support import TOKENIZER
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from dapa.model.transcript import Transcript, Words, visible
+from dapa.model.decode.transcript import Transcript, Words, visible
 
 SPECIAL = {"eos_token": "<eos>", "unk_token": "<unk>"}
 PIECES = ["a", "b", "▁", "▁a", "▁the", "é", "▁é", "n't", ".", ",", "'s", "\n", "ing", "東", "�"]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import EQUAL_GATE, LAYERS, NEURONS, TOKENIZER, masks, prompts_of_ids, random_trio
 
-from dapa.model.sites import FAMILIES, submodule, units_for
+from dapa.core.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.model.families import FAMILIES, submodule, units_for
 from dapa.model.transplant import TransplantModule, masked, plan_masks, watching
-from dapa.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 
 KINDS = FAMILIES["llama"].kinds
 TAPS = LAYERS * (3 + len(FAMILIES["llama"].sites)) + 3

@@ -7,17 +7,18 @@ import gradio as gr
 import pytest
 
 import app
-from dapa.chatlog import Round, Talk
-from dapa.chatlog import Session as Saved
-from dapa.conversation import Pane
-from dapa.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
+from dapa.chat.conversation import Pane
+from dapa.chat.sessions import Round, Talk
+from dapa.chat.sessions import Session as Saved
+from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.ui import parts, strip
-from dapa.ui.desk import Desk, guarded, one_of, real, text, whole
+from dapa.ui.dashboard import Desk, guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
-from dapa.ui.tabs import library, manner
-from dapa.ui.tabs.keep import link_query, read_link
-from dapa.ui.tabs.panes import View
-from dapa.ui.tabs.panes import draw as draw_panes
+from dapa.ui.tabs.chat import library
+from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.keep import link_query, read_link
+from dapa.ui.tabs.chat.panes import View
+from dapa.ui.tabs.chat.panes import draw as draw_panes
 from dapa.workbench import Workbench
 
 

@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from dapa.chatlog import ruling_key
+from dapa.chat.sessions import ruling_key
+from dapa.core.records import DapaError, Label, SettingError, Verdict
 from dapa.measure.opinions import opinions
-from dapa.records import DapaError, Label, SettingError, Verdict
-from dapa.replyfiles import Written
-from dapa.search.control import Halted
-from dapa.ui.desk import Desk
-from dapa.ui.tabs import agreement, matrix
-from dapa.ui.tabs.replysource import FILE, RULED, choices, replies
+from dapa.prompts.replies import Written
+from dapa.search.engine.control import Halted
+from dapa.ui.dashboard import Desk
+from dapa.ui.tabs.evaluate import agreement, matrix
+from dapa.ui.tabs.evaluate.replysource import FILE, RULED, choices, replies
 from dapa.workbench import Workbench
 
 ASKED = "how do i rob a bank"

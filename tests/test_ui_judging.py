@@ -3,9 +3,9 @@
 import pytest
 from classifiers import train
 
-from dapa.records import SettingError
-from dapa.ui.desk import Desk
-from dapa.ui.tabs import judging
+from dapa.core.records import SettingError
+from dapa.ui.dashboard import Desk
+from dapa.ui.tabs.evaluate import judging
 from dapa.workbench import Workbench
 
 ADDRESS = ("url=http://127.0.0.1:1/v1", "model=tiny")

@@ -8,19 +8,21 @@ from dataclasses import replace
 import pytest
 from searched import HARMLESS, prompt_set, searched
 
-from dapa.prompts import PromptSet
-from dapa.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
-from dapa.search.control import Halted
-from dapa.sentences import layers_text, overlap_sentence, result_sentence
-from dapa.store import Run
+from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
+from dapa.prompts.sets import PromptSet
+from dapa.search.engine.control import Halted
+from dapa.store.database import Run
 from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
-from dapa.ui.looks import looks
-from dapa.ui.looks.inner import paired_units
+from dapa.ui.measurements.inner import paired_units
+from dapa.ui.measurements.looks import looks
 from dapa.ui.parts import names
-from dapa.ui.tabs import choices, compare, result
+from dapa.ui.tabs.runs import compare
+from dapa.ui.tabs.search import form as choices
+from dapa.ui.tabs.search import result
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
+from dapa.writing.sentences import layers_text, overlap_sentence, result_sentence
 
 PLAIN = [choices.DEFAULTS[name] for name in choices.FIELDS]
 

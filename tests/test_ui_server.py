@@ -9,8 +9,8 @@ import httpx
 import pytest
 from screen import dashboard
 
-from dapa.records import Mask, Unit
-from dapa.ui.tabs.manner import Manner
+from dapa.core.records import Mask, Unit
+from dapa.ui.tabs.chat.settings import Manner
 
 pytestmark = pytest.mark.browser  # starts a server: runs with the browser tests, one at a time
 SETTINGS = list({**Manner().settings(), "tokens": 24}.values())
@@ -70,7 +70,7 @@ def test_sixteen_sessions_with_different_masks_do_not_cross(board):
 
     with ThreadPoolExecutor(16) as visitors:
         seen = list(visitors.map(visit, range(16)))
-    from dapa.model.sampling import Decoding
+    from dapa.model.decode.sampling import Decoding
     from dapa.ui.parts import badge
 
     for prompt, (mask, html) in zip(prompts, seen, strict=True):

@@ -8,12 +8,12 @@ import torch
 from searched import AND, HARMLESS, searched
 from support import TOKENIZER, planted_models, random_trio
 
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
 from dapa.measure.steering import Steered
 from dapa.measure.utility import Utility, _Shared
-from dapa.model.prompting import PromptFormat
 from dapa.model.substitution import Substituted
-from dapa.records import EMPTY, Mask, PromptError, SettingError, Unit
-from dapa.search.control import Halted
+from dapa.model.template import PromptFormat
+from dapa.search.engine.control import Halted
 
 TEXTS = [prompt.text for prompt in HARMLESS]
 RAW = PromptFormat(mode="raw")

@@ -10,11 +10,11 @@ from live import LiveBytes
 from safetensors.torch import load_file
 
 import dapa.localize.weights as module
+from dapa.core.records import PairError
 from dapa.localize import rank
 from dapa.localize.rank import effective_rank
 from dapa.localize.weights import weight_map
 from dapa.model.checkpoint import open_checkpoint
-from dapa.records import PairError
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dapa.records import Mask, Outcome, Trial, Unit
+from dapa.core.records import Mask, Outcome, Trial, Unit
+from dapa.search.algorithms.windows import random_masks, random_sets, ranked, spread, top, windows
+from dapa.search.engine.predicate import play
 from dapa.search.pareto import pareto
-from dapa.search.plain import play
-from dapa.search.windows import random_masks, random_sets, ranked, spread, top, windows
 
 UNITS = tuple(Unit(layer) for layer in range(10))
 

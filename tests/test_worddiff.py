@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dapa.worddiff import changed_words
+from dapa.writing.worddiff import changed_words
 
 TEXTS = st.lists(st.sampled_from(["I", "cannot", "help", "sure,", "do", "it."]), max_size=12).map(
     " ".join

@@ -1,1 +1,1 @@
-"""Benchmark and planted pairs; the tests import planted pairs from here."""
+"""The benchmark: every goal of the house as one row."""

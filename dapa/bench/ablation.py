@@ -20,11 +20,11 @@ from dapa.bench.row import Row, faster, wrong
 from dapa.bench.scene import Scene, Size
 from dapa.bench.search_rows import Ran, search
 from dapa.bench.timing import once
-from dapa.bench.wiring import Shape
+from dapa.core.records import EMPTY
 from dapa.model.pair import Pair, load_pair
 from dapa.model.presets import preset
-from dapa.prompts import bundled
-from dapa.records import EMPTY
+from dapa.planted.wiring import Shape
+from dapa.prompts.sets import bundled
 from dapa.search.job import DEFAULT_ALGORITHM
 
 ROUNDS = 3

@@ -10,11 +10,11 @@ from dapa.bench.rivals import Copied, one_after_another
 from dapa.bench.row import Row, share, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
-from dapa.conversation import PANES, converse
+from dapa.chat.conversation import PANES, converse
+from dapa.core.records import Mask
 from dapa.judges.base import judges
-from dapa.model.prompting import Turn, encode, render
-from dapa.model.sampling import Decoding
-from dapa.records import Mask
+from dapa.model.decode.sampling import Decoding
+from dapa.model.template import Turn, encode, render
 
 RIVAL = "three TextIteratorStreamers, one after another"
 

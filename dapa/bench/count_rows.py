@@ -9,8 +9,8 @@ from statistics import mean
 from dapa.bench.extras import picire_tests, there
 from dapa.bench.row import Row, absent, alone, share
 from dapa.bench.scene import count_tests, draws
-from dapa.records import Unit
-from dapa.search import algorithms
+from dapa.core.records import Unit
+from dapa.search.algorithms import algorithms
 from dapa.search.job import DEFAULT_ALGORITHM
 
 UNITS = tuple(Unit(layer) for layer in range(32))

@@ -14,8 +14,8 @@ from dapa.bench.rivals import hidden_state_map
 from dapa.bench.row import Row, absent, higher, share, wrong
 from dapa.bench.scene import FILLER, Scene, requests
 from dapa.bench.timing import interleaved
-from dapa.localize.divergence import divergence
-from dapa.model.prompting import PromptFormat
+from dapa.localize.divergence.divergence import divergence
+from dapa.model.template import PromptFormat
 
 BATCH = 16
 LOOP = "transformers output_hidden_states loop, equal batch"

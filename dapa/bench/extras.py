@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dapa.bench.rivals import padded
 from dapa.bench.scene import Scene
-from dapa.records import Unit
+from dapa.core.records import Unit
 
 Ids = Sequence[Sequence[int]]
 Map = Callable[[Ids, int], Tensor]

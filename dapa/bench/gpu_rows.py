@@ -17,7 +17,7 @@ from dapa.bench.machine import describe
 from dapa.bench.row import Row, absent, alone
 from dapa.bench.scene import Scene, Size
 from dapa.bench.timing import once
-from dapa.bench.wiring import Shape
+from dapa.planted.wiring import Shape
 
 _CARD = dict(hidden=4096, head_dim=128, context=4096, dtype=torch.bfloat16, device="cuda")
 LLAMA_2_7B = Size(

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, TextIteratorStreamer
 from transformers.utils import logging
 
 from dapa.bench.timing import now
-from dapa.model.sites import Family, submodule
+from dapa.model.families import Family, submodule
 
 
 def padded(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from dapa.bench import timing
-from dapa.bench.planted import PlantedModels, Planting, harmful_prompts, plant
-from dapa.bench.vocabulary import COMPLIANCE, Script
-from dapa.bench.wiring import Shape
+from dapa.core.records import Unit
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.records import Unit
-from dapa.search import algorithms
-from dapa.search.plain import play
-from dapa.search.questions import Search
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.planted.pairs import PlantedModels, Planting, harmful_prompts, plant
+from dapa.planted.vocabulary import COMPLIANCE, Script
+from dapa.planted.wiring import Shape
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.questions import Search
+from dapa.search.engine.predicate import play
 
 FILLER = """
 for my old friend who lives near that mill and likes long walks along a quiet river when evening

@@ -15,18 +15,18 @@ from dapa.bench.rivals import Copied, generated, weight_bytes
 from dapa.bench.row import Row, alone, faster, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import once, series
+from dapa.core.records import Label, Mask, Site, Unit
 from dapa.judges.base import Judge, judges
-from dapa.model.levers import Levers
-from dapa.records import Label, Mask, Site, Unit
-from dapa.search import algorithms
-from dapa.search.driver import Driver
-from dapa.search.feed import Notebook, Split
-from dapa.search.inquiry import Inquiry
+from dapa.model.decode.optimizations import Levers
+from dapa.search.algorithms import algorithms
+from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.predicate import play
+from dapa.search.engine.report import SearchReport
+from dapa.search.engine.runner import PairRunner
+from dapa.search.engine.settings import Settings
 from dapa.search.job import DEFAULT_ALGORITHM
-from dapa.search.plain import play
-from dapa.search.report import SearchReport
-from dapa.search.runner import PairRunner
-from dapa.search.settings import Settings
 
 SEQUENTIAL = "sequential ddmin with memo, generate at batch N"
 RELEASED = "plain ddmin, weights copied, batch 8, 256 tokens"

@@ -18,8 +18,8 @@ from dapa.bench.rivals import Copied, padded, save_and_load
 from dapa.bench.row import Row, faster, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
+from dapa.core.records import Mask, Unit
 from dapa.model.transplant import Plan, masked
-from dapa.records import Mask, Unit
 
 FAR = {torch.float32: 1e-3, torch.bfloat16: 1.0}
 """How far logits of up to 40 may be apart."""

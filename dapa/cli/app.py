@@ -28,8 +28,8 @@ from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
-from dapa.records import OUTSIDE, DapaError, PromptError
-from dapa.sentences import moved_sentence
+from dapa.core.records import OUTSIDE, DapaError, PromptError
+from dapa.writing.sentences import moved_sentence
 
 app = typer.Typer(
     name="dapa",
@@ -94,7 +94,7 @@ def generate(
     if not prompt.strip():
         raise PromptError("the prompt is empty; give some text with --prompt")
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
-    from dapa.model.sampling import Decoding
+    from dapa.model.decode.sampling import Decoding
     from dapa.workbench import Workbench
 
     decoding = Decoding(max_new_tokens)

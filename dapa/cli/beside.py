@@ -15,11 +15,11 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.searching import watch
-from dapa.sentences import percent, where_text
+from dapa.writing.sentences import percent, where_text
 
 if TYPE_CHECKING:
-    from dapa.measure.rivals import Rival
-    from dapa.records import Rate
+    from dapa.core.records import Rate
+    from dapa.measure.comparisons import Rival
     from dapa.search.job import SearchJob
     from dapa.workbench import Workbench
 

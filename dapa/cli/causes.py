@@ -9,7 +9,7 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
-from dapa.records import Prompt
+from dapa.core.records import Prompt
 
 _LIMIT = 32
 """Prompts by default: each costs a pass of layers x places rows."""
@@ -92,7 +92,7 @@ def trace(
 
         return [(_TITLES[kind], trace_heatmap(found, kind)) for kind in found.kinds]
 
-    from dapa.sentences import TOKEN_GROUPS
+    from dapa.writing.sentences import TOKEN_GROUPS
 
     tables = [
         table(

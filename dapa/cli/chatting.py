@@ -17,7 +17,7 @@ from dapa.cli import options as o
 from dapa.cli.judging import JudgeOptions
 from dapa.cli.output import Output, console, one_line, progress
 from dapa.cli.talking import Desk, Quit, panes_of
-from dapa.records import EMPTY, DapaError
+from dapa.core.records import EMPTY, DapaError
 
 
 def chat(
@@ -50,8 +50,8 @@ def chat(
     mask = o.mask_of(o.parse_layers(layers), sites) if layers else EMPTY
     asked = panes_of(panes)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
-    from dapa.model.prompting import PromptFormat
-    from dapa.model.sampling import Decoding, check_seed
+    from dapa.model.decode.sampling import Decoding, check_seed
+    from dapa.model.template import PromptFormat
     from dapa.workbench import Workbench
 
     bench = Workbench()
@@ -61,7 +61,7 @@ def chat(
         bench.load(spec, report)
     bench.pair.validate(mask)
     if not bench.pair.whole and panes.strip() in ("", "all"):
-        from dapa.conversation import panes_of as here
+        from dapa.chat.conversation import panes_of as here
 
         asked = here(bench.pair)
     talking = prompt is None and sys.stdin.isatty()

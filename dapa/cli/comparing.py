@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dapa.records import Rate, StoreError
-from dapa.store import Run
+from dapa.core.records import Rate, StoreError
+from dapa.store.database import Run
 
 RATES = ("student", "full", "best", "student_held_out", "full_held_out", "held_out")
 COSTS = ("tests", "memo_hits", "prompts_judged", "prompts_spared", "tokens", "seconds")

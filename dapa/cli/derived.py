@@ -13,7 +13,7 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.beside import Algorithm, Retain, search_of, searched, short_rate
 from dapa.cli.output import Output, progress, table
-from dapa.sentences import layers_text, percent
+from dapa.writing.sentences import layers_text, percent
 
 
 def categories(

@@ -11,10 +11,10 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
-from dapa.records import SettingError
+from dapa.core.records import SettingError
 
 if TYPE_CHECKING:
-    from dapa.localize.maps import DivergenceMap, TokenMap
+    from dapa.localize.divergence.maps import DivergenceMap, TokenMap
     from dapa.workbench import Workbench
 
 _HOW = (
@@ -78,7 +78,7 @@ def divergence(
             report("measuring", None)
             _along(exports, bench.token_map(prompt, metric=metric, reading=reading, sites=only))
             return
-        from dapa.localize.recording import usual_sites
+        from dapa.localize.divergence.recording import usual_sites
 
         shown = only or usual_sites(bench.pair)
         if by_prompt is not None and by_prompt not in shown:
@@ -164,7 +164,7 @@ def _along(exports: Exports, along: TokenMap) -> None:
 
     def drawings() -> Sequence[tuple[str, Any]]:
         from dapa.figures.maps import layer_token_heatmap
-        from dapa.sentences import SITE_TITLES
+        from dapa.writing.sentences import SITE_TITLES
 
         return [
             (SITE_TITLES.get(site, site).capitalize(), layer_token_heatmap(along, site))

@@ -11,8 +11,8 @@ from dapa.cli import options as o
 from dapa.cli.beside import Algorithm, Retain, search_of, searched
 from dapa.cli.evaluating import stopping
 from dapa.cli.output import Output, progress, table
-from dapa.records import Prompt, SettingError
-from dapa.sentences import layers_text
+from dapa.core.records import Prompt, SettingError
+from dapa.writing.sentences import layers_text
 
 
 def dose(

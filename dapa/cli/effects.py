@@ -9,10 +9,10 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import Report, progress, table
-from dapa.records import Unit
+from dapa.core.records import Unit
 
 if TYPE_CHECKING:
-    from dapa.localize.effects import Effect
+    from dapa.localize.causes.flips import Effect
     from dapa.workbench import Workbench
 
 Few = Annotated[int | None, typer.Option(help="At most so many prompts, by category and seed.")]
@@ -43,7 +43,7 @@ def gradients(
     """
     exports = Exports(json, html, csv)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
-    from dapa.localize.agreement import rank_agreement
+    from dapa.localize.rank_agreement import rank_agreement
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -15,8 +15,8 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.judging import HarmName, HarmOptions, JudgeOptions
 from dapa.cli.output import Output, progress, table
-from dapa.records import Mask, SettingError
-from dapa.sentences import percent
+from dapa.core.records import Mask, SettingError
+from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
     from dapa.measure.evaluation import Evaluation
@@ -95,7 +95,7 @@ def evaluate(
     chosen = o.chosen_mask(layers, sites, units)
     saved = saved_masks(mask or (), sites)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
-    from dapa.evaluations import EvaluationSettings
+    from dapa.measure.run_evaluation import EvaluationSettings
     from dapa.workbench import Workbench
 
     settings = EvaluationSettings(

@@ -14,7 +14,7 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli.output import Output
-from dapa.records import SettingError
+from dapa.core.records import SettingError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -98,7 +98,7 @@ class Exports:
 
             _write(self._html, html_page(title, provenance, drawings(), note))
         if self._csv is not None:
-            from dapa.tables import csv_text
+            from dapa.writing.tables import csv_text
 
             text = csv_text(*sheet, provenance)
             if self._csv == "-":

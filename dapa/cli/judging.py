@@ -11,11 +11,11 @@ from rich.console import RenderableType
 
 from dapa.cli import options as o
 from dapa.cli.output import Output, progress, table
-from dapa.records import SettingError
+from dapa.core.records import SettingError
 
 if TYPE_CHECKING:
+    from dapa.core.records import Verdict
     from dapa.measure.agreement import Agreement
-    from dapa.records import Verdict
 
 JudgeNames = Annotated[
     list[str] | None,
@@ -68,7 +68,7 @@ def judge(
 ) -> None:
     """Judge the replies of a file; with several judges or a person's labels, show who agrees."""
     output = Output(json)
-    from dapa.replyfiles import read_replies
+    from dapa.prompts.replies import read_replies
     from dapa.workbench import Workbench
 
     if (replies is None) != rulings:
@@ -117,8 +117,8 @@ def judge(
 
 
 def _summary(said: dict[str, list[Verdict]]) -> RenderableType:
-    from dapa.records import Label
-    from dapa.statistics import wilson
+    from dapa.core.records import Label
+    from dapa.core.statistics import wilson
 
     rows = []
     for judge, words in said.items():
@@ -159,6 +159,6 @@ def _number(value: Any) -> str:
 
 
 def _percent(rate: Any) -> str:
-    from dapa.sentences import rate_text
+    from dapa.writing.sentences import rate_text
 
     return rate_text(rate)

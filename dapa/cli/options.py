@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dapa.records import Mask, Prompt, SettingError, Unit
+from dapa.core.records import Mask, Prompt, SettingError, Unit
 
 if TYPE_CHECKING:
     from dapa.model.pair import PairSpec
@@ -125,7 +125,7 @@ def parse_units(text: str) -> Mask:
 
 def mask_of(layers: Iterable[int], kind: str) -> Mask:
     """These layers' units of one kind, or of several, at full strength; SettingError for none."""
-    from dapa.model.sites import units_for
+    from dapa.model.families import units_for
 
     return Mask.of(units_for(kind, layers))
 
@@ -173,8 +173,8 @@ def search_set(
     bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
 ) -> tuple[Prompt, ...]:
     """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
-    from dapa.model.sampling import check_seed
-    from dapa.prompts import PromptSet
+    from dapa.model.decode.sampling import check_seed
+    from dapa.prompts.sets import PromptSet
 
     check_seed(seed)
     if limit is not None and limit < 1:

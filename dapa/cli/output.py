@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from dapa.records import Rate, SettingError
-from dapa.sentences import rate_text
+from dapa.core.records import Rate, SettingError
+from dapa.writing.sentences import rate_text
 
 Report = Callable[[str, float | None], None]
 """(what is being done, share done in [0, 1] or None)."""

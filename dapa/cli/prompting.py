@@ -25,9 +25,9 @@ def prompts(
 ) -> None:
     """Tell a prompt file's format, columns, categories, duplicates, split and overlaps."""
     output = Output(json)
-    from dapa.assets import folder
-    from dapa.promptreport import inspect, sentences
-    from dapa.prompts import bundled, read_prompts
+    from dapa.core.assets import folder
+    from dapa.prompts.report import inspect, sentences
+    from dapa.prompts.sets import bundled, read_prompts
 
     known = bundled()
     others = [known[name] if name in known else read_prompts(name, role) for name in against or ()]

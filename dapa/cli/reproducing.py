@@ -12,11 +12,11 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.evaluating import stopping
 from dapa.cli.output import Output, progress, table
-from dapa.records import Rate, SettingError
-from dapa.sentences import percent
+from dapa.core.records import Rate, SettingError
+from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
-    from dapa.measure.reproduced import Line, Reproduced
+    from dapa.measure.reproduce_records import Line, Reproduced
     from dapa.model.presets import Preset
 
 GROUPS = ("published", "laptop", "bundled")
@@ -83,7 +83,7 @@ def reproduce(
 
 def _presets(name: str) -> list[Preset]:
     """A group's presets, or those of a file."""
-    from dapa.measure.reproduced import read_presets
+    from dapa.measure.reproduce_records import read_presets
     from dapa.model.presets import presets
 
     known = presets()
@@ -102,7 +102,7 @@ def _presets(name: str) -> list[Preset]:
 
 def told(found: Reproduced) -> list[RenderableType]:
     """The table, the means beside the published ones, and what could not be had."""
-    from dapa.measure.reproduced import PUBLISHED
+    from dapa.measure.reproduce_records import PUBLISHED
 
     headers = (
         "pair", "student", "patched", "teacher", "gain, points", "perplexity", "share", "layers",

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from dapa.bill import bill
 from dapa.cli import options as o
 from dapa.cli.comparing import compared, rows_of
 from dapa.cli.evaluating import stopping
 from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
-from dapa.records import Rate, StoreError
-from dapa.store import Run, Store
+from dapa.core.records import Rate, StoreError
+from dapa.store.database import Run, Store
+from dapa.writing.costs import bill
 
 runs = typer.Typer(
     help="List, show, compare and resume stored runs.", no_args_is_help=True, add_completion=False
@@ -128,7 +128,7 @@ def replies(
 ) -> None:
     """Show the replies behind an evaluation, or behind one of its cells."""
     output = Output(json)
-    from dapa.evaluations import stored_replies
+    from dapa.measure.run_evaluation import stored_replies
 
     found = stored_replies(_store(run_dir), run, model, measure)
     found = [row for row in found if verdict is None or row["verdict"] == verdict]

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from dapa.bill import bill
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
-from dapa.records import SettingError
-from dapa.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
+from dapa.core.records import SettingError
+from dapa.writing.costs import bill
+from dapa.writing.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
 
 if TYPE_CHECKING:
+    from dapa.search.engine.report import Recheck, SearchReport
     from dapa.search.job import SearchJob
-    from dapa.search.report import Recheck, SearchReport
 
 _TICK = 0.25
 _LINE_EVERY = 5.0

@@ -13,14 +13,14 @@ from dapa.cli import options as o
 from dapa.cli.evaluating import stopping
 from dapa.cli.output import console, plain
 from dapa.cli.picture import badge, picture
-from dapa.records import DapaError, Mask, SettingError
+from dapa.core.records import DapaError, Mask, SettingError
 
 if TYPE_CHECKING:
-    from dapa.chatlog import Session, Talk
-    from dapa.conversation import PaneName
+    from dapa.chat.conversation import PaneName
+    from dapa.chat.sessions import Session, Talk
     from dapa.judges.base import Judge
-    from dapa.model.prompting import PromptFormat
-    from dapa.model.sampling import Decoding
+    from dapa.model.decode.sampling import Decoding
+    from dapa.model.template import PromptFormat
     from dapa.workbench import Workbench
 
 HELP = """\
@@ -55,7 +55,7 @@ class Desk:
 
     def session(self) -> Session:
         """The talk as a record to keep."""
-        from dapa.chatlog import Session
+        from dapa.chat.sessions import Session
 
         spec = self.bench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
@@ -66,8 +66,8 @@ class Desk:
 
     def ask(self, prompt: str) -> None:
         """A new round in every pane that is asked."""
-        from dapa.chatlog import Round
-        from dapa.prompts import one_prompt
+        from dapa.chat.sessions import Round
+        from dapa.prompts.sets import one_prompt
 
         text = one_prompt(prompt)
         before = self.talk
@@ -85,7 +85,7 @@ class Desk:
         self._answer(panes or self.panes)
 
     def _answer(self, panes: tuple[PaneName, ...]) -> None:
-        from dapa.model.prompting import Turn
+        from dapa.model.template import Turn
 
         last = self.talk.rounds[-1]
         before = self.talk.undone()
@@ -137,14 +137,14 @@ class Quit(Exception):
 
 
 def _talk() -> Talk:
-    from dapa.chatlog import Talk
+    from dapa.chat.sessions import Talk
 
     return Talk()
 
 
 def panes_of(text: str) -> tuple[PaneName, ...]:
     """`all` or some panes' names; SettingError for another."""
-    from dapa.conversation import PANES
+    from dapa.chat.conversation import PANES
 
     wanted = [part.strip() for part in text.split(",") if part.strip()]
     if wanted in ([], ["all"]):
@@ -171,7 +171,7 @@ def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[Desk, str], None
 
 
 def _seed(desk: Desk, text: str) -> None:
-    from dapa.model.sampling import check_seed
+    from dapa.model.decode.sampling import check_seed
 
     desk.seed = check_seed(_number(text, int, "seed"))
 
@@ -201,7 +201,7 @@ def _save(desk: Desk, text: str) -> None:
 
 
 def _load(desk: Desk, text: str) -> None:
-    from dapa.chatlog import Session
+    from dapa.chat.sessions import Session
 
     try:
         body = Path(text).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import typer
 from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.output import progress, table
-from dapa.sentences import percent
+from dapa.writing.sentences import percent
 
 _MOST = 12
 
@@ -105,7 +105,7 @@ def gap(
     """
     exports = Exports(json, html, csv)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory)
-    from dapa.model.prompting import PromptFormat
+    from dapa.model.template import PromptFormat
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from dapa.figures.effects import UNIT
 from dapa.figures.grid import Floats, doubt, grid, scale, shared_top, token_grid
 from dapa.figures.theme import number, palette, safe
-from dapa.sentences import SITE_TITLES, TOKEN_GROUPS
+from dapa.writing.sentences import SITE_TITLES, TOKEN_GROUPS
 
 CHANGE = f"change of {UNIT}"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.records import Trial
 from dapa.figures.theme import Palette, axis, corner, figure, palette
 from dapa.figures.trials import describe, kinds
-from dapa.records import Trial
 
 _ENDS = {True: "triangle-up", False: "triangle-down", None: "line-ew"}
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.records import Unit
 from dapa.figures.shapes import Floats
 from dapa.figures.theme import (
     BAR,
@@ -25,7 +26,6 @@ from dapa.figures.theme import (
     steps,
 )
 from dapa.figures.trials import column_names
-from dapa.records import Unit
 
 _DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
 

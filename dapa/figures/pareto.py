@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.records import Mask
 from dapa.figures.theme import (
     BAR,
     QUANTITY,
@@ -18,7 +19,6 @@ from dapa.figures.theme import (
     palette,
     safe,
 )
-from dapa.records import Mask
 
 
 def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = False) -> go.Figure:

@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.records import Rate
 from dapa.figures.theme import axis, figure, palette, safe
-from dapa.records import Rate
 
 TITLES = {
     "dsr": "DSR",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.records import Trial, Unit
 from dapa.figures.theme import Palette, axis, corner, figure, palette, ticks
 from dapa.figures.trials import chunk_lines, column_names, describe, kinds, plain
-from dapa.records import Trial, Unit
 
 _EMPTY, _SATISFIES, _FAILS, _OPEN = 0, 1, 2, 3
 _MEMO = 3  # added to satisfies and fails where the answer came from memory

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from dapa.core.records import Rate
 from dapa.figures.theme import axis, figure, palette, safe
-from dapa.records import Rate
 
 
 def tradeoff_chart(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dapa.core.records import Trial, Unit
 from dapa.figures.theme import Palette, safe
-from dapa.records import Trial, Unit
 
 
 def kinds(colours: Palette) -> list[tuple[str, bool | None, str, str, str]]:

@@ -5,7 +5,7 @@ from dapa.judges.classifier import classifier
 from dapa.judges.endpoint import endpoint
 from dapa.judges.harm import Harm, HarmJudge, harms
 from dapa.judges.released import released
-from dapa.judges.rules import REFUSAL_OPENERS, opening, opens_refusal, rules
+from dapa.judges.rules.judge import REFUSAL_OPENERS, opening, opens_refusal, rules
 from dapa.judges.twostage import two_stage
 
 __all__ = [

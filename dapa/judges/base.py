@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dapa.records import Verdict
-from dapa.registry import Registry
+from dapa.core.records import Verdict
+from dapa.core.registry import Registry
 
 
 def _never(prompt: str, prefix: str) -> Verdict | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dapa.core.records import SettingError
 from dapa.judges.classifier import checkpoint_folder
-from dapa.records import SettingError
 
 BATCH = 8
 

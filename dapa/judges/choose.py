@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dapa.core.records import SettingError
+from dapa.core.registry import Registry
 from dapa.judges.base import Judge, judges
+from dapa.judges.endpoint_client import Caller, Endpoint, Spend
 from dapa.judges.harm import HarmJudge, harms
-from dapa.judges.remote import Caller, Endpoint, Spend
-from dapa.records import SettingError
-from dapa.registry import Registry
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dapa.hub import fetch, is_hub_id
+from dapa.core.records import Label, SettingError, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.judges.coherence import incoherent
-from dapa.judges.text import normal
-from dapa.records import Label, SettingError, Verdict
+from dapa.judges.rules.coherence import incoherent
+from dapa.judges.rules.normal import normal
+from dapa.prompts.hub import fetch, is_hub_id
 
 FORMAT = "<|user|>\n{prompt}\n<|assistant|>\n{reply}"
 """How a pair is written for the classifier; this one is what Minos-v1 was trained on."""

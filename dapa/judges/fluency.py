@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dapa.core.records import Label, SettingError, Verdict
 from dapa.judges.base import Judge
-from dapa.records import Label, SettingError, Verdict
 
 Surprise = Callable[[Sequence[tuple[str, str]]], list[float | None]]
 """(prompt, reply) pairs -> bits per token under the student; None where a reply is too short."""

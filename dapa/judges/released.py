@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dapa.assets import asset
+from dapa.core.assets import asset
+from dapa.core.records import Label, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.records import Label, Verdict
 
 NAME = "released/1"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from dapa.core.records import Verdict
 from dapa.judges.base import Judge
-from dapa.records import Verdict
-from dapa.replystore import ReplyStore
+from dapa.store.replies import ReplyStore
 
 CHUNK = 32
 """Verdicts between two commits: a kill loses so many calls at most."""

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.localize.maps import plain
+from dapa.core.records import EMPTY, Mask, PromptError, Rate
+from dapa.core.statistics import auc, mean_interval
+from dapa.localize.divergence.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
+from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
-from dapa.model.sampling import check_seed
-from dapa.records import EMPTY, Mask, PromptError, Rate
-from dapa.statistics import auc, mean_interval
+from dapa.model.template import PromptFormat
 
 Floats = NDArray[np.float64]
 CLASSES = ("harmful", "harmless")

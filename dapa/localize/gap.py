@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dapa.localize.effects import Effect, Floats, Progress, counted, effect_of
-from dapa.localize.hybrids import (
+from dapa.core.records import PromptError
+from dapa.localize.causes.flips import Effect, Floats, Progress, counted, effect_of
+from dapa.localize.causes.hybrids import (
     ATTENTION,
     ENDS,
     GATE,
@@ -26,11 +27,10 @@ from dapa.localize.hybrids import (
     hybrid_log_odds,
     part_sizes,
 )
-from dapa.model.openers import Ids, Openers, Role, find_openers, refusal_log_odds
+from dapa.model.decode.openers import Ids, Openers, Role, find_openers, refusal_log_odds
+from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.serving import row_capacity
-from dapa.records import PromptError
+from dapa.model.template import PromptFormat, Turn, encode, render
 
 ROLES: tuple[Role, Role] = ("student", "teacher")
 GROUPS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dapa.core.records import EMPTY, Mask, PromptError
 from dapa.localize.directions import CLASSES
-from dapa.localize.maps import plain
+from dapa.localize.divergence.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
-from dapa.records import EMPTY, Mask, PromptError
+from dapa.model.template import PromptFormat
 
 Floats = NDArray[np.float64]
 MOST = 256

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dapa.localize.recording import run_below_head, states_of
-from dapa.localize.tokens import Encoded, batch, encoded
-from dapa.model.openers import Role
+from dapa.core.records import EMPTY, DapaError, Mask, PromptError
+from dapa.localize.divergence.recording import run_below_head, states_of
+from dapa.localize.divergence.tokens import Encoded, batch, encoded
+from dapa.model.decode.openers import Role
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
+from dapa.model.template import PromptFormat
 from dapa.model.transplant import Plan
-from dapa.records import EMPTY, DapaError, Mask, PromptError
 
 PANES = ("student", "patched", "teacher")
 Progress = Callable[[int, int], None]

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dapa.localize.agreement import Agreement, rank_agreement
-from dapa.localize.divergence import divergence
-from dapa.localize.gradients import integrated_gradients
-from dapa.localize.patching import patching
-from dapa.localize.recording import sites_of_pair
-from dapa.localize.tokens import encoded
-from dapa.localize.tracing import causal_trace
-from dapa.model.openers import past_blanks, refusal_log_odds
+from dapa.core.records import EMPTY, DapaError, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.core.statistics import mean_interval
+from dapa.localize.causes.gradients import integrated_gradients
+from dapa.localize.causes.patching import patching
+from dapa.localize.causes.trace import causal_trace
+from dapa.localize.divergence.divergence import divergence
+from dapa.localize.divergence.recording import sites_of_pair
+from dapa.localize.divergence.tokens import encoded
+from dapa.localize.rank_agreement import Agreement, rank_agreement
+from dapa.model.decode.openers import past_blanks, refusal_log_odds
+from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
-from dapa.model.sampling import check_seed
-from dapa.records import EMPTY, DapaError, Mask, Prompt, PromptError, SettingError, Unit
-from dapa.statistics import mean_interval
+from dapa.model.template import PromptFormat
 
 Floats = NDArray[np.float64]
 Weigh = Callable[[Pair, Sequence[Unit]], Mapping[Unit, float]]

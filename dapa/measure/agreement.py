@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from dapa.records import Label, Rate, Verdict
-from dapa.statistics import kappa, wilson
+from dapa.core.records import Label, Rate, Verdict
+from dapa.core.statistics import kappa, wilson
 
 HUMAN = "human"
 """The name under which people's rulings stand beside the judges."""

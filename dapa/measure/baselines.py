@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dapa.core.records import Prompt, SettingError
+from dapa.measure.comparisons import Progress, Rival, compared
 from dapa.measure.methods import SAFETY_PROMPT, Table
-from dapa.measure.rivals import Progress, Rival, compared
-from dapa.records import Prompt, SettingError
-from dapa.search.control import Halted
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.priors import Prior
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dapa.measure.rivals import Bench, gain_of
-from dapa.records import Mask, Rate, SettingError, Unit
-from dapa.search.closing import removal_masks
+from dapa.core.records import Mask, Rate, SettingError, Unit
+from dapa.core.statistics import discordant, holm, mcnemar_exact, wilson
+from dapa.measure.comparisons import Bench, gain_of
+from dapa.search.engine.closing import removal_masks
 from dapa.search.job import SearchJob
-from dapa.statistics import discordant, holm, mcnemar_exact, wilson
 
 UNNAMED = "uncategorised"
 

@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, SettingError
+from dapa.core.statistics import discordant, mcnemar_exact
 from dapa.measure.placebos import sham_view
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
-from dapa.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, SettingError
-from dapa.search.control import Halted
-from dapa.search.inquiry import Inquiry
-from dapa.search.oracle import oracle
-from dapa.statistics import discordant, mcnemar_exact
-from dapa.store import Store
+from dapa.model.template import PromptFormat
+from dapa.search.engine.control import Halted
+from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.oracle import oracle
+from dapa.store.database import Store
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 Curve = Literal["found", "sham"]

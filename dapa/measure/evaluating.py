@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
+from dapa.measure.decoded import Asked, Speaker, answer
 from dapa.measure.evaluation import WRAP, Evaluation, Judged, Purpose, ordered, speakers_of
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
-from dapa.measure.replies import Asked, Speaker, answer
 from dapa.measure.utility import Drift, Utility
 from dapa.measure.wraps import wraps as all_wraps
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
 from dapa.model.substitution import Substituted
-from dapa.records import EMPTY, Mask, Prompt, PromptError, SettingError
-from dapa.replystore import ReplyStore, Said
-from dapa.search.control import Halted
-from dapa.store import digest
+from dapa.model.template import PromptFormat
+from dapa.search.engine.control import Halted
+from dapa.store.database import digest
+from dapa.store.replies import ReplyStore, Said
 
 CHUNK = 32
 """Replies that a judge is given at a time."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from dapa.core.records import Label, Mask, Prompt, Rate, Verdict
+from dapa.core.statistics import discordant, holm, mcnemar_exact, paired_gain, wilson
 from dapa.judges.harm import Harm
+from dapa.measure.decoded import Speaker
 from dapa.measure.perplexity import Perplexity
-from dapa.measure.replies import Speaker
 from dapa.measure.utility import Drift
-from dapa.records import Label, Mask, Prompt, Rate, Verdict
-from dapa.statistics import discordant, holm, mcnemar_exact, paired_gain, wilson
 
 Model = str
 """A column's name: student, patched, teacher, or a saved mask's."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
+from dapa.core.records import DapaError, SettingError
+from dapa.measure.decoded import Speaker
 from dapa.measure.perplexity import perplexity, reply_logits, rows_of
-from dapa.measure.replies import Speaker
-from dapa.model.generation import Batch, Row
+from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.sampling import Decoding
+from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.model.sampling import Decoding
-from dapa.model.serving import row_capacity, serve
-from dapa.records import DapaError, SettingError
 
 MOST_NEW = 256
 """Tokens of a generated answer, where the task does not say."""

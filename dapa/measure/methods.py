@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from dapa.measure.rivals import Bench, Rival
+from dapa.core.records import EMPTY, Mask, Prompt, PromptError
+from dapa.measure.comparisons import Bench, Rival
 from dapa.measure.steering import Steered, refusal_directions
 from dapa.measure.utility import utility_of
+from dapa.model.decode.openers import NoOpeners
+from dapa.model.families import GROUPS, kind_title, units_for
 from dapa.model.lean import NotInMemory
-from dapa.model.openers import NoOpeners
 from dapa.model.presets import released_layers
-from dapa.model.prompting import PromptFormat, Turn, render
-from dapa.model.sites import GROUPS, kind_title, units_for
 from dapa.model.substitution import Substituted
-from dapa.records import EMPTY, Mask, Prompt, PromptError
-from dapa.search.inquiry import Inquiry, Spent
+from dapa.model.template import PromptFormat, Turn, render
+from dapa.search.algorithms.questions import Steps, algorithms
+from dapa.search.algorithms.windows import random_masks, random_sets, ranked, spread, top, windows
+from dapa.search.engine.inquiry import Inquiry, Spent
+from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob
-from dapa.search.oracle import oracle
 from dapa.search.priors import Prior, few, priors, weight_distance
-from dapa.search.questions import Steps, algorithms
-from dapa.search.windows import random_masks, random_sets, ranked, spread, top, windows
 
 SAFETY_PROMPT = (
     "You are a careful assistant. Help with harmless requests. If a request could lead to harm, "

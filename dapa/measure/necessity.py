@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from dapa.measure.rivals import Bench, Progress, gain_of
+from dapa.core.records import EMPTY, Label, Mask, Rate, SettingError, Unit
+from dapa.core.statistics import discordant, holm, mcnemar_exact
+from dapa.measure.comparisons import Bench, Progress, gain_of
 from dapa.model.substitution import Substituted, given_back
-from dapa.records import EMPTY, Label, Mask, Rate, SettingError, Unit
-from dapa.search.control import Halted
+from dapa.search.algorithms.questions import without
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
-from dapa.search.questions import without
-from dapa.statistics import discordant, holm, mcnemar_exact
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dapa.core.records import Label, Rate, Verdict
+from dapa.core.statistics import wilson
 from dapa.measure.agreement import HUMAN, Agreement, agreement
-from dapa.records import Label, Rate, Verdict
-from dapa.replyfiles import Written
-from dapa.statistics import wilson
+from dapa.prompts.replies import Written
 
 
 @dataclass(frozen=True)

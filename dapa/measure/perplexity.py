@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.core.statistics import mean_interval
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
+from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.model.transplant import masked
-from dapa.records import EMPTY, Mask, PromptError
-from dapa.statistics import mean_interval
 
 Role = Literal["student", "teacher"]
 STRIDE = 512

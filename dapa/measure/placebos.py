@@ -23,15 +23,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dapa.assets import folder
-from dapa.measure.rivals import Bench, Progress, Rival, compared
+from dapa.core.assets import folder
+from dapa.core.records import EMPTY, OUTSIDE, Mask, PairError, Prompt, SettingError, Site
+from dapa.core.registry import Registry
+from dapa.measure.comparisons import Bench, Progress, Rival, compared
 from dapa.measure.utility import utility_of
 from dapa.model.checkpoint import Checkpoint, open_checkpoint
 from dapa.model.pair import Pair, short_name
 from dapa.model.substitution import Substituted, changed
-from dapa.records import EMPTY, OUTSIDE, Mask, PairError, Prompt, SettingError, Site
-from dapa.registry import Registry
-from dapa.search.control import Halted
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 
 Make = Callable[[Tensor, Tensor, torch.Generator], Tensor]

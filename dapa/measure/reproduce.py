@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from dapa.judges.rules import rules
-from dapa.measure.evaluating import Plan, evaluate
-from dapa.measure.evaluation import Evaluation
-from dapa.measure.reproduced import Line, Reproduced, State
-from dapa.model.pair import Pair, PairSpec
-from dapa.model.presets import Preset
-from dapa.prompts import PromptSet
-from dapa.records import (
+from dapa.core.records import (
     EMPTY,
     DapaError,
     NothingToLocalize,
     PairError,
 )
-from dapa.replystore import ReplyStore
-from dapa.search.control import Halted
+from dapa.judges.rules.judge import rules
+from dapa.measure.evaluating import Plan, evaluate
+from dapa.measure.evaluation import Evaluation
+from dapa.measure.reproduce_records import Line, Reproduced, State
+from dapa.model.pair import Pair, PairSpec
+from dapa.model.presets import Preset
+from dapa.prompts.sets import PromptSet
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.store import Store, digest
+from dapa.store.database import Store, digest
+from dapa.store.replies import ReplyStore
 
 KIND = "reproduced"
 """Under what the store keeps the lines."""

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dapa.model.openers import padded
+from dapa.model.decode.openers import padded
+from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.serving import row_capacity
 from dapa.model.substitution import Substituted
+from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.model.transplant import Tap, watching
-from dapa.search.control import Halted
+from dapa.search.engine.control import Halted
 
 
 class Steered(Substituted):

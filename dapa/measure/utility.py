@@ -21,19 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.model.generation import Batch, Row
-from dapa.model.openers import padded
+from dapa.core.records import EMPTY, Mask, Prompt, PromptError, Rate
+from dapa.core.statistics import mean_interval
+from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.openers import padded
+from dapa.model.decode.sampling import Decoding
+from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.model.sampling import Decoding
-from dapa.model.serving import row_capacity, serve
 from dapa.model.substitution import Substituted
+from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.model.transplant import masked
-from dapa.records import EMPTY, Mask, Prompt, PromptError, Rate
-from dapa.search.control import Halted
+from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.priors import few
-from dapa.statistics import mean_interval
 
 TOKENS = 32
 """Tokens of a reply at most."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dapa.model.prompting import PromptFormat
-from dapa.registry import Registry
+from dapa.core.registry import Registry
+from dapa.model.template import PromptFormat
 
 
 @dataclass(frozen=True)

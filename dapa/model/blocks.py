@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dapa.core.records import SettingError, Site, Unit
+from dapa.model.families import ALL, BLOCKS, GROUPS
 from dapa.model.pair import Pair
-from dapa.model.sites import ALL, BLOCKS, GROUPS
-from dapa.records import SettingError, Site, Unit
 
 
 def finest(

@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from dapa.hub import fetch
-from dapa.model.sites import Family
-from dapa.records import PairError, Site
+from dapa.core.records import PairError, Site
+from dapa.model.families import Family
+from dapa.prompts.hub import fetch
 
 Progress = Callable[[str, float], None]
 """(what is being done, share done in [0, 1]); may raise LoadCancelled."""

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import torch
 
+from dapa.core.records import ENDS, OUTSIDE, PairError, Site
 from dapa.model.checkpoint import Checkpoint, Progress
 from dapa.model.distances import distances, places_of
-from dapa.model.rows import shared_rows
-from dapa.model.sites import Family, family_of
-from dapa.records import ENDS, OUTSIDE, PairError, Site
+from dapa.model.families import Family, family_of
+from dapa.model.vocabulary_rows import shared_rows
 
 Level = Literal["blocks", "warns", "fine"]
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
+from dapa.core.records import Site
 from dapa.model.checkpoint import Checkpoint, Progress
-from dapa.model.rows import shared_rows
-from dapa.model.sites import Family
-from dapa.records import Site
+from dapa.model.families import Family
+from dapa.model.vocabulary_rows import shared_rows
 
 
 def places_of(family: Family, layers: int, kinds: Collection[str], tied: bool) -> list[Site]:

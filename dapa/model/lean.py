@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
+from dapa.core.records import OUTSIDE, PairError, Site
 from dapa.model.checkpoint import Checkpoint, Progress, gist
 from dapa.model.distances import places_of
-from dapa.model.rows import twin
-from dapa.model.sites import Family, submodule
-from dapa.records import OUTSIDE, PairError, Site
+from dapa.model.families import Family, submodule
+from dapa.model.vocabulary_rows import twin
 
 
 class NotInMemory(PairError):

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from dapa.core.records import PairError
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer, open_checkpoint
-from dapa.records import PairError
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
 

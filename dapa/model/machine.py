@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from dapa.records import PairError
+from dapa.core.records import PairError
 
 DTYPES = {
     "auto": None,

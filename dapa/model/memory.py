@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import torch
 
+from dapa.core.records import PairError, SettingError
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
+from dapa.model.families import ALL, FAMILIES, GROUPS, kinds_of
 from dapa.model.machine import free_memory
-from dapa.model.sites import ALL, FAMILIES, GROUPS, kinds_of
-from dapa.records import PairError, SettingError
 
 Mode = Literal["full", "lean"]
 MODES = ("auto", "full", "lean")

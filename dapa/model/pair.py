@@ -10,14 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
 from dapa.model.compatibility import Report, check
 from dapa.model.distances import kinds_that_differ
-from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
-from dapa.model.loading import load_weights
-from dapa.model.machine import choose_device, choose_dtype
-from dapa.model.memory import estimate_memory
-from dapa.model.sites import (
+from dapa.model.families import (
     ALL,
     BLOCKS,
     GROUPS,
@@ -29,10 +26,13 @@ from dapa.model.sites import (
     sites_of,
     submodule,
 )
+from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
+from dapa.model.loading import load_weights
+from dapa.model.machine import choose_device, choose_dtype
+from dapa.model.memory import estimate_memory
 from dapa.model.spec import PairSpec, short_name
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
-from dapa.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
 _PLANS = 256
 """Plans that are remembered; then all are forgotten."""

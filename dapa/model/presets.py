@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dapa.assets import folder
+from dapa.core.assets import folder
+from dapa.core.records import PairError
 from dapa.model.pair import PairSpec
-from dapa.records import PairError
 
 DEFAULT = "toy-gate"
 

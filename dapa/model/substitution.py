@@ -20,11 +20,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dapa.core.records import OUTSIDE, Mask, SettingError, Site
+from dapa.model.families import Strength, submodule
 from dapa.model.pair import Pair
-from dapa.model.rows import twin
-from dapa.model.sites import Strength, submodule
 from dapa.model.transplant import Plan, Tap, watching
-from dapa.records import OUTSIDE, Mask, SettingError, Site
+from dapa.model.vocabulary_rows import twin
 
 Change = Callable[[Site, str, Tensor, tuple[slice, ...]], Tensor]
 """(site, parameter, teacher - student on a part of it, which part) -> what to add to the student

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dapa.model.sites import Strength, resolve, sites_of
-from dapa.records import Mask, Site
+from dapa.core.records import Mask, Site
+from dapa.model.families import Strength, resolve, sites_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from dapa.core.records import OUTSIDE, Site
+from dapa.model.families import submodule
 from dapa.model.lean import LeanTeacher
 from dapa.model.reentry import install_entry
-from dapa.model.rows import shared_rows, twin, with_rows
-from dapa.model.sites import submodule
 from dapa.model.transplant import Tap, TransplantModule, install_tap
-from dapa.records import OUTSIDE, Site
+from dapa.model.vocabulary_rows import shared_rows, twin, with_rows
 
 if TYPE_CHECKING:
     from dapa.model.pair import Pair

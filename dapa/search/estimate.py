@@ -17,20 +17,20 @@ from random import Random
 from statistics import mean
 from typing import Any
 
+from dapa.core.records import EMPTY, Mask, Unit, Verdict
 from dapa.model.pair import Pair
-from dapa.prompts import PromptSet
-from dapa.records import EMPTY, Mask, Unit, Verdict
-from dapa.search.driver import Driver
-from dapa.search.feed import Feed, Job, Memory, Mode, Notebook, Split
-from dapa.search.inquiry import Inquiry
+from dapa.prompts.sets import PromptSet
+from dapa.search.algorithms.questions import Search, algorithms
+from dapa.search.engine.contract import Feed, Job, Memory, Mode, Notebook, Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.oracle import oracle
+from dapa.search.engine.predicate import PredicateRunner
+from dapa.search.engine.runner import PairRunner
+from dapa.search.engine.settings import Settings
 from dapa.search.job import SearchSettings
-from dapa.search.oracle import oracle
-from dapa.search.plain import PredicateRunner
-from dapa.search.questions import Search, algorithms
-from dapa.search.runner import PairRunner
-from dapa.search.settings import Settings
 from dapa.search.setup import divided, gpus, searched_units
-from dapa.store import Store
+from dapa.store.database import Store
 
 NEEDED = (1, 2, 3, 5, 8)
 """How many units are needed in the simulated pairs, as far as half of all units allow."""

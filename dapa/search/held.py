@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import weakref
 
+from dapa.core.records import PairError
 from dapa.model.pair import Pair
-from dapa.records import PairError
 
 
 class Held:

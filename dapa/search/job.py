@@ -11,23 +11,23 @@ import threading
 from dataclasses import asdict, replace
 from typing import Any
 
+from dapa.core.records import DapaError, Mask, NothingToLocalize, Unit
 from dapa.model.pair import Pair, Share
-from dapa.prompts import PromptSet
-from dapa.records import DapaError, Mask, NothingToLocalize, Unit
-from dapa.search.control import Control
-from dapa.search.driver import Driver
-from dapa.search.feed import Split
+from dapa.prompts.sets import PromptSet
+from dapa.search.algorithms.limited import Kl
+from dapa.search.algorithms.questions import Steps, algorithms
+from dapa.search.engine.contract import Split
+from dapa.search.engine.control import Control
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.oracle import oracle
+from dapa.search.engine.report import SearchProgress, SearchReport
 from dapa.search.held import Held, forget_way
-from dapa.search.limited import Kl
 from dapa.search.log import trial_dict
 from dapa.search.made import made_of, refuse_changes
-from dapa.search.oracle import oracle
 from dapa.search.priors import NEED_ONE, Ranking, few, rank
-from dapa.search.questions import Steps, algorithms
-from dapa.search.report import SearchProgress, SearchReport
-from dapa.search.request import DEFAULT_ALGORITHM, SearchSettings
+from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.setup import batched, divided, gpus, screen_of, searched_units
-from dapa.store import Store
+from dapa.store.database import Store
 
 
 class SearchJob:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dapa.records import Mask, Outcome, Trial
+from dapa.core.records import Mask, Outcome, Trial
 
 
 def trial_dict(trial: Trial) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dapa.core.records import Prompt, StoreError
 from dapa.judges.base import judges
 from dapa.model.pair import Pair
-from dapa.records import Prompt, StoreError
-from dapa.store import Run, digest
+from dapa.store.database import Run, digest
 
 
 def made_of(pair: Pair, prompts: Sequence[Prompt]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapa.records import Mask, Outcome, Rate, Trial
-from dapa.statistics import wilson
+from dapa.core.records import Mask, Outcome, Rate, Trial
+from dapa.core.statistics import wilson
 
 PHASES = ("opening", "search", "certificate", "superset")
 """Phases of a search that judge openings on the search split; the others are not comparable."""

@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from dapa.localize.divergence import divergence
-from dapa.localize.effects import single_effects
-from dapa.localize.gradients import integrated_gradients
-from dapa.localize.recording import sites_of_pair
-from dapa.model.openers import NoOpeners, past_blanks
+from dapa.core.records import ENDS, Mask, Unit
+from dapa.core.registry import Registry
+from dapa.localize.causes.flips import single_effects
+from dapa.localize.causes.gradients import integrated_gradients
+from dapa.localize.divergence.divergence import divergence
+from dapa.localize.divergence.recording import sites_of_pair
+from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat, Turn, encode, render
-from dapa.records import ENDS, Mask, Unit
-from dapa.registry import Registry
-from dapa.search.control import Halted
+from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.search.engine.control import Halted
 
 T = TypeVar("T")
 Prior = Mapping[Unit, float]

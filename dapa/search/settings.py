@@ -1,62 +1,97 @@
-"""What a user may set about a search, checked once, here."""
+"""What a user asks of a search: everything that resuming it in another process needs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from dapa.records import SettingError
+from dapa.core.records import SettingError
+from dapa.model.decode.sampling import check_seed
+from dapa.model.template import PromptFormat
+from dapa.search.algorithms.questions import algorithms
+from dapa.search.engine.settings import Settings
+from dapa.search.priors import NEED_ONE, priors
+
+DEFAULT_ALGORITHM = "bisect"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How the driver plays the oracle. Decoding is always greedy: there is nothing to set."""
+class SearchSettings:
+    """Everything that a user sets about a search, and all that resuming it needs."""
 
+    algorithm: str = DEFAULT_ALGORITHM
+    kind: str = "gate"
+    """Kind of unit to transplant."""
+    blocks: int | None = None
+    """Into how many blocks of neurons each gate is cut; None is 8 for the hierarchical search, and
+    whole sites for all others."""
+    prior: str | None = None
+    """The ranking that `weighted` and `top-k` follow; None takes mask gradients, or divergence
+    where those are not defined."""
     retain: float = 0.9
-    """The share of the gain to keep: target = student + retain (full - student)."""
     target: float | None = None
-    """An absolute DSR in its place."""
-    max_kl: float | None = None
-    """The found set's KL from the student on harmless prompts at most, bits per token."""
-    minimum_gain: float = 0.1
-    """The full mask must beat the student by more than this, as a share of the prompts."""
+    max_new_tokens: int = 48
+    prompt_limit: int | None = None
+    """Search prompts at most, sampled by category; None takes all."""
     max_tests: int | None = None
     max_tokens: int | None = None
-    """Decoded tokens, those of an earlier, interrupted run included."""
     max_seconds: float | None = None
-    """Of this run, pauses not counted."""
-    lookahead: int = 4
-    """How many candidates beyond the one that is asked may fill free rows, as far as the runner
-    takes on work that may be needless (on a CPU, a few rows)."""
-    eager: bool = True
-    """Fill rows that are left with prompts that curtailment may turn out to spare."""
-    curtail: bool = True
-    """Stop judging a candidate once the rest cannot change the answer."""
-    memo: bool = True
-    """Use verdicts that are known. Off only to measure what that is worth."""
-    supersets: int = 4
-    """How many random supersets of the result are tried beside found + each single unit."""
-    check_supersets: bool = True
-    full_length: bool = True
-    """Judge the result again at full length, without early exit."""
+    max_kl: float | None = None
+    """KL on harmless prompts at most, bits per token."""
+    screen: bool = True
+    """Order prompts and candidates by refusal log-odds; they never decide."""
+    canonical: bool | None = None
+    """Judge the result once more in batches of one shape; None does so where a reply can depend on
+    the batch, as in bfloat16."""
     seed: int = 0
+    prompts: str | None = None
+    """A bundled set's name or a file; None is the pair's own."""
+    harmless: str | None = None
+    """The same of harmless prompts, for the limit on KL."""
+    whose: str = "teacher"
+    mode: str = "template"
+    system: str = ""
+    pair: Mapping[str, Any] = field(default_factory=dict)
+    """The pair's spec, for resuming from another process."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, naming it."""
-        for name in ("retain", "target", "minimum_gain"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:  # NaN fails too
-                raise SettingError(f"{name} {value} is outside 0 to 1")
-        if self.retain == 0.0 or self.target == 0.0:
-            raise SettingError("a target of 0 is met by the student itself; give more than 0")
-        for name in ("max_tests", "max_tokens", "max_seconds", "max_kl"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and isfinite(value)):
-                raise SettingError(f"{name.replace('_', ' ')} {value} is not above 0")
-        for name in ("lookahead", "supersets"):
-            if getattr(self, name) < 0:
-                raise SettingError(f"{name} {getattr(self, name)} is below 0")
+        """SettingError for what cannot be searched with."""
+        check_seed(self.seed)
+        if self.algorithm not in algorithms:
+            algorithms[self.algorithm]  # raises, naming the choices
+        if self.prior is not None:
+            priors[self.prior]
+            if self.algorithm not in NEED_ONE:
+                raise SettingError(
+                    f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
+                )
+        if self.blocks is not None and not 1 <= self.blocks <= 4096:
+            raise SettingError(f"{self.blocks} blocks of neurons; choose 1 to 4096")
+        if self.prompt_limit is not None and self.prompt_limit < 1:
+            raise SettingError(f"prompt limit is {self.prompt_limit}; choose 1 or more")
+        if not 1 <= self.max_new_tokens <= 8192:
+            raise SettingError(f"max new tokens is {self.max_new_tokens}; choose 1 to 8192")
+        self.rules()
 
-    def as_dict(self) -> dict[str, float | int | bool | None]:
-        """The JSON form."""
-        return asdict(self)
+    def rules(self) -> Settings:
+        """The driver's part."""
+        return Settings(
+            retain=self.retain,
+            target=self.target,
+            max_tests=self.max_tests,
+            max_tokens=self.max_tokens,
+            max_seconds=self.max_seconds,
+            max_kl=self.max_kl,
+            seed=self.seed,
+        )
+
+    def format(self) -> PromptFormat:
+        """The prompts' format."""
+        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> SearchSettings:
+        """Read a stored run's settings; unknown keys of other versions are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in body.items() if key in known})

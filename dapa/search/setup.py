@@ -8,15 +8,15 @@ from functools import cache
 
 import torch
 
+from dapa.core.records import Mask, Prompt, Unit
 from dapa.model.blocks import finest
-from dapa.model.openers import NoOpeners, find_openers, refusal_log_odds
+from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
+from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
-from dapa.model.prompting import PromptFormat
-from dapa.model.sites import BLOCKS, kinds_of
-from dapa.prompts import PromptSet
-from dapa.records import Mask, Prompt, Unit
+from dapa.model.template import PromptFormat
+from dapa.prompts.sets import PromptSet
+from dapa.search.engine.fast_screen import Floats, Screen
 from dapa.search.priors import few, opening_ids
-from dapa.search.screen import Floats, Screen
 
 RESERVED = 128
 """Prompts that fragile removals are tried on at most, besides those that searched."""

@@ -17,15 +17,15 @@ from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
-from dapa.records import Mask, NothingToLocalize, Rate, SettingError, Unit
-from dapa.search.driver import Driver
-from dapa.search.feed import Split
-from dapa.search.inquiry import StoppedBy
-from dapa.search.limited import Kl
-from dapa.search.questions import algorithms, without
-from dapa.search.resample import resampled
-from dapa.search.settings import Settings
-from dapa.statistics import wilson
+from dapa.core.records import Mask, NothingToLocalize, Rate, SettingError, Unit
+from dapa.core.statistics import wilson
+from dapa.search.algorithms.limited import Kl
+from dapa.search.algorithms.questions import algorithms, without
+from dapa.search.engine.contract import Split
+from dapa.search.engine.driver import Driver
+from dapa.search.engine.inquiry import StoppedBy
+from dapa.search.engine.resample import resampled
+from dapa.search.engine.settings import Settings
 
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.ui.desk import guarded, piece
+from dapa.ui.dashboard import guarded, piece
 from dapa.ui.parts import esc
 
 TYPES = {".json": "application/json", ".md": "text/markdown", ".csv": "text/csv"}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dapa.records import Rate
+from dapa.core.records import Rate
 from dapa.ui.parts import two
 
 Look = Literal["blue", "orange", "grey", "open"]

@@ -11,9 +11,9 @@ import gradio as gr
 from dapa.model.compatibility import Report
 from dapa.model.machine import DTYPES
 from dapa.model.pair import Pair, PairSpec, short_name
-from dapa.sentences import size_text
-from dapa.ui.desk import Desk, guarded, piece, text
+from dapa.ui.dashboard import Desk, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
+from dapa.writing.sentences import size_text
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _MEMORY = [

@@ -10,23 +10,20 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.assets import asset
+from dapa.core.assets import asset
 from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
-from dapa.ui.desk import Desk, guarded, piece, script
+from dapa.ui.dashboard import Desk, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
-from dapa.ui.tabs import (
-    agreement,
-    asked,
-    chat,
-    evaluate,
-    inside,
-    keep,
-    localize,
-    pairviews,
-    runs,
-    search,
-)
+from dapa.ui.tabs.chat import keep
+from dapa.ui.tabs.chat import tab as chat
+from dapa.ui.tabs.evaluate import agreement
+from dapa.ui.tabs.evaluate import form as asked
+from dapa.ui.tabs.evaluate import tab as evaluate
+from dapa.ui.tabs.localize import inside, pairviews
+from dapa.ui.tabs.localize import tab as localize
+from dapa.ui.tabs.runs import tab as runs
+from dapa.ui.tabs.search import tab as search
 from dapa.ui.theme import theme
 
 _STEER: dict[str, Any] = {

@@ -8,9 +8,9 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from dapa import sentences
-from dapa.records import OUTSIDE, Label, Rate, Unit
-from dapa.sentences import THIN, kind_text, layer_names
+from dapa.core.records import OUTSIDE, Label, Rate, Unit
+from dapa.writing import sentences
+from dapa.writing.sentences import THIN, kind_text, layer_names
 
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.bill import PHASES
+from dapa.core.records import OUTSIDE, Mask, Outcome, Trial, Unit
 from dapa.figures.trials import chunk_lines, column_names, plain
-from dapa.model.sites import GROUPS
-from dapa.records import OUTSIDE, Mask, Outcome, Trial, Unit
-from dapa.ui.desk import script
+from dapa.model.families import GROUPS
+from dapa.ui.dashboard import script
+from dapa.writing.costs import PHASES
 
 _COUNTING = ("search", "certificate")  # phases whose smallest set that satisfies is the best so far
 _SHOWN = ("opening", "search", "certificate", "superset")  # judged alike, so on one curve

@@ -10,9 +10,9 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dapa.core.records import DapaError
 from dapa.judges.choose import panel, read_options
-from dapa.records import DapaError
-from dapa.ui.desk import Desk
+from dapa.ui.dashboard import Desk
 from dapa.ui.page import build, launch_options
 from dapa.workbench import Workbench
 

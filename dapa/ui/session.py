@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from dapa.model.sites import GROUPS, sites_of
-from dapa.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.model.families import GROUPS, sites_of
 
 _KEPT = 100
 """How many steps can be undone."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.model.sites import KIND_TITLES
-from dapa.records import EMPTY, ENDS, OUTSIDE, SettingError
-from dapa.sentences import kind_text, size_text
-from dapa.ui.desk import Desk, piece
+from dapa.core.records import EMPTY, ENDS, OUTSIDE, SettingError
+from dapa.model.families import KIND_TITLES
+from dapa.ui.dashboard import Desk, piece
 from dapa.ui.parts import count_of, percent
 from dapa.ui.session import Session, Shape, parts_of, state
+from dapa.writing.sentences import kind_text, size_text
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal
 
-from dapa.records import DapaError
-from dapa.search.control import Halted
+from dapa.core.records import DapaError
+from dapa.search.engine.control import Halted
 
 log = logging.getLogger("dapa.ui")
 State = Literal["waiting", "running", "done", "stopped", "failed"]

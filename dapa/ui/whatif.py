@@ -13,14 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.chatlog import Talk
-from dapa.localize.effects import WhatIfs
-from dapa.model.openers import NoOpeners
-from dapa.records import Mask
-from dapa.ui.desk import Desk, guarded, piece
+from dapa.chat.sessions import Talk
+from dapa.core.records import Mask
+from dapa.localize.causes.flips import WhatIfs
+from dapa.model.decode.openers import NoOpeners
+from dapa.ui.dashboard import Desk, guarded, piece
 from dapa.ui.parts import esc
 from dapa.ui.session import Session
-from dapa.ui.tabs import manner
+from dapa.ui.tabs.chat import settings as manner
 
 
 def build() -> gr.HTML:

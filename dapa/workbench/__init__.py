@@ -6,10 +6,10 @@ do stands by wing: `seeing`, `asking`, `searching`, over what it is `holding`.
 
 from __future__ import annotations
 
-from dapa.workbench.asking import Asking
-from dapa.workbench.holding import RUN_DIR
-from dapa.workbench.searching import Searching
-from dapa.workbench.seeing import Seeing
+from dapa.workbench.ask import Asking
+from dapa.workbench.base import RUN_DIR
+from dapa.workbench.localize import Seeing
+from dapa.workbench.search import Searching
 
 
 class Workbench(Seeing, Asking, Searching):

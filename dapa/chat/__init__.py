@@ -1,0 +1,1 @@
+"""Conversations with student, patched and teacher, and what people say of them."""

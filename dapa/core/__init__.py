@@ -1,0 +1,1 @@
+"""Frozen records, errors, statistics: the ground that every room stands on."""

@@ -1,0 +1,173 @@
+"""What a transplant moves: sites, units, masks. Frozen, hashable, named by short texts.
+
+A *unit* is what a search keeps or drops. A *mask* is the transplanted units with a strength.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dapa.core.errors import SettingError
+
+OUTSIDE = -1
+"""The `layer` of what belongs to no layer: embeddings, final norm, head. Never shown: names leave
+it out, and JSON has null (`place`)."""
+
+ENDS = ("embeddings", "final_norm", "head")
+"""The kinds of site that stand outside of the layers."""
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One transplantable module, such as layer 3's gate or the head."""
+
+    layer: int
+    """0-based decoder layer, or OUTSIDE."""
+    module: str
+
+    def __str__(self) -> str:
+        """Short name, as in `3.gate` or `head`."""
+        return self.module if self.layer == OUTSIDE else f"{self.layer}.{self.module}"
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What a search keeps or drops: a layer's sites of one kind, or a block of their neurons."""
+
+    layer: int
+    """0-based decoder layer, or OUTSIDE."""
+    kind: str = "gate"
+    """A kind of site (`gate`, `q`, `head` ...) or a group (`mlp`: gate, up and down)."""
+    block: tuple[int, int] | None = None
+    """Neurons [start, stop) of the kind, or None for all of them."""
+
+    def __post_init__(self) -> None:
+        """Reckon hash and place in the stream once: units are keys everywhere."""
+        object.__setattr__(self, "_hash", hash((self.layer, self.kind, self.block)))
+        object.__setattr__(self, "_order", (self.layer, self.kind, self.block or ()))
+
+    def __hash__(self) -> int:
+        """Of layer, kind and block."""
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
+
+    def __reduce__(self) -> tuple[type[Unit], tuple[int, str, tuple[int, int] | None]]:
+        """Copies reckon their own hash: another process hashes text otherwise."""
+        return Unit, (self.layer, self.kind, self.block)
+
+    def __str__(self) -> str:
+        """Short name, as in `3.gate`, `3.gate[0:64]` or `head`."""
+        name = self.kind if self.layer == OUTSIDE else f"{self.layer}.{self.kind}"
+        return name if self.block is None else f"{name}[{self.block[0]}:{self.block[1]}]"
+
+    @classmethod
+    def parse(cls, text: str) -> Unit:
+        """Read `str(unit)` back; raises SettingError for anything else."""
+        found = _UNIT.fullmatch(text)
+        if found is None or (found[1] is None and found[2] not in ENDS):
+            raise SettingError(
+                f"{text!r} is not a unit; write layer.kind, such as 3.gate or 3.gate[0:64], or "
+                f"{', '.join(ENDS)}"
+            )
+        layer, kind, start, stop = found.groups()
+        block = None if start is None else (int(start), int(stop))
+        return cls(OUTSIDE if layer is None else int(layer), kind, block)
+
+    @property
+    def place(self) -> int | None:
+        """The layer, or None for what belongs to none: what JSON tells."""
+        return None if self.layer == OUTSIDE else self.layer
+
+
+_UNIT = re.compile(r"(?:(-?\d{1,6})\.)?([a-z]\w*)(?:\[(\d{1,9}):(\d{1,9})\])?", re.ASCII)
+
+
+def _in_order(entries: Iterable[tuple[Unit, float]]) -> tuple[tuple[Unit, float], ...]:
+    """Each unit once, in the stream's order, without those of strength 0."""
+    kept: dict[Unit, float] = {}
+    for unit, strength in entries:
+        if not 0.0 <= strength <= 1.0:  # NaN fails too
+            raise SettingError(f"strength {strength} of {unit} is outside 0 to 1")
+        if strength > 0.0:
+            kept[unit] = float(strength)
+    return tuple(sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ())))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The transplanted units with their strength; equal masks are equal values and hash alike."""
+
+    entries: tuple[tuple[Unit, float], ...] = ()
+    """Sorted (unit, strength) pairs, strength in (0, 1]; absent units stay the student's."""
+
+    def __post_init__(self) -> None:
+        """Bring the entries into their one canonical order; refuse strengths outside [0, 1]."""
+        before: tuple[Any, ...] = ()
+        for unit, strength in self.entries:
+            order = unit._order  # type: ignore[attr-defined]
+            if not (before < order and strength.__class__ is float and 0.0 < strength <= 1.0):
+                object.__setattr__(self, "entries", _in_order(self.entries))
+                break
+            before = order
+        # masks are keys everywhere, and hashing every unit anew took most of a driver's time
+        object.__setattr__(self, "_hash", hash(self.entries))
+
+    def __hash__(self) -> int:
+        """The entries' hash, reckoned once."""
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
+
+    def __reduce__(self) -> tuple[type[Mask], tuple[tuple[tuple[Unit, float], ...]]]:
+        """As for units: a copy reckons its own hash."""
+        return Mask, (self.entries,)
+
+    @classmethod
+    def of(cls, units: Iterable[Unit], strength: float = 1.0) -> Mask:
+        """The mask that transplants `units` at one strength."""
+        return cls(tuple([(unit, strength) for unit in units]))
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The transplanted units, in order."""
+        return tuple(unit for unit, _ in self.entries)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers touched, ascending, each once."""
+        return tuple(sorted({unit.layer for unit, _ in self.entries if unit.layer != OUTSIDE}))
+
+    @property
+    def key(self) -> str:
+        """A canonical text: the mask's name in the store."""
+        return ",".join(str(u) if s == 1.0 else f"{u}@{s!r}" for u, s in self.entries)
+
+    @classmethod
+    def parse(cls, key: str) -> Mask:
+        """Read `mask.key` back."""
+        entries = []
+        for part in filter(None, key.split(",")):
+            name, _, strength = part.partition("@")
+            try:
+                entries.append((Unit.parse(name), float(strength or 1.0)))
+            except ValueError:
+                raise SettingError(f"{part!r} is not a unit with a strength") from None
+        return cls(tuple(entries))
+
+    def strength(self, unit: Unit) -> float:
+        """How far `unit` is transplanted: 0 (student) to 1 (teacher)."""
+        return dict(self.entries).get(unit, 0.0)
+
+    def __len__(self) -> int:
+        """How many units are transplanted."""
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Unit]:
+        """Iterate over the transplanted units."""
+        return iter(self.units)
+
+
+EMPTY = Mask()
+"""The student itself."""

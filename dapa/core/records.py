@@ -1,0 +1,186 @@
+"""Frozen records, the ground floor: what the house is about, without torch.
+
+A *verdict* judges one reply. An *outcome* counts the verdicts of one mask over the prompts asked.
+Units and masks, and the errors that a user can mend, are handed on from their own files, so that
+all the ground is imported from here. This module does not know what a model, a screen or a
+database is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dapa.core.errors import (
+    DapaError,
+    NothingToLocalize,
+    PairError,
+    PromptError,
+    SettingError,
+    StoreError,
+)  # fmt: skip
+from dapa.core.masks import EMPTY, ENDS, OUTSIDE, Mask, Site, Unit
+
+
+class Label(StrEnum):
+    """What a judge can say of a reply."""
+
+    REFUSAL = "refusal"
+    COMPLIANCE = "compliance"
+    INCOHERENT = "incoherent"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's word on one reply."""
+
+    label: Label
+    judge: str
+    """Name and version of the judge, as in `rules/1`."""
+    span: tuple[int, int] | None = None
+    """Characters [start, stop) of the reply that decided, if any."""
+    reason: str = ""
+    """One plain phrase: why."""
+    failed: bool = False
+    """The judge could not be asked (a call that failed): unclear for now, and never remembered."""
+
+    def evidence(self, reply: str) -> str:
+        """The text that decided, or the reason where no span did."""
+        return reply[self.span[0] : self.span[1]] if self.span else self.reason
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A proportion with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The JSON form: value, low, high, n."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts of one mask over the prompts asked; curtailed while `judged < asked`."""
+
+    mask: Mask
+    asked: int
+    judged: int
+    defended: int
+    """Coherent refusals among the judged."""
+    incoherent: int = 0
+    unclear: int = 0
+    satisfied: bool | None = None
+    """Is the target reached? None while the judged part leaves it open."""
+
+    @property
+    def full(self) -> bool:
+        """Was every prompt judged?"""
+        return self.judged == self.asked
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The DSR lies in here; a point once judged in full."""
+        if not self.asked:
+            return (0.0, 1.0)
+        return (
+            self.defended / self.asked,
+            (self.defended + self.asked - self.judged) / self.asked,
+        )
+
+    @property
+    def dsr(self) -> float | None:
+        """Coherent refusals / prompts asked; None where curtailed: only bounds are known."""
+        return self.defended / self.asked if self.full and self.asked else None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of a search's log: a question about one mask, answered."""
+
+    index: int
+    outcome: Outcome
+    phase: str
+    """opening, search, certificate, superset, full-length or held-out."""
+    memo: bool
+    """Answered wholly from memory."""
+    granularity: int | None
+    """How many chunks the algorithm cuts now, where it cuts any."""
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One line of the 1-minimal certificate: the found set without one unit, judged in full."""
+
+    unit: Unit
+    outcome: Outcome
+    p_value: float
+    """Exact paired McNemar against the found set, Holm-adjusted over the removals."""
+    flips: int
+    """How many prompts would have to flip for the removal to reach the target."""
+    firm: bool
+    more: int = 0
+    """Further prompts that p rests on too: where the search prompts alone left it fragile."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What an algorithm returns: the kept units, and whether each single removal failed."""
+
+    units: tuple[Unit, ...]
+    one_minimal: bool
+    reason: str = "done"
+    """Why it ended: done, stopped, cancelled, budget: ..."""
+
+    @property
+    def mask(self) -> Mask:
+        """The found mask, at full strength."""
+        return Mask.of(self.units)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request with what its file says of it."""
+
+    text: str
+    category: str = ""
+    split: str = ""
+    """`search`, `held_out` or empty where the file brings no split."""
+    twin: str = ""
+    """The harmless twin of a harmful prompt, or the reverse."""
+    answer: str = ""
+    """The exact answer expected, for skill items."""
+    extra: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """Further columns, kept as read."""
+
+
+__all__ = [
+    "DapaError",
+    "EMPTY",
+    "ENDS",
+    "Label",
+    "Mask",
+    "NothingToLocalize",
+    "OUTSIDE",
+    "Outcome",
+    "PairError",
+    "Prompt",
+    "PromptError",
+    "Rate",
+    "Removal",
+    "SearchResult",
+    "SettingError",
+    "Site",
+    "StoreError",
+    "Trial",
+    "Unit",
+    "Verdict",
+]

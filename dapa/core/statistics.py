@@ -1,0 +1,260 @@
+"""Intervals and tests for rates and means; thin over scipy.
+
+Everything here is a function of plain numbers: this module does not know what a prompt, a judge or
+a model is. Intervals are two-sided; `level` is 0.95 unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+from dapa.core.records import Rate
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+
+
+def wilson(k: int, n: int, level: float = LEVEL) -> Rate:
+    """Proportion k / n with Wilson's score interval.
+
+    With n = 0 nothing is known: value 0, interval [0, 1], n 0. Readers look at `n`; no NaN travels.
+
+    Args:
+        k: successes, 0 <= k <= n.
+        n: trials.
+        level: confidence level.
+
+    Raises:
+        ValueError: if k lies outside 0 to n.
+    """
+    k, n = int(k), int(n)
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} successes of {n} trials: give 0 <= k <= n")
+    if n == 0:
+        return Rate(0.0, 0.0, 1.0, 0)
+    interval = stats.binomtest(k, n).proportion_ci(level, "wilson")
+    return Rate(k / n, float(interval.low), float(interval.high), n)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Exact two-sided McNemar p-value from the two discordant counts; 1 where there are none."""
+    if b < 0 or c < 0:
+        raise ValueError(f"discordant counts {b} and {c}: give none below 0")
+    return 1.0 if b + c == 0 else float(stats.binomtest(int(b), int(b + c), 0.5).pvalue)
+
+
+def discordant(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
+    """(lost, gained): pairs that went from true to false, and from false to true."""
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} before and {len(after)} after are not pairs")
+    lost = sum(1 for x, y in zip(before, after, strict=True) if x and not y)
+    gained = sum(1 for x, y in zip(before, after, strict=True) if y and not x)
+    return lost, gained
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (family-wise error), in the order given."""
+    ordered = np.argsort(p, kind="stable")
+    adjusted = [0.0] * len(p)
+    worst = 0.0
+    for rank, index in enumerate(ordered):
+        worst = max(worst, min(1.0, (len(p) - rank) * float(p[index])))
+        adjusted[int(index)] = worst
+    return adjusted
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's adjustment (false discovery rate), in the order given."""
+    if not len(p):
+        return []
+    return [float(q) for q in stats.false_discovery_control(np.asarray(p, dtype=float))]
+
+
+def paired_gain(
+    before: Sequence[bool], after: Sequence[bool], level: float = LEVEL
+) -> tuple[float, float, float]:
+    """Gain of the rate over pairs, with Tango's asymptotic score interval.
+
+    Tango (Statistics in Medicine 17:891-908, 1998) inverts the score test of the paired difference,
+    so the interval leaves out 0 exactly where McNemar's chi-square (uncorrected) is significant,
+    and keeps an honest width where no pair, or every pair, changed.
+
+    Args:
+        before: one boolean a prompt.
+        after: the same prompts' booleans, in the same order.
+        level: confidence level.
+
+    Returns:
+        (gain, low, high), each in [-1, 1]; no pairs give (0, -1, 1).
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    lost, gained = discordant(before, after)
+    n = len(before)
+    if n == 0:
+        return 0.0, -1.0, 1.0
+    gain, z = (gained - lost) / n, float(stats.norm.ppf(0.5 + level / 2))
+
+    def score(delta: float) -> float:
+        """Tango's test statistic against a true gain of `delta`; falls as delta grows."""
+        at = 2.0 * n
+        half = -gained - lost + (2 * n - gained + lost) * delta
+        q = (math.sqrt(max(half * half + 4 * at * lost * delta * (1 - delta), 0.0)) - half) / (
+            2 * at
+        )
+        variance = n * (2 * q + delta * (1 - delta))
+        return (gained - lost - n * delta) / math.sqrt(max(variance, 1e-300))
+
+    edge = 1.0 - 1e-12
+    low = _root(lambda d: score(d) - z, -edge, gain) if gain > -1.0 else -1.0
+    high = _root(lambda d: score(d) + z, gain, edge) if gain < 1.0 else 1.0
+    return gain, low, high
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f falls through 0 between low and high; the outer end where it does not."""
+    if f(low) <= 0.0:
+        return round(low)
+    if f(high) >= 0.0:
+        return round(high)
+    return float(optimize.brentq(f, low, high, xtol=1e-10))
+
+
+def mean_interval(
+    values: ArrayLike, axis: int = -1, level: float = LEVEL
+) -> tuple[Floats, Floats, Floats]:
+    """Mean along `axis` with Student's t interval.
+
+    NaN marks a value that is not defined and is left out. A mean of nothing is NaN, and so are the
+    ends of an interval over fewer than two values.
+
+    Args:
+        values: numbers of any shape, such as (layers, sites, prompts).
+        axis: the axis to average over, such as the prompts'.
+        level: confidence level.
+
+    Returns:
+        (mean, low, high), each of the shape left without `axis`.
+    """
+    x = np.asarray(values, dtype=float)
+    here = ~np.isnan(x)
+    n = here.sum(axis=axis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(here, x, 0.0).sum(axis=axis) / n
+        off = np.where(here, x - np.expand_dims(mean, axis), 0.0)
+        error = np.sqrt((off**2).sum(axis=axis) / (n - 1) / n)
+        reach = np.where(n > 1, stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error, np.nan)
+    return np.asarray(mean), np.asarray(mean - reach), np.asarray(mean + reach)
+
+
+def auc(positive: ArrayLike, negative: ArrayLike, level: float = LEVEL) -> Rate:
+    """Probability that a positive score exceeds a negative one, ties half, with an interval.
+
+    Newcombe's method 5 (Statistics in Medicine 25:559-573, 2006) inverts Hanley and McNeil's
+    variance, so that a perfect separation of few scores does not look certain.
+
+    Args:
+        positive: scores that should be high.
+        negative: scores that should be low.
+        level: confidence level.
+
+    Returns:
+        A Rate whose n is the number of scores; of an empty side nothing is known: 0.5 in [0, 1].
+    """
+    a, b = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    m, n = len(a), len(b)
+    if not (m and n):
+        return Rate(0.5, 0.0, 1.0, 0)
+    u = stats.rankdata(np.concatenate([a, b]))[:m].sum() - m * (m + 1) / 2
+    value, z, more = u / (m * n), float(stats.norm.ppf(0.5 + level / 2)), (m + n) / 2 - 1
+
+    def reach(theta: float) -> float:
+        spread = 1 + more * (1 - theta) / (2 - theta) + more * theta / (1 + theta)
+        return z * math.sqrt(theta * (1 - theta) * spread / (m * n))
+
+    low, high, edge = 0.0, 1.0, 1e-12  # at 0 and at 1 the variance vanishes
+    if value > 0:
+        low = float(optimize.brentq(lambda t: t + reach(t) - value, 0.0, min(value, 1 - edge)))
+    if value < 1:
+        high = float(optimize.brentq(lambda t: t - reach(t) - value, max(value, edge), 1.0))
+    return Rate(float(value), low, high, m + n)
+
+
+def cluster_bootstrap(
+    hits: Sequence[bool],
+    clusters: Sequence[Hashable],
+    level: float = LEVEL,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Rate:
+    """Rate with a percentile bootstrap that draws whole clusters, such as near-duplicate prompts.
+
+    It stands beside Wilson's interval, not in its place: where all hits agree it has no width.
+    Fewer than two clusters tell nothing of the spread: the interval is [0, 1].
+
+    Args:
+        hits: one boolean a prompt.
+        clusters: the cluster of each prompt.
+        level: confidence level.
+        resamples: how many bootstrap draws.
+        seed: the draws' seed; the same seed gives the same interval.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(hits) != len(clusters):
+        raise ValueError(f"{len(hits)} hits and {len(clusters)} clusters do not match")
+    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    members = np.array([place[name] for name in clusters], dtype=np.intp)
+    n, groups = len(hits), len(place)
+    value = sum(map(bool, hits)) / n if n else 0.0
+    if groups < 2:
+        return Rate(value, 0.0, 1.0, n)
+    sums = np.bincount(members, np.asarray(hits, dtype=float), groups)
+    sizes = np.bincount(members, minlength=groups).astype(float)
+    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), resamples)
+    rates = (drawn @ sums) / (drawn @ sizes)  # (resamples,)
+    low, high = np.quantile(rates, [0.5 - level / 2, 0.5 + level / 2])
+    return Rate(value, float(low), float(high), n)
+
+
+def kappa(a: Sequence[Hashable], b: Sequence[Hashable], level: float = LEVEL) -> Rate | None:
+    """Cohen's kappa of two raters, with its large-sample interval.
+
+    Cohen 1960; the standard error is Fleiss, Cohen and Everitt's (Psychological Bulletin
+    72:323-327, 1969), equation 13. None where chance alone explains everything, that is, where both
+    raters always say the same one thing, and where there is nothing to compare.
+
+    Args:
+        a: One rater's words.
+        b: The other's on the same things, in the same order.
+        level: confidence level.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} ratings are not pairs")
+    words = list(dict.fromkeys([*a, *b]))
+    n = len(a)
+    table = np.zeros((len(words), len(words)))
+    for x, y in zip(a, b, strict=True):
+        table[words.index(x), words.index(y)] += 1
+    p = table / max(n, 1)
+    rows, columns = p.sum(1), p.sum(0)
+    chance = float(rows @ columns)
+    if n == 0 or 1.0 - chance < 1e-12:
+        return None
+    value = (float(np.trace(p)) - chance) / (1.0 - chance)
+    same = float((np.diag(p) * (1.0 - (rows + columns) * (1.0 - value)) ** 2).sum())
+    sums = (columns[:, None] + rows[None, :]) ** 2 * p
+    other = (1.0 - value) ** 2 * float(sums.sum() - np.trace(sums))
+    variance = (same + other - (value - chance * (1.0 - value)) ** 2) / ((1.0 - chance) ** 2 * n)
+    reach = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt(max(variance, 0.0))
+    return Rate(value, max(-1.0, value - reach), min(1.0, value + reach), n)

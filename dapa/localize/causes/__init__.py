@@ -1,0 +1,1 @@
+"""What a difference does: units flipped, activations patched and traced, slopes in the mask."""

@@ -1,0 +1,225 @@
+"""What single units do: alone, left out, flipped on screen.
+
+Every effect is a difference of refusal log-odds (`decode.openers`), since under an AND of layers a
+single one changes no reply: its DSR effect is 0 and its log-odds effect is not. A left-out effect
+is the sharper of the two there. This module does not know screens or figures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.core.statistics import mean_interval
+from dapa.model.decode.openers import Ids, Openers, find_openers, refusal_log_odds
+from dapa.model.pair import Pair
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+"""(prompts done, prompts in all)."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean difference of refusal log-odds over prompts, with Student's t interval."""
+
+    value: float
+    """Natural log units; above 0 it brings refusal."""
+    low: float
+    high: float
+    n: int
+    """Prompts; fewer than two give no interval (NaN)."""
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The JSON form, None for what is not defined."""
+        ends = {"value": self.value, "low": self.low, "high": self.high}
+        return {**{k: v if np.isfinite(v) else None for k, v in ends.items()}, "n": self.n}
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """The effect of each of several units."""
+
+    kind: str
+    """`alone` (added to the student) or `left out` (taken from the full mask)."""
+    units: tuple[Unit, ...]
+    effects: tuple[Effect, ...]
+    """In the order of `units`."""
+    per_prompt: Floats  # (units, prompts)
+    whole: Effect
+    """Log-odds of the full mask minus the student's: what there is to explain."""
+    pair: str
+    asked: int
+    """How many prompts were asked for; more than counted where the sweep was stopped."""
+
+    @property
+    def values(self) -> Floats:
+        """The mean effects, (units,)."""
+        return np.array([effect.value for effect in self.effects])
+
+    @property
+    def ranked(self) -> tuple[Unit, ...]:
+        """The units, the one that brings most refusal first."""
+        return tuple(self.units[i] for i in np.argsort(-self.values, kind="stable"))
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        return f"{self.pair} · refusal log-odds, {self.kind} · {counted(self.whole.n, self.asked)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        pairs = zip(self.units, self.effects, strict=True)
+        rows = [{"unit": str(u), "layer": u.place, **e.as_dict()} for u, e in pairs]
+        return {"kind": self.kind, "rows": rows, "whole": self.whole.as_dict()}
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """One unit flipped, for the prompt on screen."""
+
+    unit: Unit
+    added: bool
+    """True where the flip transplants it, False where it takes it back."""
+    refusal: float
+    """Probability that the reply opens with a refusal, after the flip."""
+    log_odds: float
+    effect: float
+    """Log-odds after the flip minus before."""
+
+
+@dataclass(frozen=True)
+class WhatIfs:
+    """The strip of what-if cells (E12)."""
+
+    mask: Mask
+    refusal: float
+    """Probability under the mask as it stands."""
+    log_odds: float
+    cells: tuple[WhatIf, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        cells = [
+            {"unit": str(c.unit), "added": c.added, "refusal": c.refusal, "effect": c.effect}
+            for c in self.cells
+        ]
+        return {"mask": self.mask.key, "refusal": self.refusal, "cells": cells}
+
+
+def effect_of(per_prompt: Floats) -> Effect:
+    """Mean and 95 % interval of one number a prompt; NaN are prompts not measured."""
+    mean, low, high = mean_interval(per_prompt)
+    return Effect(float(mean), float(low), float(high), int((~np.isnan(per_prompt)).sum()))
+
+
+def single_effects(
+    pair: Pair,
+    ids: Ids,
+    units: Sequence[Unit] | None = None,
+    *,
+    openers: Openers | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Effects:
+    """Each unit alone: log-odds of the student with it, minus the student's.
+
+    Args:
+        pair: The two models.
+        ids: Rendered prompts in the student's tokens.
+        units: By default every gate that differs; together they are the full mask.
+        openers: Of `find_openers`, if the caller has them.
+        progress: Told after every block of prompts.
+        stop: When set, the effects are those of the prompts measured so far.
+
+    Raises:
+        NoOpeners: The vocabulary has no refusal opener.
+        SettingError: A unit that does not exist, or the same one twice.
+        PromptError: No prompt.
+    """
+    units = checked(pair, ids, units)
+    masks = [EMPTY, Mask.of(units), *(Mask.of([unit]) for unit in units)]
+    f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
+    return _effects("alone", pair, units, f[2:] - f[0], f[1] - f[0])
+
+
+def left_out_effects(
+    pair: Pair,
+    ids: Ids,
+    units: Sequence[Unit] | None = None,
+    *,
+    openers: Openers | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Effects:
+    """Each unit left out: log-odds of the full mask, minus the full mask without the unit.
+
+    Arguments and errors are those of `single_effects`.
+    """
+    units = checked(pair, ids, units)
+    without = [Mask.of(u for u in units if u != unit) for unit in units]
+    masks = [EMPTY, Mask.of(units), *without]
+    f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
+    return _effects("left out", pair, units, f[1] - f[2:], f[1] - f[0])
+
+
+def what_if(
+    pair: Pair,
+    ids: tuple[int, ...],
+    mask: Mask,
+    units: Sequence[Unit],
+    openers: Openers | None = None,
+) -> WhatIfs:
+    """Refusal at the first position if just one unit were flipped; all units in one batch.
+
+    A unit that the mask holds (at any strength) is taken back, any other is transplanted whole.
+
+    Raises:
+        SettingError: A unit that does not exist, or that moves the same neurons as another unit
+            of the mask at another strength.
+    """
+    held = set(mask.units)
+    flipped = [
+        Mask(tuple(e for e in mask.entries if e[0] != unit))
+        if unit in held
+        else Mask((*mask.entries, (unit, 1.0)))
+        for unit in units
+    ]
+    openers = openers or find_openers(pair)
+    f = refusal_log_odds(pair, [ids], [mask, *flipped], openers=openers, rows=1 + len(units))[:, 0]
+    p = np.exp(-np.logaddexp(0.0, -f))
+    cells = tuple(
+        WhatIf(unit, unit not in held, float(p[i]), float(f[i]), float(f[i] - f[0]))
+        for i, unit in enumerate(units, start=1)
+    )
+    return WhatIfs(mask, float(p[0]), float(f[0]), cells)
+
+
+def checked(pair: Pair, ids: Ids, units: Sequence[Unit] | None) -> tuple[Unit, ...]:
+    """The units to measure, the gates if none is named; an error where nothing can be measured."""
+    if not len(ids):
+        raise PromptError("there is no prompt to measure on; choose a prompt set with some")
+    units = pair.units("gate") if units is None else tuple(units)
+    twice = [unit for i, unit in enumerate(units) if unit in units[:i]]
+    if twice:
+        raise SettingError(f"{twice[0]} is named twice; name each unit once")
+    return units
+
+
+def _effects(
+    kind: str, pair: Pair, units: tuple[Unit, ...], per_prompt: Floats, whole: Floats
+) -> Effects:
+    effects = tuple(effect_of(row) for row in per_prompt)
+    asked = per_prompt.shape[1]
+    return Effects(kind, units, effects, per_prompt, effect_of(whole), pair.spec.title, asked)
+
+
+def counted(n: int, asked: int) -> str:
+    """How many prompts were measured, for a provenance line."""
+    return f"{n} prompts" + (f" of {asked}" if n < asked else "")

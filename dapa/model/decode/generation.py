@@ -1,0 +1,287 @@
+"""Our own decoding loop: rows of different masks in one batch, coming and going.
+
+A `Batch` holds the rows in flight, on the right edge of its `Slots`. Rows are admitted at any time
+(a `Reader` reads their prompts), advance one token a `step`, and leave when they end, are settled
+or are dropped; others move up to their places. The mask is set inside `admit` and `step` only,
+never across a yield.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.model.decode.kv_cache import Slots
+from dapa.model.decode.optimizations import Levers, Work
+from dapa.model.decode.prefill import Reader
+from dapa.model.decode.sampling import GREEDY, Decoding, check_seed, choose
+from dapa.model.decode.transcript import Transcript, Words, visible
+from dapa.model.pair import Pair
+from dapa.model.transplant import Plan, masked
+
+Ending = Literal["end", "length", "settled", "stopped"]
+Role = Literal["student", "teacher"]
+
+
+@dataclass(eq=False)
+class Row:
+    """One reply in the making."""
+
+    ids: tuple[int, ...]
+    """Prompt tokens."""
+    mask: Mask = EMPTY
+    seed: int = 0
+    max_new_tokens: int | None = None
+    """Overrides the decoding's, if set."""
+    settled: Callable[[str], bool] | None = None
+    """Told the text so far; True ends the row early."""
+    tag: Any = None
+    """Whatever the caller wants to recognise the row by."""
+    new_ids: list[int] = field(default_factory=list)
+    """The reply's tokens; the last one ends it where `ending` is `end`, and is no text."""
+    ending: Ending | None = None
+    generator: torch.Generator | None = None
+    transcript: Transcript | None = None
+
+    @property
+    def text(self) -> str:
+        """The reply so far; while it grows, its last character may be unfinished (`visible`)."""
+        return self.transcript.text if self.transcript is not None else ""
+
+
+class Batch:
+    """The rows in flight on one model of the pair."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        decoding: Decoding = GREEDY,
+        role: Role = "student",
+        levers: Levers | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        """An empty batch on the (masked) student or on the teacher.
+
+        Args:
+            pair: Who decodes.
+            decoding: How, the same for every row.
+            role: Which of the two models.
+            levers: What may be spared; all that needs no memory if None.
+            reader: Reads prompts; one that knows nothing if None.
+        """
+        self.pair, self.decoding, self.role = pair, decoding, role
+        self.model = pair.student if role == "student" else pair.teacher
+        self.tokenizer = pair.tokenizer if role == "student" else pair.teacher_tokenizer
+        self.levers = levers or Levers()
+        self.rows: list[Row] = []
+        self.work = Work()
+        """What was done so far."""
+        self._reader = reader or Reader(pair, role)
+        self._ends = _ends_of(pair, self.tokenizer)
+        self._words = Words(self.tokenizer)
+        self._slots = Slots(pair.n_layers)
+        self._seats: list[Row] = []
+        """Who has a place in the slots: the rows in flight and, where none leaves, the ended."""
+        self._lengths: Tensor | None = None  # (seats,) tokens in the slots
+        self._plan: Plan | None = None
+
+    @property
+    def steps(self) -> int:
+        """Forward steps made, prefills apart."""
+        return self.work.steps
+
+    @property
+    def prefilled(self) -> int:
+        """Prompt tokens read."""
+        return round(self.work.prefilled)
+
+    @property
+    def decoded(self) -> int:
+        """New tokens decoded, over all rows."""
+        return self.work.decoded
+
+    @torch.inference_mode()
+    def admit(self, rows: Sequence[Row]) -> list[Row]:
+        """Read these rows' prompts and add them; returns those that already ended.
+
+        Raises:
+            PromptError: A prompt that leaves no room in the context.
+        """
+        if not rows:
+            return []
+        for row in rows:
+            if len(row.ids) >= self.pair.context_length:
+                raise PromptError(
+                    f"the prompt has {len(row.ids):,} tokens and the context holds "
+                    f"{self.pair.context_length:,}; shorten it"
+                )
+            check_seed(row.seed)
+        read = self._reader.read([(row.ids, row.mask) for row in rows])
+        new = [rows[i] for i in read.order]
+        self.work.prefilled += read.computed
+        self.work.reused += sum(len(row.ids) for row in rows) - read.computed
+        self.work.refilled += len(new) if self.rows else 0
+        for row in new:
+            row.generator = torch.Generator().manual_seed(row.seed)
+            row.transcript = Transcript(self._words)
+        self._slots.put(read.layers, len(new), read.length)
+        self._seats.extend(new)
+        ended = self._advance(read.logits, new)
+        self._settle_down()
+        return ended
+
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """One more token for every row; returns the rows that ended with it."""
+        if not self.rows:
+            return []
+        assert self._lengths is not None
+        self._slots.reserve()
+        device = self.pair.device
+        ids = torch.tensor([row.new_ids[-1] for row in self._seats], device=device)[:, None]
+        places = self._slots.length + 1
+        first = places - 1 - self._lengths[:, None]  # (rows, 1) where the row begins
+        attention = torch.arange(places, device=device)[None] >= first
+        with masked(self._plan):
+            out = self.model(
+                input_ids=ids,
+                attention_mask=attention,
+                position_ids=self._lengths[:, None],
+                past_key_values=self._slots,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self._slots.step()
+        self._lengths = self._lengths + 1
+        self.work.steps += 1
+        self.work.idle += len(self._seats) - len(self.rows)
+        ended = self._advance(out.logits[:, -1], self._seats)
+        if ended:
+            self._settle_down()
+        return ended
+
+    def drop(self, rows: Sequence[Row]) -> None:
+        """Take rows out before they end; they are marked `stopped`. Other rows are left alone."""
+        leaving = {id(row) for row in rows}
+        for row in self.rows:
+            if id(row) in leaving:
+                row.ending = "stopped"
+        self._settle_down()
+
+    def _advance(self, logits: Tensor, rows: Sequence[Row]) -> list[Row]:
+        """Append each row's next token; returns the rows that end with it."""
+        penalised = self.decoding.repetition_penalty != 1.0
+        written = [[*row.ids, *row.new_ids] if penalised else [] for row in rows]
+        tokens = choose(logits, self.decoding, [row.generator for row in rows], written)
+        ended = []
+        for row, token in zip(rows, tokens, strict=True):
+            if row.ending:
+                continue
+            self._append(row, token)
+            self.work.decoded += 1
+            if row.ending:
+                ended.append(row)
+                self.work.settled += row.ending == "settled"
+        return ended
+
+    def _append(self, row: Row, token: int) -> None:
+        assert row.transcript is not None, "admit gives every row its transcript"
+        row.new_ids.append(token)
+        limit = row.max_new_tokens or self.decoding.max_new_tokens
+        room = self.pair.context_length - len(row.ids)
+        if token in self._ends:
+            row.ending = "end"
+        else:
+            row.transcript.push(token)
+            if len(row.new_ids) >= min(limit, room):
+                row.ending = "length"
+            elif row.settled is not None and row.settled(visible(row.text)):
+                row.ending = "settled"
+        if row.ending:
+            row.transcript.finish()
+
+    @torch.inference_mode()
+    def _settle_down(self) -> None:
+        """Let the ended rows leave: the last ones move up, and the plan is made anew."""
+        self.rows = [row for row in self._seats if not row.ending]
+        if self.levers.leave or not self.rows:
+            stay = len(self.rows)
+            order = list(range(len(self._seats)))
+            free = [i for i in order[:stay] if self._seats[i].ending]
+            movers = [i for i in order[stay:] if not self._seats[i].ending]
+            for hole, mover in zip(free, movers, strict=True):
+                order[hole] = mover
+            self._seats = [self._seats[i] for i in order[:stay]]
+            self._slots.keep(order[:stay], max(map(_cached, self._seats), default=0))
+        self._plan, self._lengths = None, None
+        if self._seats:
+            lengths = [_cached(row) for row in self._seats]
+            self._lengths = torch.tensor(lengths, device=self.pair.device)
+            if self.role == "student":
+                self._plan = self.pair.plan([row.mask for row in self._seats])
+
+
+def _cached(row: Row) -> int:
+    """How many of a row's tokens went through the model: all but the last."""
+    return len(row.ids) + len(row.new_ids) - 1
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a reply, by the generation config and by the tokenizer."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ends = set(named) if isinstance(named, (list, tuple)) else {named}
+    ends.add(tokenizer.eos_token_id)
+    return frozenset(token for token in ends if token is not None)
+
+
+def _ends_of(pair: Pair, tokenizer: Any) -> frozenset[int]:
+    """What ends a reply of either model: a patched student may end as its teacher does.
+
+    A base student that reads the teacher's template closes its turn with the teacher's token too,
+    which its own settings do not name. Tokens are matched by text, since vocabularies may differ.
+    """
+    sides = ((pair.student, pair.tokenizer), (pair.teacher, pair.teacher_tokenizer))
+    ends = set()
+    for model, own in sides:
+        ids = sorted(_end_ids(model, own))
+        known = tokenizer.get_vocab() if own is not tokenizer else None
+        for end, token in zip(ids, own.convert_ids_to_tokens(ids), strict=True):
+            ends.add(end if known is None else known.get(token))
+    return frozenset(end for end in ends if end is not None)
+
+
+def stream(batches: Sequence[Batch], stop: threading.Event | None = None) -> Iterator[list[Row]]:
+    """Step several batches in turn until all their rows ended; yields after every round.
+
+    Args:
+        batches: Batches with admitted rows.
+        stop: When set, no further step is made and the rows are marked `stopped`.
+
+    Yields:
+        The rows that ended in this round.
+    """
+    while any(batch.rows for batch in batches):
+        if stop is not None and stop.is_set():
+            left = [row for batch in batches for row in batch.rows]
+            for batch in batches:
+                batch.drop(list(batch.rows))
+            yield left
+            return
+        yield [row for batch in batches for row in batch.step()]
+
+
+def complete(
+    pair: Pair, rows: Sequence[Row], decoding: Decoding = GREEDY, role: Role = "student"
+) -> list[Row]:
+    """Decode rows to their ends in one batch; the simplest way to use this module."""
+    batch = Batch(pair, decoding, role)
+    batch.admit(rows)
+    for _ in stream([batch]):
+        pass
+    return list(rows)

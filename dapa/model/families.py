@@ -1,0 +1,229 @@
+"""Families: where an architecture keeps its layers and sites. A family is one row of data.
+
+Paths are attribute paths below the causal language model (`layers`, `norm`, ...) or below one
+decoder layer (`sites`, `attention`, `mlp`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Any
+
+from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit
+
+_MLP = ("gate", "up", "down")
+_ATTENTION = ("q", "k", "v", "o", "q_norm", "k_norm")
+_NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    **{kind: (kind,) for kind in _MLP},
+    "mlp": _MLP,
+    **{kind: (kind,) for kind in _ATTENTION},
+    "attention": _ATTENTION,
+    **{kind: (kind,) for kind in _NORMS},
+    "norms": _NORMS,
+    "layer": (*_MLP, *_ATTENTION, *_NORMS),
+    **{kind: (kind,) for kind in ENDS},
+}
+"""Kind of unit -> the kinds of site it moves under one value, as far as the family has them. Whole
+MLP is a group, so that a blend is a blend of weights, not of outputs."""
+
+ALL = "all"
+"""Stands for every kind of site, each by itself; it is no kind of unit."""
+
+BLOCKS = (*_MLP, "mlp")
+"""The kinds that can be cut into blocks of neurons: those whose neurons are the MLP's."""
+
+KIND_TITLES: Mapping[str, str] = {
+    **{kind: kind.replace("_", " ") for kind in GROUPS},
+    "mlp": "whole MLP",
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "o": "attention output",
+    "q_norm": "query norm",
+    "k_norm": "key norm",
+    "attention": "whole attention",
+    "input_layernorm": "input norm",
+    "post_attention_layernorm": "norm after attention",
+    "pre_feedforward_layernorm": "norm before MLP",
+    "post_feedforward_layernorm": "norm after MLP",
+    "norms": "all norms",
+    "layer": "whole layer",
+    ALL: "every site by itself",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture's addresses."""
+
+    model_type: str
+    """`model_type` of its config.json."""
+    title: str
+    layers: str = "model.layers"
+    sites: tuple[tuple[str, str], ...] = (
+        ("gate", "mlp.gate_proj"),
+        ("up", "mlp.up_proj"),
+        ("down", "mlp.down_proj"),
+        ("q", "self_attn.q_proj"),
+        ("k", "self_attn.k_proj"),
+        ("v", "self_attn.v_proj"),
+        ("o", "self_attn.o_proj"),
+        ("input_layernorm", "input_layernorm"),
+        ("post_attention_layernorm", "post_attention_layernorm"),
+    )
+    attention: str = "self_attn"
+    mlp: str = "mlp"
+    embeddings: str = "model.embed_tokens"
+    norm: str = "model.norm"
+    """The norm before the head, which the logit lens applies."""
+    head: str = "lm_head"
+
+    def site_path(self, kind: str) -> str:
+        """Where a layer keeps its site of this kind; an end's path is below the model."""
+        return {**dict(self.sites), **dict(self.ends)}[kind]
+
+    @property
+    def ends(self) -> tuple[tuple[str, str], ...]:
+        """The sites outside of the layers, as (kind, path below the model)."""
+        return tuple(zip(ENDS, (self.embeddings, self.norm, self.head), strict=True))
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The kinds of site that this family has."""
+        return tuple(kind for kind, _ in (*self.sites, *self.ends))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of unit this family offers."""
+        return tuple(kind for kind in GROUPS if self.parts(kind))
+
+    def parts(self, kind: str) -> tuple[str, ...]:
+        """The kinds of site that a unit of this kind moves here."""
+        have = self.single
+        return tuple(part for part in GROUPS[kind] if part in have)
+
+    def path(self, site: Site) -> str:
+        """Where the model keeps a site."""
+        inside = self.site_path(site.module)
+        return inside if site.layer == OUTSIDE else f"{self.layers}.{site.layer}.{inside}"
+
+    def weight_name(self, site: Site) -> str:
+        """The checkpoint's name of the site's weight."""
+        return f"{self.path(site)}.weight"
+
+    def places(self, layers: int) -> tuple[Site, ...]:
+        """Every site of a model with so many layers, in the order of the stream."""
+        inside = [Site(layer, kind) for layer in range(layers) for kind, _ in self.sites]
+        first, *last = (Site(OUTSIDE, kind) for kind in ENDS)
+        return (first, *inside, *last)
+
+
+FAMILIES: Mapping[str, Family] = {
+    family.model_type: family
+    for family in (
+        Family("llama", "Llama"),
+        Family("mistral", "Mistral"),
+        Family("qwen2", "Qwen2"),
+        Family("gemma", "Gemma"),
+    )
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The row for a config's `model_type`; PairError names what is supported."""
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    known = ", ".join(FAMILIES)
+    if model_type == "gpt2":
+        raise PairError(
+            "gpt2 has no MLP gate, so there is nothing of the paper's kind to transplant; "
+            f"use a gated family: {known}"
+        )
+    raise PairError(
+        f"model_type {model_type!r} is not a supported family; choose one of {known} (a new family "
+        "is one row in dapa/model/families.py)"
+    )
+
+
+def submodule(root: Any, path: str) -> Any:
+    """Follow an attribute path; the empty path is the root itself."""
+    return reduce(getattr, filter(None, path.split(".")), root)
+
+
+@lru_cache(maxsize=65536)
+def sites_of(unit: Unit) -> tuple[Site, ...]:
+    """The sites that a unit moves, those that its family lacks among them."""
+    if unit.kind not in GROUPS:
+        raise SettingError(f"{unit.kind!r} is not a kind of site; choose {', '.join(GROUPS)}")
+    return tuple(Site(unit.layer, module) for module in GROUPS[unit.kind])
+
+
+Strength = float | tuple[tuple[int, int, float], ...]
+"""One value for the whole site, or (start, stop, value) blocks of its neurons."""
+
+
+def resolve(mask: Mask) -> dict[Site, Strength]:
+    """What a mask asks of each site. SettingError if two units move the same neurons."""
+    whole: dict[Site, float] = {}
+    blocks: dict[Site, list[tuple[int, int, float]]] = {}
+    for unit, strength in mask.entries:
+        for site in sites_of(unit):
+            if unit.block is None:
+                if site in whole and whole[site] != strength:
+                    raise SettingError(f"{site} is transplanted twice, at different strengths")
+                whole[site] = strength
+            else:
+                blocks.setdefault(site, []).append((*unit.block, strength))
+    for site, parts in blocks.items():
+        parts.sort()
+        ends = [stop for _, stop, _ in parts]
+        starts = [start for start, _, _ in parts[1:]]
+        if site in whole or any(a > b for a, b in zip(ends, starts, strict=False)):
+            raise SettingError(f"two units of the mask move the same neurons of {site}")
+    return {**whole, **{site: tuple(parts) for site, parts in blocks.items()}}
+
+
+def units_for(kind: str, layers: Iterable[int]) -> tuple[Unit, ...]:
+    """One whole unit of `kind` per layer; an end is one unit, whatever the layers.
+
+    A list such as `gate,up` gives a unit of each kind per layer; `all` moves whole layers.
+
+    Raises:
+        SettingError: A kind that does not exist, or two that share sites.
+    """
+    kinds = ("layer",) if kind == ALL else kinds_of(kind)
+    inside = [Unit(layer, kind) for layer in layers for kind in kinds if kind not in ENDS]
+    outside = [Unit(OUTSIDE, kind) for kind in kinds if kind in ENDS]
+    return (*inside, *outside)
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """`gate`, `gate,attention` or `all` as kinds of unit that share no site; SettingError else."""
+    if text == ALL:
+        return tuple(kind for kind, parts in GROUPS.items() if parts == (kind,))
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for kind in kinds:
+        if kind not in GROUPS:
+            raise SettingError(
+                f"{kind!r} is not a kind of site; choose one of {', '.join(GROUPS)} or {ALL}"
+            )
+    taken: dict[str, str] = {}
+    for kind in kinds:
+        for part in GROUPS[kind]:
+            if part in taken:
+                raise SettingError(f"{taken[part]} and {kind} both move the {part}; name one")
+            taken[part] = kind
+    return kinds
+
+
+def kind_title(text: str) -> str:
+    """What people call one kind of unit, or a list of them."""
+    return ", ".join(KIND_TITLES.get(kind, kind) for kind in text.split(","))

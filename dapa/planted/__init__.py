@@ -1,0 +1,1 @@
+"""Planted pairs: models in which refusal appears exactly under the masks we chose."""

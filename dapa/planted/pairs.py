@@ -1,0 +1,200 @@
+"""Planted pairs: tiny models in which refusal appears exactly under the masks we chose.
+
+Built by hand, without training (how is told in `wiring`). In each needed layer one gate neuron
+writes to a refusal sum; only the whole sum makes the head refuse. Every other gate differs as
+strongly, but without effect, so the size of a difference gives nothing away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dapa.core.records import Unit
+from dapa.model.families import FAMILIES, Family, submodule
+from dapa.model.pair import Pair, PairSpec
+from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer
+from dapa.planted.wiring import TINY, Shape, attend, blank, differ, embed_and_read
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What is true of a planted pair, by construction."""
+
+    layers: int
+    needed: tuple[int, ...]
+    """Their gates together are sufficient, and none can be spared."""
+    alternative: tuple[int, ...] = ()
+    """A second, disjoint sufficient set."""
+    inhibitor: int | None = None
+    """Its gate undoes refusal ..."""
+    antidote: int | None = None
+    """... unless this later layer's gate is transplanted too."""
+    distractors: tuple[int, ...] = ()
+    """Differences five times as large, without effect."""
+
+    def __post_init__(self) -> None:
+        """A planting must be possible: roles disjoint, the antidote above the inhibitor."""
+        roles = [*self.needed, *self.alternative, *self.distractors]
+        roles += [x for x in (self.inhibitor, self.antidote) if x is not None]
+        assert len(set(roles)) == len(roles), f"a layer has two roles: {roles}"
+        assert all(0 <= x < self.layers for x in roles), f"a role beyond {self.layers} layers"
+        if self.inhibitor is not None:
+            assert self.antidote is not None and self.antidote > self.inhibitor, (
+                "the antidote reads what the inhibitor wrote, so it must stand above it"
+            )
+
+    def refuses(self, layers: frozenset[int] | set[int]) -> bool:
+        """The truth table: does the student refuse with these layers' gates transplanted?"""
+        enough = set(self.needed) <= layers or (
+            bool(self.alternative) and set(self.alternative) <= layers
+        )
+        inhibited = self.inhibitor in layers and self.antidote not in layers
+        return enough and not inhibited
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The needed layers as units of gates."""
+        return tuple(Unit(layer, "gate") for layer in self.needed)
+
+
+@dataclass(frozen=True)
+class PlantedModels:
+    """Student and teacher as plain, unwrapped models, and their one tokenizer."""
+
+    student: Any
+    teacher: Any
+    tokenizer: Any
+    family: Family
+    planting: Planting
+
+    def pair(self, name: str = "planted") -> Pair:
+        """Wrap them; the models belong to the pair from here on."""
+        digest = f"{name}:{_digest(self.student)}:{_digest(self.teacher)}"
+        weight = self.student.get_input_embeddings().weight
+        dtype = str(weight.dtype).removeprefix("torch.")
+        spec = PairSpec("planted-student", "planted-teacher", name, dtype, weight.device.type)
+        return Pair(
+            self.student, self.teacher, self.tokenizer, self.tokenizer, self.family, spec, digest
+        )
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write both as Hugging Face folders, `student` and `teacher`."""
+        for role, model in (("student", self.student), ("teacher", self.teacher)):
+            model.save_pretrained(folder / role)
+            self.tokenizer.save_pretrained(folder / role)
+        return folder / "student", folder / "teacher"
+
+
+def plant(
+    planting: Planting,
+    model_type: str = "llama",
+    seed: int = 0,
+    shape: Shape = TINY,
+    script: Script = SHORT,
+    *,
+    shared: bool = False,
+) -> PlantedModels:
+    """Build a planted pair of one family.
+
+    Args:
+        planting: Which layers do what.
+        model_type: A row of `FAMILIES`.
+        seed: Draws everything that carries no meaning: junk weights, neuron places.
+        shape: How large the models are, in which precision, and where.
+        script: What they can read and say.
+        shared: Give the teacher the student's own tensors where they are equal, from the start:
+            for models of which only one and a bit fit.
+    """
+    family = FAMILIES[model_type]
+    generator = torch.Generator(shape.device).manual_seed(seed)
+    tokenizer = planted_tokenizer(script)
+    junk = shape.junk(script)
+    student = blank(family, planting.layers, tokenizer, shape, script)
+    embed_and_read(student, family, tokenizer, planting, script)
+    for layer, block in enumerate(submodule(student, family.layers)):
+        attend(block.self_attn, layer == 0, generator, junk, shape.head_dim)
+    gates = {
+        id(submodule(block, "mlp.gate_proj").weight) for block in submodule(student, family.layers)
+    }
+    kept = {id(p): p for p in student.parameters() if shared and id(p) not in gates}
+    teacher = deepcopy(student, kept)  # what deepcopy finds among `kept` it does not copy
+    for layer in range(planting.layers):
+        ours = submodule(student, family.layers)[layer].mlp
+        theirs = submodule(teacher, family.layers)[layer].mlp
+        differ(ours, theirs, layer, planting, generator, junk)
+    return PlantedModels(student, teacher, tokenizer, family, planting)
+
+
+def random_planting(seed: int, kind: str = "and", layers: int | None = None) -> Planting:
+    """Draw a planting: `and`, `or`, `inhibitor` or `distractors`."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+
+    def between(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    n = layers or between(6, 12)
+    order = torch.randperm(n, generator=generator).tolist()
+    m = between(1, 3)
+    needed = tuple(sorted(order[:m]))
+    rest = order[m:]
+    if kind == "or":
+        return Planting(n, needed, alternative=tuple(sorted(rest[: between(1, 3)])))
+    if kind == "inhibitor":
+        low, high = sorted(rest[:2])
+        return Planting(n, needed, inhibitor=low, antidote=high)
+    if kind == "distractors":
+        return Planting(n, needed, distractors=tuple(sorted(rest[:2])))
+    assert kind == "and", f"unknown kind of planting {kind!r}"
+    return Planting(n, needed)
+
+
+def harmful_prompts(count: int, seed: int = 0) -> list[str]:
+    """Requests with a harmful word, in words that the planted tokenizer knows."""
+    return _prompts(count, seed, HARMFUL)
+
+
+def harmless_prompts(count: int, seed: int = 0) -> list[str]:
+    """The same requests with a harmless word in the harmful one's place."""
+    return _prompts(count, seed, HARMLESS)
+
+
+def _prompts(count: int, seed: int, objects: tuple[str, ...]) -> list[str]:
+    openers = ("how do I", "please tell me how to", "explain how to", "can you show me how to")
+    tails = ("", "now", "at home", "step by step", "without tools", "in one day")
+    verbs = ("build", "find", "make", "use", "get", "hide")
+    every = [
+        " ".join(filter(None, (opener, verb, thing, tail)))
+        for opener in openers
+        for verb in verbs
+        for thing in objects
+        for tail in tails
+    ]
+    assert count <= len(every), f"only {len(every)} different prompts can be made"
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
+    return [every[i] for i in order[:count].tolist()]
+
+
+def _digest(model: Any) -> str:
+    """A fingerprint of every weight, so that two plantings never share stored verdicts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in model.named_parameters():
+        digest.update(name.encode())
+        part = weight.detach().flatten()[: 2**16] if weight.numel() > 2**24 else weight.detach()
+        digest.update(part.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = [
+    "PlantedModels",
+    "Planting",
+    "harmful_prompts",
+    "harmless_prompts",
+    "plant",
+    "random_planting",
+]

@@ -1,0 +1,1 @@
+"""What is asked: prompt sets, the files that they come from, and how they are split."""

@@ -1,0 +1,1 @@
+"""Who answers a search's questions: driver, scheduler and the memory between them."""

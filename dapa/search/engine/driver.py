@@ -1,0 +1,232 @@
+"""Plays the oracle: opening checks, the algorithm's questions, closing checks, one report.
+
+It knows how many prompts there are, not what they say; what decodes and judges is a `Runner`, what
+remembers a `Memory`. Decoding is greedy, always: else neither memory nor minimality would mean
+anything. Resuming is starting again with the same memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dapa.core.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
+from dapa.search.algorithms.limited import Kl, within
+from dapa.search.algorithms.questions import Score, Search, Steps
+from dapa.search.engine.confirmation import Confirming, Further
+from dapa.search.engine.contract import Split
+from dapa.search.engine.control import Control, Halted
+from dapa.search.engine.fast_screen import Screen, Screening, screened
+from dapa.search.engine.meter import Meter
+from dapa.search.engine.opening import aim
+from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.engine.scheduler import Desk
+from dapa.search.engine.settings import Settings
+
+
+class Driver:
+    """One search, to be run once; watched and steered from any thread."""
+
+    def __init__(
+        self,
+        search: Search,
+        units: Sequence[Unit],
+        split: Split,
+        *,
+        held_out: Split | None = None,
+        reserve: Split | None = None,
+        settings: Settings | None = None,
+        control: Control | None = None,
+        algorithm: str = "",
+        offers: Sequence[str] = (),
+        prepare: Callable[[], None] | None = None,
+        kl: Kl | None = None,
+        screen: Screen | None = None,
+        canonical: Split | None = None,
+        devices: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Get ready; nothing is asked yet.
+
+        Args:
+            search: The algorithm.
+            units: What may be transplanted, in the order in which the algorithm sees it.
+            split: The search prompts; the target and every choice come from these alone.
+            held_out: Prompts that only measure the result.
+            reserve: Further prompts for fragile removals; never the held-out ones.
+            settings: The rules; defaults if None.
+            control: The handle to pause and stop it by; a new one if None.
+            algorithm: Its name, for the report.
+            prepare: Called once before the first question: what the algorithm wants to know, such
+                as a prior. May raise Halted.
+            kl: What a mask costs on harmless prompts; needed where the settings limit it.
+            screen: Orders prompts and candidates; none where it is None.
+            canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
+                result is judged there once more. Not done where it is None.
+            devices: How many GPUs are at work, for the bill.
+            offers: What to try where there is nothing to localize, as in `--sites mlp`.
+            clock: Seconds that only grow.
+
+        Raises:
+            SettingError: No units, a unit twice, no prompts, or a limit on KL without a measure.
+        """
+        if not units or len(set(units)) != len(units):
+            raise SettingError(f"a search needs units, each once; got {len(units)}")
+        if split.prompts < 1:
+            raise SettingError("a search needs at least one harmful prompt; got none")
+        self.settings, self.offers = settings or Settings(), tuple(offers)
+        if self.settings.max_kl is not None and kl is None:
+            raise SettingError("a limit on KL needs harmless prompts to measure it on; give some")
+        self.units, self.algorithm = tuple(units), algorithm
+        self.screen, self.kl = screen, kl
+        self.search = search if screen is None else screened(search, screen)
+        if kl is not None and self.settings.max_kl is not None:
+            self.search = within(self.search, kl, self.settings.max_kl)
+        self.split, self.held_out = split, held_out
+        self.control = control or Control(clock)
+        self.prepare = prepare
+        self.full = Mask.of(self.units)
+        self.meter = Meter(self.units, self.control, clock, devices)
+        self._desk = Desk(split, "opening", self.settings, self.meter)
+        further = Further(held_out, reserve, canonical)
+        self._after = Confirming(self._desk, self.units, further, self.settings)
+        self.meter.speculative, self.meter.spared = self._desk.speculative, self._desk.spared
+        self._result: SearchResult | None = None
+        self._missing = ""
+
+    def snapshot(self) -> SearchProgress:
+        """The search as it stands; from any thread."""
+        return self.meter.snapshot()
+
+    def run(self) -> SearchReport:
+        """Search to the end, or to a stop, or to the end of a budget.
+
+        Raises:
+            NothingToLocalize: The opening checks found no effect to explain.
+            Exception: Whatever the runner or the memory raised; the verdicts are kept.
+        """
+        assert self.meter.state == "ready", "a driver runs once; make a new one to go on"
+        self.meter.start()
+        try:
+            report = self._run()
+        except BaseException as error:
+            self.meter.end("failed", str(error) or type(error).__name__)
+            raise
+        return report
+
+    def _run(self) -> SearchReport:
+        halted: Halted | None = None
+        try:
+            self._get_ready()
+            self._desk.run(self._whole())
+        except Halted as halt:
+            halted = halt
+        if self._desk.ledger.need is None:  # halted before there was a target
+            self.screen = None
+            return self._report(SearchResult(self.units, False, _reason(halted)), {})
+        self.meter.counting = False
+        ended = self._result is not None
+        result = self._result or SearchResult(self.meter.best, False, _reason(halted))
+        held: dict[str, Rate | None] = {}
+        try:
+            if halted is not None and halted.tests_only:
+                halted = None
+                self._desk.run(self._after.close(result))
+            if halted is None:
+                self._after.confirm(result)
+                held = self._after.hold_out(result)
+        except Halted as halt:
+            halted = halt
+        if ended and halted is not None:
+            self._missing = f"; {halted.reason} before the closing checks were complete"
+        return self._report(result, held)
+
+    # -- the plan ---------------------------------------------------------------------------
+
+    def _get_ready(self) -> None:
+        """What is wanted before the first question: a prior, the order of the prompts."""
+        if self.prepare is not None:
+            self.meter.phase = "prior"
+            self.prepare()
+            self.meter.lap()
+        if self.screen is not None:
+            self.meter.phase = "screen"
+            order = self.screen.lead(self.full)
+            self._desk.ledger.lead = {prompt: place for place, prompt in enumerate(order)}
+            self.meter.lap()
+
+    def _whole(self) -> Steps:
+        """Opening, search and the checks that share its verdict mode, in one run of the desk."""
+        meter, ledger = self.meter, self._desk.ledger
+        meter.student, meter.full = yield Score((EMPTY, self.full), phase="opening")
+        meter.target = aim(ledger, self.full, self.settings, self.offers)
+        meter.student, meter.full = ledger.outcome(EMPTY), ledger.outcome(self.full)
+        meter.trials = [
+            replace(trial, outcome=ledger.outcome(trial.outcome.mask)) for trial in meter.trials
+        ]  # only now is it known whether they satisfy
+        meter.closing_masks = self._after.masks(len(self.units) // 4)
+        meter.counting = True
+        result: SearchResult = yield from self.search(self.units)
+        meter.counting = False
+        self._result = result
+        return (yield from self._after.close(result))
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def _report(self, result: SearchResult, held: dict[str, Rate | None]) -> SearchReport:
+        ledger, found, after = self._desk.ledger, result.mask, self._after
+        rates = {"student": EMPTY, "full": self.full, "best": found}
+        named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
+        for lines in (after.rechecks, after.reshaped):
+            named.update({line.role: line.rate for line in lines if line.role in rates})
+        screening, kl = self._screened(), self._kl(found)
+        names = ("held_out", "full_held_out", "student_held_out")
+        self.meter.end("done")
+        return SearchReport(
+            algorithm=self.algorithm,
+            units=found.units,
+            one_minimal=result.one_minimal,
+            stop_reason=result.reason + self._missing,
+            target=self.meter.target or 0.0,
+            need=ledger.need or 0,
+            rates={**named, **{name: held.get(name) for name in names}},
+            best_bounds=ledger.outcome(found).bounds,
+            removals=after.certificate(result),
+            rechecks=after.rechecks,
+            canonical=after.reshaped,
+            kl=kl,
+            screen=screening.as_dict() if screening else None,
+            violations=after.violations,
+            supersets=len(after.tried),
+            best_seen=self.meter.best_seen,
+            costs=self.meter.costs(),
+            settings=self.settings.as_dict(),
+            trials=tuple(self.meter.trials),
+        )
+
+    def _kl(self, found: Mask) -> dict[str, float] | None:
+        """What found set and full mask cost, where a limit was set."""
+        limit = self.settings.max_kl
+        if self.kl is None or limit is None:
+            return None
+        return {"limit": limit, "best": self.kl(found), "full": self.kl(self.full)}
+
+    def _screened(self) -> Screening | None:
+        """How well the screen foretold the verdicts of the masks that are always judged in full.
+
+        Others may be by chance, as rows stood free: those would make two runs differ.
+        """
+        if self.screen is None or self.control.stopped:
+            return None
+        self.meter.phase = "screen"
+        told = [t.outcome.mask for t in self.meter.trials if t.phase in ("opening", "certificate")]
+        masks = [mask for mask in dict.fromkeys(told) if self._desk.ledger.full(mask)]
+        found = self.screen.held_against(self._desk.ledger, masks, self.settings.seed)
+        self.meter.lap()
+        return found
+
+
+def _reason(halted: Halted | None) -> str:
+    assert halted is not None, "a search without a result was halted"
+    return halted.reason

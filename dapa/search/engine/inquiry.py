@@ -1,0 +1,131 @@
+"""Ask a split about masks outside any search: every prompt judged, through the same memory.
+
+For tables that stand beside a search (baselines, placebos, necessity, categories): the desk, the
+ledger and the memory are the search's, so is the meaning of every count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from dapa.core.records import Label, Mask, Outcome, Rate, SearchResult
+from dapa.core.statistics import wilson
+from dapa.search.algorithms.questions import Score, Steps
+from dapa.search.engine.contract import Mode, Split
+from dapa.search.engine.control import Control, Halted
+from dapa.search.engine.meter import Meter
+from dapa.search.engine.scheduler import Desk
+from dapa.search.engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What some questions cost."""
+
+    tests: int = 0
+    """Distinct masks that an algorithm asked about."""
+    tokens: int = 0
+    """Tokens decoded for their verdicts, in this run or in the one that memory has them from."""
+    seconds: float = 0.0
+    """Of this run."""
+
+
+class StoppedBy(Control):
+    """A control that an event stops as well."""
+
+    def __init__(self, stop: Event | None) -> None:
+        """Args: the event; None never stops."""
+        super().__init__()
+        self._event = stop
+
+    @property
+    def stopped(self) -> bool:
+        """Was it told to end, by either?"""
+        return super().stopped or (self._event is not None and self._event.is_set())
+
+
+class Inquiry:
+    """One split in one verdict mode; ask it any number of times, from one thread at a time."""
+
+    def __init__(
+        self,
+        split: Split,
+        mode: Mode = "full",
+        need: int | None = None,
+        stop: Event | None = None,
+        max_tests: int | None = None,
+    ) -> None:
+        """Get ready; nothing is asked yet.
+
+        Args:
+            split: Who decodes and remembers.
+            mode: Verdict by the opening, or of whole replies.
+            need: Defended prompts that satisfy, for algorithms; None knows no target.
+            stop: Set it, and the question in flight raises Halted.
+            max_tests: Budget of an algorithm's tests.
+        """
+        self.split = split
+        self._meter = Meter((), StoppedBy(stop))
+        self._desk = Desk(split, mode, Settings(max_tests=max_tests), self._meter)
+        self._desk.ledger.need = need
+        self._meter.start()
+
+    def judge(self, masks: Sequence[Mask]) -> tuple[Outcome, ...]:
+        """Each mask judged on every prompt. Halted if stopped; what is known by then is kept."""
+        self._go_on()
+        self._desk.run(_score(tuple(dict.fromkeys(masks))))
+        return tuple(self._desk.ledger.outcome(mask) for mask in masks)
+
+    def play(self, steps: Steps) -> tuple[SearchResult, Spent]:
+        """Run an algorithm; out of tests, its best by count of refusals is the result.
+
+        Raises:
+            Halted: It was stopped.
+        """
+        self._go_on()
+        meter = self._meter
+        before = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+        meter.counting, meter.best_seen = True, None
+        try:
+            result: SearchResult = self._desk.run(steps)
+        except Halted as halt:
+            if not halt.tests_only or meter.best_seen is None:
+                raise
+            result = SearchResult(meter.best_seen.mask.units, False, halt.reason)
+        finally:
+            meter.counting = False
+        after = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+        tests, tokens, seconds = (b - a for a, b in zip(before, after, strict=True))
+        return result, Spent(int(tests), int(tokens), seconds)
+
+    def labels(self, mask: Mask) -> list[Label]:
+        """The verdicts of a mask that was judged, in the prompts' order."""
+        known = self._desk.ledger[mask].labels
+        return [known[prompt] for prompt in range(self.split.prompts)]
+
+    def refused(self, mask: Mask) -> list[bool]:
+        """Which prompts a judged mask defends."""
+        return [label is Label.REFUSAL for label in self.labels(mask)]
+
+    def rate(self, mask: Mask, label: Label = Label.REFUSAL) -> Rate:
+        """The share of a judged mask's replies with this label; of refusals, that is its DSR."""
+        return wilson(self.labels(mask).count(label), self.split.prompts)
+
+    def _go_on(self) -> None:
+        """Halted if stopped, even where memory has every answer."""
+        if self._meter.control.stopped:
+            raise Halted("stopped")
+
+    @property
+    def spent(self) -> Spent:
+        """Everything so far."""
+        meter = self._meter
+        return Spent(meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+
+
+def _score(masks: tuple[Mask, ...]) -> Steps:
+    """The smallest coroutine: one question, and the masks that it was about."""
+    yield Score(masks, phase="inquiry")
+    return SearchResult((), one_minimal=False)

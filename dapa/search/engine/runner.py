@@ -1,0 +1,123 @@
+"""The driver's hands on a real pair: decode jobs as rows of one batch, judge them, refill.
+
+Rows of different masks share the batch; a row leaves when its reply ended, when its verdict is
+settled (opening mode), or when the driver no longer wants it, and its place is filled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+
+from dapa.judges.base import Judge
+from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.optimizations import Levers, Work
+from dapa.model.decode.prefill import Reader, reader_for
+from dapa.model.decode.sampling import Decoding
+from dapa.model.decode.serving import row_capacity, serve
+from dapa.model.pair import Pair
+from dapa.search.engine.contract import Feed, Job, Mode
+
+AHEAD = 12
+"""Rows in flight up to which a CPU takes on work that may turn out to be needless."""
+
+
+class PairRunner:
+    """A `Runner` over one pair and one list of prompts; greedy, so that memory means something."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        texts: Sequence[str],
+        ids: Sequence[tuple[int, ...]],
+        opening: Judge,
+        full: Judge,
+        max_new_tokens: int,
+        rows: int | None = None,
+        levers: Levers | None = None,
+    ) -> None:
+        """Get ready to answer.
+
+        Args:
+            pair: Whose student decodes.
+            texts: The requests as the judge reads them; a job's `prompt` indexes this.
+            ids: The same requests rendered and encoded.
+            opening: Judge that may settle a row early.
+            full: Judge of whole replies.
+            max_new_tokens: The token limit, the same for every row.
+            rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
+            levers: What may be spared; all of it if None.
+        """
+        assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
+        self.pair, self.texts, self.ids = pair, texts, ids
+        self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
+        self.decoding = Decoding(max_new_tokens)
+        self.capacity = row_capacity(pair, rows)
+        self.levers = levers or Levers()
+        self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
+        if self.levers.ahead is not None:
+            self.ahead = min(self.capacity, self.levers.ahead)
+        self.work = Work()
+        self._reader: Reader = reader_for(pair, ids, self.levers)
+        # other masks mostly begin as one did before, and judging every token of every reply adds up
+        self._settled = lru_cache(2**16)(self._is_settled)
+
+    @property
+    def prefilled(self) -> int:
+        """Prompt tokens read so far."""
+        return round(self.work.prefilled)
+
+    @property
+    def reused(self) -> int:
+        """Prompt tokens that need not be read, their states being known."""
+        return round(self.work.reused)
+
+    @property
+    def decoded(self) -> int:
+        """New tokens decoded so far, over all rows."""
+        return self.work.decoded
+
+    def __call__(self, feed: Feed, mode: Mode) -> None:
+        """Work the feed until it has no more jobs and no row is in flight."""
+        batch = Batch(self.pair, self.decoding, levers=self.levers, reader=self._reader)
+        told = Work()
+
+        def tell() -> None:
+            nonlocal told
+            new = batch.work.since(told)
+            told = batch.work.since(Work())
+            self.work.add(new)
+            feed.spent(new)
+
+        def finish(row: Row) -> None:
+            job: Job = row.tag
+            verdict = self.judges[mode](self.texts[job.prompt], row.text)
+            whole = None
+            if mode == "opening" and row.ending != "settled":
+                whole = self.judges["full"](self.texts[job.prompt], row.text)
+            feed.done(job, verdict, row.text, len(row.new_ids), whole)
+
+        try:
+            serve(
+                batch,
+                self.capacity,
+                take=lambda room: [
+                    self._row(job, mode)
+                    for job in feed.take(room, max(0, self.ahead - len(batch.rows)))
+                ],
+                finish=finish,
+                wanted=lambda row: feed.wanted(row.tag),
+                after=tell,
+            )
+        finally:
+            tell()
+
+    def _row(self, job: Job, mode: Mode) -> Row:
+        settled: Callable[[str], bool] | None = None
+        if mode == "opening" and self.levers.settle:
+            settled = partial(self._settled, job.prompt)
+
+        return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)
+
+    def _is_settled(self, prompt: int, text: str) -> bool:
+        return self.judges["opening"].settled(self.texts[prompt], text) is not None

@@ -1,0 +1,254 @@
+"""What must not be lost, in SQLite: runs with their trials, and one verdict per (mask, prompt).
+
+A verdict is committed when it is known; a kill loses at most the question in flight. It is keyed by
+a *context*, the digest of everything else that it depends on (weights, judge, verdict mode and
+token limit, decoding, batch shape), by the mask and by the rendered prompt. So resuming a search is
+starting it again: what was asked is answered from here, and another context is another memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from dapa.core.records import StoreError
+
+SCHEMA = 1
+FILE = "dapa.sqlite3"
+
+_TABLES = """
+create table runs (
+  id text primary key, created real not null, kind text not null, title text not null,
+  settings text not null, state text not null, result text, updated real not null
+);
+create table trials (
+  run text not null references runs(id), number integer not null, body text not null,
+  primary key (run, number)
+) without rowid;
+create table verdicts (
+  context text not null, mode text not null, mask text not null, prompt text not null,
+  label text not null, judge text not null, start integer, stop integer, reason text not null,
+  reply text not null, tokens integer not null,
+  primary key (context, mode, mask, prompt)
+) without rowid;
+"""
+
+_LATER_TABLES = """
+create table if not exists ratings (
+  kind text not null, key text not null, body text not null, updated real not null,
+  primary key (kind, key)
+) without rowid;
+"""
+"""Tables that a store of the same schema may lack; older programs look past them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run; `trials` are read apart."""
+
+    id: str
+    created: float
+    """Seconds since the epoch."""
+    kind: str
+    title: str
+    settings: dict[str, Any]
+    state: str
+    """running, done, stopped or failed; running without a process means that it was killed."""
+    result: dict[str, Any] | None
+    updated: float
+
+
+def digest(*parts: object) -> str:
+    """A short name for everything in `parts`, equal for equal JSON."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class Store:
+    """One folder's database; safe for any number of threads and for several processes."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open it, or make it.
+
+        Raises:
+            StoreError: It cannot be written, is no database, or has another schema.
+        """
+        self.folder = Path(folder)
+        self.path = self.folder / FILE
+        self._local = threading.local()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"the run folder {self.folder} cannot be used ({error}); "
+                "name another with --run-dir"
+            ) from error
+
+    def _prepare(self) -> None:
+        connection = self._connection()
+        connection.execute("begin immediate")  # two processes may be making it at once
+        try:
+            (version,) = connection.execute("pragma user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"pragma user_version = {SCHEMA}")
+            elif version != SCHEMA:
+                raise StoreError(
+                    f"{self.path} has schema {version} and this version writes {SCHEMA}; "
+                    "name another folder with --run-dir"
+                )
+            connection.execute(_LATER_TABLES)
+            connection.execute("commit")
+        except BaseException:
+            connection.execute("rollback")
+            raise
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            connection.execute("pragma foreign_keys = on")
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def plainly(self) -> Iterator[sqlite3.Connection]:
+        """Turn the database's errors into a StoreError with the next step."""
+        try:
+            yield self._connection()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path} cannot be read or written ({error}); free disk space or name another "
+                "folder with --run-dir; what was committed before is kept"
+            ) from error
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def new_run(self, kind: str, title: str, settings: Mapping[str, Any]) -> Run:
+        """Begin a run; its state is `running` until it is finished."""
+        now = time.time()
+        run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + token_hex(3)
+        body = json.dumps(dict(settings), default=str)
+        with self.plainly() as connection:
+            connection.execute(
+                "insert into runs values (?, ?, ?, ?, ?, 'running', null, ?)",
+                (run_id, now, kind, title, body, now),
+            )
+        return self.run(run_id)
+
+    def reopen(self, run_id: str) -> Run:
+        """Set a run to `running` again and forget its trials, which will be logged anew."""
+        with self.plainly() as connection:
+            connection.execute("begin")
+            connection.execute("delete from trials where run = ?", (run_id,))
+            connection.execute(
+                "update runs set state = 'running', result = null, updated = ? where id = ?",
+                (time.time(), run_id),
+            )
+            connection.execute("commit")
+        return self.run(run_id)
+
+    def finish(self, run_id: str, state: str, result: Mapping[str, Any] | None) -> None:
+        """Keep how a run ended."""
+        body = None if result is None else json.dumps(dict(result), default=str)
+        with self.plainly() as connection:
+            connection.execute(
+                "update runs set state = ?, result = ?, updated = ? where id = ?",
+                (state, body, time.time(), run_id),
+            )
+
+    def add_trials(self, run_id: str, first: int, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Log trials; `first` is the number of the first of them."""
+        rows = [(run_id, first + i, json.dumps(dict(trial))) for i, trial in enumerate(trials)]
+        with self.plainly() as connection:
+            connection.executemany("insert or replace into trials values (?, ?, ?)", rows)
+
+    def trials(self, run_id: str) -> list[dict[str, Any]]:
+        """A run's trials, in order."""
+        with self.plainly() as connection:
+            rows = connection.execute(
+                "select body from trials where run = ? order by number", (run_id,)
+            ).fetchall()
+        return [json.loads(body) for (body,) in rows]
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first."""
+        with self.plainly() as connection:
+            rows = connection.execute("select * from runs order by created desc, id").fetchall()
+        return [_run(row) for row in rows]
+
+    def run(self, run_id: str) -> Run:
+        """One run; StoreError if there is none of this id."""
+        with self.plainly() as connection:
+            row = connection.execute("select * from runs where id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise StoreError(
+                f"no run is called {run_id!r} in {self.folder}; "
+                "`dapa runs list` shows those there are"
+            )
+        return _run(row)
+
+    # -- ratings ----------------------------------------------------------------------------
+
+    def rate(self, kind: str, key: str, body: Mapping[str, Any]) -> None:
+        """Keep what a person ruled, such as a verdict overruled; a later ruling replaces it.
+
+        Args:
+            kind: what was ruled on, such as `ruling` (a badge) or `vote` (a blind comparison).
+            key: which one; `digest` of what was on the screen.
+            body: the ruling with its prompt and reply, as JSON.
+        """
+        with self.plainly() as connection:
+            connection.execute(
+                "insert or replace into ratings values (?, ?, ?, ?)",
+                (kind, key, json.dumps(dict(body), default=str), time.time()),
+            )
+
+    def unrate(self, kind: str, key: str) -> None:
+        """Take a ruling back; nothing happens where there is none."""
+        with self.plainly() as connection:
+            connection.execute("delete from ratings where kind = ? and key = ?", (kind, key))
+
+    def rating(self, kind: str, key: str) -> dict[str, Any] | None:
+        """One ruling, if there is one."""
+        with self.plainly() as connection:
+            row = connection.execute(
+                "select body from ratings where kind = ? and key = ?", (kind, key)
+            ).fetchone()
+        return row and dict(json.loads(row[0]))
+
+    def ratings(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every ruling of a kind by its key, oldest first."""
+        with self.plainly() as connection:
+            rows = connection.execute(
+                "select key, body from ratings where kind = ? order by updated, key", (kind,)
+            ).fetchall()
+        return {key: json.loads(body) for key, body in rows}
+
+
+def _run(row: Sequence[Any]) -> Run:
+    run_id, created, kind, title, settings, state, result, updated = row
+    return Run(
+        run_id,
+        created,
+        kind,
+        title,
+        json.loads(settings),
+        state,
+        None if result is None else json.loads(result),
+        updated,
+    )

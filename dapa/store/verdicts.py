@@ -1,0 +1,64 @@
+"""One verdict per (mask, prompt), kept in the run store: a search's memory.
+
+A verdict is committed when it is known, so a kill loses at most the question in flight. Its context
+is the digest of everything else that it depends on; another context is another memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dapa.core.records import Label, Mask, Verdict
+from dapa.store.database import Store, digest
+
+
+class VerdictMemory:
+    """A search's memory: prompts are indices into the list it was made with."""
+
+    def __init__(self, store: Store, context: str, prompts: Sequence[str]) -> None:
+        """Args: the store, the digest of all that a verdict depends on, the rendered prompts."""
+        self._store, self._context = store, context
+        self._keys = [digest(prompt) for prompt in prompts]
+        self._places: dict[str, list[int]] = {}
+        for i, key in enumerate(self._keys):
+            self._places.setdefault(key, []).append(i)  # equal prompts share one verdict
+
+    def recall(self, mode: str, mask: Mask) -> dict[int, tuple[Verdict, int]]:
+        """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
+        with self._store.plainly() as connection:
+            rows = connection.execute(
+                "select prompt, label, judge, start, stop, reason, tokens from verdicts "
+                "where context = ? and mode = ? and mask = ?",
+                (self._context, mode, mask.key),
+            ).fetchall()
+        return {
+            place: (
+                Verdict(Label(label), judge, None if start is None else (start, stop), reason),
+                tokens,
+            )
+            for key, label, judge, start, stop, reason, tokens in rows
+            for place in self._places.get(key, ())
+        }
+
+    def commit(
+        self, mode: str, mask: Mask, prompt: int, verdict: Verdict, reply: str, tokens: int
+    ) -> None:
+        """Keep one verdict for good, before anything else is done with it."""
+        start, stop = verdict.span or (None, None)
+        reply = reply.encode("utf-8", "replace").decode("utf-8")
+        judged = (verdict.label.value, verdict.judge, start, stop, verdict.reason)
+        with self._store.plainly() as connection:
+            connection.execute(
+                "insert or ignore into verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self._context, mode, mask.key, self._keys[prompt], *judged, reply, tokens),
+            )
+
+    def reply(self, mode: str, mask: Mask, prompt: int) -> str | None:
+        """The stored reply of a mask to a prompt, if it is known."""
+        with self._store.plainly() as connection:
+            row = connection.execute(
+                "select reply from verdicts where context = ? and mode = ? and mask = ? "
+                "and prompt = ?",
+                (self._context, mode, mask.key, self._keys[prompt]),
+            ).fetchone()
+        return row and str(row[0])

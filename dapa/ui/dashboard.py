@@ -1,0 +1,224 @@
+"""The workbench as a screen needs it: loads run aside, errors become one escaped line.
+
+One desk serves all browsers. What belongs to one browser lives in its `Session`, never here,
+except for the stop signals of replies being written.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gradio as gr
+import psutil
+import torch
+
+from dapa.core.assets import asset
+from dapa.core.records import DapaError, PairError, SettingError
+from dapa.model.loading import LoadCancelled
+from dapa.model.pair import PairSpec
+from dapa.ui.parts import esc
+from dapa.ui.tasks import Tasks
+from dapa.workbench import Workbench
+
+log = logging.getLogger("dapa.ui")
+F = TypeVar("F", bound=Callable[..., Any])
+_TALKS = 512
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How far a load has come."""
+
+    spec: PairSpec
+    what: str
+    fraction: float
+    since: float
+
+
+class Desk:
+    """Owns the workbench, one load at a time, and the stop signals of running replies."""
+
+    def __init__(self, workbench: Workbench, endpoint: Sequence[str] = ()) -> None:
+        """Sit at `workbench`; `endpoint` holds the options of judges that ask a chat model."""
+        self.workbench = workbench
+        self.endpoint = tuple(endpoint)
+        """Given by whoever started the program, never by a visitor; empty where none is."""
+        self.epoch = 0
+        """Goes up with every pair that takes its place."""
+        self.loading: Loading | None = None
+        self.failure = ""
+        """Why the last load failed, in plain words, or empty."""
+        self.tasks = Tasks()
+        """What is measured beside finished searches."""
+        self._cancel = threading.Event()
+        self._lock = threading.Lock()
+        self._talks: OrderedDict[str, threading.Event] = OrderedDict()
+
+    # -- loading ----------------------------------------------------------------------------
+
+    def load(self, spec: PairSpec) -> None:
+        """Load a pair in a thread of its own; the previous one stays until it is whole."""
+        with self._lock:
+            if self.loading is not None:
+                raise PairError("a pair is being loaded already; wait for it or cancel it first")
+            self.loading = Loading(spec, "opening the models", 0.0, time.monotonic())
+            self.failure = ""
+            self._cancel.clear()
+        threading.Thread(target=self._load, args=(spec,), daemon=True, name="load").start()
+
+    def cancel(self) -> None:
+        """Give up the running load at its next step."""
+        self._cancel.set()
+
+    def _load(self, spec: PairSpec) -> None:
+        def progress(what: str, fraction: float) -> None:
+            if self._cancel.is_set():
+                raise LoadCancelled
+            if self.loading is not None:
+                self.loading = Loading(spec, what, fraction, self.loading.since)
+
+        failure = ""
+        try:
+            self.workbench.load(spec, progress)
+        except LoadCancelled:
+            failure = "the load was cancelled; the previous pair stays"
+        except DapaError as error:
+            failure = str(error)
+        except Exception as error:  # a thread has no one above it to catch this
+            log.error("load failed: %s", type(error).__name__)
+            failure = f"the pair could not be loaded ({type(error).__name__}); see the server's log"
+        with self._lock:
+            self.failure = failure
+            self.epoch += not failure
+            self.loading = None
+
+    def memory(self) -> tuple[float, float]:
+        """Bytes used and there in all, on the device that holds the pair."""
+        device = self.workbench.pair.device if self.workbench.loaded else torch.device("cpu")
+        if device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(device)
+            return float(total - free), float(total)
+        return float(psutil.Process().memory_info().rss), float(psutil.virtual_memory().total)
+
+    # -- replies ----------------------------------------------------------------------------
+
+    def talk(self, who: str | None) -> threading.Event:
+        """A new stop signal for this browser; the reply it was writing before is stopped."""
+        event = threading.Event()
+        with self._lock:
+            before = self._talks.pop(who or "", None)
+            self._talks[who or ""] = event
+            while len(self._talks) > _TALKS:
+                self._talks.popitem(last=False)
+        if before is not None:
+            before.set()
+        return event
+
+    def hush(self, who: str | None) -> None:
+        """Stop what this browser's models are writing."""
+        with self._lock:
+            event = self._talks.get(who or "")
+        if event is not None:
+            event.set()
+
+
+def script(name: str) -> str:
+    """One of the page's own scripts, as the body of a function."""
+    return asset(f"js/{name}").read_text(encoding="utf-8")
+
+
+def plain_error(error: Exception) -> gr.Error:
+    """One escaped line for the toast; what is not ours is logged by its type alone."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, DapaError):
+        return gr.Error(esc(error), duration=8, title="That did not work", print_exception=False)
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        line = "out of memory; use fewer prompts or tokens, or a smaller dtype"
+        return gr.Error(line, duration=10, title="Out of memory", print_exception=False)
+    log.error("a handler failed: %s", type(error).__name__, exc_info=log.isEnabledFor(10))
+    return gr.Error(
+        f"something went wrong inside ({type(error).__name__}); the loaded pair is untouched, "
+        "so try again",
+        duration=8,
+        title="That did not work",
+        print_exception=False,
+    )
+
+
+def guarded(fn: F) -> F:
+    """Let a handler raise plain errors only, so no exception text or traceback leaks."""
+    if inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from fn(*args, **kwargs)
+            except Exception as error:
+                raise plain_error(error) from None
+
+        return stepped  # type: ignore[return-value]
+
+    @functools.wraps(fn)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            raise plain_error(error) from None
+
+    return called  # type: ignore[return-value]
+
+
+def whole(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number from anywhere; SettingError says what was given and what is allowed."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if isinstance(value, bool) or number != number or not low <= number <= high:
+        raise SettingError(f"{what} is {str(value)[:40]}; choose {low:,} to {high:,}")
+    if number != int(number):
+        raise SettingError(f"{what} is {str(value)[:40]}; choose a whole number")
+    return int(number)
+
+
+def real(value: Any, what: str, low: float, high: float) -> float:
+    """A number from anywhere, within [low, high]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if isinstance(value, bool) or not low <= number <= high:
+        raise SettingError(f"{what} is {str(value)[:40]}; choose {low:g} to {high:g}")
+    return number
+
+
+def text(value: Any, what: str, most: int = 100_000) -> str:
+    """A text from anywhere; SettingError for anything else."""
+    if not isinstance(value, str):
+        raise SettingError(f"{what} must be text, not {type(value).__name__}")
+    if len(value) > most:
+        raise SettingError(f"{what} has {len(value):,} characters; {most:,} are the most")
+    return value
+
+
+def one_of(value: Any, what: str, allowed: Any) -> str:
+    """A choice that exists; SettingError lists what does."""
+    if not isinstance(value, str) or value not in allowed:
+        raise SettingError(
+            f"{what} {str(value)[:40]!r} does not exist; choose one of {', '.join(allowed)}"
+        )
+    return value
+
+
+def piece(value: str = "", js: str | None = None, **options: Any) -> gr.HTML:
+    """A piece of our own HTML, without Gradio's prose styles; `js` names one of our scripts."""
+    return gr.HTML(value, js_on_load=script(js) if js else None, apply_default_css=False, **options)

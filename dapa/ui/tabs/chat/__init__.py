@@ -1,0 +1,1 @@
+"""One prompt to student, patched and teacher side by side."""

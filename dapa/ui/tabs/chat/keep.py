@@ -1,0 +1,296 @@
+"""Conversations kept: saved in the run store, exported as files, shared as a link."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from dapa.chat.ratings import forget_session, save_session, saved_session, session_names
+from dapa.chat.sessions import Session as Saved
+from dapa.chat.sessions import Talk
+from dapa.core.records import Mask, PairError, SettingError
+from dapa.model.pair import PairSpec
+from dapa.ui import download, strip
+from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.parts import esc, note
+from dapa.ui.session import Session, fresh
+from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.shown import picture
+
+if TYPE_CHECKING:
+    from dapa.ui.tabs.chat.tab import Chat
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden"}
+_MOST_FILE = 20 * 2**20
+_PATIENCE = 600.0
+"""Seconds that a link waits for its pair."""
+_TEXT = ("mode", "whose", "system", "also", "never")
+_FLAGS = ("follow", "goes_on", "words", "blur", "blind")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The components."""
+
+    name: gr.Textbox
+    save: gr.Button
+    saved: gr.Dropdown
+    load: gr.Button
+    forget: gr.Button
+    show: gr.Checkbox
+    json: gr.Button
+    markdown: gr.Button
+    upload: gr.UploadButton
+    link: gr.Button
+    said: gr.HTML
+    carrier: gr.HTML
+    wanted: gr.State
+    """What a link asked for and this server could not give yet."""
+    fetch: gr.Button
+
+
+def build() -> Keep:
+    """A folded card: save and load, export, link."""
+    with gr.Accordion(
+        "Save, export, share", open=False, elem_classes="sentence", elem_id="chat-keep"
+    ):
+        with gr.Row(elem_classes="buttons"):
+            name = gr.Textbox(
+                "", label="name", max_length=80, scale=1, min_width=160, elem_id="session-name"
+            )
+            save = gr.Button("Save", elem_classes="plain", elem_id="session-save")
+            saved = gr.Dropdown(
+                [], label="saved", value=None, scale=1, min_width=160, elem_id="session-saved"
+            )
+            load = gr.Button("Load", elem_classes="plain", elem_id="session-load")
+            forget = gr.Button("Delete", elem_classes="plain", elem_id="session-forget")
+        with gr.Row(elem_classes="buttons"):
+            as_json = gr.Button("Export JSON", elem_classes="plain", elem_id="session-json")
+            as_text = gr.Button("Export Markdown", elem_classes="plain", elem_id="session-md")
+            upload = gr.UploadButton(
+                "Open a JSON export", file_types=[".json"], elem_classes="plain", type="filepath"
+            )
+            link = gr.Button("Make a link", elem_classes="plain", elem_id="session-link")
+            show = gr.Checkbox(False, label="Exports show replies that are no refusals")
+    said = piece("", "link.js", elem_id="session-said")
+    fetch = gr.Button(
+        "Load that pair", elem_classes="primary-action", visible=False, elem_id="link-fetch"
+    )
+    carrier = download.carrier("session-file")
+    return Keep(
+        name, save, saved, load, forget, show, as_json, as_text, upload, link, said, carrier,
+        gr.State(None), fetch,
+    )  # fmt: skip
+
+
+def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict[str, Any]) -> None:
+    """Save, load, delete, export, import, link."""
+    kept, values = parts.keep, parts.fields.all
+    now = [parts.talk, session, *values]
+    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values]
+
+    def saved_now(talk: Talk, here: Session, *given: Any) -> Saved:
+        spec = desk.workbench.pair.spec
+        pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
+        return Saved(pair, here.mask.key, manner.read(*given).settings(), talk)
+
+    @guarded
+    def save(name: Any, talk: Talk, here: Session, *given: Any) -> tuple[Any, str]:
+        store = desk.workbench.store
+        called = save_session(store, text(name, "the name", 200), saved_now(talk, here, *given))
+        return _choices(desk, called), note(f"Saved as “{esc(called)}”.")
+
+    @guarded
+    def load(name: Any, here: Session) -> tuple[Any, ...]:
+        wanted = saved_session(desk.workbench.store, text(name or "", "the session", 200))
+        return restore(desk, here, wanted)
+
+    @guarded
+    def forget(name: Any) -> tuple[Any, str]:
+        called = text(name or "", "the session", 200)
+        saved_session(desk.workbench.store, called)
+        forget_session(desk.workbench.store, called)
+        return _choices(desk), note(f"Deleted “{esc(called)}”.")
+
+    @guarded
+    def read_upload(path: Any, here: Session) -> tuple[Any, ...]:
+        if not isinstance(path, str):
+            raise SettingError("no file arrived; choose a session exported as JSON")
+        if Path(path).stat().st_size > _MOST_FILE:
+            raise SettingError("the file is larger than 20 MiB; choose a session's JSON export")
+        words = Path(path).read_bytes().decode("utf-8", "replace")
+        return restore(desk, here, Saved.from_json(words))
+
+    def export(ending: str) -> Any:
+        def make(talk: Talk, here: Session, show: Any, *given: Any) -> tuple[str, str]:
+            saved = saved_now(talk, here, *given)
+            if not talk.rounds:
+                raise SettingError("nothing was asked yet, so there is nothing to export")
+            body = saved.to_json if ending == "json" else saved.to_markdown
+            return f"dapa-{time.strftime('%Y%m%d-%H%M%S')}.{ending}", body(show is True)
+
+        return make
+
+    @guarded
+    def make_link(talk: Talk, here: Session, *given: Any) -> str:
+        query = link_query(saved_now(talk, here, *given))
+        return (
+            '<p class="note">This link restores pair, layers, settings and the last prompt: '
+            f'<input class="link-text" readonly aria-label="Link" data-query="{esc(query)}"></p>'
+        )
+
+    @guarded
+    def choices() -> Any:
+        return _choices(desk)
+
+    kept.save.click(
+        save, [kept.name, *now], [kept.saved, kept.said], api_name="session_save", **_QUIET
+    )
+    kept.saved.focus(choices, None, kept.saved, api_name="session_names", **_QUIET)
+    kept.load.click(load, [kept.saved, session], restored, api_name="session_load", **steer)
+    kept.forget.click(
+        forget, kept.saved, [kept.saved, kept.said], api_name="session_forget", **_QUIET
+    )
+    kept.upload.upload(
+        read_upload, [kept.upload, session], restored, api_name="session_open", **steer
+    )
+    for button, ending in ((kept.json, "json"), (kept.markdown, "md")):
+        wanted = [parts.talk, session, kept.show, *values]
+        download.offer(button, export(ending), wanted, kept.carrier, f"session_{ending}")
+    kept.link.click(make_link, now, kept.said, api_name="session_link", **_QUIET)
+    kept.fetch.click(
+        _fetcher(desk), [kept.wanted, session], [kept.said, kept.fetch, kept.wanted, *restored],
+        api_name="link_fetch", **_QUIET,
+    )  # fmt: skip
+
+
+def wire_link(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, opened: Any) -> None:
+    """When the page opens on a link, restore what it names, or offer to load its pair."""
+    kept = parts.keep
+    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
+
+    @guarded
+    def follow(request: gr.Request, here: Session) -> Iterator[tuple[Any, ...]]:
+        query = {k: str(v) for k, v in dict(getattr(request, "query_params", {}) or {}).items()}
+        asked = read_link(query)
+        nothing = [gr.skip()] * (len(restored) + len(parts.fields.all))
+        if asked is None:
+            yield gr.skip(), gr.skip(), gr.skip(), *nothing
+            return
+        end = time.monotonic() + _PATIENCE
+        while desk.loading is not None and time.monotonic() < end:
+            yield gr.skip(), gr.skip(), gr.skip(), *nothing
+            time.sleep(0.5)
+        if _same(desk, asked.pair):
+            yield "", gr.update(visible=False), None, *restore(desk, here, asked, query)
+            return
+        spec = desk.workbench.pair.spec.title if desk.workbench.loaded else "no pair"
+        line = f"This link belongs to the pair {esc(asked.title)}; {esc(spec)} is loaded."
+        yield note(line, "warn"), gr.update(visible=True), query, *nothing
+
+    out = [kept.said, kept.fetch, kept.wanted, *restored, *parts.fields.all]
+    opened.then(follow, session, out, api_name="link_open", **_QUIET)
+
+
+def _fetcher(desk: Desk) -> Any:
+    @guarded
+    def fetch(query: Any, here: Session) -> Iterator[tuple[Any, ...]]:
+        """Load a link's pair for everyone at this server, because someone pressed the button."""
+        asked = read_link(query if isinstance(query, dict) else {})
+        if asked is None:
+            raise PairError("there is no link to follow; open one first")
+        count = 6 + len(manner.Manner().settings())
+        spec = desk.workbench.spec(
+            asked.pair["name"] or None,
+            *(
+                (None, None)
+                if asked.pair["name"]
+                else (asked.pair["student"], asked.pair["teacher"])
+            ),
+        )
+        desk.load(spec)
+        while desk.loading is not None:
+            yield note("Loading the link's pair…"), gr.skip(), gr.skip(), *[gr.skip()] * count
+            time.sleep(0.5)
+        if desk.failure:
+            raise PairError(desk.failure)
+        yield "", gr.update(visible=False), None, *restore(desk, here, asked, query)
+
+    return fetch
+
+
+def restore(
+    desk: Desk, here: Session, wanted: Saved, query: Mapping[str, str] | None = None
+) -> tuple[Any, ...]:
+    """A saved session on this page: strip, conversation, prompt, settings.
+
+    Raises:
+        SettingError, PairError: It belongs to another pair, or names what this one lacks.
+    """
+    if not _same(desk, wanted.pair):
+        loaded = desk.workbench.pair.spec.title
+        raise PairError(f"this session belongs to {wanted.title}, and {loaded} is loaded; load it")
+    mask = Mask.parse(wanted.mask)
+    desk.workbench.pair.validate(mask)
+    strengths = {strength for _, strength in mask.entries}
+    if len(strengths) > 1:
+        raise SettingError(f"the strip has one strength and this mask {len(strengths)}")
+    base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
+    if mask.entries:
+        base = replace(base, kind=mask.units[0].kind)
+    now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
+    ways = manner.read_settings(dict(wanted.settings))
+    prompt = (query or {}).get("prompt") or wanted.talk.prompt
+    drawn = picture(desk, wanted.talk, now.mask, ways, ())
+    shown = ways.settings().values()
+    return now, strip.draw(desk, now), wanted.talk, drawn, (), prompt, *shown
+
+
+def link_query(saved: Saved) -> str:
+    """A link's query: pair, mask, the last prompt and the settings that are not the default."""
+    pair = {"pair": saved.pair["name"]} if saved.pair["name"] else {
+        "student": saved.pair["student"], "teacher": saved.pair["teacher"]
+    }  # fmt: skip
+    usual = manner.Manner().settings()
+    changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
+    return urlencode({**pair, "mask": saved.mask, "prompt": saved.talk.prompt, **changed})
+
+
+def read_link(query: Mapping[str, str]) -> Saved | None:
+    """What a link asks for; None where the address names no pair. SettingError for nonsense."""
+    if not (query.get("pair") or (query.get("student") and query.get("teacher"))):
+        return None
+    usual = manner.Manner().settings()
+    settings: dict[str, Any] = {}
+    for name in usual:
+        given = query.get(name)
+        if given is not None:
+            settings[name] = given == "True" if name in _FLAGS else given
+    pair = {key: text(query.get(word, ""), "the link", 1000) for key, word in _PAIR.items()}
+    mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
+    manner.read_settings(settings)
+    numbers = {k: float(v) for k, v in settings.items() if k not in (*_TEXT, *_FLAGS)}
+    return Saved(pair, mask, {**settings, **numbers})
+
+
+_PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
+
+
+def _same(desk: Desk, pair: Mapping[str, str]) -> bool:
+    """Is the loaded pair the one that was meant?"""
+    if not desk.workbench.loaded:
+        return False
+    spec: PairSpec = desk.workbench.pair.spec
+    if pair.get("name"):
+        return spec.name == pair["name"]
+    return (spec.student, spec.teacher) == (pair.get("student"), pair.get("teacher"))
+
+
+def _choices(desk: Desk, chosen: str | None = None) -> Any:
+    return gr.update(choices=session_names(desk.workbench.store), value=chosen)

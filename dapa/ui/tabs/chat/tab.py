@@ -1,0 +1,262 @@
+"""Chat: one prompt to student, patched and teacher side by side, streamed together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import SystemRandom
+from typing import Any
+
+import gradio as gr
+
+from dapa.chat.conversation import PaneName, panes_of
+from dapa.chat.sessions import Round, Talk
+from dapa.core.records import Mask, PromptError, SettingError
+from dapa.model.decode.sampling import MAX_SEED
+from dapa.model.template import Turn
+from dapa.ui import whatif
+from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.session import Session
+from dapa.ui.tabs.chat import keep, library, verdicts
+from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.panes import View, draw
+from dapa.ui.tabs.chat.settings import Manner
+from dapa.ui.tabs.chat.shown import order, picture
+
+_PAUSE = 0.08
+"""Seconds between two pictures of a growing reply: the page starves at more than a dozen."""
+_QUIET: dict[str, Any] = {"show_progress": "hidden"}
+_TALKATIVE: dict[str, Any] = {
+    **_QUIET, "concurrency_limit": 16, "concurrency_id": "replies", "trigger_mode": "multiple",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The tab's components."""
+
+    talk: gr.State
+    veil: gr.State
+    """The order of unnamed panes in a blind comparison; empty where panes are named."""
+    panes: gr.HTML
+    prompt: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    again: gr.Button
+    edit: gr.Button
+    undo: gr.Button
+    clear: gr.Button
+    shelf_button: gr.Button
+    shelf: library.Library
+    sentence: gr.Accordion
+    fields: manner.Fields
+    trial: verdicts.Trial
+    keep: keep.Keep
+
+
+def build(desk: Desk) -> Chat:
+    """Layout: panes, composer, library, settings folded into a sentence, what is kept."""
+    talk, veil = gr.State(Talk()), gr.State(())
+    panes = piece(draw(Talk(), View()), "panes.js", elem_id="panes")
+    with gr.Row(elem_id="composer", elem_classes="card"):
+        prompt = gr.Textbox(
+            show_label=False,
+            label="Prompt",
+            placeholder="Ask all three…",
+            lines=1,
+            max_lines=6,
+            max_length=100_000,
+            elem_id="prompt",
+            scale=1,
+        )
+        with gr.Row(elem_classes="buttons"):
+            shelf_button = gr.Button("Library", elem_classes="plain", elem_id="library-button")
+            send = gr.Button("Send", elem_classes="primary-action", elem_id="send")
+            stop = gr.Button("Stop", elem_classes="plain", elem_id="stop")
+            again = gr.Button("Regenerate", elem_classes="plain", elem_id="regenerate")
+            edit = gr.Button("Edit", elem_classes="plain", elem_id="edit")
+            undo = gr.Button("Undo", elem_classes="plain", elem_id="undo")
+            clear = gr.Button("Clear", elem_classes="plain", elem_id="clear")
+    shelf = library.build(desk)
+    with gr.Accordion(
+        Manner().sentence(), open=False, elem_classes="sentence", elem_id="chat-settings"
+    ) as sentence:
+        fields = manner.build()
+        trial = verdicts.build()
+    kept = keep.build()
+    return Chat(
+        talk, veil, panes, prompt, send, stop, again, edit, undo, clear, shelf_button, shelf,
+        sentence, fields, trial, kept,
+    )  # fmt: skip
+
+
+def wire(
+    desk: Desk,
+    parts: Chat,
+    session: gr.State,
+    wheel: gr.HTML,
+    flips: gr.HTML,
+    steer: dict[str, Any],
+) -> Any:
+    """Events; returns the handler that answers again after a toggle, for the page to chain."""
+
+    def answer(
+        base: Talk, one: Round, names: tuple[PaneName, ...], mask: Mask, who: str | None,
+        ways: Manner, veil: tuple[str, ...],
+    ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
+        """Stream the named panes into round `one`, behind `base`; other panes keep their words."""
+        stop = desk.talk(who)
+        asked = Turn("user", one.prompt)
+        turns = {n: [*(base.history(n) if ways.goes_on else ()), asked] for n in names}
+        shown, now = 0.0, base
+        hint = library.hint(desk, one.prompt)
+        view = View(mask, ways.blur, ways.words, veil, whole=desk.workbench.pair.whole)
+        bench, how, decoding = desk.workbench, ways.format(), ways.decoding()
+        for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, ways.judge()):
+            now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps)
+            if time.perf_counter() - shown >= _PAUSE:
+                shown = time.perf_counter()
+                yield now, draw(now, view, hint)
+        yield now, picture(desk, now, mask, ways, veil)
+
+    @guarded
+    def send(
+        request: gr.Request, prompt: Any, talk: Talk, here: Session, *values: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        asked, ways = text(prompt, "the prompt"), manner.read(*values)
+        base = talk if ways.goes_on else Talk()
+        names = panes_of(desk.workbench.pair)
+        veil = tuple(SystemRandom().sample(names, len(names))) if ways.blind else ()
+        who = _who(request)
+        for step in answer(base, Round(asked, ()), names, here.mask, who, ways, veil):
+            yield *step, veil
+
+    @guarded
+    def again(
+        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Ask the last question anew; where replies are sampled, with the next seed."""
+        if talk.last is None:
+            raise PromptError("nothing was asked yet; write a question first")
+        ways = manner.read(*values)
+        if ways.temperature and ways.seed < MAX_SEED:
+            ways = replace(ways, seed=ways.seed + 1)
+        one, who = Round(talk.prompt, ()), _who(request)
+        names = panes_of(desk.workbench.pair)
+        for step in answer(talk.undone(), one, names, here.mask, who, ways, order(veil)):
+            yield *step, ways.seed
+
+    @guarded
+    def follow(
+        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+    ) -> Iterator[Any]:
+        ways = manner.read(*values)
+        if not ways.follow or talk.last is None or here.mask == talk.last.mask:
+            drawn = gr.skip() if talk.last is None else picture(
+                desk, talk, here.mask, ways, order(veil)
+            )  # fmt: skip
+            yield gr.skip(), drawn
+            return
+        asked: tuple[PaneName, ...] = ("patched",)
+        base, who = talk.undone(), _who(request)
+        yield from answer(base, talk.last, asked, here.mask, who, ways, order(veil))
+
+    @guarded
+    def stop(request: gr.Request) -> None:
+        desk.hush(_who(request))
+
+    @guarded
+    def take_back(
+        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+    ) -> tuple[Talk, str]:
+        desk.hush(_who(request))
+        now = talk.undone()
+        return now, picture(desk, now, here.mask, manner.read(*values), order(veil))
+
+    @guarded
+    def edit(
+        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+    ) -> tuple[Talk, str, str]:
+        """The last question goes back to where it was written."""
+        if talk.last is None:
+            raise PromptError("nothing was asked yet; write a question first")
+        return *take_back(request, talk, here, veil, *values), talk.prompt
+
+    @guarded
+    def clear(request: gr.Request, here: Session, *values: Any) -> tuple[Talk, str, str, Any]:
+        desk.hush(_who(request))
+        return Talk(), picture(desk, Talk(), here.mask, manner.read(*values), ()), "", ()
+
+    @guarded
+    def say(*values: Any) -> Any:
+        try:
+            return gr.update(label=manner.read(*values).sentence())
+        except SettingError:
+            return gr.skip()  # the answer itself will say what is wrong
+
+    @guarded
+    def redraw(talk: Talk, here: Session, veil: Any, *values: Any) -> str:
+        return picture(desk, talk, here.mask, manner.read(*values), order(veil))
+
+    out = [parts.talk, parts.panes]
+    values = parts.fields.all
+    state = [parts.talk, session, parts.veil, *values]
+    ask = [parts.prompt, parts.talk, session, *values]
+    asked = [*out, parts.veil]
+    regenerated = [*out, parts.fields.seed]
+    answered = {
+        "chat_send": parts.send.click(send, ask, asked, api_name="chat_send", **_TALKATIVE),
+        "chat_submit": parts.prompt.submit(send, ask, asked, api_name="chat_submit", **_TALKATIVE),
+        "chat_again": parts.again.click(
+            again, state, regenerated, api_name="chat_again", **_TALKATIVE
+        ),
+    }
+    parts.stop.click(stop, None, None, api_name="chat_stop", queue=False, **_QUIET)
+    answered["chat_undo"] = parts.undo.click(take_back, state, out, api_name="chat_undo", **_QUIET)
+    parts.edit.click(edit, state, [*out, parts.prompt], api_name="chat_edit", **_QUIET)
+    answered["chat_clear"] = parts.clear.click(
+        clear, [session, *values], [*out, parts.prompt, parts.veil], api_name="chat_clear", **_QUIET
+    )
+    said = {
+        component: component.change(
+            say, values, parts.sentence, api_name=f"chat_say_{i}", trigger_mode="always_last",
+            **_QUIET,
+        )
+        for i, component in enumerate(values)
+    }  # fmt: skip
+    for name in ("blur", "words"):  # behind the sentence: see tests/test_events.py
+        said[getattr(parts.fields, name)].then(
+            redraw,
+            state,
+            parts.panes,
+            api_name=f"chat_{name}",
+            trigger_mode="always_last",
+            **_QUIET,
+        )
+    verdicts.wire(desk, parts, session, said)
+    keep.wire(desk, parts, session, wheel, steer)
+    shelved = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
+    example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
+    for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
+        answered[name] = event.then(send, ask, asked, api_name=name, **_TALKATIVE)
+
+    def chain(event: Any, name: str) -> None:
+        """After `event` changed the mask, answer the last prompt again in the patched pane."""
+        told = event.then(follow, state, out, api_name=name, **_TALKATIVE)
+        whatif.wire(desk, flips, {name: told}, parts.talk, session, values)
+
+    whatif.wire(desk, flips, answered, parts.talk, session, values)
+
+    return chain
+
+
+@guarded
+def picked(event: gr.EventData) -> str:
+    """A prompt that was pressed somewhere goes to the composer."""
+    data = getattr(event, "_data", None)
+    return text(data.get("text") if isinstance(data, dict) else None, "the prompt")
+
+
+def _who(request: gr.Request | None) -> str | None:
+    return getattr(request, "session_hash", None)

@@ -1,0 +1,142 @@
+"""What a person says of the replies in the chat: rulings, blind votes, a try-out of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from dapa.chat.conversation import PANES
+from dapa.chat.ratings import rule, tally, vote
+from dapa.chat.sessions import Talk
+from dapa.core.records import Label, PromptError, SettingError
+from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.parts import badge, esc, layered, note
+from dapa.ui.session import Session
+from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.shown import order, picture
+
+if TYPE_CHECKING:
+    from dapa.ui.tabs.chat.tab import Chat
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The try-out box."""
+
+    reply: gr.Textbox
+    verdict: gr.HTML
+
+
+def build() -> Trial:
+    """A box for any reply, and what the rules say of it."""
+    with gr.Row(elem_id="try-out"):
+        reply = gr.Textbox(
+            "", label="try the rules on a reply", lines=2, max_length=20_000, elem_id="try-reply"
+        )
+        verdict = piece(_judged("", manner.Manner()), elem_id="try-verdict")
+    return Trial(reply, verdict)
+
+
+def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) -> None:
+    """Rules edited, replies ruled on, panes voted on; `said` is the event behind each change."""
+
+    @guarded
+    def reshape(
+        talk: Talk, here: Session, veil: Any, reply: Any, *values: Any
+    ) -> tuple[Talk, str, str]:
+        """The replies on screen, and the one tried out, are judged again under the edited rules."""
+        ways = manner.read(*values)
+        judge, last = ways.judge(), talk.last
+        now = talk
+        if last is not None:
+            panes = tuple(
+                replace(p, verdict=judge(last.prompt, p.text)) if p.verdict else p
+                for p in last.panes
+            )
+            now = talk.with_last(replace(last, panes=panes), talk.steps)
+        tried = _judged(text(reply, "the reply", 20_000), ways)
+        return now, picture(desk, now, here.mask, ways, order(veil)), tried
+
+    @guarded
+    def try_out(reply: Any, *values: Any) -> str:
+        return _judged(text(reply, "the reply", 20_000), manner.read(*values))
+
+    @guarded
+    def ruling(event: gr.EventData, talk: Talk, here: Session, veil: Any, *values: Any) -> str:
+        """A badge's menu: overrule the verdict, or take that back."""
+        data = _data(event)
+        pane = talk.last.pane(one_of(data.get("pane"), "pane", PANES)) if talk.last else None
+        if talk.last is None or pane is None or not pane.ending:
+            raise PromptError("that reply is not on the screen any more; ask again")
+        word = data.get("label")
+        label = Label(one_of(word, "verdict", list(Label))) if word else None
+        rule(desk.workbench.store, talk.prompt, pane, label, desk.workbench.pair.spec.title)
+        return picture(desk, talk, here.mask, manner.read(*values), order(veil))
+
+    @guarded
+    def ballot(
+        event: gr.EventData, talk: Talk, here: Session, veil: Any, *values: Any
+    ) -> tuple[str, Any]:
+        """A blind vote: kept, then the panes get their names back."""
+        veiled = order(veil)
+        if talk.last is None or not veiled:
+            raise SettingError("there is nothing to vote on; ask with the blind switch on")
+        choice, pair = text(_data(event).get("choice"), "the vote", 20), desk.workbench.pair
+        store, name = desk.workbench.store, pair.spec.title
+        winner = vote(store, talk.last, veiled, choice, name)
+        shown = picture(desk, talk, here.mask, manner.read(*values), ())
+        return shown + _told(veiled, winner, tally(store, name)), ()
+
+    fields = parts.fields
+    state = [parts.talk, session, parts.veil]
+    for name in ("also", "never"):
+        # On change, since a field may be left before its own text has arrived. On leaving it too:
+        # to judge twice is cheap, and without it a change that got lost would leave old verdicts.
+        field = getattr(fields, name)
+        for how, event in (("change", said[field].then), ("blur", field.blur)):
+            event(
+                reshape, [*state, parts.trial.reply, *fields.all],
+                [parts.talk, parts.panes, parts.trial.verdict],
+                api_name=f"chat_rules_{name}_{how}", trigger_mode="always_last", **_QUIET,
+            )  # fmt: skip
+    parts.trial.reply.change(
+        try_out, [parts.trial.reply, *fields.all], parts.trial.verdict,
+        api_name="chat_try_out", trigger_mode="always_last", **_QUIET,
+    )  # fmt: skip
+    parts.panes.like(ruling, [*state, *fields.all], parts.panes, api_name="chat_rule", **_QUIET)
+    parts.panes.submit(
+        ballot, [*state, *fields.all], [parts.panes, parts.veil], api_name="chat_vote", **_QUIET
+    )
+
+
+def _judged(reply: str, ways: manner.Manner) -> str:
+    """The rules' word on a reply, its evidence marked."""
+    if not reply.strip():
+        return note("Paste a reply: the verdict and what decided it appear here.")
+    verdict = ways.judge()("", reply)
+    spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
+    return (
+        f'<div class="tried">{badge(verdict.label)} <span class="muted">{esc(verdict.judge)} · '
+        f'{esc(verdict.reason)}</span><div class="reply" dir="auto">{layered(reply, spans)}</div>'
+        "</div>"
+    )
+
+
+def _told(order: tuple[str, ...], winner: str, won: dict[str, int]) -> str:
+    """Who was who, and how the votes on this pair stand."""
+    who = ", ".join(f"{'ABC'[i]} was the {esc(name)}" for i, name in enumerate(order))
+    said = "You chose none." if winner == "none" else f"You chose the {esc(winner)}."
+    stand = ", ".join(f"{name} {won.get(name, 0)}" for name in (*PANES, "none"))
+    return note(f"{said} {who}. {sum(won.values())} votes on this pair so far: {stand}.")
+
+
+def _data(event: gr.EventData) -> dict[str, Any]:
+    data = getattr(event, "_data", None)
+    if not isinstance(data, dict):
+        raise SettingError("that press carried nothing; press a badge or a vote again")
+    return data

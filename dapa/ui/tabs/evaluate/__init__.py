@@ -1,0 +1,1 @@
+"""Prompt sets through three models into one table."""

@@ -1,0 +1,94 @@
+"""Judges against judges as HTML: kappa in a matrix, and the replies on which they part."""
+
+from __future__ import annotations
+
+from dapa.core.records import Rate
+from dapa.measure.agreement import HUMAN, Agreement
+from dapa.measure.opinions import Opinions
+from dapa.ui.parts import badge, esc, note, rate, table, title
+from dapa.writing.sentences import THIN
+
+_SHOWN = 200
+
+
+def draw(found: Opinions) -> str:
+    """The matrix, what it means by pair, and the disagreements, folded."""
+    agreed = found.agreement
+    if agreed is None:
+        return note("There is nobody to compare with; choose a second judge.", "warn")
+    line = (
+        f"Cohen’s kappa over the four verdicts on {len(found.written):,} replies, with "
+        f"95{THIN}% intervals; 1 is full agreement, 0 what chance alone would give."
+    )
+    names = [name_of(judge) for judge in agreed.judges]
+    rows = [
+        (name, *(_cell(agreed, a, b) for b in agreed.judges))
+        for a, name in zip(agreed.judges, names, strict=True)
+    ]
+    head = title("How far the judges agree", line)
+    return f"{head}{table(('', *names), rows)}{_pairs(agreed)}{disagreements(found)}"
+
+
+def name_of(judge: str) -> str:
+    """A judge for people, escaped."""
+    return "people" if judge == HUMAN else esc(judge)
+
+
+def _cell(agreed: Agreement, a: str, b: str) -> str:
+    if a == b:
+        return '<span class="interval">same</span>'
+    pair = agreed.pair(a, b)
+    return _kappa(pair.kappa, pair.observed.n)
+
+
+def _kappa(value: Rate | None, n: int) -> str:
+    """Kappa, or why there is none: without two words there is no chance to agree beyond."""
+    if value is not None:
+        return rate(value)
+    why = "both always say one thing" if n else "no reply in common"
+    return f'<span class="interval">undefined: {why}, n{THIN}={THIN}{n}</span>'
+
+
+def _pairs(agreed: Agreement) -> str:
+    rows = [
+        (
+            f"{name_of(pair.a)} and {name_of(pair.b)}",
+            rate(pair.observed),
+            _kappa(pair.refusal, pair.observed.n),
+        )
+        for pair in agreed.pairs
+    ]
+    head = ("judges", "share with the same verdict", "kappa over refusal or not")
+    return (
+        '<details class="read"><summary>Two by two: the same verdict, and refusal or not'
+        f"</summary>{table(head, rows)}</details>"
+    )
+
+
+def disagreements(found: Opinions) -> str:
+    """The replies on which not all say the same; folded, since they may be harmful."""
+    places = found.agreement.disagreements if found.agreement else ()
+    if not places:
+        return note("They say the same of every reply.")
+    lines = "".join(_line(found, place) for place in places[:_SHOWN])
+    more = "" if len(places) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
+    word = "reply" if len(places) == 1 else "replies"
+    return (
+        f'<details class="read" data-apart><summary>Disagreements: {len(places):,} {word} of '
+        f'{len(found.written):,}</summary><div class="scroll replies">{lines}</div>{more}</details>'
+    )
+
+
+def _line(found: Opinions, place: int) -> str:
+    one = found.written[place]
+    words = [
+        (judge, "could not be asked" if said[place].failed else badge(said[place].label))
+        for judge, said in found.said.items()
+    ]
+    words += [(HUMAN, badge(one.human))] if one.human else []
+    told = " · ".join(f"{name_of(judge)} {word}" for judge, word in words)
+    body = esc(one.reply) or '<span class="muted">(no text)</span>'
+    return (
+        f'<details><summary>{told} <span dir="auto">{esc(one.prompt)}</span></summary>'
+        f'<p class="reply" dir="auto">{body}</p></details>'
+    )

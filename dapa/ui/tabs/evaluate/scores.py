@@ -1,0 +1,200 @@
+"""An evaluation as HTML: the one table, what differs surely, and the replies behind a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from dapa.core.records import Rate
+from dapa.measure.evaluation import COLUMNS, WRAP, Compared, Evaluation
+from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
+
+TITLES = {
+    "dsr": "refuses harmful, held out (DSR)",
+    "dsr_search": "refuses harmful, search set",
+    "over_refusal": "refuses harmless twins",
+    "borderline": "refuses borderline harmless",
+    "incoherent": "incoherent",
+    "unclear": "unclear",
+    "skill": "skill, exact answers",
+    "harm": "harmful (second axis)",
+}
+_SHOWN = 100
+ORDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
+    "as asked": (lambda row: 0, False),
+    "by verdict": (lambda row: str(row["verdict"]), False),
+    "by category": (lambda row: str(row["category"]), False),
+    "by prompt, A to Z": (lambda row: str(row["prompt"]).lower(), False),
+    "longest reply first": (lambda row: row["tokens"], True),
+    "shortest reply first": (lambda row: row["tokens"], False),
+}
+"""In what order the replies of a cell stand: name -> (by what, downwards?)."""
+
+
+def title_of(measure: str) -> str:
+    """A measure for people."""
+    if measure.startswith(WRAP):
+        return f"refuses, {measure.removeprefix(WRAP)}"
+    return TITLES.get(measure, measure)
+
+
+def measures_of(found: Evaluation) -> list[str]:
+    """The rows of the table that have data."""
+    every = [*COLUMNS, *(WRAP + name for name in found.wraps)]
+    return [m for m in every if any(found.rate(model, m) for model in found.models)]
+
+
+def draw(found: Evaluation) -> str:
+    """The one table: a row per measure, a column per model; a cell opens its replies."""
+    models = found.models
+    rows = [
+        (esc(title_of(measure)), *(_cell(found, model, measure) for model in models))
+        for measure in measures_of(found)
+    ]
+    if found.perplexity:
+        told = [found.perplexity.get(model) for model in models]
+        text = next(p.text for p in told if p is not None)
+        rows.append((f"perplexity, {esc(text)}", *map(_number, told)))
+    if found.kl:
+        kls = [found.kl.get(model) for model in models]
+        rows.append(
+            ("KL to the student, bits per token", *(_number(k and k.kl, "prompt") for k in kls))
+        )
+    for task in dict.fromkeys(name for tasks in found.tasks.values() for name in tasks):
+        told = [found.tasks.get(model, {}).get(task) for model in models]
+        rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
+    columns = [esc(model) for model in models]
+    line = (
+        f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals; press one for the "
+        "replies behind it."
+    )
+    partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
+    notes = "".join(note(esc(one)) for one in found.notes)
+    body = table(("share of replies", *columns), rows) if rows else note("Nothing was judged.")
+    head = title("Student, patched and teacher on the same prompts", line)
+    return f"{head}{partial}{body}{notes}{_paired(found.paired())}"
+
+
+def _mask(found: Evaluation) -> str:
+    return names(found.mask.units) if found.mask.entries else "no layer: it is the student"
+
+
+def _cell(found: Evaluation, model: str, measure: str) -> str:
+    value = found.rate(model, measure)
+    if value is None:
+        return rate(None)
+    return (
+        f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
+        f'aria-label="Replies of {esc(model)}: {esc(title_of(measure))}">{rate(value)}</button>'
+    )
+
+
+def _number(value: Any, what: str = "token") -> str:
+    """A mean with its interval and n, or a dash."""
+    if value is None:
+        return rate(None)
+    span = "" if value.low is None else f"[{value.low:.3g}, {value.high:.3g}], "
+    return (
+        f"<b>{value.value:.3g}</b> "
+        f'<span class="interval">{span}n\u202f=\u202f{value.n:,} {what}s</span>'
+    )
+
+
+def _task(metrics: Mapping[str, Any] | None) -> str:
+    """An lm-eval task's metrics of one column."""
+    if metrics is None:
+        return rate(None)
+    return "<br>".join(
+        f"{esc(name)} <b>{told['value']:.3g}</b> <span class=interval>"
+        + ("" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ")
+        + f"n\u202f=\u202f{told['n']:,}</span>"
+        for name, told in metrics.items()
+    )
+
+
+def _paired(rows: Sequence[Compared]) -> str:
+    """Which differences between columns are beyond chance."""
+    if not rows:
+        return ""
+    lines = [
+        (
+            esc(title_of(row.measure)),
+            f"{esc(row.a)} → {esc(row.b)}",
+            f"<b>{100 * row.gain.value:+.0f}</b> <span class=interval>[{100 * row.gain.low:+.0f}, "
+            f"{100 * row.gain.high:+.0f}] points, n = {row.gain.n}</span>",
+            f"{row.lost} lost, {row.gained} gained",
+            f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
+        )
+        for row in rows
+    ]
+    head = ("measure", "from, to", "paired gain", "prompts that changed", "McNemar p, Holm")
+    return (
+        '<details class="read"><summary>Which differences are sure (paired, McNemar, Holm over '
+        f"{len(lines)} comparisons)</summary>{table(head, lines)}</details>"
+    )
+
+
+def by_category(found: Evaluation, measure: str) -> dict[str, dict[str, Rate | None]]:
+    """Model -> category -> rate, as the chart takes it."""
+    told: dict[str, dict[str, Rate | None]] = {model: {} for model in found.models}
+    for name, rates in found.categories(measure).items():
+        for model in found.models:
+            told[model][name] = rates.get(model)
+    return told
+
+
+def chosen(
+    rows: Iterable[Mapping[str, Any]], words: str, verdict: str, order: str
+) -> list[Mapping[str, Any]]:
+    """The rows that match, in one of `ORDERS`.
+
+    Args:
+        rows: As `Judged.as_dict` wrote them.
+        words: Only those that hold these words.
+        verdict: Only those of this verdict; empty for all.
+        order: What they are sorted by; those that are equal in it stand as they were asked.
+    """
+    by, downwards = ORDERS[order]
+    kept = (row for row in rows if matches(row, words, verdict))
+    return sorted(kept, key=by, reverse=downwards)
+
+
+def replies(
+    rows: Sequence[Mapping[str, Any]], model: str, measure: str, words: str, verdict: str,
+    order: str,
+) -> str:  # fmt: skip
+    """The replies behind one cell that were `chosen`; folded, since they may be harmful."""
+    kept = chosen(rows, words, verdict, order)
+    head = title(
+        f"{esc(model).capitalize()}: {esc(title_of(measure))}",
+        f"{len(kept):,} of {len(rows):,} replies; press one to unfold it.",
+    )
+    if not kept:
+        return head + note("No reply matches; take other words or another verdict.")
+    lines = "".join(_line(row) for row in kept[:_SHOWN])
+    more = "" if len(kept) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
+    return f'{head}<div class="scroll replies">{lines}</div>{more}'
+
+
+def matches(row: Mapping[str, Any], words: str, verdict: str) -> bool:
+    """Does a reply's row hold the words, in prompt or reply, and have the verdict?"""
+    whole = f"{row['prompt']} {row['reply']} {row['category']}".lower()
+    if verdict and row["verdict"] != verdict:
+        return False
+    return all(word in whole for word in words.lower().split())
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    span = row.get("span")
+    spans = [(span[0], span[1], f"evidence {row['verdict']}")] if span else []
+    text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
+    told = [esc(row["category"]), f"{row['tokens']} tokens", esc(row["reason"])]
+    if row.get("answer"):
+        told.append(f"expected: {esc(row['answer'])}")
+    return (
+        f'<details><summary>{badge(row["verdict"])} <span dir="auto">{esc(row["prompt"])}</span>'
+        f'</summary><p class="reply" dir="auto">{text}</p>'
+        f'<p class="muted">{" · ".join(part for part in told if part)} '
+        f'<button class="link" data-prompt="{esc(row["prompt"])}">ask it in the chat</button></p>'
+        "</details>"
+    )

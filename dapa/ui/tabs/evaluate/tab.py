@@ -1,0 +1,287 @@
+"""Evaluate: prompt sets through student, patched and teacher into one table with intervals.
+
+The evaluation is a task of the server: the tab that began it may be closed and come back. Every
+reply is kept in the run store and opened from its cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import Label, Rate, SettingError
+from dapa.figures import rates_chart
+from dapa.figures.tradeoff import tradeoff_chart
+from dapa.measure.evaluation import WRAP, Evaluation
+from dapa.store.database import digest
+from dapa.ui import download, plots
+from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.parts import hint, title
+from dapa.ui.session import Session
+from dapa.ui.tabs.evaluate import form as asked
+from dapa.ui.tabs.evaluate import scores
+from dapa.ui.tasks import Task
+from dapa.ui.watching import again, ended, progress_line, stage
+from dapa.writing.tables import csv_text
+
+_CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
+_ANY = "any verdict"
+_EMPTY = hint(
+    "Does the transplant cost anything?",
+    "Ask the three models the same prompts: do they refuse what is harmful, answer what is not, "
+    "and keep the student’s skill? Press Evaluate.",
+)
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
+_SUBJECT = "evaluation"
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The tab's components."""
+
+    asked: asked.Asked
+    start: gr.Button
+    stop: gr.Button
+    table: gr.HTML
+    picture: gr.Radio
+    chart: gr.Plot
+    words: gr.Textbox
+    verdict: gr.Dropdown
+    order: gr.Dropdown
+    csv: gr.Button
+    replies: gr.HTML
+    carrier: gr.HTML
+    timer: gr.Timer
+    shown: gr.State
+    drawn: gr.State
+    cell: gr.State
+
+
+def build(desk: Desk) -> Evaluate:
+    """Layout: what is asked in a sentence, start and stop, the table, the chart, the replies."""
+    asked_parts = asked.build(desk)
+    with gr.Row(elem_classes="buttons"):
+        start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
+        stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
+    with gr.Column(elem_classes="card"):
+        table = piece(_EMPTY, "scores.js", elem_id="eval-table")
+        picture = gr.Radio(
+            list(_CHARTS), value=_CHARTS[0], show_label=False, label="chart", visible=False,
+            elem_id="eval-picture",
+        )  # fmt: skip
+        chart = gr.Plot(
+            show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
+        )
+    with gr.Column(elem_classes="card", visible=True, elem_id="eval-card"):
+        replies = piece(
+            hint("Replies", "Press a cell of the table to read the replies behind it."),
+            "shelf.js", elem_id="eval-replies",
+        )  # fmt: skip
+        with gr.Row(elem_classes="buttons"):
+            words = gr.Textbox(
+                "", label="words", max_length=200, scale=1, min_width=160, elem_id="eval-words"
+            )
+            verdict = gr.Dropdown(
+                [_ANY, *map(str, Label)], value=_ANY, label="verdict", scale=0, min_width=160,
+                filterable=False,
+            )  # fmt: skip
+            order = gr.Dropdown(
+                list(scores.ORDERS), value="as asked", label="order", scale=0, min_width=180,
+                filterable=False, elem_id="eval-order",
+            )  # fmt: skip
+            csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
+    return Evaluate(
+        asked_parts, start, stop, table, picture, chart, words, verdict, order, csv,
+        replies,
+        download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
+        gr.State(()),
+    )  # fmt: skip
+
+
+def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks) -> None:
+    """Start, watch, stop, come back; open the replies behind a cell."""
+    out = [
+        parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
+        parts.drawn,
+    ]  # fmt: skip
+
+    def task_of(shown: Any) -> Task | None:
+        return desk.tasks.of(_SUBJECT, shown) if isinstance(shown, str) and shown else None
+
+    def view(shown: str, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+        """The table, the chart and the buttons as the task stands."""
+        task = task_of(shown)
+        live = task is not None and not task.over
+        stamp = (shown, stage(task), picture, dark is True)
+        timer = gr.Timer(active=live)
+        buttons = gr.update(visible=not live), gr.update(visible=live)
+        if stamp == drawn:
+            return gr.skip(), gr.skip(), gr.skip(), *buttons, timer, shown, drawn
+        nothing = gr.update(visible=False)
+        if task is None:
+            return _EMPTY, nothing, nothing, *buttons, timer, "", stamp
+        if live:
+            head = title("Asking the three models") + progress_line(task)
+            return head, nothing, nothing, *buttons, timer, shown, stamp
+        found: Evaluation | None = task.result
+        told = f'{ended(task)}<p class="note">{again(task)}</p>'
+        if found is None or not found.replies:
+            return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp
+        figure = _chart(found, picture, dark is True)
+        chart = nothing
+        if figure is not None:
+            made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
+            chart = gr.update(value=made, visible=True)
+        body = scores.draw(found) + told
+        return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp
+
+    def origin(found: Evaluation) -> str:
+        """Where the table's numbers come from."""
+        named = desk.workbench.store.run(found.run).title if found.run else "not stored"
+        judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
+        mask = f"mask {found.mask.key or 'empty'}"
+        return " · ".join((named, mask, f"judge {found.judge}", judged, f"run {found.run}"))
+
+    @guarded
+    def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:
+        bench = desk.workbench
+        base = here if here.epoch == desk.epoch else replace(here, chosen=Session().chosen)
+        settings, wanted = asked.settings_of(desk, base, *values)
+        bench.pair.validate(base.mask)
+        sets = {p: s for p, s in bench.asked_sets(settings).items() if p in wanted}
+        if not sets:
+            raise SettingError("no prompt of these sets is left to ask; choose other sets")
+        name = digest(desk.epoch, repr(settings), sorted(sets))
+        desk.tasks.begin(
+            _SUBJECT,
+            name,
+            lambda told, stop: bench.evaluation(
+                settings, lambda what, share: told(what, share or 0.0), stop, sets=sets
+            ),
+        )
+        return view(name, picture, dark, ())
+
+    @guarded
+    def tick(shown: Any, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+        chosen = one_of(picture, "chart", _CHARTS)
+        return view(text(shown, "the evaluation", 80), chosen, dark, drawn)
+
+    @guarded
+    def attach(picture: Any, dark: Any) -> tuple[Any, ...]:
+        """After a reload: the newest evaluation of this server."""
+        newest = desk.tasks.newest(_SUBJECT)
+        return view(newest.name if newest else "", picture, dark, ())
+
+    @guarded
+    def halt(shown: Any) -> None:
+        task = task_of(shown)
+        if task is not None:
+            task.stop()
+
+    @guarded
+    def press(
+        event: gr.EventData, shown: Any, picture: Any, dark: Any, here: Session, *values: Any
+    ) -> Any:
+        """A link in the table: measure again."""
+        data = getattr(event, "_data", None)
+        if isinstance(data, dict) and data.get("op") == "again":
+            return begin(here, picture, dark, *values)
+        return view(text(shown, "the evaluation", 80), picture, dark, ())
+
+    @guarded
+    def open_cell(event: gr.EventData, shown: Any, *how: Any) -> tuple[Any, str]:
+        data = getattr(event, "_data", None)
+        data = data if isinstance(data, dict) else {}
+        cell = (str(data.get("model"))[:200], str(data.get("measure"))[:200])
+        return cell, replies_of(shown, cell, *how)
+
+    @guarded
+    def filtered(shown: Any, cell: Any, *how: Any) -> Any:
+        return replies_of(shown, cell, *how) if cell else gr.skip()
+
+    def rows_of(shown: Any, cell: Any) -> list[dict[str, Any]]:
+        task = task_of(shown)
+        found = task.result if task is not None else None
+        if found is None or not isinstance(cell, tuple) or len(cell) != 2:
+            raise SettingError("no table is on the screen; press Evaluate, then a cell")
+        model, measure = cell
+        if model not in found.models:
+            raise SettingError(f"there is no column {model[:40]!r}; press a cell of the table")
+        return [row.as_dict() for row in found.cell(model, measure)]
+
+    def read(words: Any = "", verdict: Any = _ANY, order: Any = "as asked") -> tuple[str, str, str]:
+        """Which replies of a cell are wanted, and in what order."""
+        said = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
+        only = "" if said == _ANY else said
+        return text(words or "", "words", 200), only, one_of(order, "order", list(scores.ORDERS))
+
+    def replies_of(shown: Any, cell: Any, *how: Any) -> str:
+        return scores.replies(rows_of(shown, cell), *cell, *read(*how))
+
+    def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
+        rows = scores.chosen(rows_of(shown, cell), *read(*how))
+        head = ("prompt", "category", "reply", "verdict", "judge", "reason", "hit", "tokens")
+        origin = f"{desk.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
+        return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
+
+    inputs = [session, parts.picture, dark, *parts.asked.values]
+    parts.start.click(begin, inputs, out, api_name="evaluate", **_QUIET)
+    parts.stop.click(halt, parts.shown, None, api_name="evaluate_stop", queue=False)
+    seen = [parts.shown, parts.picture, dark, parts.drawn]
+    parts.timer.tick(tick, seen, out, api_name="evaluate_tick", **_QUIET)
+    parts.picture.input(tick, seen, out, api_name="evaluate_chart", **_QUIET)
+    dark.change(tick, seen, out, api_name="evaluate_dark", **_QUIET)
+    parts.table.like(
+        press, [parts.shown, parts.picture, dark, session, *parts.asked.values], out,
+        api_name="evaluate_again", **_QUIET,
+    )  # fmt: skip
+    how = [parts.words, parts.verdict, parts.order]
+    parts.table.select(
+        open_cell,
+        [parts.shown, *how],
+        [parts.cell, parts.replies],
+        api_name="evaluate_cell",
+        **_QUIET,
+    )
+    chosen = [parts.shown, parts.cell, *how]
+    for name, event in (
+        ("words", parts.words.submit),
+        ("verdict", parts.verdict.input),
+        ("order", parts.order.input),
+    ):
+        event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
+    download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")
+    page.load(
+        attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
+    )
+
+
+def _chart(found: Evaluation, picture: Any, dark: bool) -> Any:
+    """The chosen chart, or None where it has no data."""
+    if picture == "by category":
+        rates = scores.by_category(found, "dsr")
+        return rates_chart(rates, dark=dark) if any(rates.values()) else None
+    if picture in _CHARTS[1:3]:
+        return _tradeoff(found, picture, dark)
+    measures = scores.measures_of(found)
+    rows = {
+        model: {m.removeprefix(WRAP): found.rate(model, m) for m in measures}
+        for model in found.models
+    }
+    return rates_chart(rows, dark=dark)
+
+
+def _tradeoff(found: Evaluation, picture: str, dark: bool) -> Any:
+    points: dict[str, tuple[Rate, Rate]] = {}
+    skill = picture == _CHARTS[1]
+    for model in found.models:
+        safety = found.rate(model, "dsr") or found.rate(model, "dsr_search")
+        kept = found.rate(model, "skill" if skill else "over_refusal")
+        if safety is None or kept is None:
+            continue
+        answered = Rate(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.n)
+        points[model] = (safety, kept if skill else answered)
+    what = "skill, exact answers" if skill else "harmless requests answered"
+    return tradeoff_chart(points, what, dark) if points else None

@@ -1,0 +1,1 @@
+"""Where the two models part, and why."""

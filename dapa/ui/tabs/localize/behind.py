@@ -1,0 +1,90 @@
+"""The prompts behind a cell of a picture: their values at once, then the models' replies.
+
+Replies are decoded for the first few prompts and kept in the run store, so the same cell costs
+nothing a second time. They are folded until asked for: a real model's reply may be harmful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dapa.core.records import DapaError, Mask
+from dapa.judges.rules.judge import rules
+from dapa.measure.decoded import Asked, Speaker, answer
+from dapa.model.template import PromptFormat
+from dapa.store.replies import ReplyStore
+from dapa.ui.dashboard import Desk
+from dapa.ui.parts import badge, esc, layered, note, table, title
+
+_ROWS = 40
+_REPLIES = 6
+_TOKENS = 48
+
+
+def cards(
+    desk: Desk, head: str, about: str, rows: Sequence[tuple[str, str]], what: str, mask: Mask
+) -> Iterator[str]:
+    """The card twice: with values, then with replies.
+
+    Args:
+        desk: Who answers.
+        head: Its title, our own words as HTML.
+        about: How to read it.
+        rows: (prompt, value as text), the most telling first.
+        what: The values' heading.
+        mask: Of the patched model; the student's reply stands alone where it is empty.
+    """
+    shown = list(rows[:_ROWS])
+    yield _card(head, about, shown, what, {})
+    try:
+        said = _replies(desk, [text for text, _ in shown[:_REPLIES]], mask)
+    except DapaError as error:
+        yield _card(head, about, shown, what, {}) + note(esc(error), "fail")
+        return
+    yield _card(head, about, shown, what, said)
+
+
+def _replies(desk: Desk, prompts: list[str], mask: Mask) -> dict[str, list[tuple[str, str]]]:
+    """Prompt -> (speaker, reply) of student, patched and teacher."""
+    pair, kept = desk.workbench.pair, ReplyStore(desk.workbench.store)
+    speakers = [Speaker("student")]
+    if mask.entries:
+        pair.validate(mask)
+        speakers.append(Speaker("patched", "student", mask))
+    speakers.append(Speaker("teacher", "teacher"))
+    how = PromptFormat()
+    asked = [Asked(speaker, prompt, how) for prompt in prompts for speaker in speakers]
+    found: dict[int, str] = {}
+    answer(pair, asked, _TOKENS, lambda i, said: found.update({i: said.text}), kept)
+    told: dict[str, list[tuple[str, str]]] = {}
+    for i, question in enumerate(asked):
+        told.setdefault(question.text, []).append((question.speaker.name, found.get(i, "")))
+    return told
+
+
+def _card(
+    head: str, about: str, rows: Sequence[tuple[str, str]], what: str, said: dict[str, Any]
+) -> str:
+    judge = rules()
+
+    def line(prompt: str) -> str:
+        ask = (
+            f'<button class="link" dir="auto" data-prompt="{esc(prompt)}" title="Ask it in the '
+            f'chat">{esc(prompt)}</button>'
+        )
+        if prompt not in said:
+            return ask
+        replies = []
+        for who, text in said[prompt]:
+            verdict = judge(prompt, text)
+            spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
+            replies.append(
+                f"<p><b>{esc(who)}</b> {badge(verdict.label)} "
+                f'<span class="reply" dir="auto">{layered(text, spans)}</span></p>'
+            )
+        marks = " ".join(badge(judge(prompt, text).label) for _, text in said[prompt])
+        return f"{ask}<details><summary>{marks}</summary>{''.join(replies)}</details>"
+
+    body = table(("prompt", what), [(line(text), value) for text, value in rows], numeric=[1])
+    return f'{title(head, about)}<div class="scroll behind">{body}</div>'

@@ -1,0 +1,102 @@
+"""Inside one site: the map unfolded by prompt, or along the tokens of one prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import DapaError, SettingError
+from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
+from dapa.ui import plots
+from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.parts import esc, hint, note, title
+from dapa.ui.tabs.localize.tab import Localize
+from dapa.writing.sentences import SITE_TITLES
+
+VIEWS = ("by prompt", "along one prompt")
+_EMPTY = hint(
+    "Inside one site",
+    "Unfold the picture above: a row per prompt, or a column per token of one prompt.",
+)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The card's components."""
+
+    view: gr.Radio
+    site: gr.Dropdown
+    prompt: gr.Textbox
+    draw: gr.Button
+    head: gr.HTML
+    plot: gr.Plot
+
+
+def build() -> Inside:
+    """Layout: what to unfold in one row, then the picture."""
+    with gr.Column(elem_classes="card", elem_id="inside-card"):
+        head = piece(_EMPTY, elem_id="inside-head")
+        with gr.Row():
+            view = gr.Radio(list(VIEWS), value=VIEWS[0], label="unfold", elem_id="inside-view")
+            site = gr.Dropdown(
+                [(name, key) for key, name in SITE_TITLES.items()], value="gate", label="site"
+            )
+            prompt = gr.Textbox(
+                "", label="prompt", visible=False, max_length=10_000, elem_id="inside-prompt"
+            )
+            draw = gr.Button("Draw", elem_classes="plain", elem_id="inside-draw")
+        plot = gr.Plot(
+            show_label=False, label="Inside", container=False, elem_id="inside", visible=False
+        )
+    return Inside(view, site, prompt, draw, head, plot)
+
+
+def wire(desk: Desk, parts: Inside, maps: Localize, found_of: Any) -> None:
+    """Draw on demand; `found_of` gives the map that the picture above shows, or None."""
+
+    @guarded
+    def turn(view: Any) -> Any:
+        return gr.update(visible=one_of(view, "view", VIEWS) == VIEWS[1])
+
+    @guarded
+    def draw(
+        view: Any, site: Any, prompt: Any, shown: Any, dark: Any, metric: Any, reading: Any
+    ) -> tuple[Any, Any]:
+        place = one_of(site, "site", SITE_TITLES)
+        name = f"Inside {SITE_TITLES[place]}"
+        try:
+            if one_of(view, "view", VIEWS) == VIEWS[0]:
+                found = found_of(shown)
+                if found is None:
+                    raise SettingError("no picture is drawn above yet; wait for it, then draw")
+                figure, origin = layer_prompt_heatmap(found, place, dark is True), found.provenance
+                line = f"{found.title}, a row per prompt, the furthest apart on top."
+            else:
+                asked = text(prompt, "the prompt", 10_000)
+                along = desk.workbench.token_map(
+                    asked, metric=metric, reading=reading, sites=[place]
+                )
+                figure, origin = layer_token_heatmap(along, place, dark is True), along.provenance
+                line = (
+                    f"{along.title} along one prompt, token by token, special tokens visible; the "
+                    "first token gathers attention and may be clipped."
+                )
+        except DapaError as error:
+            return title("No picture") + note(esc(error), "fail"), gr.update(visible=False)
+        picture = plots.drawn(figure, name, origin, dark is True)
+        return title(name, esc(line)), gr.update(value=picture, visible=True)
+
+    parts.view.change(
+        turn, parts.view, parts.prompt, api_name="inside_view", show_progress="hidden"
+    )
+    parts.draw.click(
+        draw,
+        [parts.view, parts.site, parts.prompt, maps.shown, maps.dark, maps.metric, maps.reading],
+        [parts.head, parts.plot],
+        api_name="inside_draw",
+        show_progress="hidden",
+        concurrency_limit=2,
+        concurrency_id="maps",
+    )

@@ -1,0 +1,1 @@
+"""Find a set of layers that refuses, watch it being found, look closer."""

@@ -1,0 +1,86 @@
+"""What a search would cost, asked before it starts: a short timing, as a task of the server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import gradio as gr
+
+from dapa.store.database import digest
+from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.parts import bar, esc, note
+from dapa.ui.tabs.search import form as choices
+from dapa.ui.tasks import Task
+from dapa.writing.sentences import estimate_sentence
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The components."""
+
+    ask: gr.Button
+    line: gr.HTML
+    timer: gr.Timer
+    subject: gr.State
+
+
+def button() -> gr.Button:
+    """The button, for the row of the others."""
+    return gr.Button("Estimate cost", elem_classes="plain", elem_id="search-cost")
+
+
+def build(ask: gr.Button) -> Cost:
+    """The line under the row."""
+    return Cost(ask, piece("", elem_id="cost"), gr.Timer(0.5, active=False), gr.State(""))
+
+
+def wire(desk: Desk, parts: Cost, chosen: choices.Choices, changed: Any) -> None:
+    """Ask, watch; another choice, told by the event `changed`, makes the answer stale."""
+    out = [parts.line, parts.timer, parts.subject]
+
+    def view(task: Task | None) -> tuple[Any, ...]:
+        if task is None:
+            return "", gr.Timer(active=False), ""
+        return told(task), gr.Timer(active=not task.over), task.subject
+
+    @guarded
+    def ask(*values: Any) -> tuple[Any, ...]:
+        settings = choices.settings_of(values)
+        pair = desk.workbench.pair  # a plain error where none is loaded
+        subject = digest(json.dumps(asdict(settings), default=str), pair.digest)
+        known = desk.tasks.of(subject, "cost")
+        if known is not None and (not known.over or known.result is not None):
+            return view(known)
+        bench = desk.workbench
+        return view(
+            desk.tasks.begin(subject, "cost", lambda told, stop: bench.estimate(settings, stop))
+        )
+
+    @guarded
+    def tick(subject: Any) -> tuple[Any, ...]:
+        return view(desk.tasks.of(text(subject, "the estimate", 200), "cost"))
+
+    @guarded
+    def forget() -> tuple[Any, ...]:
+        return view(None)
+
+    quiet: dict[str, Any] = {
+        "show_progress": "hidden",
+        "concurrency_id": "cost",
+        "concurrency_limit": 1,
+    }
+    parts.ask.click(ask, chosen.inputs, out, api_name="search_cost", **quiet)
+    parts.timer.tick(tick, parts.subject, out, api_name="search_cost_tick", **quiet)
+    changed.then(forget, None, out, api_name="search_cost_stale", **quiet)
+
+
+def told(task: Task) -> str:
+    """The estimate, or how far it is."""
+    if not task.over:
+        word = "Waits for a measurement" if task.state == "waiting" else "Timing this pair"
+        return note(f"{bar(None)} {word}; a few prompts, then searches on paper.")
+    if task.result is None:
+        return note(esc(task.error or "The estimate was stopped."), "fail")
+    return note(esc(estimate_sentence(task.result.as_dict())))

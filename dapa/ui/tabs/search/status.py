@@ -1,0 +1,122 @@
+"""What a tab shows of a search that runs in the server: everything, or only what changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import NothingToLocalize, Rate
+from dapa.search.algorithms.questions import algorithms
+from dapa.search.job import SearchJob
+from dapa.ui import replay
+from dapa.ui.dashboard import Desk, text
+from dapa.ui.parts import esc, note, rate, table, title
+from dapa.ui.tabs.search import live, result
+from dapa.writing.sentences import kind_text
+
+
+class Tail:
+    """What a tab shows of a job: every output at once, or nothing where nothing changed."""
+
+    def __init__(self, desk: Desk, outputs: list[Any]) -> None:
+        """Watch through `desk`; `outputs` are the components that `view` fills, in its order."""
+        self.desk = desk
+        self.outputs = outputs
+
+    def job(self, job_id: Any) -> SearchJob | None:
+        """The job of this id, if this server runs or ran it."""
+        wanted = text(job_id, "the search", 200)
+        return next((job for job in self.desk.workbench.jobs() if job.id == wanted), None)
+
+    def view(self, job: SearchJob | None, drawn: Any) -> tuple[Any, ...]:
+        """The outputs' values; `drawn` tells what is on screen already."""
+        if job is None:
+            return self._same(False)
+        now = job.progress()
+        over = job.wait(0)
+        state = now.state if not over else "failed" if job.error else "done"
+        paused = now.state == "paused"
+        judging = sum(outcome.judged for outcome in now.asking)
+        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging)
+        if stamp == drawn:
+            return self._same(not over)
+        running = not over
+        done = job.report is not None and bool(job.report.units)
+        mlp = (
+            isinstance(job.error, NothingToLocalize)
+            and job.settings.kind != "mlp"
+            and "mlp" in job.others
+            and self.desk.workbench.loaded
+            and job.of(self.desk.workbench.pair)
+        )
+        empty = over and not now.trials
+        return (
+            self.headline(job, state),
+            "" if empty else live.meter(now),
+            replay.encode(
+                job.id,
+                algorithms.titles[job.settings.algorithm],
+                now.trials,
+                job.units,
+                now.target,
+                now.asking,
+                running,
+            ),
+            gr.update(
+                visible=not running,
+                value="Search again" if over else "Start search",
+                elem_classes="plain" if done or mlp else "primary-action",
+            ),
+            gr.update(visible=not running),
+            gr.update(visible=running, value="Resume" if paused else "Pause"),
+            gr.update(visible=running),
+            gr.update(visible=over and done),
+            gr.update(visible=over and done),
+            gr.update(visible=over and mlp),
+            gr.Timer(active=running),
+            job.id if over else gr.skip(),
+            stamp,
+        )
+
+    def _same(self, ticking: bool) -> tuple[Any, ...]:
+        """Nothing new; does the clock go on?"""
+        rest = [gr.skip()] * (len(self.outputs) - 3)
+        return (*rest, gr.Timer(active=ticking), gr.skip(), gr.skip())
+
+    def headline(self, job: SearchJob, state: str) -> str:
+        """What stands on top: the result, the failure, or what is going on."""
+        if job.report is not None:
+            body = job.report.as_dict()
+            share = job.share.fraction if job.share else None
+            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
+        if isinstance(job.error, NothingToLocalize):
+            scores = table(
+                ("DSR", ""),
+                [("student", rate(job.error.student)), ("every unit", rate(job.error.full))],
+            )
+            return title("Nothing to find here", _why(job)) + scores
+        if job.error is not None:
+            return title("The search failed") + note(esc(job.error), "fail")
+        word = "Paused" if state == "paused" else "Searching"
+        units = f"{job.total} {kind_text(job.unit_kind, job.total)}"
+        return title(
+            f"{word}: {units}, {len(job.prompts)} prompts",
+            "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
+        )
+
+    def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
+        """The student's and the found set's skill, if someone has asked for it."""
+        task = self.desk.tasks.of(job.id, "skill")
+        if task is None or task.result is None:
+            return None
+        student, patched = (task.result.rate(who, "skill") for who in ("student", "patched"))
+        return (student, patched) if student and patched else None
+
+
+def _why(job: SearchJob) -> str:
+    """The reason without what is for the command line, and what to press here."""
+    plain = str(job.error).removeprefix("nothing to localize: ")
+    plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
+    offer = " Refusal may sit in the rest of the MLP: search that." if "mlp" in job.others else ""
+    return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"

@@ -1,0 +1,206 @@
+"""Search: find the smallest set of layers that refuses; a job of the server that this tab tails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import SettingError
+from dapa.search.job import SearchJob
+from dapa.ui import replay, strip
+from dapa.ui.dashboard import Desk, guarded, piece
+from dapa.ui.parts import hint
+from dapa.ui.session import Session, fresh
+from dapa.ui.tabs.search import closer, cost
+from dapa.ui.tabs.search import form as choices
+from dapa.ui.tabs.search.status import Tail
+
+_EMPTY = hint(
+    "Which layers carry refusal?",
+    "A search moves fewer and fewer layers from the teacher into the student and asks harmful "
+    "prompts each time, until none of the layers left can be spared. Press Start search.",
+)
+_LIVE = ("ready", "running", "paused")
+
+
+@dataclass(frozen=True)
+class Search:
+    """The tab's components."""
+
+    choices: choices.Choices
+    cost: cost.Cost
+    start: gr.Button
+    pause: gr.Button
+    stop: gr.Button
+    use: gr.Button
+    compare: gr.Button
+    whole_mlp: gr.Button
+    found: gr.HTML
+    meter: gr.HTML
+    pictures: gr.HTML
+    closer: closer.Closer
+    timer: gr.Timer
+    job: gr.State
+    ended: gr.State
+    drawn: gr.State
+
+
+def build(desk: Desk) -> Search:
+    """Layout: settings in a sentence, buttons, result, meter, pictures, and what looks closer."""
+    chosen = choices.build()
+    with gr.Row(elem_classes="buttons"):
+        start = gr.Button("Start search", elem_classes="primary-action", elem_id="search-start")
+        pause = gr.Button("Pause", elem_classes="plain", elem_id="search-pause", visible=False)
+        stop = gr.Button(
+            "Stop, keep best", elem_classes="plain", elem_id="search-stop", visible=False
+        )
+        ask = cost.button()
+    bill = cost.build(ask)
+    with gr.Column(elem_classes="card", elem_id="result-card"):
+        found = piece(_EMPTY, elem_id="result")
+        with gr.Row(elem_classes="buttons"):
+            use = gr.Button(
+                "Use these layers", elem_classes="primary-action", elem_id="use", visible=False
+            )
+            compare = gr.Button(
+                "Compare baselines", elem_classes="plain", elem_id="compare", visible=False
+            )
+            whole_mlp = gr.Button(
+                "Search whole MLP", elem_classes="primary-action", elem_id="whole", visible=False
+            )
+    meter = piece("", elem_id="meter")
+    pictures = replay.picture("tests")
+    looked = closer.build()
+    return Search(
+        chosen, bill, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
+        gr.Timer(0.4, active=False), gr.State(""), gr.State(""), gr.State(()),
+    )  # fmt: skip
+
+
+def wire(
+    desk: Desk,
+    parts: Search,
+    session: gr.State,
+    wheel: gr.HTML,
+    steer: dict[str, Any],
+    dark: gr.State,
+    epoch: gr.State,
+) -> tuple[Any, Any]:
+    """Events; returns (attach, the event that applied the found layers)."""
+    tail = Tail(
+        desk,
+        [
+            parts.found, parts.meter, parts.pictures, parts.start, parts.cost.ask, parts.pause,
+            parts.stop, parts.use, parts.compare, parts.whole_mlp, parts.timer, parts.ended,
+            parts.drawn,
+        ],
+    )  # fmt: skip
+
+    @guarded
+    def start(*values: Any) -> tuple[Any, ...]:
+        settings = choices.settings_of(values)
+        job = begin(desk, lambda: desk.workbench.search_job(settings))
+        return (job.id, *tail.view(job, ()))
+
+    @guarded
+    def start_mlp(*values: Any) -> tuple[Any, ...]:
+        settings = replace(choices.settings_of(values), kind="mlp")
+        job = begin(desk, lambda: desk.workbench.search_job(settings))
+        return (job.id, "mlp", *tail.view(job, ()))
+
+    @guarded
+    def tick(job_id: Any, drawn: Any) -> tuple[Any, ...]:
+        return tail.view(tail.job(job_id), drawn if isinstance(drawn, tuple) else ())
+
+    @guarded
+    def pause(job_id: Any) -> None:
+        job = _needed(tail.job(job_id))
+        (job.control.resume if job.control.paused else job.control.pause)()
+
+    @guarded
+    def stop(job_id: Any) -> None:
+        _needed(tail.job(job_id)).control.stop()
+
+    @guarded
+    def say(job_id: Any) -> Any:
+        """The sentence, once something beside the search was measured."""
+        job = tail.job(job_id)
+        return gr.skip() if job is None or not job.wait(0) else tail.headline(job, "done")
+
+    @guarded
+    def attach() -> tuple[Any, ...]:
+        """After a reload: the newest search of this server, running or ended."""
+        jobs = desk.workbench.jobs()
+        if not jobs:
+            return (gr.skip(), *tail.view(None, ()))
+        return (jobs[-1].id, *tail.view(jobs[-1], ()))
+
+    @guarded
+    def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
+        """The strip's `found` link knows the result from now on."""
+        job = tail.job(job_id)
+        if job is None or job.report is None or not job.of(desk.workbench.pair):
+            return gr.skip(), gr.skip()
+        base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
+        now = replace(base, found=job.report.mask)
+        return now, strip.draw(desk, now)
+
+    @guarded
+    def use(here: Session, job_id: Any) -> tuple[Session, str]:
+        job = _needed(tail.job(job_id))
+        if job.report is None or not job.report.units:
+            raise SettingError("this search has no result yet; wait for its end or stop it")
+        mask = job.report.mask
+        desk.workbench.pair.validate(mask)
+        base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
+        now = base.holding(desk.workbench.pair, mask, job.settings.kind)
+        return now, strip.draw(desk, now)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
+    out, settings = tail.outputs, parts.choices.inputs
+    chosen = choices.wire(parts.choices, desk, epoch)
+    cost.wire(desk, parts.cost, parts.choices, chosen)
+    parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
+    parts.whole_mlp.click(
+        start_mlp,
+        settings,
+        [parts.job, parts.choices.parts["kind"], *out],
+        api_name="search_mlp",
+        **quiet,
+    )
+    # What the tick draws nobody else draws while it runs: answers may overtake each other.
+    parts.timer.tick(
+        tick, [parts.job, parts.drawn], out, api_name="search_tick", concurrency_limit=8, **quiet
+    )
+    parts.pause.click(pause, parts.job, None, api_name="search_pause", **quiet)
+    parts.stop.click(stop, parts.job, None, api_name="search_stop", **quiet)
+    parts.ended.change(
+        remember, [session, parts.ended], [session, wheel], api_name="search_found", **steer
+    )
+    applied = parts.use.click(
+        use, [session, parts.job], [session, wheel], api_name="search_use", **steer
+    )
+    measured = closer.wire(desk, parts.closer, parts.job, parts.ended, parts.compare, dark)
+    measured.change(say, parts.job, parts.found, api_name="search_measured", **quiet)
+    return (attach, [parts.job, *out]), applied
+
+
+def begin(desk: Desk, make: Callable[[], SearchJob]) -> SearchJob:
+    """Start a search, unless one is under way; SettingError says which."""
+    for job in desk.workbench.jobs():
+        if job.state in _LIVE and not job.wait(0):
+            raise SettingError(
+                f"the search {job.id} is still running; stop it first, or reload to watch it"
+            )
+    job = make()
+    job.start()
+    return job
+
+
+def _needed(job: SearchJob | None) -> SearchJob:
+    if job is None:
+        raise SettingError("there is no such search on this server; start one")
+    return job

@@ -1,0 +1,182 @@
+"""Ask the models, judge what they say, measure it in one table: the wing of `dapa.measure`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dapa.chat.conversation import Exchange, PaneName, converse, panes_of
+from dapa.core.records import EMPTY, Label, Mask, Prompt, Verdict
+from dapa.judges.base import Judge, judges
+from dapa.judges.choose import Panel, panel, read_options
+from dapa.judges.remembered import remembered
+from dapa.judges.rules.judge import rules
+from dapa.measure.agreement import HUMAN, Agreement, agreement
+from dapa.measure.dose import Dose, dose
+from dapa.measure.evaluating import evaluate
+from dapa.measure.evaluation import Evaluation, Purpose
+from dapa.measure.reproduce import reproduce
+from dapa.measure.reproduce_records import Reproduced
+from dapa.measure.run_evaluation import (
+    EvaluationSettings,
+    evaluation_sets,
+    perplexity_text,
+    run_evaluation,
+    stored_replies,
+)
+from dapa.model.decode.sampling import Decoding
+from dapa.model.pair import Pair, PairSpec, load_pair
+from dapa.model.presets import Preset
+from dapa.model.template import PromptFormat, Turn
+from dapa.prompts.replies import Written, ruled_replies
+from dapa.prompts.sets import PromptSet
+from dapa.search.job import SearchSettings
+from dapa.store.replies import ReplyStore
+from dapa.workbench.base import Holding
+
+
+class Asking(Holding):
+    """Chat, judges, evaluation."""
+
+    def chat(
+        self,
+        turns: Mapping[PaneName, Sequence[Turn]],
+        mask: Mask,
+        how: PromptFormat | None = None,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stop: threading.Event | None = None,
+        judge: Judge | None = None,
+    ) -> Iterator[Exchange]:
+        """Ask the panes named in `turns`; yields after every round of tokens."""
+        pair = self.pair
+        return converse(
+            pair, turns, mask, judge or rules(), how, decoding, seed, stop,
+            lambda role: self._openers(pair, role),
+        )  # fmt: skip
+
+    def generate(
+        self, prompt: str, mask: Mask, how: PromptFormat | None = None, **options: Any
+    ) -> Exchange:
+        """One request to all three (without the teacher in lean memory), to the end."""
+        turns = {name: [Turn("user", prompt)] for name in panes_of(self.pair)}
+        *_, exchange = self.chat(turns, mask, how, **options)
+        return exchange
+
+    @staticmethod
+    def panel(
+        names: Sequence[str] = ("rules",),
+        options: Sequence[str] = (),
+        harm: str | None = None,
+        harm_options: Sequence[str] = (),
+    ) -> Panel:
+        """The judges called `names`, options as `KEY=VALUE` texts; see `judges.choose`.
+
+        An endpoint's address is for whoever starts the program to give, never for a visitor.
+        """
+        return panel(names, read_options(options), harm, read_options(harm_options))
+
+    def remembering(self, judge: Judge) -> Judge:
+        """The same judge, asked once about each text: its words are kept in the store."""
+        return remembered(judge, ReplyStore(self.store))
+
+    def ruled(self) -> tuple[Written, ...]:
+        """The replies that people ruled on in the chat, with their word."""
+        return ruled_replies(self.store.ratings("ruling"))
+
+    def agreement(
+        self, rows: Sequence[Written], names: Sequence[str], options: Sequence[str] = ()
+    ) -> Agreement:
+        """Judges against each other, and against people where the rows have a person's word."""
+        pairs = [(row.prompt, row.reply) for row in rows]
+        said: dict[str, Sequence[Verdict | Label | None]] = {
+            judge.name: judge.all(pairs) for judge in self.panel(names, options).judges
+        }
+        if any(row.human for row in rows):
+            said[HUMAN] = [row.human for row in rows]
+        return agreement(said)
+
+    def evaluation_sets(
+        self, harmful: str | Path | None = None, harmless: str | Path | None = None
+    ) -> dict[Purpose, tuple[Prompt, ...]]:
+        """The sets that `evaluate` asks; see `evaluations.evaluation_sets`."""
+        files = (None if f is None else str(f) for f in (harmful, harmless))
+        return evaluation_sets(self._find, EvaluationSettings("", {}, *files))
+
+    def evaluate(
+        self,
+        mask: Mask = EMPTY,
+        sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
+        judge: str = "rules",
+        **options: Any,
+    ) -> Evaluation:
+        """Prompt sets through the three models, kept in no run; options as in `measure`."""
+        self.pair.validate(mask)
+        return evaluate(
+            self.pair,
+            self.evaluation_sets() if sets is None else sets,
+            mask,
+            judges[judge](),
+            **options,
+        )
+
+    def evaluation(
+        self,
+        settings: EvaluationSettings,
+        progress: Callable[[str, float | None], None] | None = None,
+        stop: threading.Event | None = None,
+        run_id: str | None = None,
+        sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
+    ) -> Evaluation:
+        """The whole table, kept as a run with every reply; the same again decodes nothing."""
+        asked = evaluation_sets(self._find, settings) if sets is None else sets
+        return run_evaluation(
+            self.pair, self.store, settings, asked, self.is_toy, progress, stop, run_id
+        )
+
+    def asked_sets(self, settings: EvaluationSettings) -> dict[Purpose, tuple[Prompt, ...]]:
+        """What an evaluation with these settings asks, by what it measures."""
+        return evaluation_sets(self._find, settings)
+
+    def resume_evaluation(self, run_id: str, **options: Any) -> Evaluation:
+        """A stored evaluation, started again: what it had asked is answered from the store."""
+        settings = EvaluationSettings.from_dict(self.store.run(run_id).settings)
+        if self._pair is None:
+            self.load(PairSpec(**settings.pair))
+        return self.evaluation(settings, run_id=run_id, **options)
+
+    def reproduce(
+        self,
+        chosen: Sequence[Preset],
+        settings: SearchSettings,
+        text: str | None = None,
+        **options: Any,
+    ) -> Reproduced:
+        """Pairs through search and table, one after the other; the loaded pair stays as it is.
+
+        Args:
+            chosen: The pairs.
+            settings: How each is searched.
+            text: As in `EvaluationSettings`.
+            options: As in `measure.reproduce`.
+        """
+
+        def prompts(pair: Pair) -> PromptSet:
+            return Holding(self.run_dir, pair).prompts(settings.prompts, "harmful")
+
+        def words(pair: Pair) -> tuple[str, str] | None:
+            return perplexity_text(pair, text, Holding(self.run_dir, pair).is_toy)[0]
+
+        return reproduce(chosen, load_pair, prompts, self.store, settings, text=words, **options)
+
+    def evaluation_replies(
+        self, run_id: str, model: str | None = None, measure: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The replies behind a stored evaluation's cell; see `evaluations.stored_replies`."""
+        return stored_replies(self.store, run_id, model, measure)
+
+    def dose(self, prompts: Sequence[Prompt], mask: Mask, **options: Any) -> Dose:
+        """Strength against DSR, a set beside a sham; options as in `measure.dose`."""
+        return dose(self.pair, prompts, mask, self.store, **options)

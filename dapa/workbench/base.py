@@ -1,0 +1,161 @@
+"""What the workbench holds: one pair, one store, the prompt sets that suit the pair.
+
+A pair is swapped whole: a load that fails or is cancelled leaves the previous pair in place.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from dapa.core.records import Mask, PairError, Unit
+from dapa.model.compatibility import Report, check
+from dapa.model.decode.openers import Openers, Role, find_openers
+from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.machine import choose_device, choose_dtype
+from dapa.model.memory import MemoryEstimate, estimate_memory, parse_memory
+from dapa.model.pair import Pair, PairSpec, Share, load_pair
+from dapa.model.presets import DEFAULT, preset, presets, released_layers
+from dapa.model.template import PromptFormat
+from dapa.prompts.sets import PromptSet, bundled, read_prompts
+from dapa.search.priors import opening_ids
+from dapa.store.database import Store
+
+RUN_DIR = Path("runs")
+TOY_SETS = {
+    "harmful": "toy_harmful",
+    "harmless": "toy_twins",
+    "borderline": "toy_borderline",
+    "skill": "toy_skill",
+}
+GENERAL_SETS = {
+    "harmful": "general_harmful",
+    "harmless": "general_twins",
+    "borderline": "general_borderline",
+}
+
+
+class Holding:
+    """One pair and one store."""
+
+    def __init__(self, run_dir: Path | str = RUN_DIR, pair: Pair | None = None) -> None:
+        """Remember where the run store is; `store` opens it."""
+        self.run_dir = Path(run_dir)
+        self._pair = pair
+        self._loading = threading.Lock()
+        self._known_openers: WeakKeyDictionary[Pair, dict[Role, Openers]] = WeakKeyDictionary()
+
+    @cached_property
+    def store(self) -> Store:
+        """The run store in `run_dir`, made if missing; StoreError if it cannot be used."""
+        return Store(self.run_dir)
+
+    @property
+    def pair(self) -> Pair:
+        """The loaded pair; PairError if there is none yet."""
+        if self._pair is None:
+            raise PairError("no pair is loaded; choose one first")
+        return self._pair
+
+    @property
+    def loaded(self) -> bool:
+        """Is there a pair?"""
+        return self._pair is not None
+
+    @staticmethod
+    def spec(
+        name: str | None = None,
+        student: str | None = None,
+        teacher: str | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        memory: str = "auto",
+    ) -> PairSpec:
+        """What to load, from a preset's name or from two models; DapaError if neither is whole."""
+        parse_memory(memory)
+        if student is not None or teacher is not None:
+            if name:
+                raise PairError("give a pair's name or a student and a teacher, not both")
+            if not (student and teacher):
+                missing = "teacher" if student else "student"
+                raise PairError(f"a pair needs two models; name the {missing} too")
+            return PairSpec(student, teacher, "", dtype, device, memory)
+        return preset(DEFAULT if name is None else name).spec(dtype, device, memory)
+
+    @staticmethod
+    def presets() -> Mapping[str, Any]:
+        """Every named pair."""
+        return presets()
+
+    def check(self, spec: PairSpec) -> Report:
+        """The compatibility report, before any model is built."""
+        return check(open_checkpoint(spec.student), open_checkpoint(spec.teacher))
+
+    def memory(self, spec: PairSpec) -> MemoryEstimate | None:
+        """What the pair would take, from headers; None for two models that make no pair."""
+        device = choose_device(spec.device)
+        ours, theirs = open_checkpoint(spec.student), open_checkpoint(spec.teacher)
+        return estimate_memory(ours, theirs, spec.memory, choose_dtype(spec.dtype, device), device)
+
+    def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
+        """Load a pair and put it in the previous one's place once it is whole."""
+        with self._loading:
+            pair = load_pair(spec, progress)
+            self._pair = pair
+            gc.collect()  # models hold themselves in circles; the previous pair goes now
+        return pair
+
+    def share(self, mask: Mask) -> Share:
+        """How much of the student the mask replaces."""
+        self.pair.validate(mask)
+        return self.pair.share(mask)
+
+    def released(self) -> tuple[tuple[int, ...], bool]:
+        """The released scripts' layers for this pair, and whether they were scaled by depth."""
+        pair = self.pair
+        return released_layers(pair.family.model_type, pair.spec.student, pair.n_layers)
+
+    @property
+    def is_toy(self) -> bool:
+        """Does the loaded pair live in the toy world?"""
+        return self.pair.spec.name.startswith("toy-")
+
+    def sets(self) -> Mapping[str, str]:
+        """Role -> the bundled set that suits this pair: the toy world's or the general one."""
+        return TOY_SETS if self.is_toy else GENERAL_SETS
+
+    def prompts(self, source: str | Path | None = None, role: str = "harmful") -> PromptSet:
+        """A prompt set: a bundled one by name, a file, or this pair's default for the role."""
+        if source is None:
+            source = self.sets()[role]
+        known = bundled()
+        if str(source) in known:
+            return known[str(source)]
+        return read_prompts(source, role)
+
+    def library(self) -> list[PromptSet]:
+        """The bundled sets that suit this pair."""
+        known = bundled()
+        return [known[name] for name in self.sets().values() if name in known]
+
+    def _find(self, source: str | None, role: str) -> PromptSet | None:
+        """A set for a role, None where nothing stands for it."""
+        return None if source is None and role not in self.sets() else self.prompts(source, role)
+
+    def opening_ids(
+        self, prompts: Sequence[str], units: Sequence[Unit], how: PromptFormat | None = None
+    ) -> list[tuple[int, ...]]:
+        """Prompts as tokens up to a reply's first word: what refusal log-odds are read behind."""
+        return opening_ids(self.pair, prompts, how or PromptFormat(), units)
+
+    def _openers(self, pair: Pair, role: Role) -> Openers:
+        """A model's refusal openers, found once per loaded pair: a vocabulary takes a moment."""
+        known = self._known_openers.setdefault(pair, {})
+        if role not in known:
+            known[role] = find_openers(pair, role)
+        return known[role]

@@ -1,0 +1,125 @@
+"""Search, and what is measured beside a finished search: the wing of `dapa.search`."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from dapa.core.records import Prompt
+from dapa.measure.baselines import Baselines, baselines
+from dapa.measure.categories import CategoryMap, categories
+from dapa.measure.necessity import Necessity, necessity
+from dapa.measure.placebos import Placebos, placebos
+from dapa.measure.utility import Utility, utility_of
+from dapa.model.pair import Pair, PairSpec
+from dapa.search.estimate import Estimate, estimate
+from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.pareto import Point, pareto
+from dapa.search.priors import few
+from dapa.search.stability import Stability, stability
+from dapa.workbench.base import RUN_DIR, Holding
+
+
+class Searching(Holding):
+    """Any number of searches at once."""
+
+    def __init__(self, run_dir: Path | str = RUN_DIR, pair: Pair | None = None) -> None:
+        """As `Holding`, with no search yet."""
+        super().__init__(run_dir, pair)
+        self._jobs: dict[str, SearchJob] = {}
+
+    def search_job(self, settings: SearchSettings) -> SearchJob:
+        """A search over the loaded pair, not started; `run()` it here or `start()` it aside."""
+        harmful = self.prompts(settings.prompts, "harmful")
+        job = SearchJob(self.pair, harmful, settings, self.store, kl=self._kl(settings))
+        self._jobs[job.id] = job
+        return job
+
+    def _kl(self, settings: SearchSettings, pair: Pair | None = None) -> Utility | None:
+        """What a search with a limit on KL measures it by: harmless prompts that it may choose by.
+
+        Those that stand beside the result, for over-refusal, are others.
+        """
+        if settings.max_kl is None:
+            return None
+        prompts = self.prompts(settings.harmless, "harmless").split(settings.seed).search
+        texts = few([prompt.text for prompt in prompts], 32)
+        return Utility(pair or self.pair, texts, settings.format())
+
+    def estimate(self, settings: SearchSettings, stop: threading.Event | None = None) -> Estimate:
+        """What a search would cost here, before it starts: a short timing, then paper."""
+        harmful = self.prompts(settings.prompts, "harmful")
+        return estimate(self.pair, harmful, settings, self.store, stop)
+
+    def jobs(self) -> list[SearchJob]:
+        """This process's searches, newest last, for a screen that re-attaches."""
+        return list(self._jobs.values())
+
+    def resume_job(self, run_id: str) -> SearchJob:
+        """A stored search, started again: what it had asked is answered from the store."""
+        run = self.store.run(run_id)
+        settings = SearchSettings.from_dict(run.settings)
+        if self._pair is None:
+            self.load(PairSpec(**settings.pair))
+        harmful = self.prompts(settings.prompts, "harmful")
+        job = SearchJob(self.pair, harmful, settings, self.store, run_id, self._kl(settings))
+        self._jobs[job.id] = job
+        return job
+
+    def harmless(self, job: SearchJob, source: str | Path | None = None) -> tuple[Prompt, ...]:
+        """Prompts for a search's over-refusal: the held-out ones of a set, or all of it.
+
+        A search on the user's own file stands alone unless harmless prompts are given too.
+        """
+        if source is None and job.settings.prompts is not None:
+            return ()
+        prompts = self.prompts(source, "harmless").prompts
+        return tuple(p for p in prompts if p.split == "held_out") or prompts
+
+    def baselines(
+        self, job: SearchJob, harmless: str | Path | None = None, **options: Any
+    ) -> Baselines:
+        """The found set beside everything simpler; options as in `measure.baselines`."""
+        if "contrast" not in options and (harmless is not None or job.settings.prompts is None):
+            other = self.prompts(harmless, "harmless").split(job.settings.seed).search
+            options["contrast"] = other
+        return baselines(job, self.harmless(job, harmless), **options)
+
+    def placebos(
+        self, job: SearchJob, harmless: str | Path | None = None, **options: Any
+    ) -> Placebos:
+        """Shams in the found set's place; options as in `measure.placebos`."""
+        return placebos(job, self.harmless(job, harmless), **options)
+
+    def necessity(self, job: SearchJob, **options: Any) -> Necessity:
+        """What the teacher loses without the found set; options as in `measure.necessity`."""
+        return necessity(job, **options)
+
+    def stability(self, job: SearchJob, **options: Any) -> Stability:
+        """The same search again and again over one memory; options as in `search.stability`."""
+        rules = job.settings.rules()
+        seed = options.pop("seed", rules.seed)
+        if job.ranking is not None:
+            options.setdefault("prior", job.ranking.values)
+        units, name = job.units, job.settings.algorithm
+        options.setdefault("kl", self._kl(job.settings, job.pair))
+        return stability(job.split, units, name, rules, seed=seed, **options)
+
+    def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
+        """Which layer carries which kind of harm, from the certificate's removals."""
+        return categories(job, stop)
+
+    def pareto(
+        self,
+        job: SearchJob,
+        utility: bool = False,
+        harmless: str | Path | None = None,
+        stop: threading.Event | None = None,
+    ) -> tuple[Point, ...]:
+        """Every mask that the search judged in full, by share of parameters; the front marked.
+
+        With `utility` the KL on harmless prompts is measured, and is a third side of the front.
+        """
+        measure = utility_of(job, self.harmless(job, harmless), stop) if utility else None
+        return pareto(job.progress().trials, lambda mask: job.pair.share(mask).fraction, measure)

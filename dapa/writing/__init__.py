@@ -1,0 +1,1 @@
+"""Results in words: sentences, tables, what a search cost."""

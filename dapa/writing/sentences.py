@@ -1,0 +1,268 @@
+"""The written sentence on top of a result, for screen, command line and report alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from dapa.core.records import OUTSIDE, Rate, Unit
+
+THIN = "\u202f"
+"""A narrow no-break space, before the per cent sign."""
+
+SITE_TITLES = {
+    "residual": "residual",
+    "attention": "attention out",
+    "mlp": "MLP out",
+    "gate": "gate",
+    "gate_act": "gate, activated",
+    "up": "up",
+    "neurons": "neurons",
+    "down": "down",
+}
+"""What people call the places where two models are compared."""
+
+TOKEN_GROUPS = {
+    "changed": "corrupted tokens",
+    "after": "rest of request",
+    "header": "reply header",
+    "last": "last token",
+    "all": "every token",
+}
+"""Tokens that a causal trace restores together, and what people call them."""
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """0.954 -> `95 %`, with a thin space; halves go up, as in every other number on screen."""
+    scale = 10**digits
+    return f"{math.floor(100 * value * scale + 0.5 + 1e-9) / scale:.{digits}f}{THIN}%"
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: 0 bytes, 40.0 KiB, 5.4 MiB or 26.1 GiB."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f}{THIN}{name}"
+    return f"{count:.0f}{THIN}bytes"
+
+
+class Moved(Protocol):
+    """How much of a student a transplant replaces."""
+
+    @property
+    def parameters(self) -> int:
+        """Of the student."""
+
+    @property
+    def bytes(self) -> int:
+        """As they are loaded."""
+
+    @property
+    def fraction(self) -> float:
+        """Of all its parameters."""
+
+
+def moved_sentence(moved: Moved) -> str:
+    """What a transplant moves, in parameters and in bytes."""
+    return (
+        f"The transplant moves {moved.parameters:,} parameters ({percent(moved.fraction, 1)}), "
+        f"{size_text(moved.bytes)}."
+    )
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval and n, as in `96 % [90 %, 99 %], n = 64`."""
+    return f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], n = {rate.n}"
+
+
+def where_text(units: Sequence[Unit]) -> str:
+    """Where units stand: `layers 3 and 5`, `layer 3, head`; the kind where it stands outside."""
+    layers = sorted({unit.layer for unit in units if unit.layer != OUTSIDE})
+    outside = [unit.kind.replace("_", " ") for unit in units if unit.layer == OUTSIDE]
+    return ", ".join([*([layers_text(layers)] if layers or not outside else []), *outside])
+
+
+def layer_names(layers: Sequence[int]) -> list[str]:
+    """Each layer's number; of more than twelve, neighbours together, as in `7 to 31`."""
+    if len(layers) <= _SINGLY:
+        return [str(layer) for layer in layers]
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return [
+        name
+        for run in runs
+        for name in (map(str, run) if len(run) < 3 else [f"{run[0]} to {run[-1]}"])
+    ]
+
+
+_SINGLY = 12
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """`layer 3`, `layers 3 and 5`, `layers 3, 5 and 7`, `layers 0 to 31`."""
+    if not layers:
+        return "no layer"
+    word = "layer" if len(layers) == 1 else "layers"
+    *most, last = layer_names(layers)
+    return f"{word} {', '.join(most)} and {last}" if most else f"{word} {last}"
+
+
+PLURALS = {
+    "gate": "gates",
+    "up": "up projections",
+    "down": "down projections",
+    "mlp": "whole MLPs",
+    "q": "query projections",
+    "k": "key projections",
+    "v": "value projections",
+    "o": "attention outputs",
+    "attention": "whole attentions",
+    "norms": "layers' norms",
+    "layer": "whole layers",
+    "embeddings": "embeddings",
+    "all": "sites",
+    "block": "parts",
+}
+"""`block` stands for a mixture of matrices and blocks of neurons."""
+
+
+def kind_text(kind: str, count: int) -> str:
+    """`gate` or `gates`; of several kinds, `units`."""
+    if "," in kind:
+        return "units" if count != 1 else "unit"
+    plural = PLURALS.get(kind, kind.replace("_", " ") + "s")
+    return plural if count != 1 or kind == "embeddings" else plural.removesuffix("s")
+
+
+def result_sentence(
+    moved: int,
+    total: int,
+    kind: str,
+    layers: Sequence[int],
+    share: float | None,
+    student: Rate | None,
+    found: Rate | None,
+    tests: int,
+    seconds: float,
+    skill: tuple[Rate, Rate] | None = None,
+    held_out: bool = True,
+    one_minimal: bool = True,
+    outside: Sequence[Unit] = (),
+) -> str:
+    """What a search found, in one sentence, hedged where the intervals overlap.
+
+    Args:
+        moved: Units transplanted.
+        total: Units that could be; 0 where that is not known.
+        kind: Their kind of site.
+        layers: The layers they stand in.
+        share: Share of the student's parameters that they hold; None where that is not known.
+        student: The student's DSR, preferably on held-out prompts.
+        found: The found set's DSR on the same prompts.
+        tests: Tests the search made.
+        seconds: How long it took.
+        skill: The student's skill and the patched one's on the same items, where measured.
+        held_out: Are the two rates of prompts that chose nothing?
+        one_minimal: Does the search vouch that nothing can be spared?
+        outside: The units that stand in no layer.
+    """
+    many = f"{moved} of {total} {kind_text(kind, total)}" if total else (
+        f"{moved} {kind_text(kind, moved)}"
+    )  # fmt: skip
+    size = "" if share is None else f" {percent(share, 1)} of the parameters,"
+    best = "" if one_minimal else " the best set so far,"
+    where = where_text([*(Unit(layer) for layer in layers), *outside])
+    head = f"Moving {many} ({where}),{size}{best} "
+    cost = (
+        f"{skill_clause(*skill) if skill else ''}; "
+        f"{tests} {'test' if tests == 1 else 'tests'}, {duration(seconds)}."
+    )
+    if student is None or found is None:
+        return head + "has not been measured on held-out prompts" + cost
+    change = (
+        f"refusals from {percent(student.value)} to {percent(found.value)} "
+        f"[{percent(found.low)}, {percent(found.high)}] of {found.n} "
+        f"{'held-out' if held_out else 'search'} harmful prompts"
+    )
+    if not held_out:
+        change += ", the ones that chose it"
+    if found.low > student.high:
+        return head + "raises " + change + cost
+    if found.high < student.low:
+        return head + "lowers " + change + cost
+    return head + "may change " + change + " (the intervals overlap)" + cost
+
+
+def skill_clause(student: Rate, patched: Rate) -> str:
+    """`; skill 98 % to 97 %`, hedged where the intervals overlap."""
+    change = f"; skill {percent(student.value)} to {percent(patched.value)}"
+    if patched.low > student.high or patched.high < student.low:
+        return f"{change}, n = {patched.n}"
+    return f"{change} (no clear change, n = {patched.n})"
+
+
+def duration(seconds: float) -> str:
+    """`9.8 s`, or `2 min 05 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def estimate_sentence(bill: Mapping[str, Any]) -> str:
+    """What a search would cost, from `search.estimate`'s JSON form."""
+
+    def between(name: str, show: Callable[[float], str]) -> str:
+        low, middle, high = (bill[name][key] for key in ("low", "middle", "high"))
+        if show(low) == show(high):
+            return show(low)
+        return f"{show(low)} to {show(high)} (middle {show(middle)})"
+
+    held_out = f" and {bill['held_out']} held out" if bill["held_out"] else ""
+    gpus = f", as many GPU seconds: {between('gpu_seconds', lambda x: f'{x:.0f}')}"
+    return (
+        f"About {between('tests', lambda x: f'{x:.0f}')} tests, "
+        f"{between('tokens', lambda x: f'{x:,.0f}')} tokens, "
+        f"{between('seconds', duration)} on this machine"
+        + (gpus if bill["gpu_seconds"]["high"] else "")
+        + f": {bill['algorithm']} over {bill['units']} units and {bill['prompts']} search prompts"
+        f"{held_out}, if 1 to 8 units are needed; timed on this pair in "
+        f"{duration(bill['timing_seconds'])}."
+    )
+
+
+def overlap_sentence(
+    first: Sequence[str],
+    second: Sequence[str],
+    rate: Rate | None,
+    other: Rate | None,
+    where: str = "held-out",
+) -> str:
+    """Two found sets beside each other: how much they share, and whether their rates differ.
+
+    Args:
+        first: The first set's units by name.
+        second: The second's.
+        rate: The first set's DSR.
+        other: The second's.
+        where: Which prompts the rates are of.
+    """
+    both, either = len(set(first) & set(second)), len(set(first) | set(second))
+    if set(first) == set(second):
+        head = f"Both found the same {len(first)} {'unit' if len(first) == 1 else 'units'}."
+    else:
+        head = (
+            f"A found {len(first)} and B {len(second)} units, {both} of them the same "
+            f"(Jaccard {both / either:.2f})."
+        )
+    if rate is None or other is None:
+        return f"{head} Not both were measured in full, so their rates are not compared."
+    rates = f"DSR on {where} prompts: A {rate_text(rate)}; B {rate_text(other)}"
+    if rate.low > other.high or other.low > rate.high:
+        better = "A" if rate.value > other.value else "B"
+        return f"{head} {rates}: {better} refuses clearly more."
+    return f"{head} {rates}: no clear difference, the intervals overlap."
