@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dapa.core.records import SettingError
 
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]  # the package
 
 
 def folder() -> Path:

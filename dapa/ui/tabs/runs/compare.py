@@ -1,0 +1,160 @@
+"""Two stored runs side by side: what was set otherwise, what each found, what each cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dapa.core.records import Mask, Rate
+from dapa.writing.sentences import overlap_sentence
+from dapa.store.database import Run
+from dapa.ui.forest import Dot, Line, forest
+from dapa.ui.parts import esc, names, note, number, percent, rate, seconds, table, title
+from dapa.ui.tabs.search.result import mask_of, rate_of
+
+_WORDS = {
+    "algorithm": "algorithm",
+    "kind": "kind of site",
+    "retain": "share of the gain to keep",
+    "target": "absolute target (DSR)",
+    "max_new_tokens": "tokens a reply",
+    "prompt_limit": "search prompts at most",
+    "max_tests": "tests at most",
+    "max_tokens": "tokens at most",
+    "max_seconds": "seconds at most",
+    "max_kl": "KL at most, bits a token",
+    "screen": "likeliest first",
+    "canonical": "one batch shape",
+    "harmless": "harmless prompts",
+    "seed": "seed",
+    "prompts": "prompt file",
+    "whose": "template of",
+    "mode": "prompt format",
+    "system": "system prompt",
+    "prior": "prior",
+    "blocks": "blocks a site",
+}
+_PAIRED = ("student", "teacher", "dtype")
+
+
+def draw(first: Run, second: Run, name: str, other: str) -> str:
+    """The comparison as a card; `name` and `other` are HTML already."""
+    runs = (first, second)
+    masks = [mask_of(run.result) for run in runs]
+    rates = [_telling(run) for run in runs]
+    head = title("Two runs side by side", f"<b>A</b> {name} · <b>B</b> {other}")
+    told = ""
+    if all(masks):
+        told = f'<p class="finding">{esc(_sentence(masks, rates))}</p>'
+    elif not any(run.result for run in runs):
+        told = note("Neither run has a result yet.")
+    strange = _strange(first, second)
+    return (
+        f'<div class="card" id="beside-card">{head}{told}{strange}<div class="two">'
+        f"<div>{_settings(first, second)}{_layers(masks)}</div>"
+        f"<div>{_rates(runs)}{_costs(runs)}</div></div></div>"
+    )
+
+
+def _telling(run: Run) -> tuple[Rate | None, bool]:
+    """The found set's DSR and whether it is of held-out prompts."""
+    dsr = (run.result or {}).get("dsr") or {}
+    held_out = rate_of(dsr.get("held_out"))
+    return (held_out, True) if held_out else (rate_of(dsr.get("best")), False)
+
+
+def _sentence(masks: list[Mask], rates: list[tuple[Rate | None, bool]]) -> str:
+    both = rates[0][0], rates[1][0]
+    where = "held-out" if rates[0][1] and rates[1][1] else "search"
+    return overlap_sentence(
+        [str(unit) for unit in masks[0]], [str(unit) for unit in masks[1]], *both, where
+    )
+
+
+def _strange(first: Run, second: Run) -> str:
+    """A warning where the rates are not of the same question."""
+    spec, other = (run.settings.get("pair") or {} for run in (first, second))
+    apart = [key for key in _PAIRED if spec.get(key) != other.get(key)]
+    if apart:
+        return note(f"Other pairs ({esc(', '.join(apart))}): read the rates with care.", "warn")
+    if first.settings.get("prompts") != second.settings.get("prompts"):
+        return note("Other prompt files: the rates are not of the same prompts.", "warn")
+    return ""
+
+
+def _settings(first: Run, second: Run) -> str:
+    """Only what was set otherwise."""
+    rows, same = [], 0
+    for key, word in _WORDS.items():
+        a, b = first.settings.get(key), second.settings.get(key)
+        if key not in first.settings and key not in second.settings:
+            continue
+        if a == b:
+            same += 1
+        else:
+            rows.append((word, _value(a), _value(b)))
+    rest = note(f"{same} other settings are the same.") if same else ""
+    if not rows:
+        return title("Settings") + note("Both were set alike.")
+    return table(("set otherwise", "A", "B"), rows) + rest
+
+
+def _value(value: Any) -> str:
+    return "–" if value in (None, "") else esc(str(value)[:80])
+
+
+def _layers(masks: list[Mask]) -> str:
+    a, b = (set(mask.units) for mask in masks)
+    rows = [
+        ("found by both", names(sorted(a & b)) if a & b else "–", str(len(a & b))),
+        ("only by A", names(sorted(a - b)) if a - b else "–", str(len(a - b))),
+        ("only by B", names(sorted(b - a)) if b - a else "–", str(len(b - a))),
+    ]
+    return table(("units", "which", "how many"), rows, numeric=[2])
+
+
+def _rates(runs: tuple[Run, Run]) -> str:
+    lines = []
+    for word, key in (
+        ("student", "student_held_out"),
+        ("found set", "held_out"),
+        ("every unit", "full_held_out"),
+        ("found set, search prompts", "best"),
+    ):
+        for letter, run in zip("AB", runs, strict=True):
+            value = rate_of(((run.result or {}).get("dsr") or {}).get(key))
+            if value is not None:
+                look = "grey" if key.startswith("student") else "blue" if letter == "A" else "open"
+                dot = Dot(value, look, letter)
+                lines.append(Line(f"{letter} · {word}", [dot], [rate(value)]))
+    if not lines:
+        return ""
+    return forest(("held out unless said", "DSR, 0 to 1", "95 % interval"), lines)
+
+
+def _costs(runs: tuple[Run, Run]) -> str:
+    def row(word: str, show: Any) -> tuple[str, str, str]:
+        return (word, *(show(run.result) if run.result else "–" for run in runs))  # type: ignore
+
+    def count(key: str) -> Any:
+        return lambda body: number(float(body.get(key) or 0))
+
+    rows = [
+        row("1-minimal", lambda body: "yes" if body.get("one_minimal") else "not shown"),
+        row("firm removals", _firm),
+        row("ended", lambda body: esc(body.get("stop_reason") or body.get("error") or "–")),
+        row("tests", count("tests")),
+        row("answered from memory", count("memo_hits")),
+        row("prompts judged", count("prompts_judged")),
+        row("tokens", count("tokens")),
+        row("seconds", lambda body: seconds(float(body.get("seconds") or 0))),
+    ]
+    return table(("cost and certificate", "A", "B"), rows, numeric=[1, 2])
+
+
+def _firm(body: Mapping[str, Any]) -> str:
+    removals = body.get("removals") or []
+    if not removals:
+        return "–"
+    firm = sum(bool(removal.get("firm")) for removal in removals)
+    return f"{firm} of {len(removals)} ({percent(firm / len(removals), 0)})"

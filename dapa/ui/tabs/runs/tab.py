@@ -1,0 +1,262 @@
+"""Runs: what was searched before; reopen a result, replay it, set it beside another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dapa.model.pair import short_name
+from dapa.core.records import SettingError
+from dapa.search.job import SearchSettings
+from dapa.search.log import trial_of
+from dapa.search.algorithms.questions import algorithms
+from dapa.store.database import Run
+from dapa.ui import replay, strip
+from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
+from dapa.ui.session import Session, fresh
+from dapa.ui.tabs.runs import compare
+from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search.tab import begin
+
+_EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
+_MOST = 200
+_TO_SEARCH = (
+    "() => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]"
+    ".find((tab) => tab.textContent.trim() === 'Search')?.click()"
+)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The tab's components."""
+
+    tab: gr.Tab
+    list: gr.HTML
+    shown: gr.HTML
+    use: gr.Button
+    again: gr.Button
+    pictures: gr.HTML
+    beside: gr.HTML
+    run: gr.State
+
+
+def build(desk: Desk, tab: gr.Tab) -> Runs:
+    """Layout: the list, the comparison, and the run that is open."""
+    with gr.Column(elem_classes="card"):
+        listed = piece(_EMPTY, "runs.js", elem_id="runs")
+    beside = piece("", elem_id="beside")
+    with gr.Column(elem_classes="card", elem_id="run-card"):
+        shown = piece(hint("No run is open", "Choose one of the list."), elem_id="run")
+        with gr.Row(elem_classes="buttons"):
+            use = gr.Button(
+                "Use these layers", elem_classes="primary-action", visible=False, elem_id="run-use"
+            )
+            again = gr.Button(
+                "Open in Search", elem_classes="plain", visible=False, elem_id="run-again"
+            )
+    pictures = replay.picture("run-tests")
+    return Runs(tab, listed, shown, use, again, pictures, beside, gr.State(""))
+
+
+def wire(
+    desk: Desk,
+    parts: Runs,
+    session: gr.State,
+    wheel: gr.HTML,
+    steer: dict[str, Any],
+    attached: tuple[Any, Any],
+) -> Any:
+    """List, open, compare, apply, go on; returns the applying event.
+
+    `attached` is what shows the newest search in the Search tab: its handler and its outputs.
+    """
+
+    @guarded
+    def fill(run_id: Any) -> str:
+        return draw(_searches(desk), text(run_id, "the run", 200))
+
+    @guarded
+    def show(open_id: Any, event: gr.EventData) -> tuple[Any, ...]:
+        """A press in the list: open a run, or set it beside the open one."""
+        data = getattr(event, "_data", None)
+        data = data if isinstance(data, dict) else {}
+        store = desk.workbench.store
+        run = store.run(text(data.get("run"), "the run", 200))
+        if data.get("op") == "beside":
+            first = store.run(text(open_id, "the run", 200))
+            if first.id == run.id:
+                raise SettingError("this run is open already; choose another to set beside it")
+            return (*[gr.skip()] * 6, compare.draw(first, run, _named(first), _named(run)))
+        found = result.mask_of(run.result) if run.state != "failed" else None
+        label = "Open in Search" if run.state == "done" else "Resume in Search"
+        return (
+            run.id,
+            draw(_searches(desk), run.id),
+            opened(desk, run),
+            gr.update(visible=bool(found and found.entries)),
+            gr.update(visible=_ours(desk, run.settings) and run.state != "failed", value=label),
+            _replayed(desk, run),
+            "",
+        )
+
+    @guarded
+    def use(here: Session, run_id: Any) -> tuple[Session, str]:
+        run = desk.workbench.store.run(text(run_id, "the run", 200))
+        mask = result.mask_of(run.result)
+        if not mask.entries:
+            raise SettingError("this run found no layers; open another")
+        pair = desk.workbench.pair
+        pair.validate(mask)
+        base = here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
+        now = base.holding(pair, mask, mask.units[0].kind)
+        return now, strip.draw(desk, now)
+
+    @guarded
+    def again(run_id: Any) -> None:
+        """Go on with a stored search, or search the same again: memory has its answers."""
+        bench = desk.workbench
+        run = bench.store.run(text(run_id, "the run", 200))
+        if not _ours(desk, run.settings):
+            raise SettingError(f"this run is of {_pair(run.settings)}; load that pair first")
+        if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
+            return  # it is running here: the Search tab shows it
+        if run.state == "done":  # a new run, so that the old one keeps its bill
+            begin(desk, lambda: bench.search_job(SearchSettings.from_dict(run.settings)))
+        else:
+            begin(desk, lambda: bench.resume_job(run.id))
+
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
+    shown = [
+        parts.run, parts.list, parts.shown, parts.use, parts.again, parts.pictures, parts.beside,
+    ]  # fmt: skip
+    parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
+    parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
+    gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
+    attach, outputs = attached
+    back = gone.success(attach, None, outputs, api_name="runs_attach", **quiet)
+    back.success(None, None, None, js=_TO_SEARCH)
+    return parts.use.click(
+        use, [session, parts.run], [session, wheel], api_name="runs_use", **steer
+    )
+
+
+def _searches(desk: Desk) -> list[Run]:
+    """The newest runs that are searches; other kinds have no set to open."""
+    return [run for run in desk.workbench.store.runs() if run.kind == "search"][:_MOST]
+
+
+def draw(runs: list[Run], opened_id: str = "") -> str:
+    """The list, newest first; once a run is open, each other may be set beside it."""
+    if not runs:
+        return _EMPTY
+    rows = "".join(_line(run, opened_id) for run in runs)
+    heads = ("when", "pair", "what", "found", "held-out DSR", "tests", "state", "")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    line = "Newest first; press one to open it"
+    line += ", or set one beside the open one." if opened_id and len(runs) > 1 else "."
+    return (
+        f"{title('Stored runs', line)}"
+        f'<div class="table scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _pair(settings: Mapping[str, Any]) -> str:
+    spec = settings.get("pair") or {}
+    name = spec.get("name") or ""
+    models = f"{short_name(spec.get('student', ''))} ← {short_name(spec.get('teacher', ''))}"
+    return str(name or models)
+
+
+def _when(run: Run) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
+
+
+def _named(run: Run) -> str:
+    """A run's name in a comparison, escaped."""
+    settings = run.settings
+    return esc(f"{_pair(settings)}, {settings.get('algorithm', '')}, {_when(run)}")
+
+
+def _line(run: Run, opened_id: str) -> str:
+    found = result.mask_of(run.result) if run.state != "failed" else None
+    body = run.result or {}
+    held_out = result.rate_of((body.get("dsr") or {}).get("held_out"))
+    mine = run.id == opened_id
+    beside = (
+        f'<button class="link" data-run="{esc(run.id)}" data-do="beside">compare</button>'
+        if opened_id and not mine
+        else "open"
+        if mine
+        else ""
+    )
+    cells = (
+        f'<button class="link" data-run="{esc(run.id)}">{_when(run)}</button>',
+        esc(_pair(run.settings)),
+        esc(f"{run.settings.get('kind', '')} · {run.settings.get('algorithm', '')}"),
+        names(found.units) if found is not None and found.entries else "–",
+        rate(held_out) if held_out else "–",
+        esc(body.get("tests", "–")),
+        esc(run.state),
+        beside,
+    )
+    chosen = ' class="chosen"' if mine else ""
+    return f"<tr{chosen}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def opened(desk: Desk, run: Run) -> str:
+    """One run: its result and what it cost."""
+    settings, body = run.settings, run.result or {}
+    head = title(f"{esc(_pair(settings))} · {esc(run.id)}", esc(run.title))
+    if run.state == "failed":
+        return head + note(esc(body.get("error") or "it failed"), "fail")
+    if not body.get("units"):
+        way = "resume it below" if _ours(desk, settings) else "load its pair to resume it"
+        return head + note(
+            "This run has no result: it is still going, or it was killed; nothing that was judged "
+            f"is lost. You can {way}, or with "
+            f"<code>python -m dapa runs resume {esc(run.id)}</code>."
+        )
+    searched = str(settings.get("kind") or "gate")
+    kind = result.kind_of(result.mask_of(body), searched)
+    share, total = _share(desk, settings, kind, body)
+    cost = (
+        f"{body.get('tests', 0)} tests, {body.get('prompts_judged', 0):,} prompts judged, "
+        f"{body.get('tokens', 0):,} tokens, {seconds(float(body.get('seconds') or 0))}"
+    )
+    return f"{head}{result.draw(body, kind, total, share)}{note(cost)}"
+
+
+def _replayed(desk: Desk, run: Run) -> str:
+    """A stored run's tests for the picture."""
+    trials = [trial_of(trial) for trial in desk.workbench.store.trials(run.id)]
+    algorithm = str(run.settings.get("algorithm", ""))
+    head = algorithms.titles[algorithm] if algorithm in algorithms else algorithm
+    target = (run.result or {}).get("target")
+    return replay.encode(run.id, head, trials, target=None if target is None else float(target))
+
+
+def _ours(desk: Desk, settings: Mapping[str, Any]) -> bool:
+    """Is the run's pair the loaded one?"""
+    spec = settings.get("pair") or {}
+    if not desk.workbench.loaded:
+        return False
+    mine = desk.workbench.pair.spec
+    return (mine.student, mine.teacher) == (spec.get("student"), spec.get("teacher"))
+
+
+def _share(
+    desk: Desk, settings: Mapping[str, Any], kind: str, body: Mapping[str, Any]
+) -> tuple[float | None, int]:
+    """Share of parameters and number of units; None and 0 where neither run nor pair tells."""
+    if moves := body.get("moves"):
+        return float(moves["fraction"]), int(moves["units"])
+    if not _ours(desk, settings):
+        return None, 0
+    pair = desk.workbench.pair
+    return pair.share(result.mask_of(body)).fraction, len(pair.differs.get(kind, ()))
