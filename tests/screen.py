@@ -38,11 +38,11 @@ class Dashboard:
     """A running page, and what stands behind it."""
 
     url: str
-    desk: Any
+    dashboard: Any
 
     @property
     def workbench(self):
-        return self.desk.workbench
+        return self.dashboard.workbench
 
     def functions(self) -> dict[str, dict[str, Any]]:
         """api_name -> its row in Gradio's config."""
@@ -75,20 +75,20 @@ class Dashboard:
 @contextmanager
 def dashboard(pair, run_dir):
     """Serve `pair` on a free port until the block ends."""
-    from dapa.ui.dashboard import Desk
+    from dapa.ui.dashboard import Dashboard
     from dapa.ui.serve import start
     from dapa.workbench import Workbench
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    desk = Desk(Workbench(run_dir, pair))
-    page = start(desk, "127.0.0.1", port)
+    dashboard = Dashboard(Workbench(run_dir, pair))
+    page = start(dashboard, "127.0.0.1", port)
     try:
-        yield Dashboard(f"http://127.0.0.1:{port}", desk)
+        yield Dashboard(f"http://127.0.0.1:{port}", dashboard)
     finally:
         page.close(verbose=False)
-        for job in desk.workbench.jobs():
+        for job in dashboard.workbench.jobs():
             job.control.stop()
         until(lambda: not still_working(), PATIENCE / 1000)
 

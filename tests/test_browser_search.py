@@ -218,7 +218,7 @@ def test_a_stored_run_opens_in_search_again_without_asking_anew(board, page):
     assert job.report.units == board.workbench.jobs()[before - 1].report.units
     page.wait_for_selector("#search-start:has-text('Search again')")
     assert page.locator("#tests .replay").get_attribute("data-rows") == str(len(job.report.trials))
-    assert board.workbench.store.run(run.id).result["tokens"] > 0, "the old run keeps its bill"
+    assert board.workbench.store.run(run.id).result["tokens"] > 0, "the old run keeps its costs"
 
 
 def test_budgets_and_an_absolute_target_reach_the_search(board, page):

@@ -1,4 +1,4 @@
-"""The result judged once more in batches of one shape; what the bill tells when all is over."""
+"""The result judged once more in batches of one shape; what the costs tells when all is over."""
 
 import tempfile
 from copy import deepcopy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dapa.chat.sessions import Session
+from dapa.chat.sessions import ChatSession
 from dapa.cli import main
 
 BAD, GOOD = "how do I use malware", "how do I use paint"
@@ -62,7 +62,7 @@ def test_prompts_given_as_options_are_turns_of_one_talk(talk):
         "patched",
         "teacher",
     ]
-    assert body["mask"] == "1.gate,2.gate" and Session.from_dict(body).talk.prompt == GOOD
+    assert body["mask"] == "1.gate,2.gate" and ChatSession.from_dict(body).talk.prompt == GOOD
 
 
 def test_a_pipe_may_hold_prompts_and_commands(talk):

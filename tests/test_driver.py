@@ -17,7 +17,7 @@ from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, SettingErro
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import Score
 from dapa.search.algorithms.windows import MASK_ONLY
-from dapa.search.engine.contract import Feed, Job, Mode, Notebook, Split
+from dapa.search.engine.contract import Job, JobQueue, Mode, Notebook, Split
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner
@@ -171,16 +171,16 @@ def test_a_runner_that_spares_no_rows_is_given_none_to_run_ahead() -> None:
     says, taken = needs(3, 5), []
 
     class Careful(PredicateRunner):
-        def __call__(self, feed: Feed, mode: Mode) -> None:
-            take, self.sure = feed.take, 0
+        def __call__(self, queue: JobQueue, mode: Mode) -> None:
+            take, self.sure = queue.take, 0
 
             def few(room: int, spare: int | None = None) -> list[Job]:
                 jobs = take(room, max(0, 6 - self.started + len(self.finished) + self.dropped))
                 taken.append(jobs)
                 return jobs
 
-            feed.take = few  # type: ignore[method-assign]
-            super().__call__(feed, mode)
+            queue.take = few  # type: ignore[method-assign]
+            super().__call__(queue, mode)
 
     bare = dict(check_supersets=False, full_length=False, memo=True)
     careful = Careful(says, rows=48, steps=steps(says))
@@ -461,7 +461,7 @@ def test_a_finished_search_is_answered_from_memory_alone() -> None:
     memory = Notebook()
     first = drive(needs(3, 5), memory=memory).run()
 
-    def never(feed: Feed, mode: Mode) -> None:
+    def never(queue: JobQueue, mode: Mode) -> None:
         raise AssertionError("nothing was left to decode")
 
     runner = PredicateRunner(needs(3, 5))
@@ -626,19 +626,19 @@ def test_an_error_of_the_runner_or_the_memory_fails_the_search_and_is_told() -> 
 
 
 def test_a_runner_that_goes_home_early_is_found_out() -> None:
-    driver = Driver(algorithms["ddmin"](), UNITS, Split(5, lambda feed, mode: None, Notebook()))
+    driver = Driver(algorithms["ddmin"](), UNITS, Split(5, lambda queue, mode: None, Notebook()))
     with pytest.raises(RuntimeError, match="10 verdicts still wanted"):
         driver.run()
 
 
 def test_a_verdict_that_comes_twice_counts_once() -> None:
     class Stutter(PredicateRunner):
-        def __call__(self, feed: Feed, mode: Mode) -> None:
-            while jobs := feed.take(3):
+        def __call__(self, queue: JobQueue, mode: Mode) -> None:
+            while jobs := queue.take(3):
                 for job in jobs:
                     for _ in range(2):
                         kind = Label.REFUSAL if {3, 5} <= set(job.mask.layers) else Label.UNCLEAR
-                        feed.done(job, Verdict(kind, "plain/1"), "", 1)
+                        queue.done(job, Verdict(kind, "plain/1"), "", 1)
 
     report = drive(needs(3, 5), runner=Stutter(needs(3, 5))).run()
     assert report.layers == (3, 5)

@@ -24,7 +24,7 @@ FULL = Mask.of(UNITS)
 PACE = Pace(compliance=30.0, opening=10.0, whole=20.0, seconds=0.01, cost=1.0)
 
 
-def bill(name="bisect", prompts=40, held_out=20, rules=None, **chosen):
+def costs(name="bisect", prompts=40, held_out=20, rules=None, **chosen):
     return simulated(
         name, lambda prior: algorithms[name](prior=prior), UNITS, prompts, held_out,
         rules or Settings(), PACE, rows=16, **chosen,
@@ -55,24 +55,24 @@ def test_a_stopped_timing_ends():
 
 @pytest.mark.parametrize("name", ["ddmin-complement", "bisect", "weighted", "probdd"])
 def test_ranges_are_ordered_and_the_same_each_time(name):
-    found = bill(name)
+    found = costs(name)
     for told in (found.tests, found.tokens, found.seconds):
         assert 0 < told.low <= told.middle <= told.high
-    assert found == bill(name)
+    assert found == costs(name)
     assert found.seconds.high >= found.tokens.high * PACE.seconds  # dropped rows cost time too
 
 
 def test_more_prompts_and_budgets_show():
-    assert bill(prompts=400, held_out=200).tokens.middle > 8 * bill().tokens.middle
-    assert bill(rules=Settings(max_tests=3)).tests.high == 3
-    assert bill(prompts=2, held_out=0).tests.low > 0
-    assert bill(rules=Settings(max_kl=0.1, max_tokens=5)) == bill()  # those are not simulated
+    assert costs(prompts=400, held_out=200).tokens.middle > 8 * costs().tokens.middle
+    assert costs(rules=Settings(max_tests=3)).tests.high == 3
+    assert costs(prompts=2, held_out=0).tests.low > 0
+    assert costs(rules=Settings(max_kl=0.1, max_tokens=5)) == costs()  # those are not simulated
 
 
 def test_gpu_seconds_are_told_where_there_are_gpus():
-    body = bill(devices=2).as_dict()
+    body = costs(devices=2).as_dict()
     assert body["gpu_seconds"]["high"] == 2 * body["seconds"]["high"]
-    assert "GPU" in estimate_sentence(body) and "GPU" not in estimate_sentence(bill().as_dict())
+    assert "GPU" in estimate_sentence(body) and "GPU" not in estimate_sentence(costs().as_dict())
 
 
 def test_a_pairs_estimate_holds_its_search_and_begins_none():

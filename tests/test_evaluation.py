@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from dapa.core.records import EMPTY, Mask, Prompt, SettingError, Unit
 from dapa.core.statistics import holm
 from dapa.judges.base import Judge
-from dapa.judges.rules import judge as rules
+from dapa.judges.rules.judge import rules
 from dapa.measure import decoded as asking
 from dapa.measure.evaluating import Plan, evaluate
 from dapa.measure.evaluation import exact_match

@@ -4,14 +4,14 @@ from collections import defaultdict
 
 import pytest
 
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build
 from dapa.workbench import Workbench
 
 
 @pytest.fixture(scope="module")
 def wiring(toy_pair, tmp_path_factory):
-    page = build(Desk(Workbench(tmp_path_factory.mktemp("runs"), toy_pair)))
+    page = build(Dashboard(Workbench(tmp_path_factory.mktemp("runs"), toy_pair)))
     return page.get_config_file()
 
 

@@ -249,11 +249,11 @@ def test_compaction_cuts_the_padding_that_a_long_row_leaves_behind(llama):
     batch = Batch(llama.pair)
     batch.admit([row(short, max_new_tokens=9), row(long, max_new_tokens=3)])
     batch.step()
-    assert (batch._slots.rows, batch._slots.length) == (2, len(long) + 1)
+    assert (batch._kv_cache.rows, batch._kv_cache.length) == (2, len(long) + 1)
     batch.step()  # the long row ends and leaves
-    assert (batch._slots.rows, batch._slots.length) == (1, len(short) + 2)
+    assert (batch._kv_cache.rows, batch._kv_cache.length) == (1, len(short) + 2)
     run_out(batch)
-    assert (batch._slots.rows, batch._slots.length, batch._plan) == (0, 0, None)
+    assert (batch._kv_cache.rows, batch._kv_cache.length, batch._plan) == (0, 0, None)
 
 
 def test_a_batch_of_nobody_costs_nothing(llama):

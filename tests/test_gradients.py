@@ -16,7 +16,8 @@ from dapa.localize.causes.gradients import POINTS, integrated_gradients, mask_gr
 from dapa.localize.rank_agreement import rank_agreement
 from dapa.model.decode.openers import refusal_log_odds
 from dapa.model.families import FAMILIES
-from dapa.planted.pairs import harmful_prompts, random_planting
+from dapa.planted.pairs import harmful_prompts
+from dapa.planted.planting import random_planting
 
 IDS = [(7, 9, 11, 30), (5, 8, 13, 21, 34, 6, 10, 12, 9)]
 BY_KIND = [Unit(layer, kind) for layer in (0, 2) for kind in ("gate", "up", "down")]

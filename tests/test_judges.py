@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dapa.core.records import Label
 from dapa.judges import REFUSAL_OPENERS, judges, opening, opens_refusal, released
 from dapa.judges.released import substrings
-from dapa.judges.rules import judge as rules
 from dapa.judges.rules.coherence import incoherent, longest_loop
+from dapa.judges.rules.judge import rules
 from dapa.judges.rules.normal import normal, sentences
 
 REPLIES = Path(__file__).parent / "data" / "replies"

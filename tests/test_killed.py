@@ -21,7 +21,7 @@ COSTS = {
     "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
     "seconds", "phases", "gpu_seconds", "eta_error", "work",
 }  # fmt: skip
-"""What an interruption may change: the bill, never the result."""
+"""What an interruption may change: the costs, never the result."""
 
 
 def essence(report):

@@ -286,14 +286,14 @@ def test_the_command_line_tells_the_estimate_and_loads_lean(planted_folders, tmp
 def test_the_screen_says_what_lean_memory_leaves_out(bench):
     from dapa.chat.sessions import Talk
     from dapa.ui import header, strip
-    from dapa.ui.dashboard import Desk
+    from dapa.ui.dashboard import Dashboard
     from dapa.ui.session import fresh
     from dapa.ui.tabs.chat.panes import View, draw
 
-    desk = Desk(bench)
-    assert "lean memory: of the teacher only gate" in header.draw(desk)
+    dashboard = Dashboard(bench)
+    assert "lean memory: of the teacher only gate" in header.draw(dashboard)
     html = draw(Talk(), View(whole=False))
     assert "Off: in lean memory only some of its sites are loaded." in html
     assert "Off:" not in draw(Talk(), View())
-    shown = strip.draw(desk, fresh(desk.epoch, bench.pair))
+    shown = strip.draw(dashboard, fresh(dashboard.epoch, bench.pair))
     assert shown.count('role="gridcell"') == 4 and "of 4 gates" in shown

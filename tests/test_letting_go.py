@@ -10,7 +10,7 @@ from searched import prompt_set
 from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Unit
 from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.measurements.looks import looks
 from dapa.ui.tabs.search.status import Tail
 from dapa.ui.tasks import Tasks
@@ -81,11 +81,11 @@ def test_a_search_under_way_keeps_its_pair_to_its_end(tmp_path):
 
 def test_the_screen_reads_an_ended_search_whose_pair_is_gone(tmp_path):
     bench = Bench(tmp_path)
-    desk = Desk(bench)
+    dashboard = Dashboard(bench)
     old = bench.next()
     job = bench.searched()
     report = job.run()
-    tail = Tail(desk, [None] * 13)
+    tail = Tail(dashboard, [None] * 13)
     whole = tail.view(job, ())
     look = looks["interaction"]
     record = look.measure(bench, job, lambda *_: None, threading.Event())

@@ -10,7 +10,7 @@ import pytest
 from dapa.chat.sessions import Talk
 from dapa.core.records import Mask, Unit
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.settings import Manner
@@ -27,8 +27,8 @@ def used():
 
 @pytest.mark.slow
 def test_a_thousand_turns_leave_memory_as_it_was(planted_pair, tmp_path):
-    desk = Desk(Workbench(tmp_path, planted_pair))
-    page = build(desk)
+    dashboard = Dashboard(Workbench(tmp_path, planted_pair))
+    page = build(dashboard)
     (send,) = [row.fn for row in page.fns.values() if row.api_name == "chat_send"]
     assert next(iter(inspect.signature(send).parameters)) == "request"
     prompts = [*harmful_prompts(20), *harmless_prompts(20)]
@@ -38,7 +38,7 @@ def test_a_thousand_turns_leave_memory_as_it_was(planted_pair, tmp_path):
         nonlocal talk
         for i in range(first, first + count):
             mask = Mask.of(Unit(layer) for layer in (1, 2) if i >> layer & 1)
-            here = Session(desk.epoch, mask)
+            here = Session(dashboard.epoch, mask)
             *_, last = send(None, prompts[i % len(prompts)], talk, here, *SETTINGS)
             talk = last[0]
         assert len(talk.last.panes) == 3 and all(pane.ending for pane in talk.last.panes)

@@ -16,7 +16,8 @@ from dapa.localize.causes.patching import patching
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import find_openers
 from dapa.model.families import FAMILIES
-from dapa.planted.pairs import Planting, harmful_prompts, random_planting
+from dapa.planted.pairs import Planting, harmful_prompts
+from dapa.planted.planting import random_planting
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from support import TOKENIZER, random_trio
 from dapa.core.records import EMPTY, Label, Mask, PromptError, SettingError, Unit
 from dapa.judges import released
 from dapa.judges.fluency import calibrate, fluent
-from dapa.judges.rules import judge as rules
+from dapa.judges.rules.judge import rules
 from dapa.measure.perplexity import BLOCK, _windows, perplexity, surprise
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding

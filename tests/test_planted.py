@@ -18,8 +18,8 @@ from dapa.planted.pairs import (
     harmful_prompts,
     harmless_prompts,
     plant,
-    random_planting,
 )
+from dapa.planted.planting import random_planting
 from dapa.planted.vocabulary import COMPLIANCE, REFUSALS
 
 KINDS = ("and", "or", "inhibitor", "distractors")

@@ -8,7 +8,8 @@ from support import sweep
 from dapa.judges.base import judges
 from dapa.model.families import FAMILIES
 from dapa.model.template import PromptFormat, Turn, encode, render
-from dapa.planted.pairs import harmful_prompts, plant, random_planting
+from dapa.planted.pairs import harmful_prompts, plant
+from dapa.planted.planting import random_planting
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.control import Control

@@ -5,7 +5,8 @@ from support import sweep
 
 from dapa.core.records import Prompt
 from dapa.model.families import FAMILIES
-from dapa.planted.pairs import harmful_prompts, plant, random_planting
+from dapa.planted.pairs import harmful_prompts, plant
+from dapa.planted.planting import random_planting
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store

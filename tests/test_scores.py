@@ -5,7 +5,7 @@ from classifiers import train
 
 from dapa.core.records import EMPTY, SettingError
 from dapa.measure.evaluation import Evaluation
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate.scores import ORDERS, chosen, draw, replies
@@ -62,25 +62,28 @@ def test_tasks_of_the_harness_stand_in_the_table_with_interval_and_n():
 
 
 def test_the_screen_asks_for_tasks_by_name(tmp_path):
-    desk = Desk(Workbench(tmp_path))
+    dashboard = Dashboard(Workbench(tmp_path))
     usual = [["skill"], [], 8, 16, 0, "rules", [], {}, {}, "", ""]
     settings, wanted = asked.settings_of(
-        desk, Session(), *usual, "arc_easy, hellaswag arc_easy", "", ""
+        dashboard, Session(), *usual, "arc_easy, hellaswag arc_easy", "", ""
     )
     assert settings.tasks == ("arc_easy", "hellaswag") and wanted == {"skill"}
-    assert asked.settings_of(desk, Session(), *usual, "", "", "")[0].tasks == ()
+    assert asked.settings_of(dashboard, Session(), *usual, "", "", "")[0].tasks == ()
     with pytest.raises(SettingError):
-        asked.settings_of(desk, Session(), *usual, ["arc_easy"], "", "")
+        asked.settings_of(dashboard, Session(), *usual, ["arc_easy"], "", "")
 
 
 def test_the_screen_asks_for_harm_beside_refusal_by_classes_that_exist(tmp_path):
-    desk, folder = Desk(Workbench(tmp_path)), str(train(tmp_path / "tiny", ("safe", "bad")))
+    dashboard, folder = (
+        Dashboard(Workbench(tmp_path)),
+        str(train(tmp_path / "tiny", ("safe", "bad"))),
+    )
     usual = [["skill"], [], 8, 16, 0, "rules", [], {}, {}, "", "", ""]
-    settings, _ = asked.settings_of(desk, Session(), *usual, folder, " bad ,")
+    settings, _ = asked.settings_of(dashboard, Session(), *usual, folder, " bad ,")
     assert settings.harm == "classifier"
     assert settings.harm_options == (f"checkpoint={folder}", "harmful=bad")
     for classes, told in (("", "needs its harmful classes named"), ("worse", "no class 'worse'")):
         with pytest.raises(SettingError, match=told + ".*safe, bad"):
-            asked.settings_of(desk, Session(), *usual, folder, classes)
+            asked.settings_of(dashboard, Session(), *usual, folder, classes)
     with pytest.raises(SettingError):
-        asked.settings_of(desk, Session(), *usual, str(tmp_path / "nowhere"), "bad")
+        asked.settings_of(dashboard, Session(), *usual, str(tmp_path / "nowhere"), "bad")

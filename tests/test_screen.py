@@ -11,7 +11,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import First
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.driver import Driver
-from dapa.search.engine.fast_screen import Screen, rank_biserial, screened
+from dapa.search.engine.fast_screen import FastScreen, rank_biserial, screened
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.predicate import PredicateRunner, play
 from dapa.search.engine.settings import Settings
@@ -34,7 +34,7 @@ def reading(asked=None, sign=1.0):
 
 def test_each_mask_is_read_once():
     asked = []
-    screen = Screen(reading(asked), 4)
+    screen = FastScreen(reading(asked), 4)
     masks = [Mask.of(UNITS[:3]), EMPTY]
     first = screen.odds(masks, [0, 1])
     assert np.array_equal(screen.odds(masks, [0, 1]), first) and len(asked) == 1
@@ -43,8 +43,8 @@ def test_each_mask_is_read_once():
 
 
 def test_prompts_that_the_full_mask_hardly_refuses_come_first():
-    assert Screen(reading(), 5).lead(Mask.of(UNITS)) == [0, 1, 2, 3, 4]
-    assert Screen(reading(sign=-1.0), 5).lead(Mask.of(UNITS)) == [4, 3, 2, 1, 0]
+    assert FastScreen(reading(), 5).lead(Mask.of(UNITS)) == [0, 1, 2, 3, 4]
+    assert FastScreen(reading(sign=-1.0), 5).lead(Mask.of(UNITS)) == [4, 3, 2, 1, 0]
     ledger = Ledger(3)
     ledger.lead = {0: 2, 1: 1, 2: 0}
     assert ledger.telling() == [2, 1, 0]
@@ -61,7 +61,7 @@ def test_candidates_are_asked_by_promise_and_the_answer_finds_its_way_back():
         told.append((yield First((small, large))))
         return None
 
-    steps = screened(search, Screen(reading(), 4))(UNITS)
+    steps = screened(search, FastScreen(reading(), 4))(UNITS)
     assert next(steps).masks == (large, small)
     assert steps.send(0).masks == (large, small)  # the large one satisfied
     with pytest.raises(StopIteration):
@@ -73,7 +73,7 @@ def test_candidates_are_asked_by_promise_and_the_answer_finds_its_way_back():
 @pytest.mark.parametrize("name", list(algorithms))
 def test_a_right_or_a_wrong_screen_changes_the_order_and_no_verdict(name, sign):
     need = {Unit(2), Unit(5)}
-    screen = Screen(reading(sign=sign), 4)
+    screen = FastScreen(reading(sign=sign), 4)
     result, _ = play(screened(algorithms[name](), screen), UNITS, need.issubset)
     plain, _ = play(algorithms[name](), UNITS, need.issubset)
     assert result.one_minimal == plain.one_minimal and need <= set(result.units)
@@ -95,7 +95,7 @@ def drive(**chosen):
 
 
 def test_the_report_holds_the_screens_correlation_with_its_interval():
-    body = drive(screen=Screen(reading(), 20)).run().as_dict()
+    body = drive(screen=FastScreen(reading(), 20)).run().as_dict()
     told = body["screen"]
     assert 0 < told["value"] <= 1 and told["low"] <= told["value"] <= told["high"]
     assert told["n"] == told["masks"] * 16 and "screen" in body["phases"]
@@ -103,7 +103,7 @@ def test_the_report_holds_the_screens_correlation_with_its_interval():
 
 
 def test_a_stopped_search_is_not_kept_waiting_for_it():
-    driver = drive(screen=Screen(reading(), 20), settings=Settings())
+    driver = drive(screen=FastScreen(reading(), 20), settings=Settings())
     driver.control.stop()
     assert driver.run().screen is None
 

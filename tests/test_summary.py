@@ -20,7 +20,8 @@ from dapa.localize.summary import CHEAP, COLUMNS, summary
 from dapa.model.decode.openers import refusal_log_odds
 from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair
-from dapa.planted.pairs import Planting, harmful_prompts, random_planting
+from dapa.planted.pairs import Planting, harmful_prompts
+from dapa.planted.planting import random_planting
 from dapa.search.priors import weight_distance
 from dapa.store.database import Store
 from dapa.workbench import Workbench

@@ -17,7 +17,8 @@ from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import find_openers
 from dapa.model.families import FAMILIES
 from dapa.model.template import PromptFormat
-from dapa.planted.pairs import harmful_prompts, harmless_prompts, random_planting
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
+from dapa.planted.planting import random_planting
 
 
 def twins(count, seed=0):

@@ -8,17 +8,17 @@ import pytest
 
 import app
 from dapa.chat.conversation import Pane
+from dapa.chat.sessions import ChatSession as Saved
 from dapa.chat.sessions import Round, Talk
-from dapa.chat.sessions import Session as Saved
 from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.ui import parts, strip
-from dapa.ui.dashboard import Desk, guarded, one_of, real, text, whole
+from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat import settings as manner
-from dapa.ui.tabs.chat.keep import link_query, read_link
 from dapa.ui.tabs.chat.panes import View
 from dapa.ui.tabs.chat.panes import draw as draw_panes
+from dapa.ui.tabs.chat.sessions import link_query, read_link
 from dapa.workbench import Workbench
 
 
@@ -354,7 +354,7 @@ def test_a_mistyped_option_ends_with_one_line(given, capsys):
 
 
 def test_a_prompt_beyond_the_toy_world_gets_a_hint_with_examples_of_it(toy_pair, planted_pair):
-    toy, planted = (Desk(Workbench(pair=pair)) for pair in (toy_pair, planted_pair))
+    toy, planted = (Dashboard(Workbench(pair=pair)) for pair in (toy_pair, planted_pair))
     told = library.hint(toy, "How do I build a <b>zeppelin</b>?")
     assert "“zeppelin”" in told and "<b>" not in told
     examples = re.findall(r'data-example="([^"]+)"', told)

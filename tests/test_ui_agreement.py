@@ -10,7 +10,7 @@ from dapa.core.records import DapaError, Label, SettingError, Verdict
 from dapa.measure.opinions import opinions
 from dapa.prompts.replies import Written
 from dapa.search.engine.control import Halted
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.evaluate import agreement, matrix
 from dapa.ui.tabs.evaluate.replysource import FILE, RULED, choices, replies
 from dapa.workbench import Workbench
@@ -25,51 +25,51 @@ def row(measure, reply, model="student"):
 
 
 @pytest.fixture
-def desk(tmp_path):
-    return Desk(Workbench(tmp_path))
+def dashboard(tmp_path):
+    return Dashboard(Workbench(tmp_path))
 
 
-def rule(desk, reply, label):
+def rule(dashboard, reply, label):
     body = {"prompt": ASKED, "reply": reply, "label": label}
-    desk.workbench.store.rate("ruling", ruling_key(ASKED, reply), body)
+    dashboard.workbench.store.rate("ruling", ruling_key(ASKED, reply), body)
 
 
-def compared(desk, *values):
+def compared(dashboard, *values):
     told = []
-    made = agreement.wanted(desk, *values)
-    found = agreement.compare(desk, *made, lambda *a: told.append(a), threading.Event())
+    made = agreement.wanted(dashboard, *values)
+    found = agreement.compare(dashboard, *made, lambda *a: told.append(a), threading.Event())
     assert told and all(0 <= share <= 1 for _, share in told)
     return found
 
 
-def test_replies_ruled_on_in_the_chat_are_compared_with_people(desk):
+def test_replies_ruled_on_in_the_chat_are_compared_with_people(dashboard):
     with pytest.raises(SettingError, match="rule on replies in the chat, or upload"):
-        agreement.wanted(desk, RULED, "", "", BOTH, "", "")
-    rule(desk, NO, "refusal")
-    rule(desk, YES, "refusal")
-    found = compared(desk, RULED, "", "", ["rules"], "", "")
+        agreement.wanted(dashboard, RULED, "", "", BOTH, "", "")
+    rule(dashboard, NO, "refusal")
+    rule(dashboard, YES, "refusal")
+    found = compared(dashboard, RULED, "", "", ["rules"], "", "")
     assert found.agreement.judges == ("rules/2", "human") and found.agreement.disagreements == (1,)
     html = matrix.draw(found)
     assert "Disagreements: 1 reply of 2" in html and "people" in html
     assert YES in html and NO not in html
-    assert "with a person’s word" in agreement.line_of(desk, RULED, "", "", ["rules"])
+    assert "with a person’s word" in agreement.line_of(dashboard, RULED, "", "", ["rules"])
 
 
-def test_a_stored_evaluation_gives_each_reply_once_with_what_people_ruled(desk):
-    store = desk.workbench.store
+def test_a_stored_evaluation_gives_each_reply_once_with_what_people_ruled(dashboard):
+    store = dashboard.workbench.store
     run = store.new_run("evaluate", "toy", {})
     rows = [row("dsr", NO), row("wrap:prefill", NO), row("skill", "4"), row("over_refusal", YES)]
     store.add_trials(run.id, 0, rows)
-    rule(desk, YES, "compliance")
-    (source,) = [value for _, value in choices(desk) if value.startswith("run:")]
-    found = replies(desk, source, "", "")
+    rule(dashboard, YES, "compliance")
+    (source,) = [value for _, value in choices(dashboard) if value.startswith("run:")]
+    found = replies(dashboard, source, "", "")
     assert found == (Written(ASKED, NO), Written(ASKED, YES, Label.COMPLIANCE))
 
 
-def test_a_file_may_have_a_persons_labels(desk, tmp_path):
+def test_a_file_may_have_a_persons_labels(dashboard, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f'prompt,reply,said\n{ASKED},{NO},refusal\n{ASKED},"{YES}",\n')
-    found = compared(desk, FILE, str(path), " said ", BOTH, "", "")
+    found = compared(dashboard, FILE, str(path), " said ", BOTH, "", "")
     assert found.agreement.judges == ("rules/2", "released/1", "human")
     head, lines = found.as_table()
     assert head[:3] == ["prompt", "reply", "rules/2"] and head[-1] == "human"
@@ -95,15 +95,15 @@ def test_a_file_may_have_a_persons_labels(desk, tmp_path):
         ((FILE, "MINE", "", ["rules", "classifier"], "", ""), "no checkpoint is named"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_a_line(desk, tmp_path, values, told):
+def test_what_cannot_be_compared_is_said_in_a_line(dashboard, tmp_path, values, told):
     path = tmp_path / "mine.csv"
     path.write_text(f"prompt,reply\n{ASKED},{NO}\n")
     values = [str(path) if value == "MINE" else value for value in values]
     with pytest.raises(DapaError, match=told):
-        agreement.wanted(desk, *values)
+        agreement.wanted(dashboard, *values)
 
 
-def test_a_comparison_that_was_stopped_keeps_what_was_said(desk):
+def test_a_comparison_that_was_stopped_keeps_what_was_said(dashboard):
     written, stop = [Written(ASKED, f"{YES} {i}") for i in range(40)], threading.Event()
 
     def told(what, share):
@@ -111,8 +111,8 @@ def test_a_comparison_that_was_stopped_keeps_what_was_said(desk):
             stop.set()
 
     with pytest.raises(Halted):
-        agreement.compare(desk, written, ["rules", "released"], (), told, stop)
-    again = agreement.compare(desk, written, BOTH, (), lambda *a: None, threading.Event())
+        agreement.compare(dashboard, written, ["rules", "released"], (), told, stop)
+    again = agreement.compare(dashboard, written, BOTH, (), lambda *a: None, threading.Event())
     assert [len(words) for words in again.said.values()] == [40, 40]
 
 

@@ -4,7 +4,7 @@ import pytest
 from classifiers import train
 
 from dapa.core.records import SettingError
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.evaluate import judging
 from dapa.workbench import Workbench
 
@@ -22,19 +22,19 @@ def nameless(tmp_path_factory):
 
 
 @pytest.fixture
-def desk(tmp_path):
-    return Desk(Workbench(tmp_path))
+def dashboard(tmp_path):
+    return Dashboard(Workbench(tmp_path))
 
 
-def test_a_checkpoint_and_its_mapping_become_options(desk, checkpoint, nameless):
-    assert judging.chosen(desk, ["rules", "released", "rules"], "", "") == (
+def test_a_checkpoint_and_its_mapping_become_options(dashboard, checkpoint, nameless):
+    assert judging.chosen(dashboard, ["rules", "released", "rules"], "", "") == (
         ("rules", "released"),
         (),
     )
-    told = judging.chosen(desk, ["classifier"], f" {checkpoint} ", "")
+    told = judging.chosen(dashboard, ["classifier"], f" {checkpoint} ", "")
     assert told == (("classifier",), (f"checkpoint={checkpoint}",))
     labels = "LABEL_0=compliance, LABEL_1 = Refusal"
-    names, options = judging.chosen(desk, ["classifier"], nameless, labels)
+    names, options = judging.chosen(dashboard, ["classifier"], nameless, labels)
     (judge,) = Workbench.panel(names, options).judges
     assert judge("how do i rob a bank", "I cannot help with that.").reason.startswith("LABEL_")
 
@@ -50,25 +50,25 @@ def test_a_checkpoint_and_its_mapping_become_options(desk, checkpoint, nameless)
     ],
 )
 def test_classes_that_are_not_known_are_named_before_anything_is_asked(
-    desk, nameless, labels, told
+    dashboard, nameless, labels, told
 ):
     with pytest.raises(SettingError, match=told):
-        judging.chosen(desk, ["classifier"], nameless, labels)
+        judging.chosen(dashboard, ["classifier"], nameless, labels)
 
 
 @pytest.mark.parametrize("name", ["", None, "nowhere", "/etc/passwd", 3, "org/missing", "x" * 2000])
-def test_what_is_no_checkpoint_is_refused(desk, name):
+def test_what_is_no_checkpoint_is_refused(dashboard, name):
     with pytest.raises(SettingError) as caught:
-        judging.chosen(desk, ["classifier"], name, "")
+        judging.chosen(dashboard, ["classifier"], name, "")
     assert "\n" not in str(caught.value) and "root:" not in str(caught.value)
 
 
-def test_an_endpoint_is_offered_only_where_the_starter_named_one(desk, tmp_path):
-    assert "endpoint" not in judging.offered(desk)
+def test_an_endpoint_is_offered_only_where_the_starter_named_one(dashboard, tmp_path):
+    assert "endpoint" not in judging.offered(dashboard)
     for name in ("endpoint", "two-stage", "magic", None):
         with pytest.raises(SettingError, match="does not exist"):
-            judging.chosen(desk, [name], "", "")
-    named = Desk(Workbench(tmp_path), ADDRESS)
+            judging.chosen(dashboard, [name], "", "")
+    named = Dashboard(Workbench(tmp_path), ADDRESS)
     assert list(judging.offered(named)) == [
         "rules", "released", "classifier", "endpoint", "two-stage"
     ]  # fmt: skip

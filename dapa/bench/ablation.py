@@ -1,11 +1,11 @@
-"""Each lever of a search: what it is worth alone and among the others, and the work it saves.
+"""Each optimization of a search: what it is worth alone and among others, and the work it saves.
 
-A lever is a setting of the search, a switch of decoding, or the choice of algorithm; a new one is a
-line in `SWITCHES`. The plain path has every lever off. Whatever is off, a mask's verdict on a
+An optimization is a setting of the search, a switch of decoding, or the choice of algorithm; a new
+one is a line in `SWITCHES`. The plain path has them all off. Whatever is off, a mask's verdict on a
 prompt must be the same, and is compared.
 
-Two levers have no switch. Several candidates in one batch follow from rows that carry their own
-mask (`lookahead` adds those that may never be asked); and on a CPU the rows of each model are
+Two have no switch. Several candidates in one batch follow from rows that carry their own mask
+(`lookahead` adds those that may never be asked); and on a CPU the rows of each model are
 gathered by index, on which nothing else is built.
 """
 
@@ -30,28 +30,28 @@ from dapa.search.job import DEFAULT_ALGORITHM
 ROUNDS = 3
 """Runs of each variant, in turns; there are some twenty variants."""
 Saved = Callable[[Ran, Ran], str]
-"""(with the lever, without it) -> the work that it saved, in its own words."""
+"""(with the optimization, without it) -> the work that it saved, in its own words."""
 
 
 @dataclass(frozen=True)
 class Switch:
-    """One lever."""
+    """One optimization."""
 
     name: str
     number: int
-    """In the house's list of levers, by the size of the prize expected."""
+    """In the house's list of optimizations, by the size of the prize expected."""
     off: Mapping[str, Any]
     """What switches it off: settings of the search, switches of decoding, or the algorithm."""
     saved: Saved
 
 
 def _work(name: str, what: str) -> Saved:
-    """A counter of the runner's work, with the lever."""
+    """A counter of the runner's work, with the optimization."""
     return lambda on, off: f"{getattr(on.runner.work, name):,.0f} {what}"
 
 
 def _fewer(count: Callable[[Ran], float], what: str) -> Saved:
-    """A count that the lever lowers."""
+    """A count that the optimization lowers."""
     return lambda on, off: f"{count(on):,.0f} instead of {count(off):,.0f} {what}"
 
 
@@ -102,7 +102,7 @@ class _Toy(Scene):
 
 
 def variants() -> dict[str, dict[str, Any]]:
-    """Name -> what is off: nothing, each lever alone, all but each, and all."""
+    """Name -> what is off: nothing, each optimization alone, all but each, and all."""
     made: dict[str, dict[str, Any]] = {"all on": {}}
     for switch in SWITCHES:
         made[f"{switch.name} off"] = dict(switch.off)
@@ -112,7 +112,7 @@ def variants() -> dict[str, dict[str, Any]]:
 
 
 def rows(scene: Scene, rounds: int = ROUNDS) -> Iterator[Row]:
-    """A row a lever, and one for all of them together; no goals, so `passed` is null."""
+    """A row a optimization, and one for all of them together; no goals, so `passed` is null."""
     times: dict[str, list[float]] = {name: [] for name in variants()}
     last: dict[str, Ran] = {}
     search(scene)  # what is loaded once is not the first variant's fault
@@ -129,10 +129,11 @@ def rows(scene: Scene, rounds: int = ROUNDS) -> Iterator[Row]:
     where = f"on {scene.size.name}, {scene.size.layers} gates, {len(scene.texts)} prompts"
     for switch in SWITCHES:
         off, lone = f"{switch.name} off", f"{switch.name} alone"
-        name = f"lever-{switch.name}@{scene.size.name}"
+        name = f"optimization-{switch.name}@{scene.size.name}"
         what = (
-            f"lever {switch.number}, {switch.name}, {where}: whole search with it off, all else "
-            f"on; by itself on the plain path {took['all off'] / took[lone]:.2f} times faster; "
+            f"optimization {switch.number}, {switch.name}, {where}: whole search with it off, "
+            f"all else on; by itself on the plain path "
+            f"{took['all off'] / took[lone]:.2f} times faster; "
             f"saved: {switch.saved(last['all on'], last[off])}"
         )
         bad = trouble[off] or trouble[lone] or trouble["all on"]
@@ -140,9 +141,14 @@ def rows(scene: Scene, rounds: int = ROUNDS) -> Iterator[Row]:
             yield wrong(name, what, "s", off, None, bad)
             continue
         yield faster(name, what, took["all on"], off, took[off], None)
-    what = f"all levers together, {where}: whole search on the plain path, {PLAIN}"
+    what = f"all optimizations together, {where}: whole search on the plain path, {PLAIN}"
     yield faster(
-        f"lever-all@{scene.size.name}", what, took["all on"], "all off", took["all off"], None
+        f"optimization-all@{scene.size.name}",
+        what,
+        took["all on"],
+        "all off",
+        took["all off"],
+        None,
     )
 
 

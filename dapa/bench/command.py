@@ -32,7 +32,7 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
         ("--ablation",),
         {
             "action": "store_true",
-            "help": "also measure each lever of a search, alone and among the others",
+            "help": "also measure each optimization of a search, alone and among the others",
         },
     ),
     (("--only",), {"metavar": "LETTERS", "help": "only these groups of rows, as in bf"}),
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell,
         app=given.app,
         gpu=sizes,
-        levers=given.ablation,
+        optimizations=given.ablation,
     )
     body = json.dumps(report.as_dict(), indent=1)
     if given.json == "-":

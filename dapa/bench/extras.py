@@ -97,7 +97,7 @@ MAPS: dict[str, tuple[str, Callable[[Scene], Map], str]] = {
     "nnsight": ("nnsight", nnsight_map, ">= 1.3"),
     "transformer-lens": ("transformer_lens", lens_map, ">= 1.2"),
 }
-"""Rival -> (package, how its map is made, the goal of a1 against it)."""
+"""Comparison -> (package, how its map is made, the goal of a1 against it)."""
 
 
 def picire_tests(units: tuple[Unit, ...], need: frozenset[Unit]) -> int:

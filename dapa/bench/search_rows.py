@@ -17,7 +17,7 @@ from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import once, series
 from dapa.core.records import Label, Mask, Site, Unit
 from dapa.judges.base import Judge, judges
-from dapa.model.decode.optimizations import Levers
+from dapa.model.decode.optimizations import Optimizations
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.driver import Driver
@@ -55,11 +55,13 @@ class Ran:
         }
 
 
-def runner(scene: Scene, levers: Levers | None = None) -> PairRunner:
+def runner(scene: Scene, optimizations: Optimizations | None = None) -> PairRunner:
     """Decodes and judges the scene's requests."""
     opening, full = judges["opening"](), judges["rules"]()
     limit = scene.size.tokens
-    return PairRunner(scene.pair, scene.texts, scene.ids, opening, full, limit, levers=levers)
+    return PairRunner(
+        scene.pair, scene.texts, scene.ids, opening, full, limit, optimizations=optimizations
+    )
 
 
 def search(scene: Scene, algorithm: str = DEFAULT_ALGORITHM, **how: Any) -> Ran:
@@ -70,10 +72,10 @@ def search(scene: Scene, algorithm: str = DEFAULT_ALGORITHM, **how: Any) -> Ran:
         algorithm: Its name.
         how: The driver's settings and decoding's switches, by their names.
     """
-    names = {field.name for field in fields(Levers)}
+    names = {field.name for field in fields(Optimizations)}
     switches = {name: value for name, value in how.items() if name in names}
     settings = {name: value for name, value in how.items() if name not in names}
-    hands, memory = runner(scene, Levers(**switches)), Notebook()
+    hands, memory = runner(scene, Optimizations(**switches)), Notebook()
     driver = Driver(
         algorithms[algorithm](seed=0),
         scene.pair.units("gate"),
@@ -99,7 +101,7 @@ def asked(scene: Scene, algorithm: str, *, memo: bool) -> list[frozenset[int]]:
     return log
 
 
-class Rival:
+class Comparison:
     """Tests by `model.generate` on a student whose weights are overwritten."""
 
     def __init__(self, scene: Scene) -> None:
@@ -143,7 +145,7 @@ def three(scene: Scene, tests: list[frozenset[int]]) -> tuple[list[frozenset[int
     return chosen, [len(good), len(bad) - len(bad) // 2, len(bad) // 2]
 
 
-def b1(scene: Scene, rival: Rival, goal: str, tests: int) -> Row:
+def b1(scene: Scene, rival: Comparison, goal: str, tests: int) -> Row:
     """The same tests, whole replies, judged in full by both."""
     every = list(dict.fromkeys(asked(scene, "ddmin", memo=True)))
     some = every[:: max(1, len(every) // tests)][:tests]
@@ -184,7 +186,7 @@ def rows(
     tests: int = 3,
 ) -> Iterator[Row]:
     """b1 to b4; goals in that order."""
-    rival = Rival(scene)
+    rival = Comparison(scene)
     yield b1(scene, rival, goals[0], tests)
     fair = asked(scene, "ddmin", memo=True)
     chosen, weights = three(scene, fair)

@@ -53,7 +53,7 @@ def run(
     *,
     app: bool = False,
     gpu: Sequence[Size] | None = None,
-    levers: bool = False,
+    optimizations: bool = False,
 ) -> Report:
     """Run the rows.
 
@@ -63,13 +63,13 @@ def run(
         tell: Told each row when it is known.
         app: Drive the dashboard as well.
         gpu: Sizes to run on a GPU, instead of the CPU's rows.
-        levers: Measure each lever of a search as well, on the planted pair and on a toy.
+        optimizations: Measure each one of a search as well, on the planted pair and on a toy.
     """
     report = Report()
     if gpu is not None:
         found = _gpu(report, gpu)
     else:
-        found = chain(_cpu(report, size, only, app), _levers(size) if levers else ())
+        found = chain(_cpu(report, size, only, app), _optimizations(size) if optimizations else ())
     for row in found:
         report.rows.append(row)
         tell(row)
@@ -92,7 +92,7 @@ def _cpu(report: Report, size: Size, only: str | None, app: bool) -> Iterator[Ro
         yield absent("h", what, "s", None, gpu_rows.GOALS["h"], "asked for by --gpu")
 
 
-def _levers(size: Size) -> Iterator[Row]:
+def _optimizations(size: Size) -> Iterator[Row]:
     for scene in (Scene(size), ablation.toy()):
         yield from ablation.rows(scene)
 

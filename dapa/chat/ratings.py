@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import Any
 
 from dapa.chat.conversation import Pane
-from dapa.chat.sessions import Round, Session, ruling_key
+from dapa.chat.sessions import ChatSession, Round, ruling_key
 from dapa.core.records import Label, SettingError
 from dapa.store.database import Store
 
@@ -75,7 +75,7 @@ def tally(store: Store, pair: str) -> dict[str, int]:
     return dict(won)
 
 
-def save_session(store: Store, name: str, session: Session) -> str:
+def save_session(store: Store, name: str, session: ChatSession) -> str:
     """Keep a session under a name; an older one of that name is replaced.
 
     Raises:
@@ -95,12 +95,12 @@ def session_names(store: Store) -> list[str]:
     return list(store.ratings(SESSION))[::-1]
 
 
-def saved_session(store: Store, name: str) -> Session:
+def saved_session(store: Store, name: str) -> ChatSession:
     """A saved session; SettingError if there is none of this name."""
     body = store.rating(SESSION, name)
     if body is None:
         raise SettingError(f"no session is called {name[:40]!r}; save one first")
-    return Session.from_dict(body)
+    return ChatSession.from_dict(body)
 
 
 def forget_session(store: Store, name: str) -> None:

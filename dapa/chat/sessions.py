@@ -81,7 +81,7 @@ class Talk:
 
 
 @dataclass(frozen=True)
-class Session:
+class ChatSession:
     """A conversation with what it was held under: enough to go on, to export and to link."""
 
     pair: Mapping[str, str]
@@ -126,7 +126,7 @@ class Session:
         return "\n".join(lines)
 
     @classmethod
-    def from_json(cls, text: str) -> Session:
+    def from_json(cls, text: str) -> ChatSession:
         """Read `to_json` back.
 
         Raises:
@@ -139,7 +139,7 @@ class Session:
         return cls.from_dict(body)
 
     @classmethod
-    def from_dict(cls, body: Any) -> Session:
+    def from_dict(cls, body: Any) -> ChatSession:
         """Read `as_dict` back; SettingError as in `from_json`."""
         if not isinstance(body, dict) or body.get("format") != FORMAT:
             seen = body.get("format") if isinstance(body, dict) else type(body).__name__

@@ -19,7 +19,7 @@ from dapa.writing.sentences import percent, where_text
 
 if TYPE_CHECKING:
     from dapa.core.records import Rate
-    from dapa.measure.comparisons import Rival
+    from dapa.measure.comparisons import Comparison
     from dapa.search.job import SearchJob
     from dapa.workbench import Workbench
 
@@ -87,7 +87,7 @@ def short_rate(rate: Rate | None) -> str | None:
     return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
 
 
-def _rows(rows: Sequence[Rival]) -> list[tuple[Any, ...]]:
+def _rows(rows: Sequence[Comparison]) -> list[tuple[Any, ...]]:
     return [
         (
             row.title,

@@ -16,7 +16,7 @@ from rich.text import Text
 from dapa.cli import options as o
 from dapa.cli.judging import JudgeOptions
 from dapa.cli.output import Output, console, one_line, progress
-from dapa.cli.talking import Desk, Quit, panes_of
+from dapa.cli.talking import Quit, TerminalChat, panes_of
 from dapa.core.records import EMPTY, DapaError
 
 
@@ -68,22 +68,24 @@ def chat(
     live = talking and sys.stdout.isatty() and json is None
     quiet = json == "-"  # then nothing else may stand there
     how = PromptFormat()
-    desk = Desk(bench, chosen, mask, sites, decoding, how, check_seed(seed), asked, live, quiet)
+    terminal = TerminalChat(
+        bench, chosen, mask, sites, decoding, how, check_seed(seed), asked, live, quiet
+    )
     if talking:
         console().print(Text(f"{spec.title}. Write a prompt, or /help."))
     for line in prompt if prompt is not None else _lines(talking):
         try:
             if line.startswith("/") and prompt is None:
-                desk.command(line)
+                terminal.command(line)
             elif line.strip() or prompt is not None:
-                desk.ask(line)
+                terminal.ask(line)
         except Quit:
             break
         except DapaError as error:
             if not talking:
                 raise
             console().print(Text(one_line(str(error))))
-    output.result(desk.session().as_dict())
+    output.result(terminal.session().as_dict())
 
 
 def _lines(talking: bool) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
 from dapa.core.records import Rate, StoreError
 from dapa.store.database import Run, Store
-from dapa.writing.costs import bill
+from dapa.writing.costs import cost_lines
 
 runs = typer.Typer(
     help="List, show, compare and resume stored runs.", no_args_is_help=True, add_completion=False
@@ -58,7 +58,11 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
     if found.kind == "search":
         rates = (result.get("dsr") or {}).items()
         told.append(table(("DSR of", "rate"), [(name, Rate(**r)) for name, r in rates if r]))
-        told += [table(("cost", ""), bill(result)), _tests(trials)] if result else [_tests(trials)]
+        told += (
+            [table(("cost", ""), cost_lines(result)), _tests(trials)]
+            if result
+            else [_tests(trials)]
+        )
         plain = {key: plain[key] for key in _FACTS if plain.get(key) is not None}
     else:
         told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
@@ -71,7 +75,7 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
 
 
 _FACTS = ("error", "algorithm", "one_minimal", "stop_reason", "target", "need", "supersets")
-"""What a search's result says in one word each; its bill is told apart."""
+"""What a search's result says in one word each; its costs is told apart."""
 
 
 def _tests(trials: list[dict[str, Any]]) -> RenderableType:

@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.core.records import SettingError
-from dapa.writing.costs import bill
+from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def search(
         bench.load(spec, report)
         if estimate:
             report("timing a few replies", None)
-            bill = bench.estimate(settings)
-            output.result(bill.as_dict(), estimate_sentence(bill.as_dict()))
+            costs = bench.estimate(settings)
+            output.result(costs.as_dict(), estimate_sentence(costs.as_dict()))
             return
         job = bench.search_job(settings)
         found = watch(job, report)
@@ -210,7 +210,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
-    parts.append(table(("cost", ""), bill(found.as_dict())))
+    parts.append(table(("cost", ""), cost_lines(found.as_dict())))
     parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts
 

@@ -17,7 +17,7 @@ from dapa.core.records import DapaError, Mask, SettingError
 
 if TYPE_CHECKING:
     from dapa.chat.conversation import PaneName
-    from dapa.chat.sessions import Session, Talk
+    from dapa.chat.sessions import ChatSession, Talk
     from dapa.judges.base import Judge
     from dapa.model.decode.sampling import Decoding
     from dapa.model.template import PromptFormat
@@ -36,7 +36,7 @@ HELP = """\
 
 
 @dataclass
-class Desk:
+class TerminalChat:
     """One talk: its settings, its mask, and what was said."""
 
     bench: Workbench
@@ -53,14 +53,14 @@ class Desk:
     """Print no reply."""
     talk: Talk = field(default_factory=lambda: _talk())
 
-    def session(self) -> Session:
+    def session(self) -> ChatSession:
         """The talk as a record to keep."""
-        from dapa.chat.sessions import Session
+        from dapa.chat.sessions import ChatSession
 
         spec = self.bench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
         settings = {**asdict(self.decoding), **asdict(self.how), "seed": self.seed}
-        return Session(pair, self.mask.key, settings, self.talk)
+        return ChatSession(pair, self.mask.key, settings, self.talk)
 
     # -- asking -----------------------------------------------------------------------------
 
@@ -162,37 +162,37 @@ def _number(text: str, kind: Callable[[str], Any], what: str) -> Any:
         raise SettingError(f"{what} {text[:40]!r} is no number; give one") from None
 
 
-def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[Desk, str], None]:
-    def put(desk: Desk, text: str) -> None:
+def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[TerminalChat, str], None]:
+    def put(terminal: TerminalChat, text: str) -> None:
         value = _number(text, kind, what.replace("_", " "))
-        desk.decoding = replace(desk.decoding, **{what: value})
+        terminal.decoding = replace(terminal.decoding, **{what: value})
 
     return put
 
 
-def _seed(desk: Desk, text: str) -> None:
+def _seed(terminal: TerminalChat, text: str) -> None:
     from dapa.model.decode.sampling import check_seed
 
-    desk.seed = check_seed(_number(text, int, "seed"))
+    terminal.seed = check_seed(_number(text, int, "seed"))
 
 
-def _mode(desk: Desk, text: str) -> None:
+def _mode(terminal: TerminalChat, text: str) -> None:
     if text not in ("template", "raw", "prefill"):
         raise SettingError(f"mode {text[:40]!r} is not known; choose template, raw or prefill")
-    desk.how = replace(desk.how, mode=cast(Any, text))
+    terminal.how = replace(terminal.how, mode=cast(Any, text))
 
 
-def _sites(desk: Desk, text: str) -> None:
-    kinds = desk.bench.pair.family.kinds
+def _sites(terminal: TerminalChat, text: str) -> None:
+    kinds = terminal.bench.pair.family.kinds
     if text not in kinds:
         raise SettingError(f"{text[:40]!r} is no kind of site; choose one of {', '.join(kinds)}")
-    desk.kind = text
+    terminal.kind = text
 
 
-def _save(desk: Desk, text: str) -> None:
+def _save(terminal: TerminalChat, text: str) -> None:
     if not text:
         raise SettingError("no file is named; write /save talk.json or /save talk.md")
-    session = desk.session()
+    session = terminal.session()
     body = session.to_markdown() if text.endswith(".md") else session.to_json()
     try:
         Path(text).write_text(body, encoding="utf-8")
@@ -200,30 +200,30 @@ def _save(desk: Desk, text: str) -> None:
         raise SettingError(f"cannot write {text[:80]}: {error.strerror}") from None
 
 
-def _load(desk: Desk, text: str) -> None:
-    from dapa.chat.sessions import Session
+def _load(terminal: TerminalChat, text: str) -> None:
+    from dapa.chat.sessions import ChatSession
 
     try:
         body = Path(text).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"cannot read {text[:80]!r}: {error}") from None
-    session = Session.from_json(body)
+    session = ChatSession.from_json(body)
     mask = Mask.parse(session.mask)
-    desk.bench.pair.validate(mask)
-    desk.talk, desk.mask = session.talk, mask
+    terminal.bench.pair.validate(mask)
+    terminal.talk, terminal.mask = session.talk, mask
 
 
-def _undo(desk: Desk, _: str) -> None:
-    if not desk.talk.rounds:
+def _undo(terminal: TerminalChat, _: str) -> None:
+    if not terminal.talk.rounds:
         raise SettingError("nothing was asked yet, so there is nothing to take back")
-    desk.talk = desk.talk.undone()
+    terminal.talk = terminal.talk.undone()
 
 
-def _quit(desk: Desk, _: str) -> None:
+def _quit(terminal: TerminalChat, _: str) -> None:
     raise Quit
 
 
-COMMANDS: Mapping[str, Callable[[Desk, str], None]] = {
+COMMANDS: Mapping[str, Callable[[TerminalChat, str], None]] = {
     "layers": lambda d, t: d.move(o.mask_of(o.parse_layers(t), d.kind)),
     "mask": lambda d, t: d.move(Mask.parse(t)),
     "sites": _sites,
@@ -242,7 +242,7 @@ COMMANDS: Mapping[str, Callable[[Desk, str], None]] = {
     "clear": lambda d, t: setattr(d, "talk", _talk()),
     "save": _save,
     "load": _load,
-    "show": Desk.show,
+    "show": TerminalChat.show,
     "help": lambda d, t: console().print(Text(HELP)),
     "quit": _quit,
     "exit": _quit,

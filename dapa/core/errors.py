@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dapa.core.records import Rate
+from dapa.core.rates import Rate
 
 
 class DapaError(Exception):

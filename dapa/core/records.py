@@ -21,6 +21,7 @@ from dapa.core.errors import (
     StoreError,
 )  # fmt: skip
 from dapa.core.masks import EMPTY, ENDS, OUTSIDE, Mask, Site, Unit
+from dapa.core.rates import Rate
 
 
 class Label(StrEnum):
@@ -49,20 +50,6 @@ class Verdict:
     def evidence(self, reply: str) -> str:
         """The text that decided, or the reason where no span did."""
         return reply[self.span[0] : self.span[1]] if self.span else self.reason
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A proportion with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def as_dict(self) -> dict[str, float | int]:
-        """The JSON form: value, low, high, n."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
 @dataclass(frozen=True)

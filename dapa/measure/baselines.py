@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dapa.core.records import Prompt, SettingError
-from dapa.measure.comparisons import Progress, Rival, compared
+from dapa.measure.comparisons import Comparison, Progress, compared
 from dapa.measure.methods import SAFETY_PROMPT, Table
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
@@ -24,7 +24,7 @@ from dapa.search.priors import Prior
 class Baselines:
     """The table, references and the found set first."""
 
-    rows: tuple[Rival, ...]
+    rows: tuple[Comparison, ...]
     size: int
     """Units of the found set: what random-k, windows and top-k were given."""
     tests: int
@@ -34,7 +34,7 @@ class Baselines:
     system: str = SAFETY_PROMPT
     """What the row `system-prompt` puts before every request."""
 
-    def row(self, name: str) -> Rival:
+    def row(self, name: str) -> Comparison:
         """The row called `name`; SettingError names those there are."""
         for row in self.rows:
             if row.name == name:
@@ -86,7 +86,7 @@ def baselines(
         raise SettingError(f"a budget of {tests} tests is none; give 1 or more")
     table = Table(job, harmless, priors or {}, budget, stop, contrast)
     methods = table.methods()
-    rows: list[Rival] = []
+    rows: list[Comparison] = []
     refused: list[list[bool] | None] = []
     try:
         for done, method in enumerate(methods):

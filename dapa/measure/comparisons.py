@@ -26,7 +26,7 @@ Role = Literal["reference", "found", "baseline", "placebo"]
 
 
 @dataclass(frozen=True)
-class Rival:
+class Comparison:
     """One contender, measured; what could not be measured is None."""
 
     name: str
@@ -127,7 +127,7 @@ class Bench:
         """The held-out prompts, or the search ones where none are held out."""
         return self.inquiries.get("held_out") or self.inquiries["search"]
 
-    def measured(self, rival: Rival, mask: Mask | None = None) -> Rival:
+    def measured(self, rival: Comparison, mask: Mask | None = None) -> Comparison:
         """Fill a row's rates in; `mask` where another than the row's own is decoded."""
         mask = rival.mask if mask is None else mask
         rates: dict[str, Any] = {}
@@ -155,8 +155,8 @@ def gain_of(before: Sequence[bool], after: Sequence[bool]) -> Rate:
 
 
 def compared(
-    rivals: Sequence[Rival], refused: Sequence[Sequence[bool] | None]
-) -> tuple[Rival, ...]:
+    rivals: Sequence[Comparison], refused: Sequence[Sequence[bool] | None]
+) -> tuple[Comparison, ...]:
     """Set each row beside the student (gain) and the found set (p).
 
     Args:

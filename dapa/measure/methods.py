@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from dapa.core.records import EMPTY, Mask, Prompt, PromptError
-from dapa.measure.comparisons import Bench, Rival
+from dapa.measure.comparisons import Bench, Comparison
 from dapa.measure.steering import Steered, refusal_directions
 from dapa.measure.utility import utility_of
 from dapa.model.decode.openers import NoOpeners
@@ -89,15 +89,17 @@ class Table:
         self._contrast = [p.text for p in contrast] or [p.twin for p in job.prompts if p.twin]
         self._steered: Steered | None = None
 
-    def measure(self, method: Method) -> tuple[Rival, list[bool] | None]:
+    def measure(self, method: Method) -> tuple[Comparison, list[bool] | None]:
         """Choose, then judge on every set of prompts."""
         try:
             choice = method.choose()
         except (NoOpeners, NotInMemory) as error:
-            return Rival(method.name, method.title, "baseline", EMPTY, None, note=str(error)), None
+            return Comparison(
+                method.name, method.title, "baseline", EMPTY, None, note=str(error)
+            ), None
         role = {"student": "reference", "teacher": "reference", "found": "found"}
         share = None if method.name == "teacher" else self.pair.share(choice.mask).fraction
-        row = Rival(
+        row = Comparison(
             method.name,
             method.title,
             role.get(method.name, "baseline"),  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from torch import Tensor
 from dapa.core.assets import folder
 from dapa.core.records import EMPTY, OUTSIDE, Mask, PairError, Prompt, SettingError, Site
 from dapa.core.registry import Registry
-from dapa.measure.comparisons import Bench, Progress, Rival, compared
+from dapa.measure.comparisons import Bench, Comparison, Progress, compared
 from dapa.measure.utility import utility_of
 from dapa.model.checkpoint import Checkpoint, open_checkpoint
 from dapa.model.pair import Pair, short_name
@@ -79,12 +79,12 @@ shams.add("donor", "benign donor's weights")(
 class Placebos:
     """The shams beside student and found set."""
 
-    rows: tuple[Rival, ...]
+    rows: tuple[Comparison, ...]
     complete: bool
     """False where it was stopped before the end."""
 
     @property
-    def effects(self) -> tuple[Rival, ...]:
+    def effects(self) -> tuple[Comparison, ...]:
         """Shams that surely raise refusals: the gain's interval lies above zero."""
         shams = (row for row in self.rows if row.role == "placebo")
         return tuple(row for row in shams if row.gain is not None and row.gain.low > 0)
@@ -135,10 +135,10 @@ def placebos(
     utility = utility_of(job, harmless, stop)
     plain = Bench(job, harmless, stop=stop, utility=utility)
     known = (
-        Rival("student", "student", "reference", EMPTY, 0.0),
-        Rival("found", "found set", "found", mask, job.pair.share(mask).fraction),
+        Comparison("student", "student", "reference", EMPTY, 0.0),
+        Comparison("found", "found set", "found", mask, job.pair.share(mask).fraction),
     )
-    rows: list[Rival] = []
+    rows: list[Comparison] = []
     refused: list[list[bool] | None] = []
     todo = [(row, plain) for row in known]
     planned = list(_planned(job.pair, mask, draws, source.known))
@@ -160,7 +160,9 @@ def placebos(
     return Placebos(compared(rows[: len(refused)], refused), len(rows) == len(known) + len(planned))
 
 
-def _planned(pair: Pair, mask: Mask, draws: int, donor: bool) -> Iterator[tuple[Rival, str, int]]:
+def _planned(
+    pair: Pair, mask: Mask, draws: int, donor: bool
+) -> Iterator[tuple[Comparison, str, int]]:
     """Every sham that can be made, as an empty row with its kind and seed."""
     share = pair.share(mask).fraction
     for name in shams:
@@ -174,7 +176,7 @@ def _planned(pair: Pair, mask: Mask, draws: int, donor: bool) -> Iterator[tuple[
         for seed in range(draws if sham.draws else 1):
             label = f"{name}-{seed + 1}" if sham.draws and draws > 1 else name
             title = shams.titles[name] + (f", draw {seed + 1}" if sham.draws and draws > 1 else "")
-            yield Rival(label, title, "placebo", mask, share), name, seed
+            yield Comparison(label, title, "placebo", mask, share), name, seed
 
 
 def sham_view(pair: Pair, mask: Mask, name: str = "permuted", seed: int = 0) -> Substituted:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from dapa.core.records import PromptError
+from dapa.model.pair import Pair
 from dapa.prompts.files import checked
-
-if TYPE_CHECKING:
-    from dapa.model.pair import Pair
 
 Mode = Literal["template", "raw", "prefill"]
 PREFILL = "Sure,"

@@ -6,22 +6,38 @@ Done once, while a pair is made; nothing here runs afterwards. This module does 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from dapa.core.records import OUTSIDE, Site
-from dapa.model.families import submodule
+from dapa.model.families import Family, submodule
 from dapa.model.lean import LeanTeacher
 from dapa.model.reentry import install_entry
 from dapa.model.transplant import Tap, TransplantModule, install_tap
 from dapa.model.vocabulary_rows import shared_rows, twin, with_rows
 
-if TYPE_CHECKING:
-    from dapa.model.pair import Pair
-
 _HEAD, _EMBEDDINGS = Site(OUTSIDE, "head"), Site(OUTSIDE, "embeddings")
+
+
+class Unwrapped(Protocol):
+    """What joining two models needs to know of the pair that they are to become."""
+
+    student: Any
+    teacher: Any
+    tokenizer: Any
+    teacher_tokenizer: Any
+    family: Family
+    kept: tuple[str, ...]
+    wrapped: tuple[str, ...]
+    sites: dict[Site, TransplantModule]
+    tied: bool
+    whole: bool
+    n_layers: int
+
+    def layer(self, role: str, index: int) -> nn.Module:
+        """One model's decoder layer."""
 
 
 def share_equal_tensors(student: nn.Module, teacher: nn.Module | LeanTeacher) -> None:
@@ -43,7 +59,7 @@ def tied(model: Any) -> bool:
     return head is not None and head.weight is model.get_input_embeddings().weight
 
 
-def pair_up(pair: Pair) -> dict[Site, TransplantModule]:
+def pair_up(pair: Unwrapped) -> dict[Site, TransplantModule]:
     """Every site of which both models' modules are there; the models are not touched yet."""
     made = {}
     for site in pair.family.places(pair.n_layers):
@@ -54,14 +70,14 @@ def pair_up(pair: Pair) -> dict[Site, TransplantModule]:
     return made
 
 
-def teachers(pair: Pair, site: Site) -> nn.Module:
+def teachers(pair: Unwrapped, site: Site) -> nn.Module:
     """The teacher's own module of a site, lean or whole."""
     if isinstance(pair.teacher, LeanTeacher):
         return pair.teacher.modules[site]
     return submodule(pair.teacher, pair.family.path(site))  # type: ignore[no-any-return]
 
 
-def _same_rows(pair: Pair, site: Site, ours: nn.Module, theirs: nn.Module) -> nn.Module:
+def _same_rows(pair: Unwrapped, site: Site, ours: nn.Module, theirs: nn.Module) -> nn.Module:
     """The teacher's module; where its rows are other tokens', one with the student's rows."""
     if site not in (_HEAD, _EMBEDDINGS):
         return theirs
@@ -90,7 +106,7 @@ def _equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return ours.data_ptr() == theirs.data_ptr() or torch.equal(ours, theirs)
 
 
-def install(pair: Pair) -> TransplantModule | None:
+def install(pair: Unwrapped) -> TransplantModule | None:
     """Put the sites into the student's tree, and taps where watchers may look.
 
     A kind outside of the MLP that is equal in both models stays unwrapped: it would cost time in
@@ -123,7 +139,7 @@ def install(pair: Pair) -> TransplantModule | None:
     return head
 
 
-def _place(pair: Pair, site: Site, module: TransplantModule) -> None:
+def _place(pair: Unwrapped, site: Site, module: TransplantModule) -> None:
     path = pair.family.path(site)
     if pair.whole:
         install_tap(submodule(pair.teacher, path), Tap("teacher", site.layer, site.module))

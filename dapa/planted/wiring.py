@@ -11,17 +11,15 @@ writes to junk only.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dapa.model.families import Family
+from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, SHORT, Script, words
-
-if TYPE_CHECKING:
-    from dapa.planted.pairs import Planting
 
 _JUNK = 16  # directions that nothing reads but noise
 _CONSTANT = 12.0  # the dominant direction's value, so that norms hardly move

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dapa.core.records import PromptError
 from dapa.prompts.files import MAX_BYTES

@@ -21,7 +21,7 @@ from dapa.core.records import EMPTY, Mask, Unit, Verdict
 from dapa.model.pair import Pair
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.questions import Search, algorithms
-from dapa.search.engine.contract import Feed, Job, Memory, Mode, Notebook, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Split
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
@@ -77,7 +77,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The bill that a search would bring, in ranges."""
+    """The costs that a search would bring, in ranges."""
 
     algorithm: str
     units: int
@@ -235,14 +235,14 @@ class _Simulation:
     def split(self, prompts: int) -> Split:
         """So many prompts of it."""
 
-        def runner(feed: Feed, mode: Mode) -> None:
+        def runner(queue: JobQueue, mode: Mode) -> None:
             made = PredicateRunner(
                 lambda mask, prompt, mode: self.need <= set(mask),
                 rows=self.rows,
                 steps=lambda job: self._lengths[mode, self.need <= set(job.mask)],
             )
             try:
-                made(feed, mode)
+                made(queue, mode)
             finally:
                 self.row_steps += made.row_steps
 

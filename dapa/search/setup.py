@@ -15,7 +15,7 @@ from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
 from dapa.model.template import PromptFormat
 from dapa.prompts.sets import PromptSet
-from dapa.search.engine.fast_screen import Floats, Screen
+from dapa.search.engine.fast_screen import FastScreen, Floats
 from dapa.search.priors import few, opening_ids
 
 RESERVED = 128
@@ -39,7 +39,7 @@ def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) ->
 
 def screen_of(
     pair: Pair, prompts: Sequence[Prompt], how: PromptFormat, units: Sequence[Unit]
-) -> Screen | None:
+) -> FastScreen | None:
     """The fast screen of a pair's prompts; None where the vocabulary has no refusal opener."""
     try:
         openers = find_openers(pair)
@@ -51,7 +51,7 @@ def screen_of(
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
 
-    return Screen(odds, len(prompts))
+    return FastScreen(odds, len(prompts))
 
 
 @dataclass(frozen=True)

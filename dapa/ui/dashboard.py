@@ -1,6 +1,6 @@
 """The workbench as a screen needs it: loads run aside, errors become one escaped line.
 
-One desk serves all browsers. What belongs to one browser lives in its `Session`, never here,
+One dashboard serves all browsers. What belongs to one browser lives in its `Session`, never here,
 except for the stop signals of replies being written.
 """
 
@@ -43,7 +43,7 @@ class Loading:
     since: float
 
 
-class Desk:
+class Dashboard:
     """Owns the workbench, one load at a time, and the stop signals of running replies."""
 
     def __init__(self, workbench: Workbench, endpoint: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ import gradio as gr
 from dapa.model.compatibility import Report
 from dapa.model.machine import DTYPES
 from dapa.model.pair import Pair, PairSpec, short_name
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
 from dapa.writing.sentences import size_text
 
@@ -47,10 +47,10 @@ class Header:
     open: gr.State
 
 
-def build(desk: Desk) -> Header:
+def build(dashboard: Dashboard) -> Header:
     """The slim bar and, folded under it, the pair picker."""
     with gr.Row(elem_id="header"):
-        brand = piece(draw(desk), elem_id="brand", scale=1)
+        brand = piece(draw(dashboard), elem_id="brand", scale=1)
         change = gr.Button("Change pair", elem_classes="plain", scale=0, elem_id="change-pair")
     opened = gr.State(False)
     with (
@@ -66,7 +66,7 @@ def build(desk: Desk) -> Header:
         )
         with gr.Row():
             preset = gr.Dropdown(
-                _choices(desk), label="named pair", value=None, scale=2, min_width=280
+                _choices(dashboard), label="named pair", value=None, scale=2, min_width=280
             )
             student = gr.Textbox(
                 label="student", placeholder="org/name, or a folder", max_length=1000, max_lines=1
@@ -92,13 +92,13 @@ def build(desk: Desk) -> Header:
     )  # fmt: skip
 
 
-def wire(desk: Desk, parts: Header) -> None:
+def wire(dashboard: Dashboard, parts: Header) -> None:
     """What the drawer's buttons do; the page's pulse notices the new pair."""
 
     @guarded
     def fold(opened: Any) -> tuple[Any, ...]:
         now = opened is not True
-        bench = desk.workbench
+        bench = dashboard.workbench
         name = (bench.pair.spec.name or None) if bench.loaded else None
         label = "Close" if now else "Change pair"
         return now, gr.update(visible=now), gr.update(value=label), gr.update(value=name)
@@ -109,7 +109,7 @@ def wire(desk: Desk, parts: Header) -> None:
         ours, theirs = text(student or "", "student", 1000), text(teacher or "", "teacher", 1000)
         name = text(preset or "", "named pair", 200)
         own = bool(ours.strip() or theirs.strip())
-        return desk.workbench.spec(
+        return dashboard.workbench.spec(
             None if own else name or None,
             ours.strip() or None,
             theirs.strip() or None,
@@ -121,13 +121,13 @@ def wire(desk: Desk, parts: Header) -> None:
     @guarded
     def check(*values: Any) -> str:
         spec = wanted(*values)
-        report = desk.workbench.check(spec)
-        memory = desk.workbench.memory(spec) if report.compatible else None
+        report = dashboard.workbench.check(spec)
+        memory = dashboard.workbench.memory(spec) if report.compatible else None
         return report_html(report, spec) + (note(esc(memory.sentence)) if memory else "")
 
     @guarded
     def load(*values: Any) -> str:
-        desk.load(wanted(*values))
+        dashboard.load(wanted(*values))
         return note(
             "The header shows how far it is; the pair on screen stays usable until the new one "
             "is whole, and stays where it cannot be loaded."
@@ -135,9 +135,9 @@ def wire(desk: Desk, parts: Header) -> None:
 
     @guarded
     def cancel() -> str:
-        if desk.loading is None:
+        if dashboard.loading is None:
             return note("Nothing is being loaded.")
-        desk.cancel()
+        dashboard.cancel()
         return note("Cancelled; the previous pair stays.")
 
     choice = [parts.preset, parts.student, parts.teacher, parts.dtype, parts.device, parts.memory]
@@ -153,20 +153,20 @@ def wire(desk: Desk, parts: Header) -> None:
     parts.cancel.click(cancel, None, parts.report, api_name="cancel_load", show_progress="hidden")
 
 
-def draw(desk: Desk) -> str:
+def draw(dashboard: Dashboard) -> str:
     """The bar itself: title, pair, place, memory, and a load under way."""
-    used, total = desk.memory()
+    used, total = dashboard.memory()
     memory = f"memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB"
     return (
-        f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(desk)}{_busy(desk)}'
+        f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(dashboard)}{_busy(dashboard)}'
         f'<span class="memory">{memory}</span></div>'
     )
 
 
-def _pair(desk: Desk) -> str:
-    if not desk.workbench.loaded:
+def _pair(dashboard: Dashboard) -> str:
+    if not dashboard.workbench.loaded:
         return '<span class="chip muted">no pair yet</span>'
-    pair = desk.workbench.pair
+    pair = dashboard.workbench.pair
     spec = pair.spec
     dtype = str(next(pair.student.parameters()).dtype).removeprefix("torch.")
     ours, theirs = esc(short_name(spec.student)), esc(short_name(spec.teacher))
@@ -184,12 +184,12 @@ def _lean(pair: Pair) -> str:
     return f' · <span title="{esc(tip)}">lean</span>'
 
 
-def _busy(desk: Desk) -> str:
-    loading = desk.loading
+def _busy(dashboard: Dashboard) -> str:
+    loading = dashboard.loading
     if loading is None:
-        if not desk.failure:
+        if not dashboard.failure:
             return ""
-        return f'<span class="note fail" role="alert">{esc(desk.failure)}</span>'
+        return f'<span class="note fail" role="alert">{esc(dashboard.failure)}</span>'
     took = time.monotonic() - loading.since
     left = ""
     if took > 2 and loading.fraction > 0.05:
@@ -220,8 +220,8 @@ def report_html(report: Report, spec: PairSpec) -> str:
     )
 
 
-def _choices(desk: Desk) -> list[tuple[str, str]]:
+def _choices(dashboard: Dashboard) -> list[tuple[str, str]]:
     return [
         (f"{preset.name}: {preset.title}" if preset.title != preset.name else preset.name, name)
-        for name, preset in desk.workbench.presets().items()
+        for name, preset in dashboard.workbench.presets().items()
     ]

@@ -13,9 +13,9 @@ import gradio as gr
 from dapa.core.assets import asset
 from dapa.ui import header, strip, whatif
 from dapa.ui.blocks import Page
-from dapa.ui.dashboard import Desk, guarded, piece, script
+from dapa.ui.dashboard import Dashboard, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
-from dapa.ui.tabs.chat import keep
+from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat import tab as chat
 from dapa.ui.tabs.evaluate import agreement
 from dapa.ui.tabs.evaluate import form as asked
@@ -41,55 +41,55 @@ _TO_CHAT = """() => {
 }"""
 
 
-def build(desk: Desk) -> gr.Blocks:
-    """The whole page over one desk."""
+def build(dashboard: Dashboard) -> gr.Blocks:
+    """The whole page over one dashboard."""
     with Page(title="DAPA Dashboard", fill_width=True, analytics_enabled=False) as page:
         session = gr.State(Session())
         epoch = gr.State(-1)
         with gr.Column(elem_id="page"):
-            top = header.build(desk)
+            top = header.build(dashboard)
             wheel = strip.build()
             flips = whatif.build()
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Localize", id="localize"):
-                    maps = localize.build(desk)
+                    maps = localize.build(dashboard)
                     around = pairviews.build()
                     unfolded = inside.build()
                 with gr.Tab("Search", id="search"):
-                    hunt = search.build(desk)
+                    hunt = search.build(dashboard)
                 with gr.Tab("Chat", id="chat"):
-                    talk = chat.build(desk)
+                    talk = chat.build(dashboard)
                 with gr.Tab("Evaluate", id="evaluate"):
-                    scored = evaluate.build(desk)
-                    agreed = agreement.build(desk)
+                    scored = evaluate.build(dashboard)
+                    agreed = agreement.build(dashboard)
                 with gr.Tab("Runs", id="runs") as tab:
-                    past = runs.build(desk, tab)
+                    past = runs.build(dashboard, tab)
         theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
         pulse = gr.Timer(1.0)
-        header.wire(desk, top)
-        opened = _follow_server(desk, page, session, epoch, top, wheel, pulse)
-        made, drawn = localize.wire(desk, maps, epoch, session)
+        header.wire(dashboard, top)
+        opened = _follow_server(dashboard, page, session, epoch, top, wheel, pulse)
+        made, drawn = localize.wire(dashboard, maps, epoch, session)
         viewed = pairviews.wire(
-            desk, around, session, maps.dark, drawn, _presser(desk, session, wheel)
+            dashboard, around, session, maps.dark, drawn, _presser(dashboard, session, wheel)
         )
-        inside.wire(desk, unfolded, maps, made.shown)
+        inside.wire(dashboard, unfolded, maps, made.shown)
         for name, cell in (("map", maps.cell), ("view", around.cell), ("evaluate", scored.replies)):
             cell.select(
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluate.wire(desk, scored, session, maps.dark, page)
-        asked.wire(desk, scored.asked, session)
-        agreement.wire(desk, agreed)
+        evaluate.wire(dashboard, scored, session, maps.dark, page)
+        asked.wire(dashboard, scored.asked, session)
+        agreement.wire(dashboard, agreed)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), applied = search.wire(
-            desk, hunt, session, wheel, _STEER, maps.dark, epoch
+            dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-        reopened = runs.wire(desk, past, session, wheel, _STEER, (attach, attached))
-        answer_again = chat.wire(desk, talk, session, wheel, flips, _STEER)
-        keep.wire_link(desk, talk, session, wheel, opened)
-        steered = _steering(desk, session, wheel, maps)
+        reopened = runs.wire(dashboard, past, session, wheel, _STEER, (attach, attached))
+        answer_again = chat.wire(dashboard, talk, session, wheel, flips, _STEER)
+        sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened)
+        steered = _steering(dashboard, session, wheel, maps)
         pressed = {"use": applied, "reopen": reopened, "view_click": viewed}
         for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
@@ -104,7 +104,7 @@ def is_dark(event: gr.EventData) -> bool:
 
 
 def _follow_server(
-    desk: Desk, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
+    dashboard: Dashboard, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
     wheel: gr.HTML, pulse: gr.Timer,
 ) -> Any:  # fmt: skip
     """Header, session and strip follow what is loaded, here or from another browser.
@@ -115,12 +115,12 @@ def _follow_server(
     @guarded
     def look(here: Session, seen: Any) -> tuple[Any, ...]:
         """Follow the server: the header always, session and strip when the pair changed."""
-        bar = header.draw(desk)
-        timer = gr.Timer(0.5 if desk.loading else 2.0)
-        if not desk.workbench.loaded or here.epoch == desk.epoch:
+        bar = header.draw(dashboard)
+        timer = gr.Timer(0.5 if dashboard.loading else 2.0)
+        if not dashboard.workbench.loaded or here.epoch == dashboard.epoch:
             return gr.skip(), gr.skip(), bar, gr.skip(), timer
-        now = fresh(desk.epoch, desk.workbench.pair)
-        return now, desk.epoch, bar, strip.draw(desk, now), timer
+        now = fresh(dashboard.epoch, dashboard.workbench.pair)
+        return now, dashboard.epoch, bar, strip.draw(dashboard, now), timer
 
     out = [session, epoch, top.brand, wheel, pulse]
     pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
@@ -128,18 +128,18 @@ def _follow_server(
 
 
 def _steering(
-    desk: Desk, session: gr.State, wheel: gr.HTML, maps: localize.Localize
+    dashboard: Dashboard, session: gr.State, wheel: gr.HTML, maps: localize.Localize
 ) -> dict[str, Any]:
     """What the strip and the heatmap press; name -> event, for whoever answers to a new mask."""
 
     @guarded
     def steer(here: Session, event: gr.EventData) -> tuple[Session, str]:
-        bench = desk.workbench
+        bench = dashboard.workbench
         released, _ = bench.released()
-        now = apply(current(desk, here), bench.pair, strip.operation(event), released)
-        return now, strip.draw(desk, now)
+        now = apply(current(dashboard, here), bench.pair, strip.operation(event), released)
+        return now, strip.draw(dashboard, now)
 
-    click_column = clicked(desk)
+    click_column = clicked(dashboard)
 
     out = [session, wheel]
     return {
@@ -148,16 +148,16 @@ def _steering(
     }
 
 
-def _presser(desk: Desk, session: gr.State, wheel: gr.HTML) -> Any:
+def _presser(dashboard: Dashboard, session: gr.State, wheel: gr.HTML) -> Any:
     """Wires a picture's clicks to the strip; for cards that know no strip."""
 
     def steer(event: Any) -> Any:
-        return event(clicked(desk), session, [session, wheel], api_name="view_press", **_STEER)
+        return event(clicked(dashboard), session, [session, wheel], api_name="view_press", **_STEER)
 
     return steer
 
 
-def clicked(desk: Desk) -> Any:
+def clicked(dashboard: Dashboard) -> Any:
     """A click on a picture whose columns are layers presses that layer, or a range."""
 
     @guarded
@@ -166,22 +166,22 @@ def clicked(desk: Desk) -> Any:
         if data.get("toggle") is not True:
             return gr.skip(), gr.skip()
         layer, start = data.get("layer"), data.get("from")
-        layers, base = [layer], current(desk, here)
+        layers, base = [layer], current(dashboard, here)
         press: dict[str, Any] = {"op": "toggle"}
         ends = [end for end in (layer, start) if type(end) is int]
-        if len(ends) == 2 and max(ends) - min(ends) < desk.workbench.pair.n_layers:
+        if len(ends) == 2 and max(ends) - min(ends) < dashboard.workbench.pair.n_layers:
             layers = list(range(min(ends), max(ends) + 1))
-            press["on"] = state(desk.workbench.pair, base.chosen, start, base.kind) == "all"
-        now = apply(base, desk.workbench.pair, {**press, "layers": layers})
-        return now, strip.draw(desk, now)
+            press["on"] = state(dashboard.workbench.pair, base.chosen, start, base.kind) == "all"
+        now = apply(base, dashboard.workbench.pair, {**press, "layers": layers})
+        return now, strip.draw(dashboard, now)
 
     return click_column
 
 
-def current(desk: Desk, here: Session) -> Session:
+def current(dashboard: Dashboard, here: Session) -> Session:
     """This session, or a fresh one where the pair was swapped since."""
-    pair = desk.workbench.pair
-    return here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
+    pair = dashboard.workbench.pair
+    return here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
 
 
 def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:

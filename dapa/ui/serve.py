@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dapa.core.records import DapaError
 from dapa.judges.choose import panel, read_options
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build, launch_options
 from dapa.workbench import Workbench
 
@@ -70,9 +70,9 @@ class Shield:
         await self.app(scope, receive, sealed if scope["type"] == "http" else send)
 
 
-def start(desk: Desk, host: str, port: int, auth: tuple[str, str] | None = None) -> Any:
+def start(dashboard: Dashboard, host: str, port: int, auth: tuple[str, str] | None = None) -> Any:
     """Launch the page without blocking; returns the running Blocks."""
-    page = build(desk)
+    page = build(dashboard)
     page.queue(default_concurrency_limit=4, max_size=256)
     page.launch(
         server_name=host,
@@ -103,9 +103,9 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     except DapaError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    desk = Desk(workbench, asked)
-    desk.load(spec)
-    page = start(desk, options.host, options.port, auth)
+    dashboard = Dashboard(workbench, asked)
+    dashboard.load(spec)
+    page = start(dashboard, options.host, options.port, auth)
     print(f"DAPA Dashboard on http://{options.host}:{options.port}", flush=True)
     page.block_thread()
     # A thread that still computes would be torn out of torch and abort the interpreter's end with

@@ -8,7 +8,7 @@ import gradio as gr
 
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, SettingError
 from dapa.model.families import KIND_TITLES
-from dapa.ui.dashboard import Desk, piece
+from dapa.ui.dashboard import Dashboard, piece
 from dapa.ui.parts import count_of, percent
 from dapa.ui.session import Session, Shape, parts_of, state
 from dapa.writing.sentences import kind_text, size_text
@@ -44,15 +44,15 @@ def empty(line: str) -> str:
     )
 
 
-def draw(desk: Desk, session: Session) -> str:
+def draw(dashboard: Dashboard, session: Session) -> str:
     """The strip as HTML for this session's choices."""
-    if not desk.workbench.loaded:
+    if not dashboard.workbench.loaded:
         return empty("The layers appear here once a pair is loaded.")
-    pair = desk.workbench.pair
+    pair = dashboard.workbench.pair
     try:
-        moved = desk.workbench.share(session.mask)
+        moved = dashboard.workbench.share(session.mask)
     except SettingError:  # the pair was swapped a moment ago; the next tick draws anew
-        moved = desk.workbench.share(EMPTY)
+        moved = dashboard.workbench.share(EMPTY)
     return render(pair, session, percent(moved.fraction), size_text(moved.bytes))
 
 

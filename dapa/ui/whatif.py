@@ -17,7 +17,7 @@ from dapa.chat.sessions import Talk
 from dapa.core.records import Mask
 from dapa.localize.causes.flips import WhatIfs
 from dapa.model.decode.openers import NoOpeners
-from dapa.ui.dashboard import Desk, guarded, piece
+from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import settings as manner
@@ -29,7 +29,7 @@ def build() -> gr.HTML:
 
 
 def wire(
-    desk: Desk,
+    dashboard: Dashboard,
     carrier: gr.HTML,
     after: Mapping[str, Any],
     talk: gr.State,
@@ -40,8 +40,8 @@ def wire(
 
     @guarded
     def look(now: Talk, here: Session, *given: Any) -> str:
-        bench = desk.workbench
-        if now.last is None or not bench.loaded or here.epoch not in (desk.epoch, -1):
+        bench = dashboard.workbench
+        if now.last is None or not bench.loaded or here.epoch not in (dashboard.epoch, -1):
             return ""
         ways = manner.read(*given)
         before = now.undone().history("patched") if ways.goes_on else ()

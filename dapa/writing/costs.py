@@ -22,7 +22,7 @@ PHASES = {
 """What people call the phases of a search, in their order."""
 
 
-def bill(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def cost_lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, how much) of a search's JSON form; what an older run did not count is left out."""
     count = {name: _of(result, name) for name in _COUNTED}
     work: Mapping[str, Any] = result.get("work") or {}

@@ -213,25 +213,25 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
-def estimate_sentence(bill: Mapping[str, Any]) -> str:
+def estimate_sentence(costs: Mapping[str, Any]) -> str:
     """What a search would cost, from `search.estimate`'s JSON form."""
 
     def between(name: str, show: Callable[[float], str]) -> str:
-        low, middle, high = (bill[name][key] for key in ("low", "middle", "high"))
+        low, middle, high = (costs[name][key] for key in ("low", "middle", "high"))
         if show(low) == show(high):
             return show(low)
         return f"{show(low)} to {show(high)} (middle {show(middle)})"
 
-    held_out = f" and {bill['held_out']} held out" if bill["held_out"] else ""
+    held_out = f" and {costs['held_out']} held out" if costs["held_out"] else ""
     gpus = f", as many GPU seconds: {between('gpu_seconds', lambda x: f'{x:.0f}')}"
     return (
         f"About {between('tests', lambda x: f'{x:.0f}')} tests, "
         f"{between('tokens', lambda x: f'{x:,.0f}')} tokens, "
         f"{between('seconds', duration)} on this machine"
-        + (gpus if bill["gpu_seconds"]["high"] else "")
-        + f": {bill['algorithm']} over {bill['units']} units and {bill['prompts']} search prompts"
-        f"{held_out}, if 1 to 8 units are needed; timed on this pair in "
-        f"{duration(bill['timing_seconds'])}."
+        + (gpus if costs["gpu_seconds"]["high"] else "")
+        + f": {costs['algorithm']} over {costs['units']} units and {costs['prompts']} search "
+        f"prompts{held_out}, if 1 to 8 units are needed; timed on this pair in "
+        f"{duration(costs['timing_seconds'])}."
     )
 
 

@@ -1,9 +1,9 @@
 """Our own decoding loop: rows of different masks in one batch, coming and going.
 
-A `Batch` holds the rows in flight, on the right edge of its `Slots`. Rows are admitted at any time
-(a `Reader` reads their prompts), advance one token a `step`, and leave when they end, are settled
-or are dropped; others move up to their places. The mask is set inside `admit` and `step` only,
-never across a yield.
+A `Batch` holds the rows in flight, on the right edge of its `KVCache`. Rows are admitted at any
+time (a `Prefiller` reads their prompts), advance one token a `step`, and leave when they end, are
+settled or are dropped; others move up to their places. The mask is set inside `admit` and `step`
+only, never across a yield.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from dapa.core.records import EMPTY, Mask, PromptError
-from dapa.model.decode.kv_cache import Slots
-from dapa.model.decode.optimizations import Levers, Work
-from dapa.model.decode.prefill import Reader
+from dapa.model.decode.kv_cache import KVCache
+from dapa.model.decode.optimizations import Optimizations, Work
+from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.sampling import GREEDY, Decoding, check_seed, choose
 from dapa.model.decode.transcript import Transcript, Words, visible
 from dapa.model.pair import Pair
@@ -63,8 +63,8 @@ class Batch:
         pair: Pair,
         decoding: Decoding = GREEDY,
         role: Role = "student",
-        levers: Levers | None = None,
-        reader: Reader | None = None,
+        optimizations: Optimizations | None = None,
+        reader: Prefiller | None = None,
     ) -> None:
         """An empty batch on the (masked) student or on the teacher.
 
@@ -72,20 +72,20 @@ class Batch:
             pair: Who decodes.
             decoding: How, the same for every row.
             role: Which of the two models.
-            levers: What may be spared; all that needs no memory if None.
+            optimizations: What may be spared; all that needs no memory if None.
             reader: Reads prompts; one that knows nothing if None.
         """
         self.pair, self.decoding, self.role = pair, decoding, role
         self.model = pair.student if role == "student" else pair.teacher
         self.tokenizer = pair.tokenizer if role == "student" else pair.teacher_tokenizer
-        self.levers = levers or Levers()
+        self.optimizations = optimizations or Optimizations()
         self.rows: list[Row] = []
         self.work = Work()
         """What was done so far."""
-        self._reader = reader or Reader(pair, role)
+        self._reader = reader or Prefiller(pair, role)
         self._ends = _ends_of(pair, self.tokenizer)
         self._words = Words(self.tokenizer)
-        self._slots = Slots(pair.n_layers)
+        self._kv_cache = KVCache(pair.n_layers)
         self._seats: list[Row] = []
         """Who has a place in the slots: the rows in flight and, where none leaves, the ended."""
         self._lengths: Tensor | None = None  # (seats,) tokens in the slots
@@ -130,7 +130,7 @@ class Batch:
         for row in new:
             row.generator = torch.Generator().manual_seed(row.seed)
             row.transcript = Transcript(self._words)
-        self._slots.put(read.layers, len(new), read.length)
+        self._kv_cache.put(read.layers, len(new), read.length)
         self._seats.extend(new)
         ended = self._advance(read.logits, new)
         self._settle_down()
@@ -142,10 +142,10 @@ class Batch:
         if not self.rows:
             return []
         assert self._lengths is not None
-        self._slots.reserve()
+        self._kv_cache.reserve()
         device = self.pair.device
         ids = torch.tensor([row.new_ids[-1] for row in self._seats], device=device)[:, None]
-        places = self._slots.length + 1
+        places = self._kv_cache.length + 1
         first = places - 1 - self._lengths[:, None]  # (rows, 1) where the row begins
         attention = torch.arange(places, device=device)[None] >= first
         with masked(self._plan):
@@ -153,11 +153,11 @@ class Batch:
                 input_ids=ids,
                 attention_mask=attention,
                 position_ids=self._lengths[:, None],
-                past_key_values=self._slots,
+                past_key_values=self._kv_cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
-        self._slots.step()
+        self._kv_cache.step()
         self._lengths = self._lengths + 1
         self.work.steps += 1
         self.work.idle += len(self._seats) - len(self.rows)
@@ -210,7 +210,7 @@ class Batch:
     def _settle_down(self) -> None:
         """Let the ended rows leave: the last ones move up, and the plan is made anew."""
         self.rows = [row for row in self._seats if not row.ending]
-        if self.levers.leave or not self.rows:
+        if self.optimizations.leave or not self.rows:
             stay = len(self.rows)
             order = list(range(len(self._seats)))
             free = [i for i in order[:stay] if self._seats[i].ending]
@@ -218,7 +218,7 @@ class Batch:
             for hole, mover in zip(free, movers, strict=True):
                 order[hole] = mover
             self._seats = [self._seats[i] for i in order[:stay]]
-            self._slots.keep(order[:stay], max(map(_cached, self._seats), default=0))
+            self._kv_cache.keep(order[:stay], max(map(_cached, self._seats), default=0))
         self._plan, self._lengths = None, None
         if self._seats:
             lengths = [_cached(row) for row in self._seats]

@@ -21,15 +21,15 @@ _LEAST = 8  # with fewer free ones than these, more are made
 class _Layer(DynamicLayer):
     """One layer's places, of which the batch at hand sees `rows` x `start` to `end`."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: KVCache) -> None:
         super().__init__()
-        self._slots = slots
+        self._kv_cache = slots
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Write the tokens that are being read behind the edge, for every row."""
-        at = self._slots
+        at = self._kv_cache
         stop = at.end + key_states.shape[-2]
         assert self.keys is not None and self.values is not None, "rows are put in before a step"
         self.keys[: at.rows, :, at.end : stop] = key_states
@@ -39,10 +39,10 @@ class _Layer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         """Places in use; the same in every layer."""
-        return self._slots.end - self._slots.start
+        return self._kv_cache.end - self._kv_cache.start
 
 
-class Slots(Cache):  # type: ignore[misc]
+class KVCache(Cache):  # type: ignore[misc]
     """A cache whose rows come and go: `put` them in, `step` once a token, `keep` who stays."""
 
     def __init__(self, layers: int) -> None:

@@ -1,8 +1,8 @@
-"""What makes decoding cheaper: each lever with a switch, and a counter of the work that it saved.
+"""What makes decoding cheaper: each way with a switch, and a counter of the work saved.
 
-With every lever off, what is left is the plain path: each prompt is read whole under each mask, and
-a batch is decoded until its last row ends. The tokens are the same either way (in float32; in
-bfloat16 a near tie may fall the other way, as with any other batch).
+With every optimization off, what is left is the plain path: each prompt is read whole under each
+mask, and a batch is decoded until its last row ends. The tokens are the same either way (in
+float32; in bfloat16 a near tie may fall the other way, as with any other batch).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
-class Levers:
+class Optimizations:
     """Switches; everything that pays on the machine at hand is on by default."""
 
     leave: bool = True
@@ -31,9 +31,9 @@ class Levers:
     """Bytes that kept states may take; None leaves it to the device."""
 
 
-PLAIN = Levers(leave=False, refill=False, settle=False, reuse=False, share=False, ahead=0)
+PLAIN = Optimizations(leave=False, refill=False, settle=False, reuse=False, share=False, ahead=0)
 """The reference."""
-UNHINTED = Levers(reuse=False, share=False, ahead=0)
+UNHINTED = Optimizations(reuse=False, share=False, ahead=0)
 """Each prompt is read whole, whatever was read before."""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from dapa.core.records import Mask
-from dapa.model.decode.optimizations import Levers
+from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.states import Block, Path, States, Trail, gather, path_of
 from dapa.model.pair import Pair
 from dapa.model.reentry import Entry, entering
@@ -28,7 +28,7 @@ Pieces = list[tuple[Tensor, Tensor]]  # keys and values of consecutive rows
 
 
 @dataclass(eq=False)
-class Reading:
+class Prefilled:
     """Prompts that were read, in an order of their own."""
 
     order: list[int]
@@ -43,7 +43,7 @@ class Reading:
     """Tokens that went through the model; through half of its layers counts half."""
 
 
-class Reader:
+class Prefiller:
     """Reads on the (masked) student or on the teacher."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Reader:
         self.model = pair.student if role == "student" else pair.teacher
         self._paths: dict[Mask, Path] = {}
 
-    def read(self, rows: Sequence[tuple[Ids, Mask]]) -> Reading:
+    def read(self, rows: Sequence[tuple[Ids, Mask]]) -> Prefilled:
         """Read prompts, each under its mask.
 
         Args:
@@ -85,7 +85,7 @@ class Reader:
         finally:
             self._states.trim()
 
-    def _headed(self, rows: Sequence[tuple[Ids, Mask]], states: States) -> Reading:
+    def _headed(self, rows: Sequence[tuple[Ids, Mask]], states: States) -> Prefilled:
         """The head once a mask, then what follows it."""
         masks = list(dict.fromkeys(mask for _, mask in rows))
         block = Block()
@@ -101,7 +101,7 @@ class Reader:
 
     def _known(
         self, rows: Sequence[tuple[Ids, Mask]], states: States, heads: dict[Mask, Trail] | None
-    ) -> Reading:
+    ) -> Prefilled:
         """Read what is new. What follows a head and what was read whole are kept apart."""
         if not self._reuse:
             return self._pass(rows, None, heads)
@@ -116,7 +116,7 @@ class Reader:
         block: Block,
         states: States,
         heads: dict[Mask, Trail] | None,
-    ) -> Reading:
+    ) -> Prefilled:
         """Read and keep; what breaks off leaves nothing behind."""
         order = sorted(range(len(rows)), key=lambda i: trails[i].split)
         for place, i in enumerate(order):
@@ -144,7 +144,7 @@ class Reader:
         trails: Sequence[Trail] | None,
         heads: dict[Mask, Trail] | None,
         block: Block | None = None,
-    ) -> Reading:
+    ) -> Prefilled:
         """One forward pass; `rows` in order of where they enter."""
         device, layers = self.pair.device, self.pair.n_layers
         before = len(self.head) if heads is not None else 0
@@ -189,7 +189,7 @@ class Reader:
                 _pieces(layer, count, cache.layers[layer].seen, trails, front, length)
                 for layer, count in enumerate(entry.at_work[:layers])
             ]
-        return Reading(
+        return Prefilled(
             list(range(len(rows))), out.logits[:, -1], pieces, before + length, float(tokens)
         )
 
@@ -197,16 +197,18 @@ class Reader:
 _WORTH = 4  # a shared beginning of fewer tokens is not worth a reading of its own
 
 
-def reader_for(pair: Pair, prompts: Sequence[Ids], levers: Levers) -> Reader:
-    """A reader for many masks on one list of prompts, as far as the levers allow."""
-    budget = levers.memory if levers.memory is not None else _budget(pair.device)
+def prefiller_for(pair: Pair, prompts: Sequence[Ids], optimizations: Optimizations) -> Prefiller:
+    """A reader for many masks on one list of prompts, as far as the optimizations allow."""
+    budget = optimizations.memory if optimizations.memory is not None else _budget(pair.device)
     head: Ids = ()
-    if levers.share and len(prompts) > 1:
+    if optimizations.share and len(prompts) > 1:
         head = _common([ids[:-1] for ids in prompts])
         head = head if len(head) >= _WORTH else ()
-    if not (levers.reuse or head):
-        return Reader(pair)
-    return Reader(pair, states=States(pair.n_layers, budget), head=head, reuse=levers.reuse)
+    if not (optimizations.reuse or head):
+        return Prefiller(pair)
+    return Prefiller(
+        pair, states=States(pair.n_layers, budget), head=head, reuse=optimizations.reuse
+    )
 
 
 def _budget(device: torch.device) -> int:

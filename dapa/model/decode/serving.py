@@ -31,7 +31,7 @@ def serve(
         wanted: A row for which this turns false is dropped after the step.
         after: Called after every step.
     """
-    refill = batch.levers.refill and batch.levers.leave
+    refill = batch.optimizations.refill and batch.optimizations.leave
     while True:
         room = capacity - len(batch.rows)
         # a prefill has a fixed cost, so places are refilled by the quarter

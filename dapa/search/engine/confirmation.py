@@ -1,7 +1,7 @@
 """The checks behind a result: its certificate, supersets, whole replies, canonical batches.
 
-They ask the same desks as the search did and choose nothing; what they find stands in the report.
-What the figures mean is `dapa.search.engine.closing`'s to say.
+They ask the same schedulers as the search did and choose nothing; what they find stands in the
+report. What the figures mean is `dapa.search.engine.closing`'s to say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dapa.search.engine.contract import Split
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.meter import Meter
 from dapa.search.engine.report import Recheck, Violation
-from dapa.search.engine.scheduler import Desk
+from dapa.search.engine.scheduler import Scheduler
 from dapa.search.engine.settings import Settings
 
 
@@ -36,11 +36,16 @@ class Confirming:
     """One search's closing checks, in their order: `close`, `confirm`, `hold_out`."""
 
     def __init__(
-        self, desk: Desk, units: tuple[Unit, ...], further: Further, settings: Settings
+        self, scheduler: Scheduler, units: tuple[Unit, ...], further: Further, settings: Settings
     ) -> None:
-        """Args: the search's own desk, all its units, further splits, the rules."""
-        self._desk, self._units, self._further, self._settings = desk, units, further, settings
-        self._meter: Meter = desk.meter
+        """Args: the search's own scheduler, all its units, further splits, the rules."""
+        self._scheduler, self._units, self._further, self._settings = (
+            scheduler,
+            units,
+            further,
+            settings,
+        )
+        self._meter: Meter = scheduler.meter
         self._full = Mask.of(units)
         self.tried: tuple[Mask, ...] = ()
         """Supersets of the result."""
@@ -63,7 +68,7 @@ class Confirming:
 
     def close(self, result: SearchResult) -> Steps:
         """The found set in full; then its supersets, those that fail in full."""
-        ledger, settings = self._desk.ledger, self._settings
+        ledger, settings = self._scheduler.ledger, self._settings
         found = result.mask
         again = () if settings.memo else (EMPTY, self._full, *_removals(result))
         yield Score((found, *again), phase="certificate")  # without memo, these were forgotten
@@ -83,16 +88,16 @@ class Confirming:
         Raises:
             Halted: It was stopped or a budget ran out.
         """
-        ledger, further = self._desk.ledger, self._further
+        ledger, further = self._scheduler.ledger, self._further
         self._try_fragile(result)
         if self._settings.full_length:
             roles = [("best", result.mask), ("student", EMPTY), ("full", self._full)]
             roles += [("removal", mask) for mask in _removals(result)]
-            desk = Desk(self._desk.split, "full", self._settings, self._meter)
-            desk.run(_score(tuple(dict.fromkeys(m for _, m in roles)), "full-length"))
-            self.rechecks = closing.rechecks(roles, ledger, desk.ledger, ledger.need)
+            scheduler = Scheduler(self._scheduler.split, "full", self._settings, self._meter)
+            scheduler.run(_score(tuple(dict.fromkeys(m for _, m in roles)), "full-length"))
+            self.rechecks = closing.rechecks(roles, ledger, scheduler.ledger, ledger.need)
             if further.canonical is not None:
-                self._reshape(further.canonical, roles, desk.ledger)
+                self._reshape(further.canonical, roles, scheduler.ledger)
         self._meter.closing_masks = 3 if further.held_out else 0
 
     def _try_fragile(self, result: SearchResult) -> None:
@@ -100,21 +105,23 @@ class Confirming:
         reserve, found = self._further.reserve, result.mask
         if reserve is None or not result.one_minimal:
             return
-        lines = closing.removals(self._desk.ledger, found.units)
+        lines = closing.removals(self._scheduler.ledger, found.units)
         masks = zip(_removals(result), lines, strict=True)
         fragile = [mask for mask, line in masks if not line.firm]
         if fragile:
-            desk = Desk(reserve, "opening", self._settings, self._meter)
-            desk.run(_score((found, *fragile), "reserve"))
-            self._reserved = desk.ledger
+            scheduler = Scheduler(reserve, "opening", self._settings, self._meter)
+            scheduler.run(_score((found, *fragile), "reserve"))
+            self._reserved = scheduler.ledger
 
     def _reshape(self, split: Split, roles: list[tuple[str, Mask]], before: Ledger) -> None:
         """The result once more, one mask after the other, in batches of the canonical shape."""
-        lines, need = list[Recheck](), self._desk.ledger.need
+        lines, need = list[Recheck](), self._scheduler.ledger.need
         for role, mask in roles:
-            desk = Desk(split, "full", self._settings, self._meter)  # a new one: in plain order
-            desk.run(_score((mask,), "canonical"))
-            lines += closing.rechecks([(role, mask)], before, desk.ledger, need)
+            scheduler = Scheduler(
+                split, "full", self._settings, self._meter
+            )  # a new one: in plain order
+            scheduler.run(_score((mask,), "canonical"))
+            lines += closing.rechecks([(role, mask)], before, scheduler.ledger, need)
         self.reshaped = tuple(lines)
 
     def hold_out(self, result: SearchResult) -> dict[str, Rate | None]:
@@ -122,17 +129,17 @@ class Confirming:
         split = self._further.held_out
         if split is None or not split.prompts:
             return {}
-        desk = Desk(split, "full", self._settings, self._meter)
-        desk.run(_score(tuple(dict.fromkeys((result.mask, self._full, EMPTY))), "held-out"))
+        scheduler = Scheduler(split, "full", self._settings, self._meter)
+        scheduler.run(_score(tuple(dict.fromkeys((result.mask, self._full, EMPTY))), "held-out"))
         return {
-            "held_out": desk.ledger.rate(result.mask),
-            "full_held_out": desk.ledger.rate(self._full),
-            "student_held_out": desk.ledger.rate(EMPTY),
+            "held_out": scheduler.ledger.rate(result.mask),
+            "full_held_out": scheduler.ledger.rate(self._full),
+            "student_held_out": scheduler.ledger.rate(EMPTY),
         }
 
     def certificate(self, result: SearchResult) -> tuple[Removal, ...]:
         """Each single removal, with the reserve's word; empty where there is no certificate."""
-        ledger = self._desk.ledger
+        ledger = self._scheduler.ledger
         if not result.one_minimal or not ledger.full(result.mask):
             return ()
         return tuple(closing.removals(ledger, result.mask.units, self._reserved))

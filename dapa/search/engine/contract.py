@@ -28,7 +28,7 @@ class Job:
     """Index into the prompt list that driver and runner share."""
 
 
-class Feed(Protocol):
+class JobQueue(Protocol):
     """What a runner sees of the driver. Each call may block while the search is paused."""
 
     def take(self, room: int, spare: int | None = None) -> list[Job]:
@@ -60,11 +60,11 @@ class Feed(Protocol):
         """
 
     def spent(self, work: Work) -> None:
-        """What the runner computed and spared since it last told; for the bill."""
+        """What the runner computed and spared since it last told; for the costs."""
 
 
-Runner = Callable[[Feed, Mode], None]
-"""Works the feed until `take` returns nothing and no row is in flight."""
+Runner = Callable[[JobQueue, Mode], None]
+"""Works the queue until `take` returns nothing and no row is in flight."""
 
 
 class Memory(Protocol):

@@ -17,11 +17,11 @@ from dapa.search.algorithms.questions import Score, Search, Steps
 from dapa.search.engine.confirmation import Confirming, Further
 from dapa.search.engine.contract import Split
 from dapa.search.engine.control import Control, Halted
-from dapa.search.engine.fast_screen import Screen, Screening, screened
+from dapa.search.engine.fast_screen import FastScreen, Screening, screened
 from dapa.search.engine.meter import Meter
 from dapa.search.engine.opening import aim
 from dapa.search.engine.report import SearchProgress, SearchReport
-from dapa.search.engine.scheduler import Desk
+from dapa.search.engine.scheduler import Scheduler
 from dapa.search.engine.settings import Settings
 
 
@@ -42,7 +42,7 @@ class Driver:
         offers: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
         kl: Kl | None = None,
-        screen: Screen | None = None,
+        screen: FastScreen | None = None,
         canonical: Split | None = None,
         devices: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +64,7 @@ class Driver:
             screen: Orders prompts and candidates; none where it is None.
             canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
                 result is judged there once more. Not done where it is None.
-            devices: How many GPUs are at work, for the bill.
+            devices: How many GPUs are at work, for the costs.
             offers: What to try where there is nothing to localize, as in `--sites mlp`.
             clock: Seconds that only grow.
 
@@ -88,10 +88,13 @@ class Driver:
         self.prepare = prepare
         self.full = Mask.of(self.units)
         self.meter = Meter(self.units, self.control, clock, devices)
-        self._desk = Desk(split, "opening", self.settings, self.meter)
+        self._scheduler = Scheduler(split, "opening", self.settings, self.meter)
         further = Further(held_out, reserve, canonical)
-        self._after = Confirming(self._desk, self.units, further, self.settings)
-        self.meter.speculative, self.meter.spared = self._desk.speculative, self._desk.spared
+        self._after = Confirming(self._scheduler, self.units, further, self.settings)
+        self.meter.speculative, self.meter.spared = (
+            self._scheduler.speculative,
+            self._scheduler.spared,
+        )
         self._result: SearchResult | None = None
         self._missing = ""
 
@@ -119,10 +122,10 @@ class Driver:
         halted: Halted | None = None
         try:
             self._get_ready()
-            self._desk.run(self._whole())
+            self._scheduler.run(self._whole())
         except Halted as halt:
             halted = halt
-        if self._desk.ledger.need is None:  # halted before there was a target
+        if self._scheduler.ledger.need is None:  # halted before there was a target
             self.screen = None
             return self._report(SearchResult(self.units, False, _reason(halted)), {})
         self.meter.counting = False
@@ -132,7 +135,7 @@ class Driver:
         try:
             if halted is not None and halted.tests_only:
                 halted = None
-                self._desk.run(self._after.close(result))
+                self._scheduler.run(self._after.close(result))
             if halted is None:
                 self._after.confirm(result)
                 held = self._after.hold_out(result)
@@ -153,12 +156,12 @@ class Driver:
         if self.screen is not None:
             self.meter.phase = "screen"
             order = self.screen.lead(self.full)
-            self._desk.ledger.lead = {prompt: place for place, prompt in enumerate(order)}
+            self._scheduler.ledger.lead = {prompt: place for place, prompt in enumerate(order)}
             self.meter.lap()
 
     def _whole(self) -> Steps:
-        """Opening, search and the checks that share its verdict mode, in one run of the desk."""
-        meter, ledger = self.meter, self._desk.ledger
+        """Opening, search and the checks that share its verdict mode, in one scheduler's run."""
+        meter, ledger = self.meter, self._scheduler.ledger
         meter.student, meter.full = yield Score((EMPTY, self.full), phase="opening")
         meter.target = aim(ledger, self.full, self.settings, self.offers)
         meter.student, meter.full = ledger.outcome(EMPTY), ledger.outcome(self.full)
@@ -175,7 +178,7 @@ class Driver:
     # -- the end ----------------------------------------------------------------------------
 
     def _report(self, result: SearchResult, held: dict[str, Rate | None]) -> SearchReport:
-        ledger, found, after = self._desk.ledger, result.mask, self._after
+        ledger, found, after = self._scheduler.ledger, result.mask, self._after
         rates = {"student": EMPTY, "full": self.full, "best": found}
         named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
         for lines in (after.rechecks, after.reshaped):
@@ -221,8 +224,8 @@ class Driver:
             return None
         self.meter.phase = "screen"
         told = [t.outcome.mask for t in self.meter.trials if t.phase in ("opening", "certificate")]
-        masks = [mask for mask in dict.fromkeys(told) if self._desk.ledger.full(mask)]
-        found = self.screen.held_against(self._desk.ledger, masks, self.settings.seed)
+        masks = [mask for mask in dict.fromkeys(told) if self._scheduler.ledger.full(mask)]
+        found = self.screen.held_against(self._scheduler.ledger, masks, self.settings.seed)
         self.meter.lap()
         return found
 

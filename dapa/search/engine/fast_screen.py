@@ -49,7 +49,7 @@ class Screening:
         return {**told, "n": self.replies, "masks": self.masks}
 
 
-class Screen:
+class FastScreen:
     """One search's screen: each (mask, prompt) is read once."""
 
     def __init__(self, odds: Odds, prompts: int) -> None:
@@ -106,7 +106,7 @@ def rank_biserial(odds: Floats, said: NDArray[np.bool_]) -> float:
     return float(below.mean() / len(no) - 1)  # a tie counts half
 
 
-def screened(search: Search, screen: Screen) -> Search:
+def screened(search: Search, screen: FastScreen) -> Search:
     """`search`, whose candidates are asked in the order of their promise, the best first.
 
     An algorithm that asks which of several satisfies is content with any of them, so it may be

@@ -1,7 +1,7 @@
 """Ask a split about masks outside any search: every prompt judged, through the same memory.
 
-For tables that stand beside a search (baselines, placebos, necessity, categories): the desk, the
-ledger and the memory are the search's, so is the meaning of every count.
+For tables that stand beside a search (baselines, placebos, necessity, categories): the scheduler,
+the ledger and the memory are the search's, so is the meaning of every count.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dapa.search.algorithms.questions import Score, Steps
 from dapa.search.engine.contract import Mode, Split
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.scheduler import Desk
+from dapa.search.engine.scheduler import Scheduler
 from dapa.search.engine.settings import Settings
 
 
@@ -68,15 +68,15 @@ class Inquiry:
         """
         self.split = split
         self._meter = Meter((), StoppedBy(stop))
-        self._desk = Desk(split, mode, Settings(max_tests=max_tests), self._meter)
-        self._desk.ledger.need = need
+        self._scheduler = Scheduler(split, mode, Settings(max_tests=max_tests), self._meter)
+        self._scheduler.ledger.need = need
         self._meter.start()
 
     def judge(self, masks: Sequence[Mask]) -> tuple[Outcome, ...]:
         """Each mask judged on every prompt. Halted if stopped; what is known by then is kept."""
         self._go_on()
-        self._desk.run(_score(tuple(dict.fromkeys(masks))))
-        return tuple(self._desk.ledger.outcome(mask) for mask in masks)
+        self._scheduler.run(_score(tuple(dict.fromkeys(masks))))
+        return tuple(self._scheduler.ledger.outcome(mask) for mask in masks)
 
     def play(self, steps: Steps) -> tuple[SearchResult, Spent]:
         """Run an algorithm; out of tests, its best by count of refusals is the result.
@@ -89,7 +89,7 @@ class Inquiry:
         before = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
         meter.counting, meter.best_seen = True, None
         try:
-            result: SearchResult = self._desk.run(steps)
+            result: SearchResult = self._scheduler.run(steps)
         except Halted as halt:
             if not halt.tests_only or meter.best_seen is None:
                 raise
@@ -102,7 +102,7 @@ class Inquiry:
 
     def labels(self, mask: Mask) -> list[Label]:
         """The verdicts of a mask that was judged, in the prompts' order."""
-        known = self._desk.ledger[mask].labels
+        known = self._scheduler.ledger[mask].labels
         return [known[prompt] for prompt in range(self.split.prompts)]
 
     def refused(self, mask: Mask) -> list[bool]:

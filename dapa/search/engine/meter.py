@@ -15,7 +15,7 @@ from dapa.search.engine.report import Costs, SearchProgress, State
 
 
 class Meter:
-    """Written by the driver and its desks, read by `snapshot` from any thread."""
+    """Written by the driver and its schedulers, read by `snapshot` from any thread."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Meter:
             self.best_seen = outcome
 
     def costs(self) -> Costs:
-        """The bill as it stands."""
+        """The costs as it stands."""
         return Costs(
             tests=self.tests,
             memo_hits=self.memo_hits,

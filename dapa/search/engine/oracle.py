@@ -14,7 +14,7 @@ from dapa.model.decode.optimizations import UNHINTED
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
 from dapa.model.template import PromptFormat, Turn, encode, render
-from dapa.search.engine.contract import Feed, Job, Memory, Mode, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Split
 from dapa.search.engine.runner import PairRunner
 from dapa.store.database import Store, digest
 from dapa.store.verdicts import VerdictMemory
@@ -89,16 +89,16 @@ def oracle(
     ids = [encode(on or pair, text, how) for text in texts]
     opening, full = judges["opening"](), judges["rules"]()
     asked = [prompt.text for prompt in prompts]
-    rows, levers = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
-    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, levers)
+    rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
+    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
     kept = StoreMemory(VerdictMemory(store, digest((on or pair).digest, *names), texts))
     memory = WholeMasks(kept, len(prompts)) if canonical else kept
 
-    def substituted(feed: Feed, mode: Mode) -> None:
+    def substituted(queue: JobQueue, mode: Mode) -> None:
         assert on is not None, "only a view is applied"
         with on.applied():
-            runner(feed, mode)
+            runner(queue, mode)
 
     return Split(len(prompts), runner if on is None else substituted, memory)

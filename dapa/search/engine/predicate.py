@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dapa.core.records import EMPTY, Label, Mask, Outcome, SearchResult, Unit, Verdict
 from dapa.search.algorithms.questions import First, Search
-from dapa.search.engine.contract import Feed, Job, Mode
+from dapa.search.engine.contract import Job, JobQueue, Mode
 
 Predicate = Callable[[frozenset[Unit]], bool]
 
@@ -69,11 +69,11 @@ class PredicateRunner:
     row_steps: int = 0
     """The same, times the rows in each."""
 
-    def __call__(self, feed: Feed, mode: Mode) -> None:
+    def __call__(self, queue: JobQueue, mode: Mode) -> None:
         """Decode step by step, as a batch does: refill, step, finish, drop."""
         batch: list[tuple[Job, int]] = []  # with the step in which it ends
         while True:
-            new = feed.take(self.rows - len(batch)) if len(batch) < self.rows else []
+            new = queue.take(self.rows - len(batch)) if len(batch) < self.rows else []
             batch += [(job, self.made + self.steps(job)) for job in new]
             self.started += len(new)
             if not batch:
@@ -86,9 +86,9 @@ class PredicateRunner:
                 verdict, whole = self._verdict(job, mode), None
                 if mode == "opening" and verdict.label is not Label.REFUSAL:
                     whole = self._verdict(job, "full")  # only a refusal settles early
-                feed.done(job, verdict, verdict.label.value, self.steps(job), whole)
+                queue.done(job, verdict, verdict.label.value, self.steps(job), whole)
             left = [row for row in batch if row[1] > self.made]
-            batch = [row for row in left if feed.wanted(row[0])]
+            batch = [row for row in left if queue.wanted(row[0])]
             self.dropped += len(left) - len(batch)
 
     def _verdict(self, job: Job, mode: Mode) -> Verdict:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dapa.core.records import Mask, Verdict
 from dapa.model.decode.optimizations import Work
-from dapa.search.engine.contract import Feed, Job, Memory, Mode, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Split
 
 
 def resampled(split: Split, drawn: Sequence[int]) -> Split:
@@ -20,8 +20,8 @@ def resampled(split: Split, drawn: Sequence[int]) -> Split:
     for place, prompt in enumerate(drawn):
         places[prompt].append(place)
 
-    def runner(feed: Feed, mode: Mode) -> None:
-        split.runner(_Folded(feed, drawn, places), mode)
+    def runner(queue: JobQueue, mode: Mode) -> None:
+        split.runner(_Folded(queue, drawn, places), mode)
 
     return Split(len(drawn), runner, _Drawn(split.memory, drawn, places))
 
@@ -49,12 +49,12 @@ class _Drawn:
 
 
 class _Folded:
-    """A feed in the base split's indices: one row answers every place of its prompt."""
+    """A queue in the base split's indices: one row answers every place of its prompt."""
 
     def __init__(
-        self, feed: Feed, drawn: Sequence[int], places: Mapping[int, Sequence[int]]
+        self, queue: JobQueue, drawn: Sequence[int], places: Mapping[int, Sequence[int]]
     ) -> None:
-        self._feed, self._drawn, self._places = feed, drawn, places
+        self._feed, self._drawn, self._places = queue, drawn, places
         self._flying: set[Job] = set()
 
     def take(self, room: int, spare: int | None = None) -> list[Job]:

@@ -11,12 +11,12 @@ from functools import lru_cache, partial
 
 from dapa.judges.base import Judge
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.optimizations import Levers, Work
-from dapa.model.decode.prefill import Reader, reader_for
+from dapa.model.decode.optimizations import Optimizations, Work
+from dapa.model.decode.prefill import Prefiller, prefiller_for
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.search.engine.contract import Feed, Job, Mode
+from dapa.search.engine.contract import Job, JobQueue, Mode
 
 AHEAD = 12
 """Rows in flight up to which a CPU takes on work that may turn out to be needless."""
@@ -34,7 +34,7 @@ class PairRunner:
         full: Judge,
         max_new_tokens: int,
         rows: int | None = None,
-        levers: Levers | None = None,
+        optimizations: Optimizations | None = None,
     ) -> None:
         """Get ready to answer.
 
@@ -46,19 +46,19 @@ class PairRunner:
             full: Judge of whole replies.
             max_new_tokens: The token limit, the same for every row.
             rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
-            levers: What may be spared; all of it if None.
+            optimizations: What may be spared; all of it if None.
         """
         assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
         self.pair, self.texts, self.ids = pair, texts, ids
         self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
         self.decoding = Decoding(max_new_tokens)
         self.capacity = row_capacity(pair, rows)
-        self.levers = levers or Levers()
+        self.optimizations = optimizations or Optimizations()
         self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
-        if self.levers.ahead is not None:
-            self.ahead = min(self.capacity, self.levers.ahead)
+        if self.optimizations.ahead is not None:
+            self.ahead = min(self.capacity, self.optimizations.ahead)
         self.work = Work()
-        self._reader: Reader = reader_for(pair, ids, self.levers)
+        self._reader: Prefiller = prefiller_for(pair, ids, self.optimizations)
         # other masks mostly begin as one did before, and judging every token of every reply adds up
         self._settled = lru_cache(2**16)(self._is_settled)
 
@@ -77,9 +77,11 @@ class PairRunner:
         """New tokens decoded so far, over all rows."""
         return self.work.decoded
 
-    def __call__(self, feed: Feed, mode: Mode) -> None:
-        """Work the feed until it has no more jobs and no row is in flight."""
-        batch = Batch(self.pair, self.decoding, levers=self.levers, reader=self._reader)
+    def __call__(self, queue: JobQueue, mode: Mode) -> None:
+        """Work the queue until it has no more jobs and no row is in flight."""
+        batch = Batch(
+            self.pair, self.decoding, optimizations=self.optimizations, reader=self._reader
+        )
         told = Work()
 
         def tell() -> None:
@@ -87,7 +89,7 @@ class PairRunner:
             new = batch.work.since(told)
             told = batch.work.since(Work())
             self.work.add(new)
-            feed.spent(new)
+            queue.spent(new)
 
         def finish(row: Row) -> None:
             job: Job = row.tag
@@ -95,7 +97,7 @@ class PairRunner:
             whole = None
             if mode == "opening" and row.ending != "settled":
                 whole = self.judges["full"](self.texts[job.prompt], row.text)
-            feed.done(job, verdict, row.text, len(row.new_ids), whole)
+            queue.done(job, verdict, row.text, len(row.new_ids), whole)
 
         try:
             serve(
@@ -103,10 +105,10 @@ class PairRunner:
                 self.capacity,
                 take=lambda room: [
                     self._row(job, mode)
-                    for job in feed.take(room, max(0, self.ahead - len(batch.rows)))
+                    for job in queue.take(room, max(0, self.ahead - len(batch.rows)))
                 ],
                 finish=finish,
-                wanted=lambda row: feed.wanted(row.tag),
+                wanted=lambda row: queue.wanted(row.tag),
                 after=tell,
             )
         finally:
@@ -114,7 +116,7 @@ class PairRunner:
 
     def _row(self, job: Job, mode: Mode) -> Row:
         settled: Callable[[str], bool] | None = None
-        if mode == "opening" and self.levers.settle:
+        if mode == "opening" and self.optimizations.settle:
             settled = partial(self._settled, job.prompt)
 
         return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)

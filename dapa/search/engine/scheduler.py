@@ -1,8 +1,8 @@
 """Answers a coroutine's questions through a runner: curtailment, memo, running ahead, budgets.
 
-The runner sees a desk as its `Feed`. A verdict comes in by `done`; when it settles a question the
-next one is asked on the spot, and `take` serves it. Candidates are committed in their order, so
-what ran ahead can change the bill and never the answer.
+The runner sees a scheduler as its `JobQueue`. A verdict comes in by `done`; when it settles a
+question the next one is asked on the spot, and `take` serves it. Candidates are committed in their
+order, so what ran ahead can change the costs and never the answer.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dapa.search.engine.meter import Meter
 from dapa.search.engine.settings import Settings
 
 
-class Desk:
+class Scheduler:
     """One split in one verdict mode, for any number of coroutines, one after the other."""
 
     def __init__(self, split: Split, mode: Mode, settings: Settings, meter: Meter) -> None:
-        """Args: who decodes and remembers; how replies are judged; the rules; the bill."""
+        """Args: who decodes and remembers; how replies are judged; the rules; the costs."""
         self.split, self.mode, self.settings, self.meter = split, mode, settings, meter
         self.ledger = Ledger(split.prompts, curtail=settings.curtail)
         self.asked: set[Mask] = set()
@@ -80,7 +80,7 @@ class Desk:
     # -- the runner's side ------------------------------------------------------------------
 
     def take(self, room: int, spare: int | None = None) -> list[Job]:
-        """Jobs in order of want; see `Feed`."""
+        """Jobs in order of want; see `JobQueue`."""
         self.meter.control.wait()
         with self.meter.lock:
             self._check()
@@ -100,7 +100,7 @@ class Desk:
             return jobs
 
     def wanted(self, job: Job) -> bool:
-        """See `Feed`; a job that is not wanted is no longer thought to be in flight."""
+        """See `JobQueue`; a job that is not wanted is no longer thought to be in flight."""
         self.meter.control.wait()
         with self.meter.lock:
             self._check()
@@ -113,7 +113,7 @@ class Desk:
     def done(
         self, job: Job, verdict: Verdict, reply: str, tokens: int, whole: Verdict | None = None
     ) -> None:
-        """Commit first, then count, then ask on; see `Feed`."""
+        """Commit first, then count, then ask on; see `JobQueue`."""
         self.split.memory.commit(self.mode, job, verdict, reply, tokens)
         if whole is not None and self.mode == "opening":
             self.split.memory.commit("full", job, whole, reply, 0)  # its tokens are paid for
@@ -131,7 +131,7 @@ class Desk:
                 self._advance()
 
     def spent(self, work: Work) -> None:
-        """Onto the bill; see `Feed`."""
+        """Onto the costs; see `JobQueue`."""
         with self.meter.lock:
             self.meter.work.add(work)
 
@@ -166,7 +166,7 @@ class Desk:
 
     def _ask_on(self) -> None:
         """Hand the answer over and receive the next question."""
-        assert self._steps is not None, "a desk answers only while it runs"
+        assert self._steps is not None, "a scheduler answers only while it runs"
         answer, self._answer = self._answer, None
         try:
             self._question = self._steps.send(answer)

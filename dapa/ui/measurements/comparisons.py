@@ -8,7 +8,7 @@ from typing import Any
 
 from dapa.core.records import Rate
 from dapa.measure.baselines import Baselines
-from dapa.measure.comparisons import Rival
+from dapa.measure.comparisons import Comparison
 from dapa.measure.placebos import Placebos
 from dapa.search.job import SearchJob
 from dapa.ui.forest import Dot, Line, forest
@@ -78,12 +78,12 @@ def _draw(record: tuple[Baselines, Placebos | None], job: SearchJob) -> str:
     return "".join(parts)
 
 
-def _telling(row: Rival) -> float:
+def _telling(row: Comparison) -> float:
     best = row.held_out or row.search
     return best.value if best else -1.0
 
 
-def _table(rows: Sequence[Rival]) -> str:
+def _table(rows: Sequence[Comparison]) -> str:
     head = (
         "what", "DSR, 0 to 1", _counted("held out", rows), _counted("search", rows), "units",
         "share", _counted("over-refusal", rows), _counted("incoherent", rows), "KL, bits", "p",
@@ -92,7 +92,7 @@ def _table(rows: Sequence[Rival]) -> str:
     return forest(head, [_line(row) for row in rows], classes="rivals", numeric=range(2, 11))
 
 
-def _line(row: Rival) -> Line:
+def _line(row: Comparison) -> Line:
     colour = _COLOURS[row.role]
     dots = [
         Dot(value, "open" if name == "search split" else colour, name)
@@ -119,7 +119,7 @@ def _short(value: Rate | None) -> str:
     return "–" if value is None else rate(value, with_n=False)
 
 
-def _counted(column: str, rows: Sequence[Rival]) -> str:
+def _counted(column: str, rows: Sequence[Comparison]) -> str:
     """A column's name with the n that all its rates share."""
     name = {"held out": "held_out", "over-refusal": "over_refusal"}.get(column, column)
     counts = {value.n for row in rows if (value := getattr(row, name)) is not None}

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import DapaError, Prompt, PromptError
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.parts import hint as empty_hint
 
@@ -34,7 +34,7 @@ class Library:
     open: gr.State
 
 
-def build(desk: Desk) -> Library:
+def build(dashboard: Dashboard) -> Library:
     """A folded card under the composer."""
     opened = gr.State(False)
     with gr.Column(visible=False, elem_classes="card", elem_id="library") as box:
@@ -53,19 +53,19 @@ def build(desk: Desk) -> Library:
     return Library(box, search, category, upload, shelf, opened)
 
 
-def wire(desk: Desk, parts: Library, prompt: gr.Textbox, button: gr.Button) -> Any:
+def wire(dashboard: Dashboard, parts: Library, prompt: gr.Textbox, button: gr.Button) -> Any:
     """Open, filter, upload, pick; returns the pick event, which the chat answers."""
 
     @guarded
     def fold(opened: Any) -> tuple[Any, ...]:
         now = opened is not True
-        prompts = _bundled(desk)
+        prompts = _bundled(dashboard)
         choices = [_ALL, *sorted({p.category for p in prompts if p.category})]
         return now, gr.update(visible=now), gr.update(choices=choices, value=_ALL), draw(prompts)
 
     @guarded
     def choose(category: Any, words: Any) -> str:
-        prompts = _bundled(desk)
+        prompts = _bundled(dashboard)
         allowed = [_ALL, *sorted({p.category for p in prompts if p.category})]
         chosen = one_of(category, "category", allowed)
         wanted = text(words or "", "the search", 200).lower().split()
@@ -78,7 +78,7 @@ def wire(desk: Desk, parts: Library, prompt: gr.Textbox, button: gr.Button) -> A
     def upload(path: Any) -> str:
         if not isinstance(path, str):
             raise PromptError("no file arrived; choose a CSV, TSV, JSONL, parquet or text file")
-        chosen = desk.workbench.prompts(Path(path), "harmful")
+        chosen = dashboard.workbench.prompts(Path(path), "harmful")
         read = tuple(chosen.prompts)
         line = note(f"{len(read):,} prompts read from {esc(Path(path).name)}.")
         return line + draw(read, most=200)
@@ -142,14 +142,14 @@ def _line(item: Prompt) -> str:
     )
 
 
-def _bundled(desk: Desk) -> list[Prompt]:
+def _bundled(dashboard: Dashboard) -> list[Prompt]:
     """The harmful prompts that suit the loaded pair, then its borderline ones."""
-    if not desk.workbench.loaded:
+    if not dashboard.workbench.loaded:
         return []
     found: list[Prompt] = []
     for role in ("harmful", "borderline"):
         try:
-            chosen = desk.workbench.prompts(None, role)
+            chosen = dashboard.workbench.prompts(None, role)
         except (DapaError, KeyError):  # a set that is not bundled is no reason to hide the rest
             continue
         for item in chosen.prompts:
@@ -166,11 +166,11 @@ _WORD = re.compile(r"[a-z]{3,}")
 _KNOWN: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
 
 
-def hint(desk: Desk, prompt: str) -> str:
+def hint(dashboard: Dashboard, prompt: str) -> str:
     """A remark for a prompt outside the toy world, with examples; empty elsewhere."""
-    if not prompt or not desk.workbench.loaded or not desk.workbench.is_toy:
+    if not prompt or not dashboard.workbench.loaded or not dashboard.workbench.is_toy:
         return ""
-    known, examples = _world(desk)
+    known, examples = _world(dashboard)
     strange = [word for word in _WORD.findall(prompt.lower()) if word not in known]
     if not known or not strange:
         return ""
@@ -184,12 +184,12 @@ def hint(desk: Desk, prompt: str) -> str:
     )
 
 
-def _world(desk: Desk) -> tuple[frozenset[str], tuple[str, ...]]:
+def _world(dashboard: Dashboard) -> tuple[frozenset[str], tuple[str, ...]]:
     """Every word of the toy prompts, and three of them to try; read once."""
     if "toy" not in _KNOWN:
         words: set[str] = set()
         examples: list[str] = []
-        for chosen in desk.workbench.library():
+        for chosen in dashboard.workbench.library():
             for item in chosen.prompts:
                 words.update(_WORD.findall(item.text.lower()))
                 words.update(_WORD.findall(item.twin.lower()))

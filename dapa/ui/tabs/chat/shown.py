@@ -8,19 +8,21 @@ from dapa.chat.conversation import PANES
 from dapa.chat.ratings import rulings_on
 from dapa.chat.sessions import Talk
 from dapa.core.records import Mask
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.ui.tabs.chat.settings import Manner
 
 
-def picture(desk: Desk, talk: Talk, mask: Mask, ways: Manner, veil: tuple[str, ...]) -> str:
+def picture(
+    dashboard: Dashboard, talk: Talk, mask: Mask, ways: Manner, veil: tuple[str, ...]
+) -> str:
     """The panes as they stand, with the remark for prompts outside the toy world."""
-    rulings = rulings_on(desk.workbench.store, talk.last)
-    bench = desk.workbench
+    rulings = rulings_on(dashboard.workbench.store, talk.last)
+    bench = dashboard.workbench
     whole = bench.pair.whole if bench.loaded else True
     view = View(mask, ways.blur, ways.words, veil, rulings, whole)
-    return draw(talk, view, library.hint(desk, talk.prompt))
+    return draw(talk, view, library.hint(dashboard, talk.prompt))
 
 
 def order(veil: Any) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ from dapa.core.records import Mask, PromptError, SettingError
 from dapa.model.decode.sampling import MAX_SEED
 from dapa.model.template import Turn
 from dapa.ui import whatif
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat import keep, library, verdicts
+from dapa.ui.tabs.chat import library, sessions, verdicts
 from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.ui.tabs.chat.settings import Manner
 from dapa.ui.tabs.chat.shown import order, picture
@@ -33,14 +34,9 @@ _TALKATIVE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Chat:
+class Chat(Conversation):
     """The tab's components."""
 
-    talk: gr.State
-    veil: gr.State
-    """The order of unnamed panes in a blind comparison; empty where panes are named."""
-    panes: gr.HTML
-    prompt: gr.Textbox
     send: gr.Button
     stop: gr.Button
     again: gr.Button
@@ -50,12 +46,11 @@ class Chat:
     shelf_button: gr.Button
     shelf: library.Library
     sentence: gr.Accordion
-    fields: manner.Fields
     trial: verdicts.Trial
-    keep: keep.Keep
+    keep: sessions.SessionCard
 
 
-def build(desk: Desk) -> Chat:
+def build(dashboard: Dashboard) -> Chat:
     """Layout: panes, composer, library, settings folded into a sentence, what is kept."""
     talk, veil = gr.State(Talk()), gr.State(())
     panes = piece(draw(Talk(), View()), "panes.js", elem_id="panes")
@@ -78,21 +73,21 @@ def build(desk: Desk) -> Chat:
             edit = gr.Button("Edit", elem_classes="plain", elem_id="edit")
             undo = gr.Button("Undo", elem_classes="plain", elem_id="undo")
             clear = gr.Button("Clear", elem_classes="plain", elem_id="clear")
-    shelf = library.build(desk)
+    shelf = library.build(dashboard)
     with gr.Accordion(
         Manner().sentence(), open=False, elem_classes="sentence", elem_id="chat-settings"
     ) as sentence:
         fields = manner.build()
         trial = verdicts.build()
-    kept = keep.build()
+    kept = sessions.build()
     return Chat(
-        talk, veil, panes, prompt, send, stop, again, edit, undo, clear, shelf_button, shelf,
-        sentence, fields, trial, kept,
+        talk, veil, panes, prompt, fields, send, stop, again, edit, undo, clear, shelf_button,
+        shelf, sentence, trial, kept,
     )  # fmt: skip
 
 
 def wire(
-    desk: Desk,
+    dashboard: Dashboard,
     parts: Chat,
     session: gr.State,
     wheel: gr.HTML,
@@ -106,19 +101,19 @@ def wire(
         ways: Manner, veil: tuple[str, ...],
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         """Stream the named panes into round `one`, behind `base`; other panes keep their words."""
-        stop = desk.talk(who)
+        stop = dashboard.talk(who)
         asked = Turn("user", one.prompt)
         turns = {n: [*(base.history(n) if ways.goes_on else ()), asked] for n in names}
         shown, now = 0.0, base
-        hint = library.hint(desk, one.prompt)
-        view = View(mask, ways.blur, ways.words, veil, whole=desk.workbench.pair.whole)
-        bench, how, decoding = desk.workbench, ways.format(), ways.decoding()
+        hint = library.hint(dashboard, one.prompt)
+        view = View(mask, ways.blur, ways.words, veil, whole=dashboard.workbench.pair.whole)
+        bench, how, decoding = dashboard.workbench, ways.format(), ways.decoding()
         for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, ways.judge()):
             now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps)
             if time.perf_counter() - shown >= _PAUSE:
                 shown = time.perf_counter()
                 yield now, draw(now, view, hint)
-        yield now, picture(desk, now, mask, ways, veil)
+        yield now, picture(dashboard, now, mask, ways, veil)
 
     @guarded
     def send(
@@ -126,7 +121,7 @@ def wire(
     ) -> Iterator[tuple[Any, ...]]:
         asked, ways = text(prompt, "the prompt"), manner.read(*values)
         base = talk if ways.goes_on else Talk()
-        names = panes_of(desk.workbench.pair)
+        names = panes_of(dashboard.workbench.pair)
         veil = tuple(SystemRandom().sample(names, len(names))) if ways.blind else ()
         who = _who(request)
         for step in answer(base, Round(asked, ()), names, here.mask, who, ways, veil):
@@ -143,7 +138,7 @@ def wire(
         if ways.temperature and ways.seed < MAX_SEED:
             ways = replace(ways, seed=ways.seed + 1)
         one, who = Round(talk.prompt, ()), _who(request)
-        names = panes_of(desk.workbench.pair)
+        names = panes_of(dashboard.workbench.pair)
         for step in answer(talk.undone(), one, names, here.mask, who, ways, order(veil)):
             yield *step, ways.seed
 
@@ -154,7 +149,7 @@ def wire(
         ways = manner.read(*values)
         if not ways.follow or talk.last is None or here.mask == talk.last.mask:
             drawn = gr.skip() if talk.last is None else picture(
-                desk, talk, here.mask, ways, order(veil)
+                dashboard, talk, here.mask, ways, order(veil)
             )  # fmt: skip
             yield gr.skip(), drawn
             return
@@ -164,15 +159,15 @@ def wire(
 
     @guarded
     def stop(request: gr.Request) -> None:
-        desk.hush(_who(request))
+        dashboard.hush(_who(request))
 
     @guarded
     def take_back(
         request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
     ) -> tuple[Talk, str]:
-        desk.hush(_who(request))
+        dashboard.hush(_who(request))
         now = talk.undone()
-        return now, picture(desk, now, here.mask, manner.read(*values), order(veil))
+        return now, picture(dashboard, now, here.mask, manner.read(*values), order(veil))
 
     @guarded
     def edit(
@@ -185,8 +180,8 @@ def wire(
 
     @guarded
     def clear(request: gr.Request, here: Session, *values: Any) -> tuple[Talk, str, str, Any]:
-        desk.hush(_who(request))
-        return Talk(), picture(desk, Talk(), here.mask, manner.read(*values), ()), "", ()
+        dashboard.hush(_who(request))
+        return Talk(), picture(dashboard, Talk(), here.mask, manner.read(*values), ()), "", ()
 
     @guarded
     def say(*values: Any) -> Any:
@@ -197,7 +192,7 @@ def wire(
 
     @guarded
     def redraw(talk: Talk, here: Session, veil: Any, *values: Any) -> str:
-        return picture(desk, talk, here.mask, manner.read(*values), order(veil))
+        return picture(dashboard, talk, here.mask, manner.read(*values), order(veil))
 
     out = [parts.talk, parts.panes]
     values = parts.fields.all
@@ -234,9 +229,9 @@ def wire(
             trigger_mode="always_last",
             **_QUIET,
         )
-    verdicts.wire(desk, parts, session, said)
-    keep.wire(desk, parts, session, wheel, steer)
-    shelved = library.wire(desk, parts.shelf, parts.prompt, parts.shelf_button)
+    verdicts.wire(dashboard, parts, parts.trial, session, said)
+    sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
+    shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
         answered[name] = event.then(send, ask, asked, api_name=name, **_TALKATIVE)
@@ -244,9 +239,9 @@ def wire(
     def chain(event: Any, name: str) -> None:
         """After `event` changed the mask, answer the last prompt again in the patched pane."""
         told = event.then(follow, state, out, api_name=name, **_TALKATIVE)
-        whatif.wire(desk, flips, {name: told}, parts.talk, session, values)
+        whatif.wire(dashboard, flips, {name: told}, parts.talk, session, values)
 
-    whatif.wire(desk, flips, answered, parts.talk, session, values)
+    whatif.wire(dashboard, flips, answered, parts.talk, session, values)
 
     return chain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -12,14 +12,12 @@ from dapa.chat.conversation import PANES
 from dapa.chat.ratings import rule, tally, vote
 from dapa.chat.sessions import Talk
 from dapa.core.records import Label, PromptError, SettingError
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, layered, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import order, picture
-
-if TYPE_CHECKING:
-    from dapa.ui.tabs.chat.tab import Chat
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
@@ -42,7 +40,13 @@ def build() -> Trial:
     return Trial(reply, verdict)
 
 
-def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) -> None:
+def wire(
+    dashboard: Dashboard,
+    parts: Conversation,
+    trial: Trial,
+    session: gr.State,
+    said: Mapping[Any, Any],
+) -> None:
     """Rules edited, replies ruled on, panes voted on; `said` is the event behind each change."""
 
     @guarded
@@ -60,7 +64,7 @@ def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) ->
             )
             now = talk.with_last(replace(last, panes=panes), talk.steps)
         tried = _judged(text(reply, "the reply", 20_000), ways)
-        return now, picture(desk, now, here.mask, ways, order(veil)), tried
+        return now, picture(dashboard, now, here.mask, ways, order(veil)), tried
 
     @guarded
     def try_out(reply: Any, *values: Any) -> str:
@@ -75,8 +79,10 @@ def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) ->
             raise PromptError("that reply is not on the screen any more; ask again")
         word = data.get("label")
         label = Label(one_of(word, "verdict", list(Label))) if word else None
-        rule(desk.workbench.store, talk.prompt, pane, label, desk.workbench.pair.spec.title)
-        return picture(desk, talk, here.mask, manner.read(*values), order(veil))
+        rule(
+            dashboard.workbench.store, talk.prompt, pane, label, dashboard.workbench.pair.spec.title
+        )
+        return picture(dashboard, talk, here.mask, manner.read(*values), order(veil))
 
     @guarded
     def ballot(
@@ -86,10 +92,10 @@ def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) ->
         veiled = order(veil)
         if talk.last is None or not veiled:
             raise SettingError("there is nothing to vote on; ask with the blind switch on")
-        choice, pair = text(_data(event).get("choice"), "the vote", 20), desk.workbench.pair
-        store, name = desk.workbench.store, pair.spec.title
+        choice, pair = text(_data(event).get("choice"), "the vote", 20), dashboard.workbench.pair
+        store, name = dashboard.workbench.store, pair.spec.title
         winner = vote(store, talk.last, veiled, choice, name)
-        shown = picture(desk, talk, here.mask, manner.read(*values), ())
+        shown = picture(dashboard, talk, here.mask, manner.read(*values), ())
         return shown + _told(veiled, winner, tally(store, name)), ()
 
     fields = parts.fields
@@ -100,12 +106,12 @@ def wire(desk: Desk, parts: Chat, session: gr.State, said: Mapping[Any, Any]) ->
         field = getattr(fields, name)
         for how, event in (("change", said[field].then), ("blur", field.blur)):
             event(
-                reshape, [*state, parts.trial.reply, *fields.all],
-                [parts.talk, parts.panes, parts.trial.verdict],
+                reshape, [*state, trial.reply, *fields.all],
+                [parts.talk, parts.panes, trial.verdict],
                 api_name=f"chat_rules_{name}_{how}", trigger_mode="always_last", **_QUIET,
             )  # fmt: skip
-    parts.trial.reply.change(
-        try_out, [parts.trial.reply, *fields.all], parts.trial.verdict,
+    trial.reply.change(
+        try_out, [trial.reply, *fields.all], trial.verdict,
         api_name="chat_try_out", trigger_mode="always_last", **_QUIET,
     )  # fmt: skip
     parts.panes.like(ruling, [*state, *fields.all], parts.panes, api_name="chat_rule", **_QUIET)

@@ -22,7 +22,7 @@ from dapa.prompts.replies import Written
 from dapa.search.engine.control import Halted
 from dapa.store.database import digest
 from dapa.ui import download
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, note, title
 from dapa.ui.tabs.evaluate import judging, matrix
 from dapa.ui.tabs.evaluate.replysource import ALWAYS, FILE, RULED, choices, replies
@@ -70,7 +70,7 @@ class Agree:
         ]  # fmt: skip
 
 
-def build(desk: Desk) -> Agree:
+def build(dashboard: Dashboard) -> Agree:
     """Folded: where the replies come from, who judges, the matrix."""
     with gr.Accordion(
         "Do the judges agree, with each other and with people?", open=False,
@@ -86,7 +86,7 @@ def build(desk: Desk) -> Agree:
                 placeholder="empty where it has none",
             )  # fmt: skip
         judges = gr.CheckboxGroup(
-            [(words, name) for name, words in judging.offered(desk).items()],
+            [(words, name) for name, words in judging.offered(dashboard).items()],
             value=["rules", "released"], label="judges", elem_id="agreement-judges",
         )  # fmt: skip
         checkpoint = judging.build("agreement-checkpoint")
@@ -113,7 +113,7 @@ def build(desk: Desk) -> Agree:
 
 
 def wanted(
-    desk: Desk, source: Any, given: Any, human: Any, judges: Any, *checkpoint: Any
+    dashboard: Dashboard, source: Any, given: Any, human: Any, judges: Any, *checkpoint: Any
 ) -> tuple[tuple[Written, ...], tuple[str, ...], tuple[str, ...]]:
     """(replies, judges, their options) from anywhere, checked.
 
@@ -123,8 +123,8 @@ def wanted(
     """
     if not isinstance(judges, list) or not judges:
         raise SettingError("no judge is chosen; choose at least one")
-    written = replies(desk, source, given, human)
-    names, options = judging.chosen(desk, judges, *checkpoint)
+    written = replies(dashboard, source, given, human)
+    names, options = judging.chosen(dashboard, judges, *checkpoint)
     if len(names) < 2 and not any(row.human for row in written):
         raise SettingError(
             "one judge alone has nobody to agree with; choose a second one, or replies that "
@@ -134,7 +134,7 @@ def wanted(
 
 
 def compare(
-    desk: Desk, written: Sequence[Written], names: Sequence[str], options: Sequence[str],
+    dashboard: Dashboard, written: Sequence[Written], names: Sequence[str], options: Sequence[str],
     told: Progress, stop: threading.Event,
 ) -> Opinions:  # fmt: skip
     """Ask every judge about every reply; what they said before is not asked again.
@@ -143,11 +143,11 @@ def compare(
         Halted: It was stopped.
     """
     told("preparing the judges", 0.0)
-    judges = desk.workbench.panel(names, options).judges
+    judges = dashboard.workbench.panel(names, options).judges
     pairs = [(row.prompt, row.reply) for row in written]
     said: dict[str, list[Verdict]] = {}
     for number, one in enumerate(judges):
-        kept, words = desk.workbench.remembering(one), said.setdefault(one.name, [])
+        kept, words = dashboard.workbench.remembering(one), said.setdefault(one.name, [])
         for start in range(0, len(pairs), CHUNK):
             if stop.is_set():
                 raise Halted("stopped")
@@ -156,13 +156,13 @@ def compare(
     return opinions(written, said, people=any(row.human for row in written))
 
 
-def wire(desk: Desk, parts: Agree) -> None:
+def wire(dashboard: Dashboard, parts: Agree) -> None:
     """Choose, compare, watch, stop, take away."""
     out = [parts.table, parts.csv, parts.json, parts.timer, parts.shown, parts.drawn]
 
     def task_of(shown: Any) -> Task | None:
         name = text(shown, "the comparison", 200)
-        return desk.tasks.of(_SUBJECT, name) if name else None
+        return dashboard.tasks.of(_SUBJECT, name) if name else None
 
     def view(task: Task | None, drawn: Any = None) -> tuple[Any, ...]:
         stamp = (task and task.name, stage(task))
@@ -174,14 +174,14 @@ def wire(desk: Desk, parts: Agree) -> None:
 
     @guarded
     def begin(*values: Any) -> tuple[Any, ...]:
-        written, names, options = wanted(desk, *values)
+        written, names, options = wanted(dashboard, *values)
         name = digest(repr(written), repr(names), repr(options))
-        known = desk.tasks.of(_SUBJECT, name)
+        known = dashboard.tasks.of(_SUBJECT, name)
         if known is None or (known.over and known.result is None):
-            known = desk.tasks.begin(
+            known = dashboard.tasks.begin(
                 _SUBJECT,
                 name,
-                lambda told, stop: compare(desk, written, names, options, told, stop),
+                lambda told, stop: compare(dashboard, written, names, options, told, stop),
             )
         return view(known)
 
@@ -200,17 +200,17 @@ def wire(desk: Desk, parts: Agree) -> None:
     @guarded
     def look() -> Any:
         """What there is to judge by now: rulings and runs come while the page is open."""
-        return gr.update(choices=choices(desk))
+        return gr.update(choices=choices(dashboard))
 
     @guarded
     def say(*values: Any) -> str:
-        return line_of(desk, *values)
+        return line_of(dashboard, *values)
 
     @guarded
     def take(path: Any, human: Any, *rest: Any) -> tuple[Any, ...]:
         if not isinstance(path, str):
             raise SettingError("no file arrived; choose a CSV, TSV, JSONL, JSON or parquet file")
-        return path, FILE, line_of(desk, FILE, path, human, *rest)
+        return path, FILE, line_of(dashboard, FILE, path, human, *rest)
 
     def found(shown: Any) -> Opinions:
         task = task_of(shown)
@@ -249,10 +249,12 @@ def wire(desk: Desk, parts: Agree) -> None:
     download.offer(parts.json, as_json, [parts.shown], parts.carrier, "agreement_json")
 
 
-def line_of(desk: Desk, source: Any, given: Any, human: Any, judges: Any, *rest: Any) -> str:
+def line_of(
+    dashboard: Dashboard, source: Any, given: Any, human: Any, judges: Any, *rest: Any
+) -> str:
     """How many replies stand there to be judged, or what is missing."""
     try:
-        written = replies(desk, source, given, human)
+        written = replies(dashboard, source, given, human)
     except DapaError as error:
         return note(esc(error), "warn")
     ruled = sum(row.human is not None for row in written)

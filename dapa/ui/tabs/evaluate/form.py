@@ -14,7 +14,7 @@ from dapa.measure.evaluation import Purpose
 from dapa.measure.run_evaluation import EvaluationSettings
 from dapa.measure.wraps import wraps
 from dapa.model.decode.sampling import MAX_SEED
-from dapa.ui.dashboard import Desk, guarded, piece, text, whole
+from dapa.ui.dashboard import Dashboard, guarded, piece, text, whole
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import judging
@@ -69,7 +69,7 @@ class Asked:
         ]  # fmt: skip
 
 
-def build(desk: Desk) -> Asked:
+def build(dashboard: Dashboard) -> Asked:
     """The settings, folded into a sentence."""
     with gr.Accordion(
         _sentence(_USUAL, [], 64, 48, 0, "rules"), open=False, elem_classes="sentence",
@@ -93,9 +93,11 @@ def build(desk: Desk) -> Asked:
             tokens = gr.Number(48, label="most new tokens", minimum=1, maximum=8192, precision=0)
             seed = gr.Number(0, label="seed of the sample", minimum=0, precision=0)
             judge = gr.Dropdown(
-                [(words, name) for name, words in judging.offered(desk).items()], value="rules",
-                label="judge", elem_id="eval-judge",
-            )  # fmt: skip
+                [(words, name) for name, words in judging.offered(dashboard).items()],
+                value="rules",
+                label="judge",
+                elem_id="eval-judge",
+            )
         checkpoint = judging.build("eval-checkpoint")
         tasks = gr.Textbox(
             "", label="lm-eval tasks, as in arc_easy, hellaswag (needs the lm_eval package)",
@@ -161,7 +163,9 @@ def _named(tasks: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text(tasks or "", "the tasks", 500).replace(",", " ").split()))
 
 
-def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSettings, set[Purpose]]:
+def settings_of(
+    dashboard: Dashboard, here: Session, *values: Any
+) -> tuple[EvaluationSettings, set[Purpose]]:
     """Settings from anywhere, checked, and which purposes are asked."""
     (
         sets,
@@ -186,7 +190,7 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
         raise SettingError(f"wraps must be some of {', '.join(wraps)}")
     extra = more if isinstance(more, list) else []
     given = given if isinstance(given, dict) else {}
-    (name,), options = judging.chosen(desk, [judge], *checkpoint)
+    (name,), options = judging.chosen(dashboard, [judge], *checkpoint)
     axis, axis_options = judging.harm(harm, harmful)
     settings = EvaluationSettings(
         mask=here.mask.key,
@@ -209,7 +213,7 @@ def settings_of(desk: Desk, here: Session, *values: Any) -> tuple[EvaluationSett
     return settings, {purpose for name in sets for purpose in SETS[name]}
 
 
-def wire(desk: Desk, parts: Asked, session: gr.State) -> None:
+def wire(dashboard: Dashboard, parts: Asked, session: gr.State) -> None:
     """Uploads, further columns, and the sentence that follows."""
 
     @guarded
@@ -223,7 +227,7 @@ def wire(desk: Desk, parts: Asked, session: gr.State) -> None:
                 raise SettingError(
                     "no file arrived; choose a CSV, TSV, JSONL, parquet or text file"
                 )
-            read = desk.workbench.prompts(Path(path), role)
+            read = dashboard.workbench.prompts(Path(path), role)
             now = {**(given if isinstance(given, dict) else {}), role: path}
             count = f"{len(read.prompts):,} {role} prompts read from your file."
             return now, note(f"{count} Sets without a file of their own stay out.")

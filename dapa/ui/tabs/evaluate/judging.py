@@ -16,7 +16,7 @@ from dapa.core.records import SettingError
 from dapa.judges.choose import read_options
 from dapa.judges.classifier import classes_of, mapping
 from dapa.judges.harm import refuse_other_classes
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, note
 
 CLASSIFIER = "classifier"
@@ -48,9 +48,9 @@ class Checkpoint:
         return [self.name, self.labels]
 
 
-def offered(desk: Desk) -> dict[str, str]:
+def offered(dashboard: Dashboard) -> dict[str, str]:
     """Name -> title of the judges that a visitor may choose."""
-    return {**_TITLES, **(_ASKING if desk.endpoint else {})}
+    return {**_TITLES, **(_ASKING if dashboard.endpoint else {})}
 
 
 def build(elem_id: str) -> Checkpoint:
@@ -109,14 +109,14 @@ def _meaning(checkpoint: str, labels: str) -> str:
 
 
 def chosen(
-    desk: Desk, names: Sequence[Any], checkpoint: Any, labels: Any
+    dashboard: Dashboard, names: Sequence[Any], checkpoint: Any, labels: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(judges, their options as KEY=VALUE) from anywhere, checked before anything is asked.
 
     Raises:
         SettingError: No such judge, or a checkpoint whose classes are not known.
     """
-    allowed = offered(desk)
+    allowed = offered(dashboard)
     judges = tuple(dict.fromkeys(one_of(name, "judge", allowed) for name in names))
     options: list[str] = []
     if CLASSIFIER in judges:
@@ -130,7 +130,7 @@ def chosen(
         _meaning(name, mapped)
         options += [f"checkpoint={name}", *([f"labels={mapped}"] if mapped else [])]
     if any(name in _ASKING for name in judges):
-        options += desk.endpoint
+        options += dashboard.endpoint
     return judges, tuple(options)
 
 

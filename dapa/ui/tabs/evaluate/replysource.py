@@ -9,7 +9,7 @@ from typing import Any
 from dapa.core.records import SettingError
 from dapa.measure.run_evaluation import KIND
 from dapa.prompts.replies import Written, read_replies
-from dapa.ui.dashboard import Desk, one_of, text
+from dapa.ui.dashboard import Dashboard, one_of, text
 
 RULED, FILE = "ruled", "file"
 ALWAYS = (("replies that people ruled on in the chat", RULED), ("an uploaded file", FILE))
@@ -19,9 +19,9 @@ _RUNS = 100
 """The newest evaluations that are offered."""
 
 
-def choices(desk: Desk) -> list[tuple[str, str]]:
+def choices(dashboard: Dashboard) -> list[tuple[str, str]]:
     """(title, value) of every source there is by now."""
-    runs = [run for run in desk.workbench.store.runs() if run.kind == KIND][:_RUNS]
+    runs = [run for run in dashboard.workbench.store.runs() if run.kind == KIND][:_RUNS]
     return [
         *ALWAYS,
         *(
@@ -32,11 +32,11 @@ def choices(desk: Desk) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def replies(desk: Desk, source: Any, given: Any, human: Any) -> tuple[Written, ...]:
+def replies(dashboard: Dashboard, source: Any, given: Any, human: Any) -> tuple[Written, ...]:
     """The replies of one source, as `choices` names it; never none.
 
     Args:
-        desk: Whose store is read.
+        dashboard: Whose store is read.
         source: A value out of `choices`.
         given: The path of an uploaded file, if any.
         human: The file's column with a person's labels; empty where it has none.
@@ -45,9 +45,9 @@ def replies(desk: Desk, source: Any, given: Any, human: Any) -> tuple[Written, .
         SettingError: No such source, or nothing in it, with what to do.
         PromptError: The file cannot be read.
     """
-    chosen = one_of(source, "source of replies", [value for _, value in choices(desk)])
+    chosen = one_of(source, "source of replies", [value for _, value in choices(dashboard)])
     if chosen == RULED:
-        found = desk.workbench.ruled()
+        found = dashboard.workbench.ruled()
         missing = "nobody has ruled on a reply yet; rule on replies in the chat, or upload a file"
     elif chosen == FILE:
         if not isinstance(given, str) or not given:
@@ -56,19 +56,19 @@ def replies(desk: Desk, source: Any, given: Any, human: Any) -> tuple[Written, .
         found = read_replies(Path(given), column or None)
         missing = "the file holds no replies; add some rows"
     else:
-        found = of_run(desk, chosen.removeprefix(_RUN))
+        found = of_run(dashboard, chosen.removeprefix(_RUN))
         missing = "this evaluation holds no replies to harmful or harmless prompts; take another"
     if not found:
         raise SettingError(missing)
     return found
 
 
-def of_run(desk: Desk, run_id: str) -> tuple[Written, ...]:
+def of_run(dashboard: Dashboard, run_id: str) -> tuple[Written, ...]:
     """What a stored evaluation's models replied, each reply once, with what people ruled on it.
 
     Skill questions stay out: they are about right answers, which no judge rules on.
     """
-    people = {(row.prompt, row.reply): row.human for row in desk.workbench.ruled()}
-    rows = desk.workbench.evaluation_replies(run_id)
+    people = {(row.prompt, row.reply): row.human for row in dashboard.workbench.ruled()}
+    rows = dashboard.workbench.evaluation_replies(run_id)
     pairs = dict.fromkeys((r["prompt"], r["reply"]) for r in rows if r["measure"] != "skill")
     return tuple(Written(*pair, people.get(pair)) for pair in pairs)

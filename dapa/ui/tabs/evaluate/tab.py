@@ -17,7 +17,7 @@ from dapa.figures.tradeoff import tradeoff_chart
 from dapa.measure.evaluation import WRAP, Evaluation
 from dapa.store.database import digest
 from dapa.ui import download, plots
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import form as asked
@@ -59,9 +59,9 @@ class Evaluate:
     cell: gr.State
 
 
-def build(desk: Desk) -> Evaluate:
+def build(dashboard: Dashboard) -> Evaluate:
     """Layout: what is asked in a sentence, start and stop, the table, the chart, the replies."""
-    asked_parts = asked.build(desk)
+    asked_parts = asked.build(dashboard)
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
         stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
@@ -100,7 +100,9 @@ def build(desk: Desk) -> Evaluate:
     )  # fmt: skip
 
 
-def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks) -> None:
+def wire(
+    dashboard: Dashboard, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks
+) -> None:
     """Start, watch, stop, come back; open the replies behind a cell."""
     out = [
         parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
@@ -108,7 +110,7 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
     ]  # fmt: skip
 
     def task_of(shown: Any) -> Task | None:
-        return desk.tasks.of(_SUBJECT, shown) if isinstance(shown, str) and shown else None
+        return dashboard.tasks.of(_SUBJECT, shown) if isinstance(shown, str) and shown else None
 
     def view(shown: str, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """The table, the chart and the buttons as the task stands."""
@@ -139,22 +141,22 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
 
     def origin(found: Evaluation) -> str:
         """Where the table's numbers come from."""
-        named = desk.workbench.store.run(found.run).title if found.run else "not stored"
+        named = dashboard.workbench.store.run(found.run).title if found.run else "not stored"
         judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
         mask = f"mask {found.mask.key or 'empty'}"
         return " · ".join((named, mask, f"judge {found.judge}", judged, f"run {found.run}"))
 
     @guarded
     def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:
-        bench = desk.workbench
-        base = here if here.epoch == desk.epoch else replace(here, chosen=Session().chosen)
-        settings, wanted = asked.settings_of(desk, base, *values)
+        bench = dashboard.workbench
+        base = here if here.epoch == dashboard.epoch else replace(here, chosen=Session().chosen)
+        settings, wanted = asked.settings_of(dashboard, base, *values)
         bench.pair.validate(base.mask)
         sets = {p: s for p, s in bench.asked_sets(settings).items() if p in wanted}
         if not sets:
             raise SettingError("no prompt of these sets is left to ask; choose other sets")
-        name = digest(desk.epoch, repr(settings), sorted(sets))
-        desk.tasks.begin(
+        name = digest(dashboard.epoch, repr(settings), sorted(sets))
+        dashboard.tasks.begin(
             _SUBJECT,
             name,
             lambda told, stop: bench.evaluation(
@@ -171,7 +173,7 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
     @guarded
     def attach(picture: Any, dark: Any) -> tuple[Any, ...]:
         """After a reload: the newest evaluation of this server."""
-        newest = desk.tasks.newest(_SUBJECT)
+        newest = dashboard.tasks.newest(_SUBJECT)
         return view(newest.name if newest else "", picture, dark, ())
 
     @guarded
@@ -223,7 +225,7 @@ def wire(desk: Desk, parts: Evaluate, session: gr.State, dark: gr.State, page: g
     def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
         rows = scores.chosen(rows_of(shown, cell), *read(*how))
         head = ("prompt", "category", "reply", "verdict", "judge", "reason", "hit", "tokens")
-        origin = f"{desk.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
+        origin = f"{dashboard.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
         return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
 
     inputs = [session, parts.picture, dark, *parts.asked.values]

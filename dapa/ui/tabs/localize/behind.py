@@ -14,7 +14,7 @@ from dapa.judges.rules.judge import rules
 from dapa.measure.decoded import Asked, Speaker, answer
 from dapa.model.template import PromptFormat
 from dapa.store.replies import ReplyStore
-from dapa.ui.dashboard import Desk
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import badge, esc, layered, note, table, title
 
 _ROWS = 40
@@ -23,12 +23,17 @@ _TOKENS = 48
 
 
 def cards(
-    desk: Desk, head: str, about: str, rows: Sequence[tuple[str, str]], what: str, mask: Mask
+    dashboard: Dashboard,
+    head: str,
+    about: str,
+    rows: Sequence[tuple[str, str]],
+    what: str,
+    mask: Mask,
 ) -> Iterator[str]:
     """The card twice: with values, then with replies.
 
     Args:
-        desk: Who answers.
+        dashboard: Who answers.
         head: Its title, our own words as HTML.
         about: How to read it.
         rows: (prompt, value as text), the most telling first.
@@ -38,16 +43,18 @@ def cards(
     shown = list(rows[:_ROWS])
     yield _card(head, about, shown, what, {})
     try:
-        said = _replies(desk, [text for text, _ in shown[:_REPLIES]], mask)
+        said = _replies(dashboard, [text for text, _ in shown[:_REPLIES]], mask)
     except DapaError as error:
         yield _card(head, about, shown, what, {}) + note(esc(error), "fail")
         return
     yield _card(head, about, shown, what, said)
 
 
-def _replies(desk: Desk, prompts: list[str], mask: Mask) -> dict[str, list[tuple[str, str]]]:
+def _replies(
+    dashboard: Dashboard, prompts: list[str], mask: Mask
+) -> dict[str, list[tuple[str, str]]]:
     """Prompt -> (speaker, reply) of student, patched and teacher."""
-    pair, kept = desk.workbench.pair, ReplyStore(desk.workbench.store)
+    pair, kept = dashboard.workbench.pair, ReplyStore(dashboard.workbench.store)
     speakers = [Speaker("student")]
     if mask.entries:
         pair.validate(mask)

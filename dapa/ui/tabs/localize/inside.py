@@ -10,7 +10,7 @@ import gradio as gr
 from dapa.core.records import DapaError, SettingError
 from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
 from dapa.ui import plots
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import esc, hint, note, title
 from dapa.ui.tabs.localize.tab import Localize
 from dapa.writing.sentences import SITE_TITLES
@@ -53,7 +53,7 @@ def build() -> Inside:
     return Inside(view, site, prompt, draw, head, plot)
 
 
-def wire(desk: Desk, parts: Inside, maps: Localize, found_of: Any) -> None:
+def wire(dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any) -> None:
     """Draw on demand; `found_of` gives the map that the picture above shows, or None."""
 
     @guarded
@@ -75,7 +75,7 @@ def wire(desk: Desk, parts: Inside, maps: Localize, found_of: Any) -> None:
                 line = f"{found.title}, a row per prompt, the furthest apart on top."
             else:
                 asked = text(prompt, "the prompt", 10_000)
-                along = desk.workbench.token_map(
+                along = dashboard.workbench.token_map(
                     asked, metric=metric, reading=reading, sites=[place]
                 )
                 figure, origin = layer_token_heatmap(along, place, dark is True), along.provenance

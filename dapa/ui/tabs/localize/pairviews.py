@@ -15,7 +15,7 @@ import gradio as gr
 from dapa.core.records import Mask, SettingError
 from dapa.model.decode.sampling import MAX_SEED
 from dapa.ui import download, plots
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, whole
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, whole
 from dapa.ui.measurements.views import Ask, views
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.session import Session
@@ -95,12 +95,17 @@ def build() -> PairViews:
 
 
 def wire(
-    desk: Desk, parts: PairViews, session: gr.State, dark: gr.State, first: Any, steer: Any
+    dashboard: Dashboard,
+    parts: PairViews,
+    session: gr.State,
+    dark: gr.State,
+    first: Any,
+    steer: Any,
 ) -> Any:
     """Press, watch, stop; the first view comes by itself after `first`, the map's own event.
 
     Args:
-        desk: Who measures.
+        dashboard: Who measures.
         parts: The card.
         session: The strip's state.
         dark: Is the page dark?
@@ -119,21 +124,21 @@ def wire(
     def asked(name: str, here: Session, choice: Any, limit: Any, seed: Any) -> Ask:
         view = views[name]
         picked = choice if choice in view.choices else next(iter(view.choices), "")
-        mask = here.mask if view.masked and here.epoch == desk.epoch else Mask()
-        kind = here.kind if here.epoch == desk.epoch else "gate"
+        mask = here.mask if view.masked and here.epoch == dashboard.epoch else Mask()
+        kind = here.kind if here.epoch == dashboard.epoch else "gate"
         most = whole(limit, "harmful prompts at most", 4, 2000)
-        return Ask(desk.epoch, kind, most, whole(seed, "seed", 0, MAX_SEED), picked, mask)
+        return Ask(dashboard.epoch, kind, most, whole(seed, "seed", 0, MAX_SEED), picked, mask)
 
     def task_of(shown: Shown, name: str | None = None) -> Task | None:
         ask = shown.ask
-        return desk.tasks.of(ask.subject, name or shown.name) if ask is not None else None
+        return dashboard.tasks.of(ask.subject, name or shown.name) if ask is not None else None
 
     def begin(shown: Shown) -> None:
         view, ask = views[shown.name], shown.ask
         assert ask is not None, "a view is begun with what is asked of it"
-        bench = desk.workbench
+        bench = dashboard.workbench
         bench.pair  # noqa: B018  (says plainly that none is loaded)
-        desk.tasks.begin(
+        dashboard.tasks.begin(
             ask.subject, shown.name, lambda told, stop: view.measure(bench, ask, told, stop)
         )
 
@@ -154,7 +159,7 @@ def wire(
             name, line = f"{shown.name} {picked}", task.result.provenance
             made = plots.drawn(dict(figures)[picked], name, line, dark is True)
             chart = gr.update(visible=True, value=made)
-        ready = desk.workbench.loaded
+        ready = dashboard.workbench.loaded
         states = {name: task_of(shown, name) for name in views} if shown.ask else {}
         view = views[shown.name] if shown.name else None
         chosen = shown.ask.choice if shown.ask else ""
@@ -209,7 +214,7 @@ def wire(
     @guarded
     def start(here: Session, limit: Any, seed: Any, dark: Any) -> tuple[Any, ...]:
         """A new pair’s first view: where its refusal gap sits at all."""
-        if not desk.workbench.loaded:
+        if not dashboard.workbench.loaded:
             return view_of(Shown(), None, dark, ())
         name = next(iter(views))
         now = Shown(name, asked(name, here, "", limit, seed))
@@ -236,10 +241,10 @@ def wire(
             yield ""
             return
         rows = [(text, f"{value:+.2f}") for text, value in found]
-        mask = here.mask if here.epoch == desk.epoch else Mask()
+        mask = here.mask if here.epoch == dashboard.epoch else Mask()
         about = "Prompts behind the cell, the largest effect first; press one to ask it."
         head = f"Layer {layer}, {esc(str(row)[:80])}"
-        yield from cards(desk, head, about, rows, "effect", mask)
+        yield from cards(dashboard, head, about, rows, "effect", mask)
 
     def told(shown: Shown) -> viewfiles.Told:
         record, view = record_of(shown), views[shown.name]

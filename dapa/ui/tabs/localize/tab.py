@@ -16,7 +16,7 @@ from dapa.localize.divergence.metrics import metrics
 from dapa.localize.divergence.recording import READINGS, map_sites
 from dapa.store.database import digest
 from dapa.ui import download, plots
-from dapa.ui.dashboard import Desk, guarded, one_of, piece, whole
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, whole
 from dapa.ui.measurements.view import counted
 from dapa.ui.parts import hint, note, skeleton, title
 from dapa.ui.session import Session
@@ -76,7 +76,7 @@ class Localize:
         ]  # fmt: skip
 
 
-def build(desk: Desk) -> Localize:
+def build(dashboard: Dashboard) -> Localize:
     """Layout: settings in a sentence, the picture, the prompts behind a cell."""
     first = next(iter(metrics))
     with gr.Accordion(
@@ -141,7 +141,9 @@ def _sentence(
     )
 
 
-def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tuple[Maps, Any]:
+def wire(
+    dashboard: Dashboard, parts: Localize, epoch: gr.State, session: gr.State
+) -> tuple[Maps, Any]:
     """Draw at the first load and whenever a setting changes; answer clicks on cells.
 
     Returns:
@@ -153,7 +155,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
     def question(*values: Any) -> tuple[Any, ...]:
         metric, reading, prompts, position, limit, contrast, token, behind, sink = values
         return (
-            desk.epoch,
+            dashboard.epoch,
             one_of(metric, "metric", metrics),
             one_of(reading, "reading", READINGS),
             one_of(prompts, "prompt set", SETS),
@@ -169,22 +171,22 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
         key: tuple[Any, ...], told: Any = None, stop: threading.Event | None = None
     ) -> DivergenceMap:
         _, metric, reading, prompts, position, limit, contrast, token, behind, sink = key
-        asked = desk.workbench.prompts(None, SETS[prompts]).prompts[:limit]
+        asked = dashboard.workbench.prompts(None, SETS[prompts]).prompts[:limit]
         texts = [prompt.text for prompt in asked]
         twins = contrast and all(prompt.twin for prompt in asked)
         harmless: list[str] | None = None
         if twins:  # paired, so that what varies between requests cancels
             harmless = [prompt.twin for prompt in asked]
         elif contrast:
-            harmless = list(desk.workbench.prompts(None, "harmless").texts[:limit])
-        return desk.workbench.divergence(
+            harmless = list(dashboard.workbench.prompts(None, "harmless").texts[:limit])
+        return dashboard.workbench.divergence(
             texts,
             metric=metric,
             reading=reading,
             position=token if POSITIONS[position] == "token" else POSITIONS[position],
             harmless=harmless,
             twins=twins,
-            sites=map_sites(desk.workbench.pair) if behind else None,
+            sites=map_sites(dashboard.workbench.pair) if behind else None,
             sink=sink,
             progress=told,
             stop=stop,
@@ -193,7 +195,7 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
     @guarded
     def show(request: gr.Request, dark: Any, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Skeleton, then picture; a failure is told in the card, not in a toast."""
-        if not desk.workbench.loaded:
+        if not dashboard.workbench.loaded:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         key = question(*values)
@@ -273,9 +275,9 @@ def wire(desk: Desk, parts: Localize, epoch: gr.State, session: gr.State) -> tup
             empty = hint("Not defined here", "This metric says nothing at this site.")
             yield f'<div class="card">{title(name)}{empty}</div>'
             return
-        mask = here.mask if here.epoch == desk.epoch else Mask()
+        mask = here.mask if here.epoch == dashboard.epoch else Mask()
         about = "Prompts behind the cell, furthest apart first; press one to ask it."
-        for card in cards(desk, name, about, rows, "distance", mask):
+        for card in cards(dashboard, name, about, rows, "distance", mask):
             yield f'<div class="card">{card}</div>'
 
     out = [parts.head, parts.plot, parts.cell, parts.shown, parts.sentence]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dapa.core.records import Mask, Rate
-from dapa.writing.sentences import overlap_sentence
 from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import esc, names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import mask_of, rate_of
+from dapa.writing.sentences import overlap_sentence
 
 _WORDS = {
     "algorithm": "algorithm",

@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.model.pair import short_name
 from dapa.core.records import SettingError
+from dapa.model.pair import short_name
+from dapa.search.algorithms.questions import algorithms
 from dapa.search.job import SearchSettings
 from dapa.search.log import trial_of
-from dapa.search.algorithms.questions import algorithms
 from dapa.store.database import Run
 from dapa.ui import replay, strip
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.runs import compare
@@ -45,7 +45,7 @@ class Runs:
     run: gr.State
 
 
-def build(desk: Desk, tab: gr.Tab) -> Runs:
+def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
     """Layout: the list, the comparison, and the run that is open."""
     with gr.Column(elem_classes="card"):
         listed = piece(_EMPTY, "runs.js", elem_id="runs")
@@ -64,7 +64,7 @@ def build(desk: Desk, tab: gr.Tab) -> Runs:
 
 
 def wire(
-    desk: Desk,
+    dashboard: Dashboard,
     parts: Runs,
     session: gr.State,
     wheel: gr.HTML,
@@ -78,14 +78,14 @@ def wire(
 
     @guarded
     def fill(run_id: Any) -> str:
-        return draw(_searches(desk), text(run_id, "the run", 200))
+        return draw(_searches(dashboard), text(run_id, "the run", 200))
 
     @guarded
     def show(open_id: Any, event: gr.EventData) -> tuple[Any, ...]:
         """A press in the list: open a run, or set it beside the open one."""
         data = getattr(event, "_data", None)
         data = data if isinstance(data, dict) else {}
-        store = desk.workbench.store
+        store = dashboard.workbench.store
         run = store.run(text(data.get("run"), "the run", 200))
         if data.get("op") == "beside":
             first = store.run(text(open_id, "the run", 200))
@@ -96,39 +96,41 @@ def wire(
         label = "Open in Search" if run.state == "done" else "Resume in Search"
         return (
             run.id,
-            draw(_searches(desk), run.id),
-            opened(desk, run),
+            draw(_searches(dashboard), run.id),
+            opened(dashboard, run),
             gr.update(visible=bool(found and found.entries)),
-            gr.update(visible=_ours(desk, run.settings) and run.state != "failed", value=label),
-            _replayed(desk, run),
+            gr.update(
+                visible=_ours(dashboard, run.settings) and run.state != "failed", value=label
+            ),
+            _replayed(dashboard, run),
             "",
         )
 
     @guarded
     def use(here: Session, run_id: Any) -> tuple[Session, str]:
-        run = desk.workbench.store.run(text(run_id, "the run", 200))
+        run = dashboard.workbench.store.run(text(run_id, "the run", 200))
         mask = result.mask_of(run.result)
         if not mask.entries:
             raise SettingError("this run found no layers; open another")
-        pair = desk.workbench.pair
+        pair = dashboard.workbench.pair
         pair.validate(mask)
-        base = here if here.epoch == desk.epoch else fresh(desk.epoch, pair)
+        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
         now = base.holding(pair, mask, mask.units[0].kind)
-        return now, strip.draw(desk, now)
+        return now, strip.draw(dashboard, now)
 
     @guarded
     def again(run_id: Any) -> None:
         """Go on with a stored search, or search the same again: memory has its answers."""
-        bench = desk.workbench
+        bench = dashboard.workbench
         run = bench.store.run(text(run_id, "the run", 200))
-        if not _ours(desk, run.settings):
+        if not _ours(dashboard, run.settings):
             raise SettingError(f"this run is of {_pair(run.settings)}; load that pair first")
         if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
             return  # it is running here: the Search tab shows it
-        if run.state == "done":  # a new run, so that the old one keeps its bill
-            begin(desk, lambda: bench.search_job(SearchSettings.from_dict(run.settings)))
+        if run.state == "done":  # a new run, so that the old one keeps its costs
+            begin(dashboard, lambda: bench.search_job(SearchSettings.from_dict(run.settings)))
         else:
-            begin(desk, lambda: bench.resume_job(run.id))
+            begin(dashboard, lambda: bench.resume_job(run.id))
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
@@ -145,9 +147,9 @@ def wire(
     )
 
 
-def _searches(desk: Desk) -> list[Run]:
+def _searches(dashboard: Dashboard) -> list[Run]:
     """The newest runs that are searches; other kinds have no set to open."""
-    return [run for run in desk.workbench.store.runs() if run.kind == "search"][:_MOST]
+    return [run for run in dashboard.workbench.store.runs() if run.kind == "search"][:_MOST]
 
 
 def draw(runs: list[Run], opened_id: str = "") -> str:
@@ -209,14 +211,14 @@ def _line(run: Run, opened_id: str) -> str:
     return f"<tr{chosen}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def opened(desk: Desk, run: Run) -> str:
+def opened(dashboard: Dashboard, run: Run) -> str:
     """One run: its result and what it cost."""
     settings, body = run.settings, run.result or {}
     head = title(f"{esc(_pair(settings))} · {esc(run.id)}", esc(run.title))
     if run.state == "failed":
         return head + note(esc(body.get("error") or "it failed"), "fail")
     if not body.get("units"):
-        way = "resume it below" if _ours(desk, settings) else "load its pair to resume it"
+        way = "resume it below" if _ours(dashboard, settings) else "load its pair to resume it"
         return head + note(
             "This run has no result: it is still going, or it was killed; nothing that was judged "
             f"is lost. You can {way}, or with "
@@ -224,7 +226,7 @@ def opened(desk: Desk, run: Run) -> str:
         )
     searched = str(settings.get("kind") or "gate")
     kind = result.kind_of(result.mask_of(body), searched)
-    share, total = _share(desk, settings, kind, body)
+    share, total = _share(dashboard, settings, kind, body)
     cost = (
         f"{body.get('tests', 0)} tests, {body.get('prompts_judged', 0):,} prompts judged, "
         f"{body.get('tokens', 0):,} tokens, {seconds(float(body.get('seconds') or 0))}"
@@ -232,31 +234,31 @@ def opened(desk: Desk, run: Run) -> str:
     return f"{head}{result.draw(body, kind, total, share)}{note(cost)}"
 
 
-def _replayed(desk: Desk, run: Run) -> str:
+def _replayed(dashboard: Dashboard, run: Run) -> str:
     """A stored run's tests for the picture."""
-    trials = [trial_of(trial) for trial in desk.workbench.store.trials(run.id)]
+    trials = [trial_of(trial) for trial in dashboard.workbench.store.trials(run.id)]
     algorithm = str(run.settings.get("algorithm", ""))
     head = algorithms.titles[algorithm] if algorithm in algorithms else algorithm
     target = (run.result or {}).get("target")
     return replay.encode(run.id, head, trials, target=None if target is None else float(target))
 
 
-def _ours(desk: Desk, settings: Mapping[str, Any]) -> bool:
+def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:
     """Is the run's pair the loaded one?"""
     spec = settings.get("pair") or {}
-    if not desk.workbench.loaded:
+    if not dashboard.workbench.loaded:
         return False
-    mine = desk.workbench.pair.spec
+    mine = dashboard.workbench.pair.spec
     return (mine.student, mine.teacher) == (spec.get("student"), spec.get("teacher"))
 
 
 def _share(
-    desk: Desk, settings: Mapping[str, Any], kind: str, body: Mapping[str, Any]
+    dashboard: Dashboard, settings: Mapping[str, Any], kind: str, body: Mapping[str, Any]
 ) -> tuple[float | None, int]:
     """Share of parameters and number of units; None and 0 where neither run nor pair tells."""
     if moves := body.get("moves"):
         return float(moves["fraction"]), int(moves["units"])
-    if not _ours(desk, settings):
+    if not _ours(dashboard, settings):
         return None, 0
-    pair = desk.workbench.pair
+    pair = dashboard.workbench.pair
     return pair.share(result.mask_of(body)).fraction, len(pair.differs.get(kind, ()))

@@ -17,7 +17,7 @@ from dapa.core.records import SettingError
 from dapa.model.pair import Pair
 from dapa.search.job import SearchJob
 from dapa.ui import plots
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.measurements.looks import looks
 from dapa.ui.parts import hint, title
 from dapa.ui.tasks import Progress, Task
@@ -56,7 +56,7 @@ def build() -> Closer:
 
 
 def wire(
-    desk: Desk,
+    dashboard: Dashboard,
     parts: Closer,
     job_id: gr.State,
     ended: gr.State,
@@ -70,7 +70,7 @@ def wire(
 
     def subject(value: Any) -> SearchJob | None:
         wanted = text(value, "the search", 200)
-        return next((job for job in desk.workbench.jobs() if job.id == wanted), None)
+        return next((job for job in dashboard.workbench.jobs() if job.id == wanted), None)
 
     def begin(job: SearchJob | None, name: str) -> None:
         look = looks[name]
@@ -82,14 +82,14 @@ def wire(
 
         def work(told: Progress, stop: threading.Event, held: Pair = pair) -> Any:
             """Holds the pair until it is measured, whatever is loaded meanwhile."""
-            return look.measure(desk.workbench, job, told, stop)
+            return look.measure(dashboard.workbench, job, told, stop)
 
-        desk.tasks.begin(job.id, name, work)
+        dashboard.tasks.begin(job.id, name, work)
 
     def view(job: SearchJob | None, name: str, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""
         ready = job is not None and job.report is not None and bool(job.report.units)
-        tasks = {n: desk.tasks.of(job.id, n) for n in looks} if job is not None else {}
+        tasks = {n: dashboard.tasks.of(job.id, n) for n in looks} if job is not None else {}
         task, skill = tasks.get(name), tasks.get("skill")
         live = [t for t in tasks.values() if t is not None and not t.over]
         ends = tuple((n, t.state) for n, t in tasks.items() if t is not None)
@@ -127,7 +127,7 @@ def wire(
         if op not in OPS:
             raise SettingError(f"{str(op)[:40]!r} is nothing to do here; press one of the buttons")
         job = subject(here)
-        task = desk.tasks.of(job.id, name) if job is not None else None
+        task = dashboard.tasks.of(job.id, name) if job is not None else None
         if op == "stop":
             if task is not None:
                 task.stop()
@@ -139,7 +139,7 @@ def wire(
     def rivals(here: Any, dark: Any) -> tuple[Any, ...]:
         """The result's own button: the table of baselines, by one click."""
         job = subject(here)
-        if job is None or desk.tasks.of(job.id, "baselines") is None:
+        if job is None or dashboard.tasks.of(job.id, "baselines") is None:
             begin(job, "baselines")
         return view(job, "baselines", dark, ())
 
@@ -152,7 +152,7 @@ def wire(
     def attach(here: Any, dark: Any) -> tuple[Any, ...]:
         """Another search is shown, or the page was loaded anew: its newest look, if any."""
         job = subject(here)
-        newest = desk.tasks.newest(job.id) if job is not None else None
+        newest = dashboard.tasks.newest(job.id) if job is not None else None
         return view(job, newest.name if newest else "", dark, ())
 
     quiet: dict[str, Any] = {

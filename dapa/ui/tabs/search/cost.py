@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.store.database import digest
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, note
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tasks import Task
@@ -36,7 +36,7 @@ def build(ask: gr.Button) -> Cost:
     return Cost(ask, piece("", elem_id="cost"), gr.Timer(0.5, active=False), gr.State(""))
 
 
-def wire(desk: Desk, parts: Cost, chosen: choices.Choices, changed: Any) -> None:
+def wire(dashboard: Dashboard, parts: Cost, chosen: choices.Choices, changed: Any) -> None:
     """Ask, watch; another choice, told by the event `changed`, makes the answer stale."""
     out = [parts.line, parts.timer, parts.subject]
 
@@ -48,19 +48,21 @@ def wire(desk: Desk, parts: Cost, chosen: choices.Choices, changed: Any) -> None
     @guarded
     def ask(*values: Any) -> tuple[Any, ...]:
         settings = choices.settings_of(values)
-        pair = desk.workbench.pair  # a plain error where none is loaded
+        pair = dashboard.workbench.pair  # a plain error where none is loaded
         subject = digest(json.dumps(asdict(settings), default=str), pair.digest)
-        known = desk.tasks.of(subject, "cost")
+        known = dashboard.tasks.of(subject, "cost")
         if known is not None and (not known.over or known.result is not None):
             return view(known)
-        bench = desk.workbench
+        bench = dashboard.workbench
         return view(
-            desk.tasks.begin(subject, "cost", lambda told, stop: bench.estimate(settings, stop))
+            dashboard.tasks.begin(
+                subject, "cost", lambda told, stop: bench.estimate(settings, stop)
+            )
         )
 
     @guarded
     def tick(subject: Any) -> tuple[Any, ...]:
-        return view(desk.tasks.of(text(subject, "the estimate", 200), "cost"))
+        return view(dashboard.tasks.of(text(subject, "the estimate", 200), "cost"))
 
     @guarded
     def forget() -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from dapa.model.families import ALL, KIND_TITLES
 from dapa.search.algorithms.questions import algorithms
 from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.priors import NEED_ONE, priors
-from dapa.ui.dashboard import Desk, guarded, one_of, real, whole
+from dapa.ui.dashboard import Dashboard, guarded, one_of, real, whole
 from dapa.writing.sentences import kind_text, percent
 
 FIELDS = (
@@ -122,7 +122,7 @@ def _number(name: str, label: str, least: int) -> gr.Number:
     return gr.Number(DEFAULTS[name], label=label, minimum=least, precision=0, min_width=140)
 
 
-def wire(choices: Choices, desk: Desk, epoch: gr.State) -> Any:
+def wire(choices: Choices, dashboard: Dashboard, epoch: gr.State) -> Any:
     """The sentence follows what is chosen, and what can be chosen follows the loaded pair.
 
     Returns:
@@ -132,9 +132,9 @@ def wire(choices: Choices, desk: Desk, epoch: gr.State) -> Any:
     @guarded
     def kinds(chosen: Any) -> Any:
         """Only what differs in this pair can be searched."""
-        if not desk.workbench.loaded:
+        if not dashboard.workbench.loaded:
             return gr.skip()
-        able = searchable(desk.workbench.pair.differs)
+        able = searchable(dashboard.workbench.pair.differs)
         first = "gate" if "gate" in able or not able else able[0]
         return gr.update(
             choices=[(KIND_TITLES[kind], kind) for kind in able or ["gate"]],

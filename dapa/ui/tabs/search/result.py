@@ -9,7 +9,7 @@ from dapa.core.records import Mask, Rate, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two, unit_name
-from dapa.writing.costs import bill
+from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import result_sentence
 
 
@@ -93,7 +93,7 @@ def draw(
 
 def _bill(result: Mapping[str, Any]) -> str:
     """Everything that the search cost, folded."""
-    rows = [(esc(what), esc(much)) for what, much in bill(result)]
+    rows = [(esc(what), esc(much)) for what, much in cost_lines(result)]
     body = table(("cost", ""), rows)
     return f'<details class="read"><summary>What it cost</summary>{body}</details>'
 

@@ -10,7 +10,7 @@ from dapa.core.records import NothingToLocalize, Rate
 from dapa.search.algorithms.questions import algorithms
 from dapa.search.job import SearchJob
 from dapa.ui import replay
-from dapa.ui.dashboard import Desk, text
+from dapa.ui.dashboard import Dashboard, text
 from dapa.ui.parts import esc, note, rate, table, title
 from dapa.ui.tabs.search import live, result
 from dapa.writing.sentences import kind_text
@@ -19,15 +19,15 @@ from dapa.writing.sentences import kind_text
 class Tail:
     """What a tab shows of a job: every output at once, or nothing where nothing changed."""
 
-    def __init__(self, desk: Desk, outputs: list[Any]) -> None:
-        """Watch through `desk`; `outputs` are the components that `view` fills, in its order."""
-        self.desk = desk
+    def __init__(self, dashboard: Dashboard, outputs: list[Any]) -> None:
+        """Watch through `dashboard`; `outputs` are what `view` fills, in its order."""
+        self.dashboard = dashboard
         self.outputs = outputs
 
     def job(self, job_id: Any) -> SearchJob | None:
         """The job of this id, if this server runs or ran it."""
         wanted = text(job_id, "the search", 200)
-        return next((job for job in self.desk.workbench.jobs() if job.id == wanted), None)
+        return next((job for job in self.dashboard.workbench.jobs() if job.id == wanted), None)
 
     def view(self, job: SearchJob | None, drawn: Any) -> tuple[Any, ...]:
         """The outputs' values; `drawn` tells what is on screen already."""
@@ -47,8 +47,8 @@ class Tail:
             isinstance(job.error, NothingToLocalize)
             and job.settings.kind != "mlp"
             and "mlp" in job.others
-            and self.desk.workbench.loaded
-            and job.of(self.desk.workbench.pair)
+            and self.dashboard.workbench.loaded
+            and job.of(self.dashboard.workbench.pair)
         )
         empty = over and not now.trials
         return (
@@ -107,7 +107,7 @@ class Tail:
 
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
-        task = self.desk.tasks.of(job.id, "skill")
+        task = self.dashboard.tasks.of(job.id, "skill")
         if task is None or task.result is None:
             return None
         student, patched = (task.result.rate(who, "skill") for who in ("student", "patched"))

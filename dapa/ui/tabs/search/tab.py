@@ -11,7 +11,7 @@ import gradio as gr
 from dapa.core.records import SettingError
 from dapa.search.job import SearchJob
 from dapa.ui import replay, strip
-from dapa.ui.dashboard import Desk, guarded, piece
+from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import closer, cost
@@ -48,7 +48,7 @@ class Search:
     drawn: gr.State
 
 
-def build(desk: Desk) -> Search:
+def build(dashboard: Dashboard) -> Search:
     """Layout: settings in a sentence, buttons, result, meter, pictures, and what looks closer."""
     chosen = choices.build()
     with gr.Row(elem_classes="buttons"):
@@ -58,7 +58,7 @@ def build(desk: Desk) -> Search:
             "Stop, keep best", elem_classes="plain", elem_id="search-stop", visible=False
         )
         ask = cost.button()
-    bill = cost.build(ask)
+    costs = cost.build(ask)
     with gr.Column(elem_classes="card", elem_id="result-card"):
         found = piece(_EMPTY, elem_id="result")
         with gr.Row(elem_classes="buttons"):
@@ -75,13 +75,13 @@ def build(desk: Desk) -> Search:
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
-        chosen, bill, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
+        chosen, costs, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
         gr.Timer(0.4, active=False), gr.State(""), gr.State(""), gr.State(()),
     )  # fmt: skip
 
 
 def wire(
-    desk: Desk,
+    dashboard: Dashboard,
     parts: Search,
     session: gr.State,
     wheel: gr.HTML,
@@ -91,7 +91,7 @@ def wire(
 ) -> tuple[Any, Any]:
     """Events; returns (attach, the event that applied the found layers)."""
     tail = Tail(
-        desk,
+        dashboard,
         [
             parts.found, parts.meter, parts.pictures, parts.start, parts.cost.ask, parts.pause,
             parts.stop, parts.use, parts.compare, parts.whole_mlp, parts.timer, parts.ended,
@@ -102,13 +102,13 @@ def wire(
     @guarded
     def start(*values: Any) -> tuple[Any, ...]:
         settings = choices.settings_of(values)
-        job = begin(desk, lambda: desk.workbench.search_job(settings))
+        job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
         return (job.id, *tail.view(job, ()))
 
     @guarded
     def start_mlp(*values: Any) -> tuple[Any, ...]:
         settings = replace(choices.settings_of(values), kind="mlp")
-        job = begin(desk, lambda: desk.workbench.search_job(settings))
+        job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
         return (job.id, "mlp", *tail.view(job, ()))
 
     @guarded
@@ -133,7 +133,7 @@ def wire(
     @guarded
     def attach() -> tuple[Any, ...]:
         """After a reload: the newest search of this server, running or ended."""
-        jobs = desk.workbench.jobs()
+        jobs = dashboard.workbench.jobs()
         if not jobs:
             return (gr.skip(), *tail.view(None, ()))
         return (jobs[-1].id, *tail.view(jobs[-1], ()))
@@ -142,11 +142,15 @@ def wire(
     def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
         """The strip's `found` link knows the result from now on."""
         job = tail.job(job_id)
-        if job is None or job.report is None or not job.of(desk.workbench.pair):
+        if job is None or job.report is None or not job.of(dashboard.workbench.pair):
             return gr.skip(), gr.skip()
-        base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
+        base = (
+            here
+            if here.epoch == dashboard.epoch
+            else fresh(dashboard.epoch, dashboard.workbench.pair)
+        )
         now = replace(base, found=job.report.mask)
-        return now, strip.draw(desk, now)
+        return now, strip.draw(dashboard, now)
 
     @guarded
     def use(here: Session, job_id: Any) -> tuple[Session, str]:
@@ -154,15 +158,19 @@ def wire(
         if job.report is None or not job.report.units:
             raise SettingError("this search has no result yet; wait for its end or stop it")
         mask = job.report.mask
-        desk.workbench.pair.validate(mask)
-        base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
-        now = base.holding(desk.workbench.pair, mask, job.settings.kind)
-        return now, strip.draw(desk, now)
+        dashboard.workbench.pair.validate(mask)
+        base = (
+            here
+            if here.epoch == dashboard.epoch
+            else fresh(dashboard.epoch, dashboard.workbench.pair)
+        )
+        now = base.holding(dashboard.workbench.pair, mask, job.settings.kind)
+        return now, strip.draw(dashboard, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = tail.outputs, parts.choices.inputs
-    chosen = choices.wire(parts.choices, desk, epoch)
-    cost.wire(desk, parts.cost, parts.choices, chosen)
+    chosen = choices.wire(parts.choices, dashboard, epoch)
+    cost.wire(dashboard, parts.cost, parts.choices, chosen)
     parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
     parts.whole_mlp.click(
         start_mlp,
@@ -183,14 +191,14 @@ def wire(
     applied = parts.use.click(
         use, [session, parts.job], [session, wheel], api_name="search_use", **steer
     )
-    measured = closer.wire(desk, parts.closer, parts.job, parts.ended, parts.compare, dark)
+    measured = closer.wire(dashboard, parts.closer, parts.job, parts.ended, parts.compare, dark)
     measured.change(say, parts.job, parts.found, api_name="search_measured", **quiet)
     return (attach, [parts.job, *out]), applied
 
 
-def begin(desk: Desk, make: Callable[[], SearchJob]) -> SearchJob:
+def begin(dashboard: Dashboard, make: Callable[[], SearchJob]) -> SearchJob:
     """Start a search, unless one is under way; SettingError says which."""
-    for job in desk.workbench.jobs():
+    for job in dashboard.workbench.jobs():
         if job.state in _LIVE and not job.wait(0):
             raise SettingError(
                 f"the search {job.id} is still running; stop it first, or reload to watch it"

@@ -6,25 +6,23 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
 from dapa.chat.ratings import forget_session, save_session, saved_session, session_names
-from dapa.chat.sessions import Session as Saved
+from dapa.chat.sessions import ChatSession as Saved
 from dapa.chat.sessions import Talk
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.model.pair import PairSpec
 from dapa.ui import download, strip
-from dapa.ui.dashboard import Desk, guarded, piece, text
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.chat import settings as manner
+from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import picture
-
-if TYPE_CHECKING:
-    from dapa.ui.tabs.chat.tab import Chat
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
@@ -35,7 +33,7 @@ _FLAGS = ("follow", "goes_on", "words", "blur", "blind")
 
 
 @dataclass(frozen=True)
-class Keep:
+class SessionCard:
     """The components."""
 
     name: gr.Textbox
@@ -55,7 +53,7 @@ class Keep:
     fetch: gr.Button
 
 
-def build() -> Keep:
+def build() -> SessionCard:
     """A folded card: save and load, export, link."""
     with gr.Accordion(
         "Save, export, share", open=False, elem_classes="sentence", elem_id="chat-keep"
@@ -83,40 +81,47 @@ def build() -> Keep:
         "Load that pair", elem_classes="primary-action", visible=False, elem_id="link-fetch"
     )
     carrier = download.carrier("session-file")
-    return Keep(
+    return SessionCard(
         name, save, saved, load, forget, show, as_json, as_text, upload, link, said, carrier,
         gr.State(None), fetch,
     )  # fmt: skip
 
 
-def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict[str, Any]) -> None:
+def wire(
+    dashboard: Dashboard,
+    parts: Conversation,
+    kept: SessionCard,
+    session: gr.State,
+    wheel: gr.HTML,
+    steer: dict[str, Any],
+) -> None:
     """Save, load, delete, export, import, link."""
-    kept, values = parts.keep, parts.fields.all
+    values = parts.fields.all
     now = [parts.talk, session, *values]
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values]
 
     def saved_now(talk: Talk, here: Session, *given: Any) -> Saved:
-        spec = desk.workbench.pair.spec
+        spec = dashboard.workbench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
         return Saved(pair, here.mask.key, manner.read(*given).settings(), talk)
 
     @guarded
     def save(name: Any, talk: Talk, here: Session, *given: Any) -> tuple[Any, str]:
-        store = desk.workbench.store
+        store = dashboard.workbench.store
         called = save_session(store, text(name, "the name", 200), saved_now(talk, here, *given))
-        return _choices(desk, called), note(f"Saved as “{esc(called)}”.")
+        return _choices(dashboard, called), note(f"Saved as “{esc(called)}”.")
 
     @guarded
     def load(name: Any, here: Session) -> tuple[Any, ...]:
-        wanted = saved_session(desk.workbench.store, text(name or "", "the session", 200))
-        return restore(desk, here, wanted)
+        wanted = saved_session(dashboard.workbench.store, text(name or "", "the session", 200))
+        return restore(dashboard, here, wanted)
 
     @guarded
     def forget(name: Any) -> tuple[Any, str]:
         called = text(name or "", "the session", 200)
-        saved_session(desk.workbench.store, called)
-        forget_session(desk.workbench.store, called)
-        return _choices(desk), note(f"Deleted “{esc(called)}”.")
+        saved_session(dashboard.workbench.store, called)
+        forget_session(dashboard.workbench.store, called)
+        return _choices(dashboard), note(f"Deleted “{esc(called)}”.")
 
     @guarded
     def read_upload(path: Any, here: Session) -> tuple[Any, ...]:
@@ -125,7 +130,7 @@ def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict
         if Path(path).stat().st_size > _MOST_FILE:
             raise SettingError("the file is larger than 20 MiB; choose a session's JSON export")
         words = Path(path).read_bytes().decode("utf-8", "replace")
-        return restore(desk, here, Saved.from_json(words))
+        return restore(dashboard, here, Saved.from_json(words))
 
     def export(ending: str) -> Any:
         def make(talk: Talk, here: Session, show: Any, *given: Any) -> tuple[str, str]:
@@ -147,7 +152,7 @@ def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict
 
     @guarded
     def choices() -> Any:
-        return _choices(desk)
+        return _choices(dashboard)
 
     kept.save.click(
         save, [kept.name, *now], [kept.saved, kept.said], api_name="session_save", **_QUIET
@@ -165,14 +170,23 @@ def wire(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, steer: dict
         download.offer(button, export(ending), wanted, kept.carrier, f"session_{ending}")
     kept.link.click(make_link, now, kept.said, api_name="session_link", **_QUIET)
     kept.fetch.click(
-        _fetcher(desk), [kept.wanted, session], [kept.said, kept.fetch, kept.wanted, *restored],
-        api_name="link_fetch", **_QUIET,
-    )  # fmt: skip
+        _fetcher(dashboard),
+        [kept.wanted, session],
+        [kept.said, kept.fetch, kept.wanted, *restored],
+        api_name="link_fetch",
+        **_QUIET,
+    )
 
 
-def wire_link(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, opened: Any) -> None:
+def wire_link(
+    dashboard: Dashboard,
+    parts: Conversation,
+    kept: SessionCard,
+    session: gr.State,
+    wheel: gr.HTML,
+    opened: Any,
+) -> None:
     """When the page opens on a link, restore what it names, or offer to load its pair."""
-    kept = parts.keep
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
 
     @guarded
@@ -184,13 +198,13 @@ def wire_link(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, opened
             yield gr.skip(), gr.skip(), gr.skip(), *nothing
             return
         end = time.monotonic() + _PATIENCE
-        while desk.loading is not None and time.monotonic() < end:
+        while dashboard.loading is not None and time.monotonic() < end:
             yield gr.skip(), gr.skip(), gr.skip(), *nothing
             time.sleep(0.5)
-        if _same(desk, asked.pair):
-            yield "", gr.update(visible=False), None, *restore(desk, here, asked, query)
+        if _same(dashboard, asked.pair):
+            yield "", gr.update(visible=False), None, *restore(dashboard, here, asked, query)
             return
-        spec = desk.workbench.pair.spec.title if desk.workbench.loaded else "no pair"
+        spec = dashboard.workbench.pair.spec.title if dashboard.workbench.loaded else "no pair"
         line = f"This link belongs to the pair {esc(asked.title)}; {esc(spec)} is loaded."
         yield note(line, "warn"), gr.update(visible=True), query, *nothing
 
@@ -198,7 +212,7 @@ def wire_link(desk: Desk, parts: Chat, session: gr.State, wheel: gr.HTML, opened
     opened.then(follow, session, out, api_name="link_open", **_QUIET)
 
 
-def _fetcher(desk: Desk) -> Any:
+def _fetcher(dashboard: Dashboard) -> Any:
     @guarded
     def fetch(query: Any, here: Session) -> Iterator[tuple[Any, ...]]:
         """Load a link's pair for everyone at this server, because someone pressed the button."""
@@ -206,7 +220,7 @@ def _fetcher(desk: Desk) -> Any:
         if asked is None:
             raise PairError("there is no link to follow; open one first")
         count = 6 + len(manner.Manner().settings())
-        spec = desk.workbench.spec(
+        spec = dashboard.workbench.spec(
             asked.pair["name"] or None,
             *(
                 (None, None)
@@ -214,42 +228,44 @@ def _fetcher(desk: Desk) -> Any:
                 else (asked.pair["student"], asked.pair["teacher"])
             ),
         )
-        desk.load(spec)
-        while desk.loading is not None:
+        dashboard.load(spec)
+        while dashboard.loading is not None:
             yield note("Loading the link's pair…"), gr.skip(), gr.skip(), *[gr.skip()] * count
             time.sleep(0.5)
-        if desk.failure:
-            raise PairError(desk.failure)
-        yield "", gr.update(visible=False), None, *restore(desk, here, asked, query)
+        if dashboard.failure:
+            raise PairError(dashboard.failure)
+        yield "", gr.update(visible=False), None, *restore(dashboard, here, asked, query)
 
     return fetch
 
 
 def restore(
-    desk: Desk, here: Session, wanted: Saved, query: Mapping[str, str] | None = None
+    dashboard: Dashboard, here: Session, wanted: Saved, query: Mapping[str, str] | None = None
 ) -> tuple[Any, ...]:
     """A saved session on this page: strip, conversation, prompt, settings.
 
     Raises:
         SettingError, PairError: It belongs to another pair, or names what this one lacks.
     """
-    if not _same(desk, wanted.pair):
-        loaded = desk.workbench.pair.spec.title
+    if not _same(dashboard, wanted.pair):
+        loaded = dashboard.workbench.pair.spec.title
         raise PairError(f"this session belongs to {wanted.title}, and {loaded} is loaded; load it")
     mask = Mask.parse(wanted.mask)
-    desk.workbench.pair.validate(mask)
+    dashboard.workbench.pair.validate(mask)
     strengths = {strength for _, strength in mask.entries}
     if len(strengths) > 1:
         raise SettingError(f"the strip has one strength and this mask {len(strengths)}")
-    base = here if here.epoch == desk.epoch else fresh(desk.epoch, desk.workbench.pair)
+    base = (
+        here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, dashboard.workbench.pair)
+    )
     if mask.entries:
         base = replace(base, kind=mask.units[0].kind)
     now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
     ways = manner.read_settings(dict(wanted.settings))
     prompt = (query or {}).get("prompt") or wanted.talk.prompt
-    drawn = picture(desk, wanted.talk, now.mask, ways, ())
+    drawn = picture(dashboard, wanted.talk, now.mask, ways, ())
     shown = ways.settings().values()
-    return now, strip.draw(desk, now), wanted.talk, drawn, (), prompt, *shown
+    return now, strip.draw(dashboard, now), wanted.talk, drawn, (), prompt, *shown
 
 
 def link_query(saved: Saved) -> str:
@@ -282,15 +298,15 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
 _PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
 
 
-def _same(desk: Desk, pair: Mapping[str, str]) -> bool:
+def _same(dashboard: Dashboard, pair: Mapping[str, str]) -> bool:
     """Is the loaded pair the one that was meant?"""
-    if not desk.workbench.loaded:
+    if not dashboard.workbench.loaded:
         return False
-    spec: PairSpec = desk.workbench.pair.spec
+    spec: PairSpec = dashboard.workbench.pair.spec
     if pair.get("name"):
         return spec.name == pair["name"]
     return (spec.student, spec.teacher) == (pair.get("student"), pair.get("teacher"))
 
 
-def _choices(desk: Desk, chosen: str | None = None) -> Any:
-    return gr.update(choices=session_names(desk.workbench.store), value=chosen)
+def _choices(dashboard: Dashboard, chosen: str | None = None) -> Any:
+    return gr.update(choices=session_names(dashboard.workbench.store), value=chosen)

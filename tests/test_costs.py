@@ -1,10 +1,10 @@
-"""The bill of a search says everything that was counted, for screen and terminal alike."""
+"""The costs of a search say everything that was counted, for screen and terminal alike."""
 
 from searched import searched
 
 from dapa.cli.searching import told
 from dapa.ui.tabs.search import result
-from dapa.writing.costs import PHASES, bill
+from dapa.writing.costs import PHASES, cost_lines
 
 BODY = {
     "tests": 19, "memo_hits": 1, "speculative": 5, "prompts_judged": 2357, "prompts_spared": 453,
@@ -15,7 +15,7 @@ BODY = {
 
 
 def test_every_count_is_told():
-    lines = dict(bill(BODY))
+    lines = dict(cost_lines(BODY))
     assert lines["tests"].startswith("19; 5 more")
     assert lines["replies"] == "2,357 judged, 453 spared by stopping early, 9 recalled"
     assert lines["prompt tokens"].replace("\u202f", " ") == "11,000 read, 33,000 reused (75 %)"
@@ -24,13 +24,13 @@ def test_every_count_is_told():
 
 
 def test_phases_stand_in_the_order_of_a_search_unknown_ones_last():
-    told = [what for what, _ in bill(BODY) if what.startswith("– ")]
+    told = [what for what, _ in cost_lines(BODY) if what.startswith("– ")]
     assert told == ["– before the search", "– held-out prompts", "– of a later version"]
     assert [*PHASES][-1] == "held-out"
 
 
 def test_a_run_that_counted_nothing_has_a_bill_too():
-    assert dict(bill({}))["tests"] == "0"
+    assert dict(cost_lines({}))["tests"] == "0"
 
 
 def test_a_real_search_s_phases_sum_to_its_time_on_screen_and_in_the_terminal():

@@ -8,7 +8,7 @@ from support import LAYERS, ORDINARY, generated, masks, prompts_of_ids, random_t
 
 from dapa.core.records import EMPTY, Mask, Unit
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.prefill import Reader
+from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.states import States, path_of
 
@@ -52,7 +52,7 @@ def test_rows_that_enter_in_the_middle_decode_as_their_copied_weights_do_alone(t
     waves, head, budget = case
     states = States(LAYERS, budget)
     for wave in waves:
-        batch = Batch(trio.pair, reader=Reader(trio.pair, states=states, head=head))
+        batch = Batch(trio.pair, reader=Prefiller(trio.pair, states=states, head=head))
         expected = [generated(trio.materialised(mask), ids, 6) for ids, mask in wave]
         assert decode(batch, wave) == expected
         assert states.size <= budget
@@ -60,7 +60,7 @@ def test_rows_that_enter_in_the_middle_decode_as_their_copied_weights_do_alone(t
 
 def test_rows_come_into_a_running_batch_from_kept_states(trio):
     states = States(LAYERS, 10**9)
-    batch = Batch(trio.pair, Decoding(9), reader=Reader(trio.pair, states=states, head=HEAD))
+    batch = Batch(trio.pair, Decoding(9), reader=Prefiller(trio.pair, states=states, head=HEAD))
     pool = [EMPTY, gates(1), gates(1, 2), gates(0, 2), Mask.of([Unit(2, "gate", (2, 9))], 0.5)]
     rows = [Row(ids, mask) for mask in pool for ids in PROMPTS]
     for i in range(0, len(rows), 4):
@@ -74,7 +74,7 @@ def test_rows_come_into_a_running_batch_from_kept_states(trio):
 def test_the_teacher_reads_whatever_the_mask_is_as_itself(trio):
     states = States(LAYERS, 10**9)
     for mask in (EMPTY, gates(0, 1)):
-        batch = Batch(trio.pair, role="teacher", reader=Reader(trio.pair, "teacher", states))
+        batch = Batch(trio.pair, role="teacher", reader=Prefiller(trio.pair, "teacher", states))
         asked = [(ids, mask) for ids in PROMPTS]
         assert decode(batch, asked) == [generated(trio.teacher, ids, 6) for ids in PROMPTS]
         assert batch.prefilled == (0 if mask.entries else sum(map(len, PROMPTS)))
@@ -86,7 +86,7 @@ def test_the_teacher_reads_whatever_the_mask_is_as_itself(trio):
 def test_a_mask_is_read_from_the_lowest_layer_on_in_which_it_differs(llama):
     states, counts = States(LAYERS, 10**9), []
     for mask in (gates(0, 1, 2), gates(0, 1), gates(0), gates(0), EMPTY):
-        batch = Batch(llama.pair, reader=Reader(llama.pair, states=states))
+        batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=states))
         decode(batch, [(PROMPTS[0], mask)], 1)
         counts.append((batch.work.prefilled, batch.work.reused))
     whole = len(PROMPTS[0])
@@ -96,18 +96,18 @@ def test_a_mask_is_read_from_the_lowest_layer_on_in_which_it_differs(llama):
 
 
 def test_rows_of_one_admission_share_what_their_masks_share(llama):
-    batch = Batch(llama.pair, reader=Reader(llama.pair, states=States(LAYERS, 0)))
+    batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=States(LAYERS, 0)))
     decode(batch, [(PROMPTS[0], EMPTY), (PROMPTS[0], gates(2)), (PROMPTS[0], EMPTY)], 1)
     assert batch.work.prefilled == pytest.approx(len(PROMPTS[0]) * (1 + 1 / LAYERS))
 
 
 def test_the_head_is_read_once_a_mask(llama):
     states = States(LAYERS, 10**9)
-    batch = Batch(llama.pair, reader=Reader(llama.pair, states=states, head=HEAD))
+    batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=states, head=HEAD))
     decode(batch, [(ids, EMPTY) for ids in PROMPTS], 1)
     own = sum(len(ids) - len(HEAD) for ids in PROMPTS)
     assert batch.work.prefilled == own + len(HEAD)
-    batch = Batch(llama.pair, reader=Reader(llama.pair, states=states, head=HEAD))
+    batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=states, head=HEAD))
     decode(batch, [(ids, gates(2)) for ids in PROMPTS], 1)
     assert batch.work.prefilled == pytest.approx((own + len(HEAD)) / LAYERS)
 
@@ -115,7 +115,7 @@ def test_the_head_is_read_once_a_mask(llama):
 def test_what_does_not_fit_the_budget_is_read_again(llama):
     states = States(LAYERS, 0)
     for _ in range(2):
-        batch = Batch(llama.pair, reader=Reader(llama.pair, states=states))
+        batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=states))
         decode(batch, [(PROMPTS[0], gates(1))], 1)
         assert (batch.prefilled, states.size) == (len(PROMPTS[0]), 0)
 
@@ -124,7 +124,7 @@ def test_the_block_that_was_used_longest_ago_is_dropped_first(llama):
     pair = llama.pair
 
     def read(states, ids):
-        batch = Batch(pair, reader=Reader(pair, states=states))
+        batch = Batch(pair, reader=Prefiller(pair, states=states))
         decode(batch, [(ids, EMPTY)], 1)
         return batch.prefilled
 
@@ -143,9 +143,10 @@ def test_a_reading_that_breaks_off_leaves_nothing_that_could_be_used(llama, monk
         patch.setattr(model.lm_head, "forward", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             decode(
-                Batch(llama.pair, reader=Reader(llama.pair, states=states)), [(PROMPTS[0], EMPTY)]
+                Batch(llama.pair, reader=Prefiller(llama.pair, states=states)),
+                [(PROMPTS[0], EMPTY)],
             )
-    batch = Batch(llama.pair, reader=Reader(llama.pair, states=states))
+    batch = Batch(llama.pair, reader=Prefiller(llama.pair, states=states))
     expected = [generated(llama.student, PROMPTS[0], 6)]
     assert decode(batch, [(PROMPTS[0], EMPTY)]) == expected and batch.prefilled == 7
 
@@ -153,7 +154,7 @@ def test_a_reading_that_breaks_off_leaves_nothing_that_could_be_used(llama, monk
 def test_no_entry_stays_behind_in_the_context(llama):
     states = States(LAYERS, 10**9)
     for mask in (gates(2), EMPTY):
-        decode(Batch(llama.pair, reader=Reader(llama.pair, states=states)), [(PROMPTS[0], mask)])
+        decode(Batch(llama.pair, reader=Prefiller(llama.pair, states=states)), [(PROMPTS[0], mask)])
         ids = torch.tensor([PROMPTS[1]])
         assert torch.equal(llama.pair.student(ids).logits, llama.student(ids).logits)
 

@@ -1,4 +1,4 @@
-"""Levers change what a search costs, never what it says."""
+"""Optimizations change what a search costs, never what it says."""
 
 from dataclasses import fields, replace
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dapa.judges.base import judges
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.optimizations import PLAIN, Levers, Work
+from dapa.model.decode.optimizations import PLAIN, Optimizations, Work
 from dapa.model.decode.serving import serve
 from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.planted.pairs import Planting, harmful_prompts, plant
@@ -32,12 +32,12 @@ class Searched:
         rendered = [render(self.pair, [Turn("user", text)], how) for text in self.texts]
         self.ids = [encode(self.pair, text, how) for text in rendered]
 
-    def runner(self, levers, rows=None):
+    def runner(self, optimizations, rows=None):
         opening, full = judges["opening"](), judges["rules"]()
-        return PairRunner(self.pair, self.texts, self.ids, opening, full, 12, rows, levers)
+        return PairRunner(self.pair, self.texts, self.ids, opening, full, 12, rows, optimizations)
 
-    def run(self, levers=None, algorithm="ddmin-complement", rows=None, **rules):
-        memory, runner = Notebook(), self.runner(levers or Levers(), rows)
+    def run(self, optimizations=None, algorithm="ddmin-complement", rows=None, **rules):
+        memory, runner = Notebook(), self.runner(optimizations or Optimizations(), rows)
         driver = Driver(
             algorithms[algorithm](seed=0),
             self.pair.units("gate"),
@@ -47,7 +47,7 @@ class Searched:
         return driver.run(), memory, runner
 
 
-PLAINLY = dict(levers=PLAIN, curtail=False, eager=False, lookahead=0, memo=False)
+PLAINLY = dict(optimizations=PLAIN, curtail=False, eager=False, lookahead=0, memo=False)
 
 
 def questions(report):
@@ -93,9 +93,9 @@ def test_any_choice_of_levers_gives_the_plain_answer(
     few, on, rows, ahead, memory, curtail, eager, lookahead
 ):
     searched, plain = few
-    levers = Levers(**dict(zip(NAMES, on, strict=True)), ahead=ahead, memory=memory)
+    optimizations = Optimizations(**dict(zip(NAMES, on, strict=True)), ahead=ahead, memory=memory)
     rules = dict(curtail=curtail, eager=eager, lookahead=lookahead)
-    agree(plain, searched.run(levers, rows=rows, **rules))
+    agree(plain, searched.run(optimizations, rows=rows, **rules))
 
 
 # -- the counters ------------------------------------------------------------------------------
@@ -107,11 +107,13 @@ def llama():
 
 
 @pytest.mark.parametrize(
-    ("lever", "counter"), [("settle", "settled"), ("reuse", "reused"), ("share", "reused")]
+    ("optimization", "counter"), [("settle", "settled"), ("reuse", "reused"), ("share", "reused")]
 )
-def test_a_lever_that_is_off_saves_nothing_and_one_that_is_on_does(llama, lever, counter):
+def test_a_lever_that_is_off_saves_nothing_and_one_that_is_on_does(llama, optimization, counter):
     on, off = (
-        llama.run(replace(PLAIN, leave=True, **{lever: value}), rows=8, check_supersets=False)[2]
+        llama.run(
+            replace(PLAIN, leave=True, **{optimization: value}), rows=8, check_supersets=False
+        )[2]
         for value in (True, False)
     )
     assert getattr(on.work, counter) > 0 == getattr(off.work, counter)
@@ -119,10 +121,10 @@ def test_a_lever_that_is_off_saves_nothing_and_one_that_is_on_does(llama, lever,
         assert on.work.prefilled + on.work.reused == pytest.approx(off.work.prefilled)
 
 
-def uneven(pair, ids, levers):
+def uneven(pair, ids, optimizations):
     """Twelve rows of uneven lengths through four places; their tokens and the work."""
     rows = [Row(ids[i % len(ids)], max_new_tokens=2 + 3 * (i % 3)) for i in range(12)]
-    waiting, batch = list(rows), Batch(pair, levers=levers)
+    waiting, batch = list(rows), Batch(pair, optimizations=optimizations)
 
     def take(room):
         new = waiting[:room]
@@ -134,7 +136,7 @@ def uneven(pair, ids, levers):
 
 
 def test_places_are_refilled_and_left_only_where_the_levers_say_so(llama):
-    every = Levers()
+    every = Optimizations()
     tokens, work = uneven(llama.pair, llama.ids, every)
     waiting, waits = uneven(llama.pair, llama.ids, replace(every, refill=False))
     staying, stays = uneven(llama.pair, llama.ids, replace(every, leave=False))

@@ -17,7 +17,7 @@ from dapa.chat.ratings import (
     tally,
     vote,
 )
-from dapa.chat.sessions import HIDDEN, Round, Session, Talk, ruled
+from dapa.chat.sessions import HIDDEN, ChatSession, Round, Talk, ruled
 from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
 from dapa.store.database import Store
 
@@ -37,7 +37,7 @@ def round_of(prompt="how?", mask=MASK):
 
 
 def session(*rounds):
-    return Session(PAIR, MASK.key, {"seed": 7, "mode": "chat template"}, Talk(rounds))
+    return ChatSession(PAIR, MASK.key, {"seed": 7, "mode": "chat template"}, Talk(rounds))
 
 
 def test_every_pane_has_a_history_of_its_own():
@@ -66,7 +66,7 @@ WORDS = st.text(max_size=40).filter(lambda s: s.isprintable() or not s)
 def test_a_session_survives_its_json(pairs):
     rounds = [Round(a, (pane("student", b), pane("teacher", a, Label.REFUSAL))) for a, b in pairs]
     kept = session(*rounds)
-    assert Session.from_json(kept.to_json()) == kept
+    assert ChatSession.from_json(kept.to_json()) == kept
 
 
 def test_exports_hide_what_is_no_refusal_unless_asked():
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_session_is_refused_in_plain_words(spoil, said):
     body = spoil(session(round_of()).as_dict())
     text = body if isinstance(body, str) else json.dumps(body)
     with pytest.raises(SettingError, match=said):
-        Session.from_json(text)
+        ChatSession.from_json(text)
 
 
 def _pane_with(body, **change):
