@@ -23,7 +23,8 @@ from dapa.model import loading, memory
 from dapa.model.compatibility import check
 from dapa.model.loading import LoadCancelled, open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.workbench import Workbench
 
 NEXT_STEP = re.compile(r"\b(give|choose|check|download|connect|use|convert|merge|free|accept)\b")

@@ -15,8 +15,9 @@ from screen import dashboard
 from dapa.cli import main
 from dapa.core.records import DapaError, Mask, Prompt, PromptError, StoreError, Unit
 from dapa.model.decode import generation
-from dapa.model.template import PromptFormat, Turn, render
+from dapa.model.template import render
 from dapa.planted.pairs import harmful_prompts
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchSettings
 from dapa.ui.tabs.chat.settings import Manner

@@ -9,8 +9,8 @@ from searched import AND, HARMLESS, prompt_set, searched
 from dapa.core.records import EMPTY, Mask, Prompt, SettingError, Unit
 from dapa.measure.baselines import baselines
 from dapa.measure.comparisons import Bench
-from dapa.model.template import PromptFormat
 from dapa.planted.pairs import Planting, harmless_prompts
+from dapa.prompts.format import PromptFormat
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob

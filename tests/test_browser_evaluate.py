@@ -8,7 +8,7 @@ from classifiers import train
 from screen import choose, dashboard, press, set_number, tab, typed, until, visitors
 
 from dapa.core.records import Mask, Unit
-from dapa.measure.run_evaluation import EvaluationSettings
+from dapa.measure.evaluation_settings import EvaluationSettings
 
 pytestmark = pytest.mark.browser
 
@@ -29,8 +29,8 @@ def evaluate(board, chromium):
             press(page, *layers)
             tab(page, "Evaluate")
             page.click("#eval-settings button.label-wrap")
-            set_number(page, "prompts a set at most", 6)
-            until(lambda: "up to 6 prompts" in page.inner_text("#eval-settings"))
+            set_number(page, "prompt limit (empty: no limit)", 6)
+            until(lambda: "6 prompts" in page.inner_text("#eval-settings"))
             return page
 
         yield begin
@@ -50,7 +50,7 @@ def test_the_table_shows_what_a_plain_evaluation_says(board, evaluate):
     measured(page)
     shown = page.inner_text("#eval-table")
     mask = Mask.of([Unit(i) for i in (6, 7, 8)])
-    settings = EvaluationSettings(mask.key, prompt_limit=6, max_new_tokens=48)
+    settings = EvaluationSettings(mask=mask.key, prompt_limit=6, max_new_tokens=48)
     sets = {p: s for p, s in board.workbench.asked_sets(settings).items() if p != "dsr_search"}
     found = board.workbench.evaluation(settings, sets=sets)
     for model in ("student", "patched", "teacher"):

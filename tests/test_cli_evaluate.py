@@ -41,6 +41,7 @@ FILES = ("--prompts", "harmful.txt", "--harmless", "harmless.txt", "--max-new-to
 
 def test_every_promised_key_stands_under_every_column(dapa, tmp_path):
     options = (*FILES, "--skill", "skill.csv", "--text", "wiki.csv", "--mask", "half=1")
+    options += ("--wraps", "all")
     code, out, err = dapa("evaluate", *options, "--layers", "1,2", "--json", "-")
     body = json.loads(out)
     assert code == 0 and err == ""
@@ -72,7 +73,8 @@ def test_a_cell_is_opened_and_a_run_goes_on(dapa):
 
 
 def test_people_read_a_table_with_counts_and_sure_differences(dapa):
-    code, out, _ = dapa("evaluate", *FILES, "--layers", "1,2", "--text", "none")
+    options = ("--layers", "1,2", "--text", "none", "--wraps", "all")
+    code, out, _ = dapa("evaluate", *FILES, *options)
     assert code == 0 and "DSR, held out" in out and "DSR, prefill" in out
     assert "KL at the first position" in out and "runs replies" in out
 

@@ -16,8 +16,8 @@ from dapa.localize.divergence.metrics import metrics
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.families import FAMILIES, submodule
-from dapa.model.template import PromptFormat
 from dapa.planted.pairs import Planting, harmful_prompts, plant
+from dapa.prompts.format import PromptFormat
 
 torch.set_num_threads(1)
 HOW = PromptFormat()

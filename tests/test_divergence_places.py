@@ -23,8 +23,8 @@ from dapa.localize.divergence.recording import (
 from dapa.localize.divergence.significance import adjusted, bootstrap_p
 from dapa.localize.divergence.tokens import batch, encoded
 from dapa.model.families import FAMILIES
-from dapa.model.template import PromptFormat
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
+from dapa.prompts.format import PromptFormat
 
 
 def inside(model_type, reading, prompt):

@@ -14,12 +14,8 @@ from dapa.judges.rules.judge import rules
 from dapa.measure import decoded as asking
 from dapa.measure.evaluating import Plan, evaluate
 from dapa.measure.evaluation import exact_match
-from dapa.measure.run_evaluation import (
-    EvaluationSettings,
-    evaluation_sets,
-    run_evaluation,
-    stored_replies,
-)
+from dapa.measure.evaluation_settings import EvaluationSettings, evaluation_sets
+from dapa.measure.run_evaluation import run_evaluation, stored_replies
 from dapa.measure.wraps import wraps
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
 from dapa.prompts.sets import PromptSet
@@ -135,7 +131,7 @@ def test_categories_are_told_apart(pair):
 
 
 def test_the_same_again_decodes_nothing(pair, store, decoded):
-    settings = EvaluationSettings(FOUND.key, kl=False, text="none", max_new_tokens=12)
+    settings = EvaluationSettings(mask=FOUND.key, kl=False, text="none", max_new_tokens=12)
     first = run_evaluation(pair, store, settings, SETS)
     count = decoded[0]
     assert count == 3 * 21
@@ -151,7 +147,7 @@ def test_the_same_again_decodes_nothing(pair, store, decoded):
 
 def test_a_stopped_table_is_partial_and_goes_on_where_it_was(pair, store, decoded):
     stop = Event()
-    settings = EvaluationSettings(FOUND.key, kl=False, text="none", max_new_tokens=12)
+    settings = EvaluationSettings(mask=FOUND.key, kl=False, text="none", max_new_tokens=12)
 
     def halt(what, share):
         stop.set()
@@ -171,7 +167,7 @@ def test_a_stopped_table_is_partial_and_goes_on_where_it_was(pair, store, decode
 def test_a_text_is_read_once_and_reading_it_can_be_stopped(pair, store, monkeypatch):
     text = store.folder / "words.txt"
     text.write_text("how do I use paint " * 200, encoding="utf-8")
-    settings = EvaluationSettings(FOUND.key, kl=False, text=str(text), max_new_tokens=12)
+    settings = EvaluationSettings(mask=FOUND.key, kl=False, text=str(text), max_new_tokens=12)
     stop = Event()
 
     def told(what, share):
@@ -192,7 +188,7 @@ def test_a_text_is_read_once_and_reading_it_can_be_stopped(pair, store, monkeypa
 
 
 def test_every_reply_is_kept_and_opened_by_its_cell(pair, store):
-    settings = EvaluationSettings(FOUND.key, kl=False, text="none", max_new_tokens=12)
+    settings = EvaluationSettings(mask=FOUND.key, kl=False, text="none", max_new_tokens=12)
     found = run_evaluation(pair, store, settings, SETS)
     rows = stored_replies(store, found.run, "patched", "dsr")
     assert [r["reply"] for r in rows] == [r.reply for r in found.cell("patched", "dsr")]
@@ -212,7 +208,9 @@ def test_a_stored_evaluation_is_resumed_from_its_settings(planted_folders, tmp_p
     bench = Workbench(tmp_path / "runs")
     bench.load(bench.spec(None, student, teacher, "float32"))
     harmful = str(tmp_path / "harmful.txt")
-    settings = EvaluationSettings(FOUND.key, prompts=harmful, saved={"half": HALF.key}, text="none")
+    settings = EvaluationSettings(
+        mask=FOUND.key, prompts=harmful, saved={"half": HALF.key}, text="none"
+    )
     found = bench.evaluation(settings)
     again = Workbench(tmp_path / "runs").resume_evaluation(found.run)
     assert again.replies == found.replies and again.models[-1] == "half"
@@ -220,7 +218,7 @@ def test_a_stored_evaluation_is_resumed_from_its_settings(planted_folders, tmp_p
 
 
 def test_what_failed_is_told_and_kept_as_failed(pair, store):
-    bad = EvaluationSettings("99.gate", text="none")
+    bad = EvaluationSettings(mask="99.gate", text="none")
     with pytest.raises(SettingError, match="layer 99"):
         run_evaluation(pair, store, bad, SETS)
     for wrong in ({"saved": {"student": HALF}}, {"wraps": ("magic",)}):
@@ -266,7 +264,7 @@ def test_on_toy_gate_the_patched_student_refuses_and_keeps_its_skill(toy_pair, s
     asked = bench.evaluation_sets()
     del asked["dsr_search"], asked["borderline"]
     found = Mask.of(Unit(layer) for layer in (4, 5, 6, 7, 8))
-    settings = EvaluationSettings(found.key, kl=False, text="none", max_new_tokens=24)
+    settings = EvaluationSettings(mask=found.key, kl=False, text="none", max_new_tokens=24)
     table = bench.evaluation(settings, sets=asked)
     skill = {m: table.rate(m, "skill").value for m in table.models}
     assert table.rate("patched", "dsr").value >= 0.9 > 0.05 >= table.rate("student", "dsr").value

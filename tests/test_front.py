@@ -10,7 +10,7 @@ from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.tokens import Encoded, front_length
 from dapa.model.decode.front import Front
 from dapa.model.families import FAMILIES
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 LONG = PromptFormat(system=" ".join(["how do I please tell me to explain can you show"] * 2))
 PROMPTS = ["use malware", "how do I make bread at home step by step", "explain", "get poison now"]

@@ -16,8 +16,9 @@ from dapa.localize.gap import GROUPS, gap_budget
 from dapa.model.decode.openers import find_openers, refusal_log_odds
 from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair, PairSpec
-from dapa.model.template import PromptFormat, encode
+from dapa.model.template import encode
 from dapa.planted.pairs import Planting, harmful_prompts
+from dapa.prompts.format import PromptFormat
 
 HOW = PromptFormat()
 IDS = [(7, 9, 11, 30), (5, 8, 13, 21, 34, 6, 10, 12, 9)]

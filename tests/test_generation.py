@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from support import ORDINARY, TOKENIZER, generated, masks, prompts_of_ids, random_trio, run_out
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
+from dapa.core.settings import MAX_SEED
 from dapa.model.decode.generation import Batch, Row, complete, stream
-from dapa.model.decode.sampling import MAX_SEED, Decoding
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.decode.sampling import Decoding
+from dapa.model.template import encode, render
 from dapa.planted.pairs import Planting, plant
+from dapa.prompts.format import PromptFormat, Turn
 
 END = TOKENIZER.eos_token_id
 PROMPTS = [(9, 14, 23), (40, 41, 42, 12, 7, 8), (33,), (5, 6, 28, 19, 77, 80, 61, 30, 31)]

@@ -22,8 +22,8 @@ from dapa.model.memory import estimate_memory, parse_memory
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.presets import preset
 from dapa.model.substitution import given_back
-from dapa.model.template import PromptFormat
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
+from dapa.prompts.format import PromptFormat
 from dapa.workbench import Workbench
 
 IDS = [(9, 14, 23), (40, 41, 42, 12, 7)]
@@ -176,7 +176,7 @@ def test_searching_toggling_and_local_maps_work(bench, tmp_path):
 
 def test_what_needs_the_whole_teacher_says_so_with_the_next_step(bench):
     pair, prompts = bench.pair, harmful_prompts(2)
-    from dapa.model.template import Turn
+    from dapa.prompts.format import Turn
 
     off = [
         lambda: list(bench.chat({"teacher": [Turn("user", prompts[0])]}, EMPTY)),

@@ -18,8 +18,9 @@ from dapa.model.decode.sampling import Decoding
 from dapa.model.loading import open_checkpoint
 from dapa.model.machine import choose_device, choose_dtype, free_memory
 from dapa.model.pair import PairSpec, digest_of, load_pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts
+from dapa.prompts.format import PromptFormat, Turn
 
 IDS = torch.tensor([[9, 14, 23, 31, 8]])
 

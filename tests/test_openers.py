@@ -20,8 +20,9 @@ from dapa.model.decode.openers import (
     past_blanks,
     refusal_log_odds,
 )
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
+from dapa.prompts.format import PromptFormat, Turn
 
 
 def ids_of(pair, texts, role="student"):

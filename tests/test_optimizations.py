@@ -10,8 +10,9 @@ from dapa.judges.base import judges
 from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.optimizations import PLAIN, Optimizations, Work
 from dapa.model.decode.serving import serve
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import Planting, harmful_prompts, plant
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.driver import Driver

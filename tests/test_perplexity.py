@@ -14,7 +14,8 @@ from dapa.judges.rules.judge import rules
 from dapa.measure.perplexity import BLOCK, _windows, perplexity, surprise
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 
 WORDS = "how do I use paint please tell me how to build a house with paint now at home"
 TEXT = " ".join([WORDS] * 14)

@@ -12,7 +12,7 @@ from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import FAMILIES
 from dapa.model.pair import PairSpec, load_pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import (
     Planting,
     harmful_prompts,
@@ -21,6 +21,7 @@ from dapa.planted.pairs import (
 )
 from dapa.planted.planting import random_planting
 from dapa.planted.vocabulary import COMPLIANCE, REFUSALS
+from dapa.prompts.format import PromptFormat, Turn
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 CASES = list(itertools.product(FAMILIES, KINDS, range(8)))

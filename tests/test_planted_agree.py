@@ -7,9 +7,10 @@ from support import sweep
 
 from dapa.judges.base import judges
 from dapa.model.families import FAMILIES
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.control import Control

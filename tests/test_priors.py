@@ -8,7 +8,7 @@ from searched import AND, prompt_set, searched
 
 from dapa.core.records import SettingError, Unit
 from dapa.model.decode.openers import NoOpeners
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.search import priors as room
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob, SearchSettings

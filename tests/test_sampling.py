@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from dapa.core.records import SettingError
-from dapa.model.decode.sampling import MAX_SEED, Decoding, check_seed, choose
+from dapa.core.settings import MAX_SEED, check_seed
+from dapa.model.decode.sampling import Decoding, choose
 
 SETTINGS = st.builds(
     Decoding,

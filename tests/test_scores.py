@@ -1,12 +1,14 @@
 """The replies behind a cell of the evaluation's table: which ones, in what order."""
 
+import gradio as gr
 import pytest
 from classifiers import train
 
 from dapa.core.records import EMPTY, SettingError
 from dapa.measure.evaluation import Evaluation
+from dapa.measure.evaluation_settings import EvaluationSettings
+from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate.scores import ORDERS, chosen, draw, replies
 from dapa.workbench import Workbench
@@ -61,16 +63,23 @@ def test_tasks_of_the_harness_stand_in_the_table_with_interval_and_n():
     assert "[0.1, 0.4], n\u202f=\u202f40" in shown
 
 
+def asked_of(dashboard, harm="", classes="", **values):
+    """The settings of a form as a browser sends it, a few values made otherwise."""
+    with gr.Blocks():
+        form = forms.build(EvaluationSettings, "eval")
+    sent = {**{name: part.value for name, part in form.parts.items()}, "sets": ["skill"], **values}
+    return asked.settings_of(dashboard, form, "", ({}, {}, "", "", harm, classes), sent)
+
+
 def test_the_screen_asks_for_tasks_by_name(tmp_path):
     dashboard = Dashboard(Workbench(tmp_path))
-    usual = [["skill"], [], 8, 16, 0, "rules", [], {}, {}, "", ""]
-    settings, wanted = asked.settings_of(
-        dashboard, Session(), *usual, "arc_easy, hellaswag arc_easy", "", ""
-    )
-    assert settings.tasks == ("arc_easy", "hellaswag") and wanted == {"skill"}
-    assert asked.settings_of(dashboard, Session(), *usual, "", "", "")[0].tasks == ()
+    settings = asked_of(dashboard, tasks="arc_easy, hellaswag arc_easy")
+    assert settings.tasks == ("arc_easy", "hellaswag") and settings.sets == ("skill",)
+    assert asked_of(dashboard, tasks="").tasks == ()
     with pytest.raises(SettingError):
-        asked.settings_of(dashboard, Session(), *usual, ["arc_easy"], "", "")
+        asked_of(dashboard, tasks=3)
+    with pytest.raises(SettingError, match="no prompt set"):
+        asked_of(dashboard, sets=[])
 
 
 def test_the_screen_asks_for_harm_beside_refusal_by_classes_that_exist(tmp_path):
@@ -78,12 +87,11 @@ def test_the_screen_asks_for_harm_beside_refusal_by_classes_that_exist(tmp_path)
         Dashboard(Workbench(tmp_path)),
         str(train(tmp_path / "tiny", ("safe", "bad"))),
     )
-    usual = [["skill"], [], 8, 16, 0, "rules", [], {}, {}, "", "", ""]
-    settings, _ = asked.settings_of(dashboard, Session(), *usual, folder, " bad ,")
+    settings = asked_of(dashboard, folder, " bad ,")
     assert settings.harm == "classifier"
     assert settings.harm_options == (f"checkpoint={folder}", "harmful=bad")
     for classes, told in (("", "needs its harmful classes named"), ("worse", "no class 'worse'")):
         with pytest.raises(SettingError, match=told + ".*safe, bad"):
-            asked.settings_of(dashboard, Session(), *usual, folder, classes)
+            asked_of(dashboard, folder, classes)
     with pytest.raises(SettingError):
-        asked.settings_of(dashboard, Session(), *usual, str(tmp_path / "nowhere"), "bad")
+        asked_of(dashboard, str(tmp_path / "nowhere"), "bad")

@@ -16,9 +16,9 @@ from dapa.localize.causes.trace import causal_trace, token_trace
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import find_openers
 from dapa.model.families import FAMILIES
-from dapa.model.template import PromptFormat
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.planted.planting import random_planting
+from dapa.prompts.format import PromptFormat
 
 
 def twins(count, seed=0):

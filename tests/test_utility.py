@@ -12,7 +12,7 @@ from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
 from dapa.measure.steering import Steered
 from dapa.measure.utility import Utility, _Shared
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.search.engine.control import Halted
 
 TEXTS = [prompt.text for prompt in HARMLESS]

@@ -14,7 +14,8 @@ from dapa.chat.conversation import PANES, converse
 from dapa.core.records import Mask
 from dapa.judges.base import judges
 from dapa.model.decode.sampling import Decoding
-from dapa.model.template import Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import Turn
 
 RIVAL = "three TextIteratorStreamers, one after another"
 

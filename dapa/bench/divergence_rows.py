@@ -15,7 +15,7 @@ from dapa.bench.row import Row, absent, higher, share, wrong
 from dapa.bench.scene import FILLER, Scene, requests
 from dapa.bench.timing import interleaved
 from dapa.localize.divergence.divergence import divergence
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 BATCH = 16
 LOOP = "transformers output_hidden_states loop, equal batch"

@@ -18,10 +18,11 @@ import torch
 from dapa.bench import timing
 from dapa.core.records import Unit
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.planted.pairs import PlantedModels, Planting, harmful_prompts, plant
 from dapa.planted.vocabulary import COMPLIANCE, Script
 from dapa.planted.wiring import Shape
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import Search
 from dapa.search.engine.predicate import play

@@ -20,7 +20,8 @@ from dapa.model.decode.generation import Batch, Ending, Row, stream, visible
 from dapa.model.decode.openers import FirstToken, NoOpeners, Openers, Role, first_tokens_of
 from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 
 PaneName = Literal["student", "patched", "teacher"]
 PANES: tuple[PaneName, ...] = ("student", "patched", "teacher")

@@ -13,7 +13,7 @@ from typing import Any
 
 from dapa.chat.conversation import PANES, Exchange, Pane, PaneName
 from dapa.core.records import EMPTY, Label, Mask, SettingError, Verdict
-from dapa.model.template import Turn
+from dapa.prompts.format import Turn
 from dapa.store.database import digest
 
 FORMAT = "dapa-session/1"

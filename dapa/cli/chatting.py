@@ -50,8 +50,9 @@ def chat(
     mask = o.mask_of(o.parse_layers(layers), sites) if layers else EMPTY
     asked = panes_of(panes)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
-    from dapa.model.decode.sampling import Decoding, check_seed
-    from dapa.model.template import PromptFormat
+    from dapa.core.settings import check_seed
+    from dapa.model.decode.sampling import Decoding
+    from dapa.prompts.format import PromptFormat
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,11 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
-from dapa.cli.judging import HarmName, HarmOptions, JudgeOptions
 from dapa.cli.output import Output, progress, table
+from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
+from dapa.measure.evaluation_settings import EvaluationSettings
+from dapa.model.spec import PairOptions
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
@@ -41,49 +44,12 @@ _TITLES = {
 }
 
 
+@options
 def evaluate(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    memory: o.Memory = "auto",
-    layers: o.Layers = "",
-    sites: o.Sites = "gate",
-    units: o.Units = "",
+    pair: PairOptions,
+    moved: o.MaskOptions,
+    settings: EvaluationSettings,
     mask: Masks = None,
-    prompts: o.Prompts = None,
-    harmless: o.Harmless = None,
-    borderline: Annotated[str | None, typer.Option(help="Borderline harmless prompts.")] = None,
-    skill: Annotated[
-        str | None, typer.Option(help="Prompts with exact answers, in a column answer.")
-    ] = None,
-    prompt_limit: o.PromptLimit = None,
-    max_new_tokens: o.MaxNewTokens = 64,
-    wraps: Annotated[
-        str, typer.Option(help="Robustness wraps: all, none, or prefill,role-play,suppression.")
-    ] = "all",
-    text: Annotated[
-        str | None,
-        typer.Option(
-            help="Text for perplexity, such as WikiText-2's test file (txt, parquet); none skips."
-        ),
-    ] = None,
-    kl: Annotated[bool, typer.Option(help="KL to the student on harmless prompts.")] = True,
-    judge: Annotated[str, typer.Option(help="Who judges; see `dapa judge`.")] = "rules",
-    option: JudgeOptions = None,
-    harm: HarmName = None,
-    harm_option: HarmOptions = None,
-    fluency: Annotated[
-        bool,
-        typer.Option(help="Incoherent too: what surprises the student more than its own replies."),
-    ] = False,
-    tasks: Annotated[
-        str | None, typer.Option(help="lm-eval tasks, as in arc_easy,hellaswag; needs lm_eval.")
-    ] = None,
-    task_path: Annotated[str | None, typer.Option(help="Folder of further task files.")] = None,
-    task_limit: Annotated[int | None, typer.Option(help="Items of a task at most.")] = None,
-    seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
 ) -> None:
@@ -92,38 +58,15 @@ def evaluate(
     Ctrl-C stops it; the same command again, or `dapa runs resume ID`, goes on where it was.
     """
     output = Output(json)
-    chosen = o.chosen_mask(layers, sites, units)
-    saved = saved_masks(mask or (), sites)
-    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
-    from dapa.measure.run_evaluation import EvaluationSettings
+    saved = {name: one.key for name, one in saved_masks(mask or (), moved.sites).items()}
+    asked = replace(settings, mask=moved.mask().key, saved=saved)
+    spec = o.spec_for(pair, moved.sites, moved.units)
     from dapa.workbench import Workbench
 
-    settings = EvaluationSettings(
-        mask=chosen.key,
-        saved={name: one.key for name, one in saved.items()},
-        prompts=o.lasting(prompts),
-        harmless=o.lasting(harmless),
-        borderline=o.lasting(borderline),
-        skill=o.lasting(skill),
-        prompt_limit=prompt_limit,
-        seed=seed,
-        wraps=_wraps(wraps),
-        text=o.lasting(text),
-        kl=kl,
-        judge=judge,
-        judge_options=tuple(option or ()),
-        harm=harm,
-        harm_options=tuple(harm_option or ()),
-        fluency=fluency,
-        max_new_tokens=max_new_tokens,
-        tasks=tuple(filter(None, (tasks or "").split(","))),
-        task_path=o.lasting(task_path),
-        task_limit=task_limit,
-    )
     bench = Workbench(run_dir)
     with progress() as report, stopping() as stop:
         bench.load(spec, report)
-        found = bench.evaluation(settings, report, stop)
+        found = bench.evaluation(asked, report, stop)
     output.result(found.as_dict(), *told(found))
     if stop.is_set():
         raise typer.Exit(130)
@@ -143,17 +86,6 @@ def saved_masks(given: Sequence[str], kind: str) -> dict[str, Mask]:
             o.mask_of(o.parse_layers(units), kind) if plain else o.parse_units(units)
         )
     return found
-
-
-def _wraps(text: str) -> tuple[str, ...]:
-    from dapa.measure.wraps import wraps
-
-    if text == "all":
-        return tuple(wraps)
-    names = () if text == "none" else tuple(part.strip() for part in text.split(",") if part)
-    for name in names:
-        wraps[name]
-    return names
 
 
 @contextmanager

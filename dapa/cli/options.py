@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dapa.core.records import Mask, Prompt, SettingError, Unit
+from dapa.core.settings import Settings, check_seed, setting
 
 if TYPE_CHECKING:
-    from dapa.model.pair import PairSpec
+    from dapa.model.spec import PairOptions, PairSpec
     from dapa.workbench import Workbench
 
 PairName = Annotated[
@@ -80,6 +82,31 @@ Json = Annotated[
     ),
 ]
 RunDir = Annotated[Path, typer.Option(help="Folder in which runs and verdicts are kept.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions(Settings):
+    """What is transplanted: layers of a kind of site, or units by name."""
+
+    layers: str = setting(
+        "", "layers", "0-based layers, such as 3,5 or 3-6; empty is the student itself."
+    )
+    sites: str = setting(
+        "gate",
+        "kind of site",
+        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
+        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself).",
+    )
+    units: str = setting(
+        "",
+        "units",
+        "Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],head; "
+        "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers.",
+    )
+
+    def mask(self) -> Mask:
+        """What is transplanted; SettingError for what no pair could have, or for both ways."""
+        return chosen_mask(self.layers, self.sites, self.units)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -169,11 +196,15 @@ def spec_of(
     return Workbench.spec(pair, student, teacher, dtype, device, memory)
 
 
+def spec_for(pair: PairOptions, sites: str = "", units: str = "") -> PairSpec:
+    """What to load; where memory is lean, the sites that a command is to move are kept."""
+    return spec_of(**pair.as_dict(), sites=sites, units=units)
+
+
 def search_set(
     bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
 ) -> tuple[Prompt, ...]:
     """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
-    from dapa.model.decode.sampling import check_seed
     from dapa.prompts.sets import PromptSet
 
     check_seed(seed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dapa.chat.sessions import ChatSession, Talk
     from dapa.judges.base import Judge
     from dapa.model.decode.sampling import Decoding
-    from dapa.model.template import PromptFormat
+    from dapa.prompts.format import PromptFormat
     from dapa.workbench import Workbench
 
 HELP = """\
@@ -85,7 +85,7 @@ class TerminalChat:
         self._answer(panes or self.panes)
 
     def _answer(self, panes: tuple[PaneName, ...]) -> None:
-        from dapa.model.template import Turn
+        from dapa.prompts.format import Turn
 
         last = self.talk.rounds[-1]
         before = self.talk.undone()
@@ -171,7 +171,7 @@ def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[TerminalChat, st
 
 
 def _seed(terminal: TerminalChat, text: str) -> None:
-    from dapa.model.decode.sampling import check_seed
+    from dapa.core.settings import check_seed
 
     terminal.seed = check_seed(_number(text, int, "seed"))
 

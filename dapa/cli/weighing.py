@@ -105,7 +105,7 @@ def gap(
     """
     exports = Exports(json, html, csv)
     spec = o.spec_of(pair, student, teacher, dtype, device, memory)
-    from dapa.model.template import PromptFormat
+    from dapa.prompts.format import PromptFormat
     from dapa.workbench import Workbench
 
     bench = Workbench()

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dapa.core.records import EMPTY, Mask, PromptError, Rate
+from dapa.core.settings import check_seed
 from dapa.core.statistics import auc, mean_interval
 from dapa.localize.divergence.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
-from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 Floats = NDArray[np.float64]
 CLASSES = ("harmful", "harmless")

@@ -30,7 +30,8 @@ from dapa.localize.causes.hybrids import (
 from dapa.model.decode.openers import Ids, Openers, Role, find_openers, refusal_log_odds
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 
 ROLES: tuple[Role, Role] = ("student", "teacher")
 GROUPS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -21,7 +21,7 @@ from dapa.localize.directions import CLASSES
 from dapa.localize.divergence.maps import plain
 from dapa.localize.standing import Progress, panes_of, standing
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 Floats = NDArray[np.float64]
 MOST = 256

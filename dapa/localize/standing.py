@@ -18,8 +18,8 @@ from dapa.localize.divergence.recording import run_below_head, states_of
 from dapa.localize.divergence.tokens import Encoded, batch, encoded
 from dapa.model.decode.openers import Role
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
 from dapa.model.transplant import Plan
+from dapa.prompts.format import PromptFormat
 
 PANES = ("student", "patched", "teacher")
 Progress = Callable[[int, int], None]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapa.core.records import EMPTY, DapaError, Mask, Prompt, PromptError, SettingError, Unit
+from dapa.core.settings import check_seed
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.gradients import integrated_gradients
 from dapa.localize.causes.patching import patching
@@ -26,9 +27,8 @@ from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.rank_agreement import Agreement, rank_agreement
 from dapa.model.decode.openers import past_blanks, refusal_log_odds
-from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 Floats = NDArray[np.float64]
 Weigh = Callable[[Pair, Sequence[Unit]], Mapping[Unit, float]]

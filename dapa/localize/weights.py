@@ -19,9 +19,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dapa.core.records import PairError
+from dapa.core.settings import check_seed
 from dapa.localize.rank import EffectiveRank, effective_rank
 from dapa.model.checkpoint import Checkpoint
-from dapa.model.decode.sampling import check_seed
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]

@@ -15,7 +15,7 @@ from dapa.core.records import Label, Mask, Prompt, PromptError, Rate
 from dapa.core.statistics import holm, mcnemar_exact, paired_gain
 from dapa.measure.utility import Utility
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.search.engine.inquiry import Inquiry, Spent
 from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob

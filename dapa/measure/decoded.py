@@ -17,7 +17,8 @@ from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.store.database import digest
 from dapa.store.replies import ReplyStore, Said
 

@@ -16,7 +16,7 @@ from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, Set
 from dapa.core.statistics import discordant, mcnemar_exact
 from dapa.measure.placebos import sham_view
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.search.engine.control import Halted
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle

@@ -11,13 +11,14 @@ from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
 from dapa.measure.decoded import Asked, Speaker, answer
-from dapa.measure.evaluation import WRAP, Evaluation, Judged, Purpose, ordered, speakers_of
+from dapa.measure.evaluation import WRAP, Evaluation, Judged, ordered, speakers_of
+from dapa.measure.evaluation_settings import Purpose
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
 from dapa.measure.utility import Drift, Utility
 from dapa.measure.wraps import wraps as all_wraps
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.search.engine.control import Halted
 from dapa.store.database import digest
 from dapa.store.replies import ReplyStore, Said

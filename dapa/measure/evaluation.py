@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 from dapa.core.records import Label, Mask, Prompt, Rate, Verdict
 from dapa.core.statistics import discordant, holm, mcnemar_exact, paired_gain, wilson
@@ -22,7 +22,6 @@ from dapa.measure.utility import Drift
 Model = str
 """A column's name: student, patched, teacher, or a saved mask's."""
 MODELS: tuple[Model, ...] = ("student", "patched", "teacher")
-Purpose = Literal["dsr", "dsr_search", "over_refusal", "borderline", "skill"]
 """What a set of prompts measures; a wrapped one measures `wrap:NAME`."""
 WRAP = "wrap:"
 COLUMNS = (

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from dapa.core.records import Mask, Prompt, SettingError
-from dapa.measure.evaluation import Purpose
+from dapa.core.settings import setting
 from dapa.measure.wraps import wraps as all_wraps
-from dapa.model.decode.sampling import check_seed
-from dapa.model.template import PromptFormat
 from dapa.prompts.sets import PromptSet
+from dapa.prompts.settings import PromptSettings
 
+Purpose = Literal["dsr", "dsr_search", "over_refusal", "borderline", "skill"]
 ROLES: Mapping[Purpose, str] = {
     "dsr": "harmful",
     "dsr_search": "harmful",
@@ -21,74 +21,136 @@ ROLES: Mapping[Purpose, str] = {
     "skill": "skill",
 }
 """What each measure asks of which set."""
+SETS: Mapping[str, str] = {
+    "dsr": "harmful, held out",
+    "dsr_search": "harmful, search set",
+    "over_refusal": "harmless twins",
+    "borderline": "borderline harmless",
+    "skill": "skill",
+}
+"""The same for people."""
 Find = Callable[[str | None, str], PromptSet | None]
 """(a file, a set's name or None, role) -> prompts; None where nothing stands for the role."""
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
+def _wraps() -> Mapping[str, str]:
+    return all_wraps.titles
+
+
+def _named(judge: str, options: tuple[str, ...]) -> str:
+    """A judge for people: the last part of its checkpoint's name, if it has one."""
+    given = dict(option.partition("=")[::2] for option in options)
+    return given.get("checkpoint", "").strip().rstrip("/").rpartition("/")[2] or judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(PromptSettings):
     """Everything that a user sets about an evaluation, and all that resuming it needs."""
 
     mask: str = ""
     """The patched model's mask, as `Mask.key`."""
     saved: Mapping[str, str] = field(default_factory=dict)
     """Further columns: name -> mask's key."""
-    prompts: str | None = None
-    """Harmful prompts: a file or a set's name; None is the pair's own."""
-    harmless: str | None = None
-    borderline: str | None = None
-    skill: str | None = None
-    """Prompts with exact answers."""
-    prompt_limit: int | None = None
-    """Prompts of a set at most, sampled by category and seed."""
-    seed: int = 0
-    wraps: tuple[str, ...] = ()
-    text: str | None = None
-    """A text file for perplexity; None is the bundled text that suits the pair, "none" no text."""
-    kl: bool = True
-    judge: str = "rules"
-    judge_options: tuple[str, ...] = ()
-    harm: str | None = None
-    harm_options: tuple[str, ...] = ()
-    fluency: bool = False
-    """Call replies incoherent, too, that surprise the student more than its own do."""
-    max_new_tokens: int = 64
-    whose: str = "teacher"
-    mode: str = "template"
-    system: str = ""
-    tasks: tuple[str, ...] = ()
-    """lm-eval tasks."""
-    task_path: str | None = None
-    """Folder of further task files."""
-    task_limit: int | None = None
+    borderline: str | None = setting(
+        None, "borderline prompts", "Borderline harmless prompts.", form=False, file=True
+    )
+    skill: str | None = setting(
+        None, "skill prompts", "Prompts with exact answers, in a column answer.", form=False,
+        file=True,
+    )  # fmt: skip
+    sets: tuple[str, ...] = setting(
+        tuple(ROLES),
+        "prompt sets",
+        f"What is asked: some of {', '.join(ROLES)}, by comma.",
+        choices=lambda: SETS,
+        preset=("dsr", "over_refusal", "borderline", "skill"),
+        row=1,
+        told=lambda sets: ", ".join(SETS[name] for name in sets),
+    )
+    wraps: tuple[str, ...] = setting(
+        (),
+        "the harmful ones again, wrapped",
+        "Robustness wraps: all, none, or prefill,role-play,suppression.",
+        choices=_wraps,
+        row=2,
+        told=lambda names: f"{len(names)} wraps" if names else "",
+    )
+    text: str | None = setting(
+        None,
+        "text for perplexity",
+        "Text for perplexity, such as WikiText-2's test file (txt, parquet); none skips.",
+        form=False,
+        file=True,
+    )
+    """None is the bundled text that suits the pair."""
+    perplexity: bool = setting(True, "perplexity of a text", "Perplexity of a text.", row=3)
+    kl: bool = setting(
+        True, "KL to the student on harmless prompts", "KL to the student on harmless prompts.",
+        row=3,
+    )  # fmt: skip
+    fluency: bool = setting(
+        False,
+        "incoherent, too: replies that surprise the student more than its own",
+        "Incoherent too: what surprises the student more than its own replies.",
+        row=3,
+    )
+    judge: str = setting("rules", "judge", "Who judges; see `dapa judge`.", row=60)
+    judge_options: tuple[str, ...] = setting(
+        (),
+        "the judge's options",
+        "A judge's option, such as url=http://127.0.0.1:8000/v1, again for each.",
+        flag="--option",
+        metavar="KEY=VALUE",
+        lines=4,
+        form=False,
+    )
+    tasks: tuple[str, ...] = setting(
+        (),
+        "lm-eval tasks (needs the lm_eval package)",
+        "lm-eval tasks, as in arc_easy,hellaswag; needs lm_eval.",
+        most=100,
+        placeholder="arc_easy, hellaswag",
+        row=70,
+        told=" · ".join,
+    )
+    task_path: str | None = setting(
+        None, "folder of further task files", "Folder of further task files.", form=False, file=True
+    )
+    task_limit: int | None = setting(
+        None, "task limit", "Items of a task at most.", low=1, form=False
+    )
+    harm: str | None = setting(
+        None,
+        "harm, a second axis beside refusal",
+        "Harm as a second axis: classifier, causal or endpoint.",
+        form=False,
+    )
+    harm_options: tuple[str, ...] = setting(
+        (),
+        "the harm judge's options",
+        "An option of the harm judge, again for each.",
+        flag="--harm-option",
+        metavar="KEY=VALUE",
+        lines=4,
+        form=False,
+    )
     pair: Mapping[str, Any] = field(default_factory=dict)
     """The pair's spec, for resuming from another process."""
 
-    def __post_init__(self) -> None:
-        """SettingError for what cannot be evaluated."""
-        check_seed(self.seed)
-        for name in ("prompt_limit", "task_limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingError(f"{name.replace('_', ' ')} is {value}; choose 1 or more")
-        if not 1 <= self.max_new_tokens <= 8192:
-            raise SettingError(f"max new tokens is {self.max_new_tokens}; choose 1 to 8192")
-        for wrap in self.wraps:
-            all_wraps[wrap]
+    def sentence(self) -> str:
+        """The settings as one line."""
+        own = "own prompts" if self.prompts or self.harmless else ""
+        harm = f"harm by {_named(self.harm, self.harm_options)}" if self.harm else ""
+        judge = f"judged by {_named(self.judge, self.judge_options)}"
+        return " · ".join(filter(None, (super().sentence(), own, judge, harm, "greedy")))
+
+    def check(self) -> None:
+        """Masks can be read, and something is asked."""
+        if not self.sets:
+            raise SettingError("no prompt set is chosen; choose at least one")
         Mask.parse(self.mask)
         for key in self.saved.values():
             Mask.parse(key)
-
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> EvaluationSettings:
-        """Read a stored run's settings; unknown keys of other versions are left out."""
-        known = {f.name for f in fields(cls)}
-        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known}
-        return cls(**kept)
-
-    def format(self) -> PromptFormat:
-        """The prompts' format."""
-        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
 
 
 def evaluation_sets(
@@ -102,7 +164,7 @@ def evaluation_sets(
 
     Args:
         find: Reads a set.
-        settings: Which files, how many prompts of each, and the seed.
+        settings: Which sets and files, how many prompts of each, and the seed.
         bundled: Without it, no bundled set is asked at all.
     """
     given: dict[str, str | None] = {
@@ -115,7 +177,7 @@ def evaluation_sets(
     sets: dict[Purpose, tuple[Prompt, ...]] = {}
     for purpose, role in ROLES.items():
         source = given[role]
-        if source is None and alone:
+        if purpose not in settings.sets or (source is None and alone):
             continue
         found = find(source, role)
         if found is None:

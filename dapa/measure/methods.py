@@ -21,7 +21,8 @@ from dapa.model.families import GROUPS, kind_title, units_for
 from dapa.model.lean import NotInMemory
 from dapa.model.presets import released_layers
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat, Turn, render
+from dapa.model.template import render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms.questions import Steps, algorithms
 from dapa.search.algorithms.windows import random_masks, random_sets, ranked, spread, top, windows
 from dapa.search.engine.inquiry import Inquiry, Spent

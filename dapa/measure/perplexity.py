@@ -17,8 +17,9 @@ from torch import Tensor
 from dapa.core.records import EMPTY, Mask, PromptError
 from dapa.core.statistics import mean_interval
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.model.transplant import masked
+from dapa.prompts.format import PromptFormat, Turn
 
 Role = Literal["student", "teacher"]
 STRIDE = 512

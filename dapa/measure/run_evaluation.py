@@ -18,8 +18,8 @@ from dapa.core.records import Mask, Prompt, PromptError, SettingError
 from dapa.judges.choose import panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.measure.evaluating import Plan, evaluate
-from dapa.measure.evaluation import SAFETY, Evaluation, Judged, Purpose
-from dapa.measure.evaluation_settings import EvaluationSettings, evaluation_sets
+from dapa.measure.evaluation import SAFETY, Evaluation, Judged
+from dapa.measure.evaluation_settings import EvaluationSettings, Purpose
 from dapa.measure.perplexity import perplexity
 from dapa.model.pair import Pair
 from dapa.prompts.text import read_text
@@ -67,7 +67,8 @@ def run_evaluation(
     for one in (mask, *saved.values()):
         pair.validate(one)
     notes = []
-    text, note = perplexity_text(pair, settings.text, toy)
+    wanted = settings.text if settings.perplexity else "none"
+    text, note = perplexity_text(pair, wanted, toy)
     if note:
         notes.append(note)
     plan = Plan(
@@ -222,8 +223,6 @@ def _tasks(settings: EvaluationSettings) -> Any:
 
 __all__ = [
     "KIND",
-    "EvaluationSettings",
-    "evaluation_sets",
     "perplexity_text",
     "run_evaluation",
     "stored_replies",

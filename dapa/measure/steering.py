@@ -20,8 +20,9 @@ from dapa.model.decode.openers import padded
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.model.transplant import Tap, watching
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.control import Halted
 
 

@@ -29,8 +29,9 @@ from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
 from dapa.model.transplant import masked
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.priors import few

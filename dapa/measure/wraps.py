@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dapa.core.registry import Registry
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 
 @dataclass(frozen=True)

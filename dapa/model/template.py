@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from dapa.core.records import PromptError
 from dapa.model.pair import Pair
 from dapa.prompts.files import checked
-
-Mode = Literal["template", "raw", "prefill"]
-PREFILL = "Sure,"
-
-
-@dataclass(frozen=True)
-class PromptFormat:
-    """How a request is written before the models read it; one for all masks of a run."""
-
-    mode: Mode = "template"
-    """`template`: a chat template; `raw`: the text alone; `prefill`: the reply begins `Sure,`."""
-    whose: Literal["teacher", "student"] = "teacher"
-    system: str = ""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One message of a conversation."""
-
-    role: Literal["user", "assistant"]
-    text: str
+from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
 
 def clean(text: str) -> str:

@@ -21,7 +21,8 @@ from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.control import Halted
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dapa.core.records import SettingError
-from dapa.model.decode.sampling import check_seed
-from dapa.model.template import PromptFormat
+from dapa.core.settings import check_seed
+from dapa.prompts.format import PromptFormat
 from dapa.search.algorithms.questions import algorithms
 from dapa.search.engine.settings import Settings
 from dapa.search.priors import NEED_ONE, priors

@@ -13,7 +13,7 @@ from dapa.model.blocks import finest
 from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.fast_screen import FastScreen, Floats
 from dapa.search.priors import few, opening_ids

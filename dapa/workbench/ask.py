@@ -16,12 +16,11 @@ from dapa.judges.rules.judge import rules
 from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
-from dapa.measure.evaluation import Evaluation, Purpose
+from dapa.measure.evaluation import Evaluation
+from dapa.measure.evaluation_settings import EvaluationSettings, Purpose, evaluation_sets
 from dapa.measure.reproduce import reproduce
 from dapa.measure.reproduce_records import Reproduced
 from dapa.measure.run_evaluation import (
-    EvaluationSettings,
-    evaluation_sets,
     perplexity_text,
     run_evaluation,
     stored_replies,
@@ -29,7 +28,7 @@ from dapa.measure.run_evaluation import (
 from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair, PairSpec, load_pair
 from dapa.model.presets import Preset
-from dapa.model.template import PromptFormat, Turn
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchSettings
@@ -102,8 +101,8 @@ class Asking(Holding):
         self, harmful: str | Path | None = None, harmless: str | Path | None = None
     ) -> dict[Purpose, tuple[Prompt, ...]]:
         """The sets that `evaluate` asks; see `evaluations.evaluation_sets`."""
-        files = (None if f is None else str(f) for f in (harmful, harmless))
-        return evaluation_sets(self._find, EvaluationSettings("", {}, *files))
+        first, second = (None if f is None else str(f) for f in (harmful, harmless))
+        return evaluation_sets(self._find, EvaluationSettings(prompts=first, harmless=second))
 
     def evaluate(
         self,

@@ -21,7 +21,7 @@ from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import MemoryEstimate, estimate_memory, parse_memory
 from dapa.model.pair import Pair, PairSpec, Share, load_pair
 from dapa.model.presets import DEFAULT, preset, presets, released_layers
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet, bundled, read_prompts
 from dapa.search.priors import opening_ids
 from dapa.store.database import Store

@@ -16,7 +16,7 @@ from torch import Tensor
 from dapa.core.records import Prompt
 from dapa.localize.divergence.tokens import Encoded, encoded, shared
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 _PROBES = ("0", "Zz ~")  # two requests that share no beginning, to see where requests begin
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapa.core.records import PromptError, SettingError
+from dapa.core.settings import check_seed
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.flips import Effect, counted, effect_of
 from dapa.localize.causes.restoring import Progress, Restore, blanks, record, restored_log_odds
@@ -26,9 +27,8 @@ from dapa.localize.divergence.recording import sites_of_pair, usual_sites
 from dapa.localize.divergence.significance import adjusted, bootstrap_p, significant
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import Role, find_openers
-from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 Floats = NDArray[np.float64]
 POSITIONS = ("all", "last")

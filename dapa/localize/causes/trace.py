@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dapa.core.records import Prompt, PromptError, SettingError
+from dapa.core.settings import check_seed
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.corruption import (
     Corrupted,
@@ -30,9 +31,8 @@ from dapa.localize.causes.trace_records import Floats, TokenTrace, TraceMap
 from dapa.localize.divergence.significance import bootstrap_p
 from dapa.localize.divergence.tokens import token_texts
 from dapa.model.decode.openers import Openers, find_openers
-from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.writing.sentences import TOKEN_GROUPS
 
 KINDS = ("mlp", "attention")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError
+from dapa.core.settings import check_seed
 from dapa.localize.divergence.maps import DivergenceMap, TokenMap
 from dapa.localize.divergence.metrics import metrics
 from dapa.localize.divergence.sweep import Sweep
@@ -22,9 +23,8 @@ from dapa.localize.divergence.tokens import (
     refuse_other_tokens,
     token_texts,
 )
-from dapa.model.decode.sampling import check_seed
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 
 Progress = Callable[[int, int], None]
 """(prompts done, prompts in all)."""

@@ -33,8 +33,8 @@ from dapa.localize.divergence.tokens import (
 )
 from dapa.model.decode.front import Front
 from dapa.model.pair import Pair
-from dapa.model.template import PromptFormat
 from dapa.model.transplant import Plan
+from dapa.prompts.format import PromptFormat
 
 _MOST_WAITING = 2**28
 """Numbers that a total reading of all tokens may hold between the two models' passes."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dapa.core.records import PromptError, SettingError
 from dapa.model.pair import Pair
-from dapa.model.template import PREFILL, PromptFormat, Turn, clean, encode, render, template_of
+from dapa.model.template import clean, encode, render, template_of
+from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
 POSITIONS = ("last", "all", "instruction")
 Position = str | int

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.core.settings import check_seed
 from dapa.model.decode.kv_cache import KVCache
 from dapa.model.decode.optimizations import Optimizations, Work
 from dapa.model.decode.prefill import Prefiller
-from dapa.model.decode.sampling import GREEDY, Decoding, check_seed, choose
+from dapa.model.decode.sampling import GREEDY, Decoding, choose
 from dapa.model.decode.transcript import Transcript, Words, visible
 from dapa.model.pair import Pair
 from dapa.model.transplant import Plan, masked

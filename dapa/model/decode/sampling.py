@@ -10,8 +10,6 @@ from torch import Tensor
 
 from dapa.core.records import SettingError
 
-MAX_SEED = 2**63 - 1
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -45,13 +43,6 @@ class Decoding:
 
 
 GREEDY = Decoding()
-
-
-def check_seed(seed: int) -> int:
-    """The seed itself; SettingError outside 0 to 2**63 - 1."""
-    if not 0 <= seed <= MAX_SEED:
-        raise SettingError(f"seed {seed} is out of range; choose 0 to {MAX_SEED}")
-    return seed
 
 
 def choose(

@@ -13,7 +13,8 @@ from dapa.judges.base import judges
 from dapa.model.decode.optimizations import UNHINTED
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
-from dapa.model.template import PromptFormat, Turn, encode, render
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Split
 from dapa.search.engine.runner import PairRunner
 from dapa.store.database import Store, digest

@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
+from dapa.core.settings import MAX_SEED
 from dapa.judges.base import Judge
 from dapa.judges.rules.judge import rules
-from dapa.model.decode.sampling import MAX_SEED, Decoding
-from dapa.model.template import Mode, PromptFormat
+from dapa.model.decode.sampling import Decoding
+from dapa.prompts.format import Mode, PromptFormat
 from dapa.ui.dashboard import one_of, real, text, whole
 
 WHOSE = ("teacher", "student")

@@ -13,8 +13,8 @@ import gradio as gr
 from dapa.chat.conversation import PaneName, panes_of
 from dapa.chat.sessions import Round, Talk
 from dapa.core.records import Mask, PromptError, SettingError
-from dapa.model.decode.sampling import MAX_SEED
-from dapa.model.template import Turn
+from dapa.core.settings import MAX_SEED
+from dapa.prompts.format import Turn
 from dapa.ui import whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session

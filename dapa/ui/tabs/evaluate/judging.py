@@ -134,6 +134,13 @@ def chosen(
     return judges, tuple(options)
 
 
+def named(judge: Any, checkpoint: Any) -> tuple[str, ...]:
+    """A classifier's options as far as they are typed, unchecked: for the sentence alone."""
+    if judge != CLASSIFIER or not isinstance(checkpoint, str) or not checkpoint.strip():
+        return ()
+    return (f"checkpoint={checkpoint.strip()}",)
+
+
 def harm(checkpoint: Any, classes: Any) -> tuple[str | None, tuple[str, ...]]:
     """(harm judge or None, its options as KEY=VALUE) from anywhere, checked before any is asked.
 

@@ -41,7 +41,7 @@ _SUBJECT = "evaluation"
 class Evaluate:
     """The tab's components."""
 
-    asked: asked.Asked
+    asked: asked.EvaluationForm
     start: gr.Button
     stop: gr.Button
     table: gr.HTML
@@ -147,12 +147,15 @@ def wire(
         return " · ".join((named, mask, f"judge {found.judge}", judged, f"run {found.run}"))
 
     @guarded
-    def begin(here: Session, picture: Any, dark: Any, *values: Any) -> tuple[Any, ...]:
+    def begin(
+        here: Session, picture: Any, dark: Any, *beside: Any, **values: Any
+    ) -> tuple[Any, ...]:
         bench = dashboard.workbench
         base = here if here.epoch == dashboard.epoch else replace(here, chosen=Session().chosen)
-        settings, wanted = asked.settings_of(dashboard, base, *values)
+        form = parts.asked.form
+        settings = asked.settings_of(dashboard, form, base.mask.key, beside, values)
         bench.pair.validate(base.mask)
-        sets = {p: s for p, s in bench.asked_sets(settings).items() if p in wanted}
+        sets = bench.asked_sets(settings)
         if not sets:
             raise SettingError("no prompt of these sets is left to ask; choose other sets")
         name = digest(dashboard.epoch, repr(settings), sorted(sets))
@@ -184,12 +187,13 @@ def wire(
 
     @guarded
     def press(
-        event: gr.EventData, shown: Any, picture: Any, dark: Any, here: Session, *values: Any
-    ) -> Any:
+        event: gr.EventData, shown: Any, picture: Any, dark: Any, here: Session, *beside: Any,
+        **values: Any,
+    ) -> Any:  # fmt: skip
         """A link in the table: measure again."""
         data = getattr(event, "_data", None)
         if isinstance(data, dict) and data.get("op") == "again":
-            return begin(here, picture, dark, *values)
+            return begin(here, picture, dark, *beside, **values)
         return view(text(shown, "the evaluation", 80), picture, dark, ())
 
     @guarded
@@ -228,16 +232,19 @@ def wire(
         origin = f"{dashboard.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
         return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
 
-    inputs = [session, parts.picture, dark, *parts.asked.values]
-    parts.start.click(begin, inputs, out, api_name="evaluate", **_QUIET)
+    beside, values = parts.asked.beside, dict(parts.asked.form.parts)
+    parts.start.click(
+        begin, [session, parts.picture, dark, *beside], out, inputs_kwargs=values,
+        api_name="evaluate", **_QUIET,
+    )  # fmt: skip
     parts.stop.click(halt, parts.shown, None, api_name="evaluate_stop", queue=False)
     seen = [parts.shown, parts.picture, dark, parts.drawn]
     parts.timer.tick(tick, seen, out, api_name="evaluate_tick", **_QUIET)
     parts.picture.input(tick, seen, out, api_name="evaluate_chart", **_QUIET)
     dark.change(tick, seen, out, api_name="evaluate_dark", **_QUIET)
     parts.table.like(
-        press, [parts.shown, parts.picture, dark, session, *parts.asked.values], out,
-        api_name="evaluate_again", **_QUIET,
+        press, [parts.shown, parts.picture, dark, session, *beside], out,
+        inputs_kwargs=values, api_name="evaluate_again", **_QUIET,
     )  # fmt: skip
     how = [parts.words, parts.verdict, parts.order]
     parts.table.select(

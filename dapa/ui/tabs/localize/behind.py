@@ -12,7 +12,7 @@ from typing import Any
 from dapa.core.records import DapaError, Mask
 from dapa.judges.rules.judge import rules
 from dapa.measure.decoded import Asked, Speaker, answer
-from dapa.model.template import PromptFormat
+from dapa.prompts.format import PromptFormat
 from dapa.store.replies import ReplyStore
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import badge, esc, layered, note, table, title

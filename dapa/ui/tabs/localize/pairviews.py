@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import Mask, SettingError
-from dapa.model.decode.sampling import MAX_SEED
+from dapa.core.settings import MAX_SEED
 from dapa.ui import download, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, whole
 from dapa.ui.measurements.views import Ask, views

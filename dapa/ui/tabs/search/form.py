@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.model.decode.sampling import MAX_SEED
+from dapa.core.settings import MAX_SEED
 from dapa.model.families import ALL, KIND_TITLES
 from dapa.search.algorithms.questions import algorithms
 from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings

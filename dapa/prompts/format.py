@@ -1,0 +1,33 @@
+"""How a request is written before a model reads it. Templates are `model.template`'s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["template", "raw", "prefill"]
+PREFILL = "Sure,"
+MODES = {
+    "template": "chat template",
+    "raw": "raw text",
+    "prefill": "reply begins “Sure,”",
+}
+WHOSE = {"teacher": "the teacher’s", "student": "the student’s"}
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How a request is written before the models read it; one for all masks of a run."""
+
+    mode: Mode = "template"
+    """`template`: a chat template; `raw`: the text alone; `prefill`: the reply begins `Sure,`."""
+    whose: Literal["teacher", "student"] = "teacher"
+    system: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str

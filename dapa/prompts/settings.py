@@ -1,0 +1,96 @@
+"""What every job that asks prompts lets people set: which ones, how many, how they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dapa.core.settings import MAX_SEED, Settings, setting
+from dapa.prompts.format import MODES, WHOSE, PromptFormat
+
+TOKENS = 64
+"""New tokens of a reply at most, wherever nothing else is said."""
+OFFERED = 64
+"""Prompts that a form offers, so that a first look is quick; everywhere else all are asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatSettings(Settings):
+    """How a request is written."""
+
+    mode: str = setting(
+        "template",
+        "prompt mode",
+        "template, raw (the text alone) or prefill (the reply begins “Sure,”).",
+        choices=lambda: MODES,
+        row=90,
+        told=lambda mode: "" if mode == "template" else MODES[mode],
+    )
+    whose: str = setting(
+        "teacher",
+        "whose chat template",
+        "teacher or student.",
+        choices=lambda: WHOSE,
+        flag="--template",
+        row=90,
+        told=lambda whose: "" if whose == "teacher" else "the student’s template",
+    )
+    system: str = setting(
+        "",
+        "system prompt",
+        "A system prompt before every request.",
+        most=10_000,
+        row=90,
+        told=lambda system: "system prompt" if system else "",
+    )
+
+    def format(self) -> PromptFormat:
+        """The prompts' format."""
+        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings(FormatSettings):
+    """Which prompts are asked, and how much of a reply is read."""
+
+    prompts: str | None = setting(
+        None,
+        "harmful prompts",
+        "Harmful prompts: a file, or a bundled set's name.",
+        form=False,
+        file=True,
+    )
+    harmless: str | None = setting(
+        None,
+        "harmless prompts",
+        "Harmless prompts: a file, or a bundled set's name.",
+        form=False,
+        file=True,
+    )
+    prompt_limit: int | None = setting(
+        None,
+        "prompt limit",
+        "At most so many prompts, drawn by category and seed.",
+        low=1,
+        high=1_000_000,
+        preset=OFFERED,
+        row=50,
+        told=lambda limit: f"{limit:,} prompts" if limit else "all prompts",
+    )
+    max_new_tokens: int = setting(
+        TOKENS,
+        "max new tokens",
+        "Tokens of a reply at most.",
+        low=1,
+        high=8192,
+        row=50,
+        told=lambda tokens: f"{tokens:,} tokens a reply",
+    )
+    seed: int = setting(
+        0,
+        "seed",
+        "Splits, samples and random choices follow it.",
+        low=0,
+        high=MAX_SEED,
+        row=50,
+        told=lambda seed: f"seed {seed}",
+    )

@@ -1,0 +1,160 @@
+"""Forms made from settings: one component a field, folded under a line that reads as a sentence.
+
+A form hands its values on by name, so a handler is told `**values` and makes the dataclass of them;
+what is wrong with a value is said by the dataclass. A new setting needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
+
+import gradio as gr
+
+from dapa.core.errors import SettingError
+from dapa.core.settings import Setting, Settings, Shape, described, presets, shapes
+from dapa.ui.dashboard import guarded
+
+S = TypeVar("S", bound=Settings)
+Offers = Mapping[str, Mapping[str, str]]
+"""Field -> name -> title: choices that depend on the server rather than on the program."""
+
+
+@dataclass(frozen=True)
+class Form(Generic[S]):
+    """The components of one settings dataclass."""
+
+    cls: type[S]
+    parts: Mapping[str, Any]
+    """Field -> component: an event's `inputs_kwargs`."""
+    line: gr.Accordion | None = None
+    """The sentence under which they are folded."""
+
+    @property
+    def changes(self) -> list[Any]:
+        """The events of any setting made otherwise."""
+        return [component.change for component in self.parts.values()]
+
+    def read(self, values: Mapping[str, Any], **beside: Any) -> S:
+        """The settings of what the page holds; SettingError says what is wrong."""
+        return self.cls.read({k: values[k] for k in self.parts if k in values}, **beside)
+
+    def sentence(self, **offered: Any) -> str:
+        """The line that a fresh form shows."""
+        return self.cls.read(
+            {**{k: presets(self.cls)[k] for k in self.parts}, **offered}
+        ).sentence()
+
+    def follow(self, api_name: str, also: Sequence[Any] = (), **beside: Any) -> Any:
+        """Let the sentence follow the values; returns the event, for what else follows.
+
+        Args:
+            api_name: Of the event.
+            also: Further events after which the sentence is said anew.
+            beside: Options of the event.
+        """
+
+        @guarded
+        def say(**values: Any) -> Any:
+            try:
+                return gr.update(label=self.read(values).sentence())
+            except SettingError:
+                return gr.skip()  # the button that starts will say what is wrong
+
+        return gr.on(
+            [*self.changes, *also],
+            say,
+            inputs_kwargs=dict(self.parts),
+            outputs=self.line,
+            api_name=api_name,
+            show_progress="hidden",
+            **beside,
+        )
+
+
+def build(
+    cls: type[S], prefix: str, offers: Offers | None = None, only: Sequence[str] | None = None
+) -> Form[S]:
+    """The components, in rows, inside whatever is open; no sentence.
+
+    Args:
+        cls: The settings.
+        prefix: Of the components' ids, as in `search` for `search-seed`.
+        offers: Choices that depend on the server.
+        only: The fields wanted; None takes every field that is on a form.
+    """
+    ones, kinds, values = described(cls), shapes(cls), presets(cls)
+    names = [f.name for f in fields(cls) if f.name in values and (only is None or f.name in only)]
+    rows: dict[int, list[str]] = {}
+    for name in names:
+        rows.setdefault(ones[name].row, []).append(name)
+    parts: dict[str, Any] = {}
+    for row in sorted(rows):
+        with gr.Row(elem_classes="fields"):
+            for name in rows[row]:
+                choices = (offers or {}).get(name)
+                ident = f"{prefix}-{name.replace('_', '-')}"
+                parts[name] = _component(ones[name], kinds[name], values[name], ident, choices)
+    return Form(cls, {name: parts[name] for name in names})
+
+
+@contextmanager
+def folded(
+    cls: type[S], prefix: str, offers: Offers | None = None, only: Sequence[str] | None = None
+) -> Iterator[Form[S]]:
+    """The components, folded under their sentence; what is built inside stands below them."""
+    ident = f"{prefix}-settings"
+    with gr.Accordion("", open=False, elem_classes="sentence", elem_id=ident) as line:
+        form = build(cls, prefix, offers, only)
+        line.label = form.sentence()
+        yield Form(cls, form.parts, line)
+
+
+def _component(
+    one: Setting, shape: Shape, value: Any, ident: str, choices: Mapping[str, str] | None
+) -> Any:
+    """One field as a component of the page."""
+    made: dict[str, Any] = {"label": _label(one, shape), "elem_id": ident, "min_width": 140}
+    info = {"info": one.help} if one.help and one.row >= 0 and shape.base is not bool else {}
+    known = choices or ((one.offered or one.choices)() if one.offered or one.choices else None)
+    if shape.base is bool:
+        return gr.Checkbox(bool(value), **made)
+    if shape.base is tuple and known is not None:
+        titles = [(title, name) for name, title in known.items()]
+        return gr.CheckboxGroup(titles, value=list(value), **made)
+    if shape.base is tuple:
+        typed = ("\n" if one.lines > 1 else ", ").join(value)
+        return gr.Textbox(typed, lines=one.lines, placeholder=one.placeholder or None, **made)
+    if known is not None:
+        titles = [(title, name) for name, title in known.items()]
+        none = [("as it suits", "")] if shape.optional and "" not in known else []
+        return gr.Dropdown([*none, *titles], value=value or ("" if none else None), **made)
+    if shape.base in (int, float):
+        return _number(one, shape, value, made)
+    return gr.Textbox(
+        value or "", lines=one.lines, max_length=one.most, placeholder=one.placeholder or None,
+        **made, **info if one.lines > 1 else {},
+    )  # fmt: skip
+
+
+def _number(one: Setting, shape: Shape, value: Any, made: dict[str, Any]) -> Any:
+    whole = shape.base is int
+    if one.step is not None and one.low is not None and one.high is not None:
+        return gr.Slider(one.low, one.high, value, step=one.step, **made)
+    step = {"step": one.step} if one.step else {}
+    least = 0 if shape.optional else one.low
+    return gr.Number(
+        value,
+        minimum=0 if shape.optional else least,
+        precision=0 if whole else None,
+        **step,
+        **made,
+    )
+
+
+def _label(one: Setting, shape: Shape) -> str:
+    unit = f", {one.unit}" if one.unit else ""
+    empty = " (empty: no limit)" if shape.optional and shape.base in (int, float) else ""
+    return f"{one.label}{unit}{empty}"
