@@ -1,19 +1,42 @@
-"""The facade: owns the pair, the store and the background jobs.
+"""The door of the house: what screen, command line and Python ask for stands here by name.
 
-Screen, command line and Python all ask here, so whatever one can do the others can too. What it can
-do stands by wing: `seeing`, `asking`, `searching`, over what it is `holding`.
+`Workbench` owns the pair, the store and the background jobs; settings, records and measurements
+that go through its hands are named here too. Names load when they are first asked for, so a command
+line that only tells its options waits for no model.
 """
 
 from __future__ import annotations
 
-from dapa.workbench.ask import Asking
-from dapa.workbench.base import RUN_DIR
-from dapa.workbench.localize import Seeing
-from dapa.workbench.search import Searching
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dapa.measure.evaluation_settings import EvaluationSettings
+    from dapa.model.spec import PairOptions, PairSpec
+    from dapa.search.settings import SearchSettings
+    from dapa.workbench.base import RUN_DIR
+    from dapa.workbench.bench import Workbench
+
+_HOMES = {
+    "RUN_DIR": "dapa.workbench.base",
+    "Workbench": "dapa.workbench.bench",
+    "EvaluationSettings": "dapa.measure.evaluation_settings",
+    "PairOptions": "dapa.model.spec",
+    "PairSpec": "dapa.model.spec",
+    "SearchSettings": "dapa.search.settings",
+}
+__all__ = [
+    "RUN_DIR",
+    "EvaluationSettings",
+    "PairOptions",
+    "PairSpec",
+    "SearchSettings",
+    "Workbench",
+]
 
 
-class Workbench(Seeing, Asking, Searching):
-    """One pair, one store, any number of jobs and conversations at once."""
-
-
-__all__ = ["RUN_DIR", "Workbench"]
+def __getattr__(name: str) -> Any:
+    """Load a name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dapa.workbench' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
