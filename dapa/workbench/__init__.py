@@ -1,7 +1,7 @@
 """The facade: owns the pair, the store and the background jobs.
 
 Screen, command line and Python all ask here, so whatever one can do the others can too. What it can
-do stands by wing: `seeing`, `asking`, `searching`, over what it is `holding`.
+do stands by wing: `localize`, `ask`, `search`, over what `base` holds.
 """
 
 from __future__ import annotations
