@@ -1,4 +1,4 @@
-"""Search: find the smallest set of layers that refuses; a job of the server that this tab tails."""
+"""Search: find a few layers that keep the refusals; a job of the server that this tab tails."""
 
 from __future__ import annotations
 
