@@ -34,7 +34,7 @@ PATIENCE = 120_000
 
 
 @dataclass
-class Dashboard:
+class Served:
     """A running page, and what stands behind it."""
 
     url: str
@@ -82,13 +82,13 @@ def dashboard(pair, run_dir):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    dashboard = Dashboard(Workbench(run_dir, pair))
-    page = start(dashboard, "127.0.0.1", port)
+    behind = Dashboard(Workbench(run_dir, pair))
+    page = start(behind, "127.0.0.1", port)
     try:
-        yield Dashboard(f"http://127.0.0.1:{port}", dashboard)
+        yield Served(f"http://127.0.0.1:{port}", behind)
     finally:
         page.close(verbose=False)
-        for job in dashboard.workbench.jobs():
+        for job in behind.workbench.jobs():
             job.control.stop()
         until(lambda: not still_working(), PATIENCE / 1000)
 

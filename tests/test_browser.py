@@ -126,7 +126,7 @@ def test_a_search_goes_on_without_its_tab_and_is_found_again(board, visit, monke
 
 def test_stop_halts_decoding_within_a_round(board, visit, monkeypatch):
     steps, at_stop = [], []
-    plain_step, plain_hush = generation.Batch.step, board.desk.hush
+    plain_step, plain_hush = generation.Batch.step, board.dashboard.hush
 
     def slow_step(batch):
         time.sleep(0.25)
@@ -138,7 +138,7 @@ def test_stop_halts_decoding_within_a_round(board, visit, monkeypatch):
         at_stop.append(len(steps))
 
     monkeypatch.setattr(generation.Batch, "step", slow_step)
-    monkeypatch.setattr(board.desk, "hush", counted_hush)
+    monkeypatch.setattr(board.dashboard, "hush", counted_hush)
     page = visit()
     tab(page, "Chat")
     page.fill("#prompt textarea", board.workbench.prompts(None, "harmful").prompts[1].text)

@@ -108,7 +108,7 @@ def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page
     page.wait_for_selector("#look .rivals")
     said = page.inner_text("#look")
     assert "Of the simpler choices" in said and "Placebos" in said
-    found, shams = board.desk.tasks.of(job_of(board).id, "baselines").result
+    found, shams = board.dashboard.tasks.of(job_of(board).id, "baselines").result
     tables = page.locator("#look .rivals")
     assert tables.nth(0).locator("tbody tr").count() == len(found.rows)
     own = [row for row in shams.rows if row.role == "placebo"]
@@ -138,7 +138,7 @@ def test_a_look_can_be_stopped_and_measured_again(board, page, monkeypatch):
 
 def test_stability_counts_how_often_each_layer_is_found(board, page):
     said = look(page, "stability")
-    told = board.desk.tasks.of(job_of(board).id, "stability").result
+    told = board.dashboard.tasks.of(job_of(board).id, "stability").result
     assert f"n = {len(told.ended())} searches" in said
     often = [unit for unit, rate in told.inclusion().items() if rate.value]
     assert page.locator("#look .forest tbody tr").count() == len(often)

@@ -51,7 +51,7 @@ def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_p
             served.workbench._pair = planted_pair
 
         served.workbench.load = slow
-        served.desk.load(served.workbench.spec(student="wrong", teacher="teacher"))
+        served.dashboard.load(served.workbench.spec(student="wrong", teacher="teacher"))
         page = chromium.new_page()
         page.set_default_timeout(PATIENCE)
         page.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
@@ -60,7 +60,7 @@ def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_p
         page.screenshot(path=tmp_path / "loading.png")
         go.set()
         page.wait_for_selector("#brand .fail:has-text('wrong does not exist')")
-        served.desk.load(served.workbench.spec(student="right", teacher="teacher"))
+        served.dashboard.load(served.workbench.spec(student="right", teacher="teacher"))
         page.wait_for_selector("#strip [role=gridcell]")
         page.wait_for_selector("#heatmap .nsewdrag", state="attached")
         page.close()
@@ -78,7 +78,7 @@ def test_a_finished_search_outlives_its_pair_and_a_look_says_that_it_is_gone(chr
         tab(page, "Search")
         page.wait_for_selector("#result .finding:has-text('layers 0 and 2')")
         bench._pair = made.pop()
-        served.desk.epoch += 1
+        served.dashboard.epoch += 1
         gc.collect()
         page.click("#looks [data-look=necessity]")
         page.wait_for_selector(f".toast-body:has-text('load it again, then open the run {job.id}')")
