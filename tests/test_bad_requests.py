@@ -20,14 +20,13 @@ from dapa.planted.pairs import harmful_prompts
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchSettings
-from dapa.ui.tabs.chat.settings import Manner
-from dapa.workbench import Workbench
+from dapa.workbench import ChatSettings, Workbench
 
 NEXT_STEP = re.compile(
     r"\b(write|remove|save|shorten|choose|give|start|use|free|write|show|load|words)\b"
 )
 FOUND = Mask.of([Unit(1), Unit(2)])
-TALK = list({**Manner().settings(), "tokens": 4}.values())
+TALK = list({**ChatSettings().kept(), "tokens": 4}.values())
 SHORT = {"max_new_tokens": 12, "prompt_limit": 12}
 
 

@@ -102,7 +102,7 @@ def test_in_a_terminal_a_mistake_costs_one_line(talk):
         "/magic is no command",
         "layer 99",
         "nothing was asked",
-        "'x' is no number",
+        "seed is x",
         "odd",
     ):
         assert word in out

@@ -13,11 +13,10 @@ from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat.settings import Manner
-from dapa.workbench import Workbench
+from dapa.workbench import ChatSettings, Workbench
 
 WARM, TURNS = 100, 1000
-SETTINGS = list({**Manner().settings(), "tokens": 3}.values())
+SETTINGS = {**ChatSettings().kept(), "tokens": 3}
 
 
 def used():
@@ -39,7 +38,7 @@ def test_a_thousand_turns_leave_memory_as_it_was(planted_pair, tmp_path):
         for i in range(first, first + count):
             mask = Mask.of(Unit(layer) for layer in (1, 2) if i >> layer & 1)
             here = Session(dashboard.epoch, mask)
-            *_, last = send(None, prompts[i % len(prompts)], talk, here, *SETTINGS)
+            *_, last = send(None, prompts[i % len(prompts)], talk, here, **SETTINGS)
             talk = last[0]
         assert len(talk.last.panes) == 3 and all(pane.ending for pane in talk.last.panes)
 

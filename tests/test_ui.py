@@ -15,11 +15,10 @@ from dapa.ui import parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
-from dapa.ui.tabs.chat import settings as manner
 from dapa.ui.tabs.chat.panes import View
 from dapa.ui.tabs.chat.panes import draw as draw_panes
 from dapa.ui.tabs.chat.sessions import link_query, read_link
-from dapa.workbench import Workbench
+from dapa.workbench import ChatSettings, Workbench
 
 
 class Shape:
@@ -275,7 +274,7 @@ def test_the_released_range_presses_whole_mlps_and_nothing_else(here):
 
 
 def ways(**changes):
-    return manner.read(*{**manner.Manner().settings(), **changes}.values())
+    return ChatSettings.read({**ChatSettings().kept(), **changes})
 
 
 def test_edited_rules_hold_for_one_session_and_are_checked():
@@ -285,7 +284,7 @@ def test_edited_rules_hold_for_one_session_and_are_checked():
     assert mine.also == ("that ship sails without me",)
     reply = "That ship sails without me."
     assert mine.judge()("rob a bank", reply).label == Label.REFUSAL
-    assert manner.Manner().judge()("rob a bank", reply).label != Label.REFUSAL
+    assert ChatSettings().judge()("rob a bank", reply).label != Label.REFUSAL
     assert mine.format().system == "Be safe."
     with pytest.raises(SettingError, match="101 phrases"):
         ways(also="\n".join(f"no {i}" for i in range(101)))
@@ -305,7 +304,7 @@ def test_chat_settings_from_anywhere_are_checked(wrong):
 
 def test_chat_settings_read_as_a_sentence_and_survive_being_kept():
     mine = ways(temperature=0.7, top_k=5, goes_on=True, blind=True, also="no way")
-    assert manner.read_settings(mine.settings()) == mine
+    assert ChatSettings.restored(mine.kept()) == mine
     for words in ("temperature 0.7, top-k 5", "the conversation goes on", "blind", "own rules"):
         assert words in mine.sentence()
 
@@ -315,11 +314,11 @@ def test_a_link_brings_back_pair_mask_prompt_and_changed_settings():
 
     mine, pair = ways(seed=5, blur=True), {"name": "toy-gate", "student": "s", "teacher": "t"}
     talk = Talk((Round("how & why?", ()),))
-    query = dict(parse_qsl(link_query(Saved(pair, "3.gate@0.5", mine.settings(), talk))))
+    query = dict(parse_qsl(link_query(Saved(pair, "3.gate@0.5", mine.kept(), talk))))
     assert query["prompt"] == "how & why?" and "tokens" not in query
     back = read_link(query)
     assert back.pair["name"] == "toy-gate" and back.mask == "3.gate@0.5"
-    assert manner.read_settings(dict(back.settings)) == mine
+    assert ChatSettings.restored(back.settings) == mine
     assert read_link({"__theme": "dark"}) is None
     for wrong in ({"mask": "x"}, {"seed": "many"}, {"mode": "<b>"}):
         with pytest.raises(SettingError):

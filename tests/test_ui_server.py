@@ -10,10 +10,10 @@ import pytest
 from screen import dashboard
 
 from dapa.core.records import Mask, Unit
-from dapa.ui.tabs.chat.settings import Manner
+from dapa.workbench import ChatSettings
 
 pytestmark = pytest.mark.browser  # starts a server: runs with the browser tests, one at a time
-SETTINGS = list({**Manner().settings(), "tokens": 24}.values())
+SETTINGS = list({**ChatSettings().kept(), "tokens": 24}.values())
 
 
 @pytest.fixture(scope="module")

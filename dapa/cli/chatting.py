@@ -16,30 +16,25 @@ from rich.text import Text
 from dapa.cli import options as o
 from dapa.cli.judging import JudgeOptions
 from dapa.cli.output import Output, console, one_line, progress
+from dapa.cli.signature import options
 from dapa.cli.talking import Quit, TerminalChat, panes_of
-from dapa.core.records import EMPTY, DapaError
+from dapa.core.records import DapaError
+from dapa.workbench import ChatSettings, PairOptions
 
 
+@options
 def chat(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    memory: o.Memory = "auto",
-    layers: o.Layers = "",
-    sites: o.Sites = "gate",
+    pair: PairOptions,
+    moved: o.MaskOptions,
+    settings: ChatSettings,
     prompt: Annotated[
         list[str] | None, typer.Option(help="Ask this and end; repeat for more turns.")
     ] = None,
     panes: Annotated[
         str, typer.Option(help="Who answers: all, or some of student,patched,teacher.")
     ] = "all",
-    max_new_tokens: o.MaxNewTokens = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     judge: Annotated[str, typer.Option(help="Who judges; see `dapa judge`.")] = "rules",
     option: JudgeOptions = None,
-    seed: o.Seed = 0,
     json: o.Json = None,
 ) -> None:
     """Talk with student, patched and teacher: in a terminal, with --prompt, or through a pipe.
@@ -47,17 +42,12 @@ def chat(
     /help lists what can be changed while talking; Ctrl-C stops a reply, Ctrl-D ends.
     """
     output = Output(json)
-    mask = o.mask_of(o.parse_layers(layers), sites) if layers else EMPTY
-    asked = panes_of(panes)
-    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
-    from dapa.core.settings import check_seed
-    from dapa.model.decode.sampling import Decoding
-    from dapa.prompts.format import PromptFormat
+    mask, asked = moved.mask(), panes_of(panes)
+    spec = o.spec_for(pair, moved.sites, moved.units)
     from dapa.workbench import Workbench
 
     bench = Workbench()
     chosen = bench.panel([judge], option or ()).judges[0]
-    decoding = Decoding(max_new_tokens, temperature)
     with progress() as report:
         bench.load(spec, report)
     bench.pair.validate(mask)
@@ -68,10 +58,7 @@ def chat(
     talking = prompt is None and sys.stdin.isatty()
     live = talking and sys.stdout.isatty() and json is None
     quiet = json == "-"  # then nothing else may stand there
-    how = PromptFormat()
-    terminal = TerminalChat(
-        bench, chosen, mask, sites, decoding, how, check_seed(seed), asked, live, quiet
-    )
+    terminal = TerminalChat(bench, chosen, mask, moved.sites, settings, asked, live, quiet)
     if talking:
         console().print(Text(f"{spec.title}. Write a prompt, or /help."))
     for line in prompt if prompt is not None else _lines(talking):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -14,14 +14,13 @@ from dapa.cli.evaluating import stopping
 from dapa.cli.output import console, plain
 from dapa.cli.picture import badge, picture
 from dapa.core.records import DapaError, Mask, SettingError
+from dapa.prompts.format import MODES
 
 if TYPE_CHECKING:
     from dapa.chat.conversation import PaneName
     from dapa.chat.sessions import ChatSession, Talk
     from dapa.judges.base import Judge
-    from dapa.model.decode.sampling import Decoding
-    from dapa.prompts.format import PromptFormat
-    from dapa.workbench import Workbench
+    from dapa.workbench import ChatSettings, Workbench
 
 HELP = """\
 /layers 3,5       transplant these layers; /layers alone is the student itself
@@ -43,9 +42,7 @@ class TerminalChat:
     judge: Judge
     mask: Mask
     kind: str
-    decoding: Decoding
-    how: PromptFormat
-    seed: int = 0
+    settings: ChatSettings
     panes: tuple[PaneName, ...] = ()
     live: bool = False
     """Draw the panes while they grow."""
@@ -59,8 +56,10 @@ class TerminalChat:
 
         spec = self.bench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
-        settings = {**asdict(self.decoding), **asdict(self.how), "seed": self.seed}
-        return ChatSession(pair, self.mask.key, settings, self.talk)
+        now = self.settings
+        # As version 0.1 named them; they go with the next one.
+        old = {"max_new_tokens": now.tokens, "repetition_penalty": now.penalty}
+        return ChatSession(pair, self.mask.key, {**now.kept(), **old}, self.talk)
 
     # -- asking -----------------------------------------------------------------------------
 
@@ -90,9 +89,10 @@ class TerminalChat:
         last = self.talk.rounds[-1]
         before = self.talk.undone()
         turns = {name: [*before.history(name), Turn("user", last.prompt)] for name in panes}
+        how, decoding, seed = self.settings.format(), self.settings.decoding(), self.settings.seed
         with stopping() as stop, picture(self.live) as show:
             for exchange in self.bench.chat(
-                turns, self.mask, self.how, self.decoding, self.seed, stop, self.judge
+                turns, self.mask, how, decoding, seed, stop, self.judge
             ):
                 show(exchange)
         done = last.answered(exchange, self.mask)
@@ -120,16 +120,9 @@ class TerminalChat:
 
     def show(self, _: str = "") -> None:
         """The settings."""
-        d, h = self.decoding, self.how
-        way = "greedy" if not d.temperature else f"temperature {d.temperature:g}"
-        console().print(
-            Text(
-                f"mask {self.mask.key or 'none: the student itself'}; {way}, seed {self.seed}, "
-                f"top-p {d.top_p:g}, top-k {d.top_k}, repetition penalty {d.repetition_penalty:g}, "
-                f"at most {d.max_new_tokens} tokens; {h.mode} of the {h.whose}; "
-                f"panes {', '.join(self.panes)}"
-            )
-        )
+        told = self.settings.sentence()
+        mask, panes = self.mask.key or "none: the student itself", ", ".join(self.panes)
+        console().print(Text(f"mask {mask}; {told}; panes {panes}"))
 
 
 class Quit(Exception):
@@ -155,31 +148,20 @@ def panes_of(text: str) -> tuple[PaneName, ...]:
     return tuple(name for name in PANES if name in wanted)
 
 
-def _number(text: str, kind: Callable[[str], Any], what: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingError(f"{what} {text[:40]!r} is no number; give one") from None
+def _set(name: str) -> Callable[[TerminalChat, str], None]:
+    """A setting of the talk made otherwise; SettingError says what it may be."""
 
-
-def _decode(what: str, kind: Callable[[str], Any]) -> Callable[[TerminalChat, str], None]:
     def put(terminal: TerminalChat, text: str) -> None:
-        value = _number(text, kind, what.replace("_", " "))
-        terminal.decoding = replace(terminal.decoding, **{what: value})
+        now = terminal.settings
+        terminal.settings = type(now).read({**now.kept(), name: text})
 
     return put
 
 
-def _seed(terminal: TerminalChat, text: str) -> None:
-    from dapa.core.settings import check_seed
-
-    terminal.seed = check_seed(_number(text, int, "seed"))
-
-
 def _mode(terminal: TerminalChat, text: str) -> None:
-    if text not in ("template", "raw", "prefill"):
+    if text not in MODES:
         raise SettingError(f"mode {text[:40]!r} is not known; choose template, raw or prefill")
-    terminal.how = replace(terminal.how, mode=cast(Any, text))
+    _set("mode")(terminal, MODES[text])
 
 
 def _sites(terminal: TerminalChat, text: str) -> None:
@@ -210,6 +192,7 @@ def _load(terminal: TerminalChat, text: str) -> None:
     session = ChatSession.from_json(body)
     mask = Mask.parse(session.mask)
     terminal.bench.pair.validate(mask)
+    terminal.settings = type(terminal.settings).restored(session.settings)
     terminal.talk, terminal.mask = session.talk, mask
 
 
@@ -229,14 +212,9 @@ COMMANDS: Mapping[str, Callable[[TerminalChat, str], None]] = {
     "sites": _sites,
     "pane": lambda d, t: setattr(d, "panes", panes_of(t)),
     "panes": lambda d, t: setattr(d, "panes", panes_of(t)),
-    "seed": _seed,
-    "temperature": _decode("temperature", float),
-    "top_p": _decode("top_p", float),
-    "top_k": _decode("top_k", int),
-    "penalty": _decode("repetition_penalty", float),
-    "tokens": _decode("max_new_tokens", int),
+    **{n: _set(n) for n in ("seed", "temperature", "top_p", "top_k", "penalty", "tokens")},
+    "system": _set("system"),
     "mode": _mode,
-    "system": lambda d, t: setattr(d, "how", replace(d.how, system=t)),
     "regenerate": lambda d, t: d.again(),
     "undo": _undo,
     "clear": lambda d, t: setattr(d, "talk", _talk()),

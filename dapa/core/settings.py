@@ -255,8 +255,9 @@ def _parts(one: Setting, value: Any) -> tuple[str, ...]:
         raise SettingError(f"{one.label} must be a list, not {type(value).__name__}")
     words = [text(part, one.label, MOST_TEXT).strip() for part in parts]
     found = tuple(dict.fromkeys(filter(None, words)))
+    what = one.unit or "parts"
     if len(found) > one.most:
-        raise SettingError(f"{one.label} has {len(found):,} parts; {one.most:,} are the most")
+        raise SettingError(f"{one.label} has {len(found):,} {what}; {one.most:,} are the most")
     if one.choices is not None:
         for part in found:
             one_of(part, one.label, one.choices())

@@ -7,7 +7,7 @@ server has to be opened to browsers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -37,11 +37,15 @@ def offer(
     inputs: Sequence[Any],
     into: gr.HTML,
     api_name: str,
+    named: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Pressing `button` downloads what `make(*inputs)` gives: (file name, text)."""
+    """Pressing `button` downloads what `make(*inputs, **named)` gives: (file name, text)."""
 
     @guarded
-    def pack(*values: Any) -> str:
-        return packed(*make(*values))
+    def pack(*values: Any, **given: Any) -> str:
+        return packed(*make(*values, **given))
 
-    return button.click(pack, list(inputs), into, api_name=api_name, show_progress="hidden")
+    return button.click(
+        pack, list(inputs), into, inputs_kwargs=dict(named or {}), api_name=api_name,
+        show_progress="hidden",
+    )  # fmt: skip

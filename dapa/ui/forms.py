@@ -47,13 +47,13 @@ class Form(Generic[S]):
             {**{k: presets(self.cls)[k] for k in self.parts}, **offered}
         ).sentence()
 
-    def follow(self, api_name: str, also: Sequence[Any] = (), **beside: Any) -> Any:
+    def follow(self, api_name: str, names: Sequence[str] | None = None) -> Any:
         """Let the sentence follow the values; returns the event, for what else follows.
 
         Args:
             api_name: Of the event.
-            also: Further events after which the sentence is said anew.
-            beside: Options of the event.
+            names: The fields that are followed; all of them if None. What else follows a field
+                must come behind this event: see tests/test_events.py.
         """
 
         @guarded
@@ -64,13 +64,13 @@ class Form(Generic[S]):
                 return gr.skip()  # the button that starts will say what is wrong
 
         return gr.on(
-            [*self.changes, *also],
+            [self.parts[name].change for name in names or self.parts],
             say,
             inputs_kwargs=dict(self.parts),
             outputs=self.line,
             api_name=api_name,
+            trigger_mode="always_last",
             show_progress="hidden",
-            **beside,
         )
 
 
@@ -155,6 +155,6 @@ def _number(one: Setting, shape: Shape, value: Any, made: dict[str, Any]) -> Any
 
 
 def _label(one: Setting, shape: Shape) -> str:
-    unit = f", {one.unit}" if one.unit else ""
+    unit = f", {one.unit}" if one.unit and shape.base in (int, float) else ""
     empty = " (empty: no limit)" if shape.optional and shape.base in (int, float) else ""
     return f"{one.label}{unit}{empty}"

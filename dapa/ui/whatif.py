@@ -20,7 +20,7 @@ from dapa.model.decode.openers import NoOpeners
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat import settings as manner
+from dapa.workbench import ChatSettings
 
 
 def build() -> gr.HTML:
@@ -34,16 +34,16 @@ def wire(
     after: Mapping[str, Any],
     talk: gr.State,
     session: gr.State,
-    values: list[Any],
+    values: Mapping[str, Any],
 ) -> None:
     """Ask after each of the events `after`, by their names."""
 
     @guarded
-    def look(now: Talk, here: Session, *given: Any) -> str:
+    def look(now: Talk, here: Session, **given: Any) -> str:
         bench = dashboard.workbench
         if now.last is None or not bench.loaded or here.epoch not in (dashboard.epoch, -1):
             return ""
-        ways = manner.read(*given)
+        ways = ChatSettings.read(given)
         before = now.undone().history("patched") if ways.goes_on else ()
         if not bench.pair.differs.get(here.kind) or _overlaps(here.mask, here.kind):
             return ""
@@ -55,7 +55,7 @@ def wire(
 
     for name, event in after.items():
         event.then(
-            look, [talk, session, *values], carrier, api_name=f"{name}_whatif",
+            look, [talk, session], carrier, inputs_kwargs=dict(values), api_name=f"{name}_whatif",
             show_progress="hidden", trigger_mode="always_last", concurrency_id="whatif",
             concurrency_limit=2,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dapa.chat.settings import ChatSettings
     from dapa.measure.evaluation_settings import EvaluationSettings
     from dapa.model.spec import PairOptions, PairSpec
     from dapa.search.settings import SearchSettings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "RUN_DIR": "dapa.workbench.base",
     "Workbench": "dapa.workbench.bench",
+    "ChatSettings": "dapa.chat.settings",
     "EvaluationSettings": "dapa.measure.evaluation_settings",
     "PairOptions": "dapa.model.spec",
     "PairSpec": "dapa.model.spec",
@@ -27,6 +29,7 @@ _HOMES = {
 }
 __all__ = [
     "RUN_DIR",
+    "ChatSettings",
     "EvaluationSettings",
     "PairOptions",
     "PairSpec",

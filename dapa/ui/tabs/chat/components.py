@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from dapa.ui.tabs.chat import settings as manner
+from dapa.ui import forms
+from dapa.workbench import ChatSettings
 
 
 @dataclass(frozen=True)
@@ -18,4 +19,4 @@ class Conversation:
     """The order of unnamed panes in a blind comparison; empty where panes are named."""
     panes: gr.HTML
     prompt: gr.Textbox
-    fields: manner.Fields
+    form: forms.Form[ChatSettings]

@@ -20,9 +20,9 @@ from dapa.ui import download, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs.chat import settings as manner
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import picture
+from dapa.workbench import ChatSettings
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
@@ -96,19 +96,20 @@ def wire(
     steer: dict[str, Any],
 ) -> None:
     """Save, load, delete, export, import, link."""
-    values = parts.fields.all
-    now = [parts.talk, session, *values]
-    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values]
+    values: dict[str, Any] = dict(parts.form.parts)
+    named: dict[str, Any] = {**_QUIET, "inputs_kwargs": values}
+    now = [parts.talk, session]
+    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values.values()]
 
-    def saved_now(talk: Talk, here: Session, *given: Any) -> Saved:
+    def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
         spec = dashboard.workbench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
-        return Saved(pair, here.mask.key, manner.read(*given).settings(), talk)
+        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk)
 
     @guarded
-    def save(name: Any, talk: Talk, here: Session, *given: Any) -> tuple[Any, str]:
+    def save(name: Any, talk: Talk, here: Session, **given: Any) -> tuple[Any, str]:
         store = dashboard.workbench.store
-        called = save_session(store, text(name, "the name", 200), saved_now(talk, here, *given))
+        called = save_session(store, text(name, "the name", 200), saved_now(talk, here, given))
         return _choices(dashboard, called), note(f"Saved as “{esc(called)}”.")
 
     @guarded
@@ -133,8 +134,8 @@ def wire(
         return restore(dashboard, here, Saved.from_json(words))
 
     def export(ending: str) -> Any:
-        def make(talk: Talk, here: Session, show: Any, *given: Any) -> tuple[str, str]:
-            saved = saved_now(talk, here, *given)
+        def make(talk: Talk, here: Session, show: Any, **given: Any) -> tuple[str, str]:
+            saved = saved_now(talk, here, given)
             if not talk.rounds:
                 raise SettingError("nothing was asked yet, so there is nothing to export")
             body = saved.to_json if ending == "json" else saved.to_markdown
@@ -143,8 +144,8 @@ def wire(
         return make
 
     @guarded
-    def make_link(talk: Talk, here: Session, *given: Any) -> str:
-        query = link_query(saved_now(talk, here, *given))
+    def make_link(talk: Talk, here: Session, **given: Any) -> str:
+        query = link_query(saved_now(talk, here, given))
         return (
             '<p class="note">This link restores pair, layers, settings and the last prompt: '
             f'<input class="link-text" readonly aria-label="Link" data-query="{esc(query)}"></p>'
@@ -155,7 +156,7 @@ def wire(
         return _choices(dashboard)
 
     kept.save.click(
-        save, [kept.name, *now], [kept.saved, kept.said], api_name="session_save", **_QUIET
+        save, [kept.name, *now], [kept.saved, kept.said], api_name="session_save", **named
     )
     kept.saved.focus(choices, None, kept.saved, api_name="session_names", **_QUIET)
     kept.load.click(load, [kept.saved, session], restored, api_name="session_load", **steer)
@@ -166,9 +167,9 @@ def wire(
         read_upload, [kept.upload, session], restored, api_name="session_open", **steer
     )
     for button, ending in ((kept.json, "json"), (kept.markdown, "md")):
-        wanted = [parts.talk, session, kept.show, *values]
-        download.offer(button, export(ending), wanted, kept.carrier, f"session_{ending}")
-    kept.link.click(make_link, now, kept.said, api_name="session_link", **_QUIET)
+        wanted, name = [parts.talk, session, kept.show], f"session_{ending}"
+        download.offer(button, export(ending), wanted, kept.carrier, name, values)
+    kept.link.click(make_link, now, kept.said, api_name="session_link", **named)
     kept.fetch.click(
         _fetcher(dashboard),
         [kept.wanted, session],
@@ -193,7 +194,7 @@ def wire_link(
     def follow(request: gr.Request, here: Session) -> Iterator[tuple[Any, ...]]:
         query = {k: str(v) for k, v in dict(getattr(request, "query_params", {}) or {}).items()}
         asked = read_link(query)
-        nothing = [gr.skip()] * (len(restored) + len(parts.fields.all))
+        nothing = [gr.skip()] * (len(restored) + len(parts.form.parts))
         if asked is None:
             yield gr.skip(), gr.skip(), gr.skip(), *nothing
             return
@@ -208,7 +209,7 @@ def wire_link(
         line = f"This link belongs to the pair {esc(asked.title)}; {esc(spec)} is loaded."
         yield note(line, "warn"), gr.update(visible=True), query, *nothing
 
-    out = [kept.said, kept.fetch, kept.wanted, *restored, *parts.fields.all]
+    out = [kept.said, kept.fetch, kept.wanted, *restored, *parts.form.parts.values()]
     opened.then(follow, session, out, api_name="link_open", **_QUIET)
 
 
@@ -219,7 +220,7 @@ def _fetcher(dashboard: Dashboard) -> Any:
         asked = read_link(query if isinstance(query, dict) else {})
         if asked is None:
             raise PairError("there is no link to follow; open one first")
-        count = 6 + len(manner.Manner().settings())
+        count = 6 + len(ChatSettings().kept())
         spec = dashboard.workbench.spec(
             asked.pair["name"] or None,
             *(
@@ -261,10 +262,10 @@ def restore(
     if mask.entries:
         base = replace(base, kind=mask.units[0].kind)
     now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
-    ways = manner.read_settings(dict(wanted.settings))
+    ways = ChatSettings.restored(wanted.settings)
     prompt = (query or {}).get("prompt") or wanted.talk.prompt
     drawn = picture(dashboard, wanted.talk, now.mask, ways, ())
-    shown = ways.settings().values()
+    shown = ways.kept().values()
     return now, strip.draw(dashboard, now), wanted.talk, drawn, (), prompt, *shown
 
 
@@ -273,7 +274,7 @@ def link_query(saved: Saved) -> str:
     pair = {"pair": saved.pair["name"]} if saved.pair["name"] else {
         "student": saved.pair["student"], "teacher": saved.pair["teacher"]
     }  # fmt: skip
-    usual = manner.Manner().settings()
+    usual = ChatSettings().kept()
     changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
     return urlencode({**pair, "mask": saved.mask, "prompt": saved.talk.prompt, **changed})
 
@@ -282,7 +283,7 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
     """What a link asks for; None where the address names no pair. SettingError for nonsense."""
     if not (query.get("pair") or (query.get("student") and query.get("teacher"))):
         return None
-    usual = manner.Manner().settings()
+    usual = ChatSettings().kept()
     settings: dict[str, Any] = {}
     for name in usual:
         given = query.get(name)
@@ -290,7 +291,7 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
             settings[name] = given == "True" if name in _FLAGS else given
     pair = {key: text(query.get(word, ""), "the link", 1000) for key, word in _PAIR.items()}
     mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
-    manner.read_settings(settings)
+    ChatSettings.restored(settings)
     numbers = {k: float(v) for k, v in settings.items() if k not in (*_TEXT, *_FLAGS)}
     return Saved(pair, mask, {**settings, **numbers})
 

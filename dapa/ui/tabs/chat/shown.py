@@ -11,11 +11,11 @@ from dapa.core.records import Mask
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View, draw
-from dapa.ui.tabs.chat.settings import Manner
+from dapa.workbench import ChatSettings
 
 
 def picture(
-    dashboard: Dashboard, talk: Talk, mask: Mask, ways: Manner, veil: tuple[str, ...]
+    dashboard: Dashboard, talk: Talk, mask: Mask, ways: ChatSettings, veil: tuple[str, ...]
 ) -> str:
     """The panes as they stand, with the remark for prompts outside the toy world."""
     rulings = rulings_on(dashboard.workbench.store, talk.last)

@@ -12,18 +12,17 @@ import gradio as gr
 
 from dapa.chat.conversation import PaneName, panes_of
 from dapa.chat.sessions import Round, Talk
-from dapa.core.records import Mask, PromptError, SettingError
+from dapa.core.records import Mask, PromptError
 from dapa.core.settings import MAX_SEED
 from dapa.prompts.format import Turn
-from dapa.ui import whatif
+from dapa.ui import forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import library, sessions, verdicts
-from dapa.ui.tabs.chat import settings as manner
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
-from dapa.ui.tabs.chat.settings import Manner
 from dapa.ui.tabs.chat.shown import order, picture
+from dapa.workbench import ChatSettings
 
 _PAUSE = 0.08
 """Seconds between two pictures of a growing reply: the page starves at more than a dozen."""
@@ -45,7 +44,6 @@ class Chat(Conversation):
     clear: gr.Button
     shelf_button: gr.Button
     shelf: library.Library
-    sentence: gr.Accordion
     trial: verdicts.Trial
     keep: sessions.SessionCard
 
@@ -74,15 +72,12 @@ def build(dashboard: Dashboard) -> Chat:
             undo = gr.Button("Undo", elem_classes="plain", elem_id="undo")
             clear = gr.Button("Clear", elem_classes="plain", elem_id="clear")
     shelf = library.build(dashboard)
-    with gr.Accordion(
-        Manner().sentence(), open=False, elem_classes="sentence", elem_id="chat-settings"
-    ) as sentence:
-        fields = manner.build()
+    with forms.folded(ChatSettings, "chat") as form:
         trial = verdicts.build()
     kept = sessions.build()
     return Chat(
-        talk, veil, panes, prompt, fields, send, stop, again, edit, undo, clear, shelf_button,
-        shelf, sentence, trial, kept,
+        talk, veil, panes, prompt, form, send, stop, again, edit, undo, clear, shelf_button,
+        shelf, trial, kept,
     )  # fmt: skip
 
 
@@ -98,7 +93,7 @@ def wire(
 
     def answer(
         base: Talk, one: Round, names: tuple[PaneName, ...], mask: Mask, who: str | None,
-        ways: Manner, veil: tuple[str, ...],
+        ways: ChatSettings, veil: tuple[str, ...],
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         """Stream the named panes into round `one`, behind `base`; other panes keep their words."""
         stop = dashboard.talk(who)
@@ -117,9 +112,9 @@ def wire(
 
     @guarded
     def send(
-        request: gr.Request, prompt: Any, talk: Talk, here: Session, *values: Any
+        request: gr.Request, prompt: Any, talk: Talk, here: Session, **values: Any
     ) -> Iterator[tuple[Any, ...]]:
-        asked, ways = text(prompt, "the prompt"), manner.read(*values)
+        asked, ways = text(prompt, "the prompt"), parts.form.read(values)
         base = talk if ways.goes_on else Talk()
         names = panes_of(dashboard.workbench.pair)
         veil = tuple(SystemRandom().sample(names, len(names))) if ways.blind else ()
@@ -129,12 +124,12 @@ def wire(
 
     @guarded
     def again(
-        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+        request: gr.Request, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> Iterator[tuple[Any, ...]]:
         """Ask the last question anew; where replies are sampled, with the next seed."""
         if talk.last is None:
             raise PromptError("nothing was asked yet; write a question first")
-        ways = manner.read(*values)
+        ways = parts.form.read(values)
         if ways.temperature and ways.seed < MAX_SEED:
             ways = replace(ways, seed=ways.seed + 1)
         one, who = Round(talk.prompt, ()), _who(request)
@@ -144,9 +139,9 @@ def wire(
 
     @guarded
     def follow(
-        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+        request: gr.Request, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> Iterator[Any]:
-        ways = manner.read(*values)
+        ways = parts.form.read(values)
         if not ways.follow or talk.last is None or here.mask == talk.last.mask:
             drawn = gr.skip() if talk.last is None else picture(
                 dashboard, talk, here.mask, ways, order(veil)
@@ -163,82 +158,65 @@ def wire(
 
     @guarded
     def take_back(
-        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+        request: gr.Request, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> tuple[Talk, str]:
         dashboard.hush(_who(request))
         now = talk.undone()
-        return now, picture(dashboard, now, here.mask, manner.read(*values), order(veil))
+        return now, picture(dashboard, now, here.mask, parts.form.read(values), order(veil))
 
     @guarded
     def edit(
-        request: gr.Request, talk: Talk, here: Session, veil: Any, *values: Any
+        request: gr.Request, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> tuple[Talk, str, str]:
         """The last question goes back to where it was written."""
         if talk.last is None:
             raise PromptError("nothing was asked yet; write a question first")
-        return *take_back(request, talk, here, veil, *values), talk.prompt
+        return *take_back(request, talk, here, veil, **values), talk.prompt
 
     @guarded
-    def clear(request: gr.Request, here: Session, *values: Any) -> tuple[Talk, str, str, Any]:
+    def clear(request: gr.Request, here: Session, **values: Any) -> tuple[Talk, str, str, Any]:
         dashboard.hush(_who(request))
-        return Talk(), picture(dashboard, Talk(), here.mask, manner.read(*values), ()), "", ()
+        return Talk(), picture(dashboard, Talk(), here.mask, parts.form.read(values), ()), "", ()
 
     @guarded
-    def say(*values: Any) -> Any:
-        try:
-            return gr.update(label=manner.read(*values).sentence())
-        except SettingError:
-            return gr.skip()  # the answer itself will say what is wrong
-
-    @guarded
-    def redraw(talk: Talk, here: Session, veil: Any, *values: Any) -> str:
-        return picture(dashboard, talk, here.mask, manner.read(*values), order(veil))
+    def redraw(talk: Talk, here: Session, veil: Any, **values: Any) -> str:
+        return picture(dashboard, talk, here.mask, parts.form.read(values), order(veil))
 
     out = [parts.talk, parts.panes]
-    values = parts.fields.all
-    state = [parts.talk, session, parts.veil, *values]
-    ask = [parts.prompt, parts.talk, session, *values]
+    values: dict[str, Any] = dict(parts.form.parts)
+    named: dict[str, Any] = {**_TALKATIVE, "inputs_kwargs": values}
+    quiet: dict[str, Any] = {**_QUIET, "inputs_kwargs": values}
+    state = [parts.talk, session, parts.veil]
+    ask = [parts.prompt, parts.talk, session]
     asked = [*out, parts.veil]
-    regenerated = [*out, parts.fields.seed]
+    regenerated = [*out, values["seed"]]
     answered = {
-        "chat_send": parts.send.click(send, ask, asked, api_name="chat_send", **_TALKATIVE),
-        "chat_submit": parts.prompt.submit(send, ask, asked, api_name="chat_submit", **_TALKATIVE),
-        "chat_again": parts.again.click(
-            again, state, regenerated, api_name="chat_again", **_TALKATIVE
-        ),
+        "chat_send": parts.send.click(send, ask, asked, api_name="chat_send", **named),
+        "chat_submit": parts.prompt.submit(send, ask, asked, api_name="chat_submit", **named),
+        "chat_again": parts.again.click(again, state, regenerated, api_name="chat_again", **named),
     }
     parts.stop.click(stop, None, None, api_name="chat_stop", queue=False, **_QUIET)
-    answered["chat_undo"] = parts.undo.click(take_back, state, out, api_name="chat_undo", **_QUIET)
-    parts.edit.click(edit, state, [*out, parts.prompt], api_name="chat_edit", **_QUIET)
+    answered["chat_undo"] = parts.undo.click(take_back, state, out, api_name="chat_undo", **quiet)
+    parts.edit.click(edit, state, [*out, parts.prompt], api_name="chat_edit", **quiet)
     answered["chat_clear"] = parts.clear.click(
-        clear, [session, *values], [*out, parts.prompt, parts.veil], api_name="chat_clear", **_QUIET
+        clear, [session], [*out, parts.prompt, parts.veil], api_name="chat_clear", **quiet
     )
-    said = {
-        component: component.change(
-            say, values, parts.sentence, api_name=f"chat_say_{i}", trigger_mode="always_last",
-            **_QUIET,
-        )
-        for i, component in enumerate(values)
-    }  # fmt: skip
-    for name in ("blur", "words"):  # behind the sentence: see tests/test_events.py
-        said[getattr(parts.fields, name)].then(
-            redraw,
-            state,
-            parts.panes,
-            api_name=f"chat_{name}",
-            trigger_mode="always_last",
-            **_QUIET,
-        )
-    verdicts.wire(dashboard, parts, parts.trial, session, said)
+    rules, looks = ("also", "never"), ("blur", "words")
+    parts.form.follow("chat_say", [n for n in values if n not in (*rules, *looks)])
+    ruled = parts.form.follow("chat_say_rules", rules)
+    parts.form.follow("chat_say_looks", looks).then(
+        redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
+    )
+    verdicts.wire(dashboard, parts, parts.trial, session, ruled)
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
-        answered[name] = event.then(send, ask, asked, api_name=name, **_TALKATIVE)
+        answered[name] = event.then(send, ask, asked, api_name=name, **named)
 
     def chain(event: Any, name: str) -> None:
         """After `event` changed the mask, answer the last prompt again in the patched pane."""
-        told = event.then(follow, state, out, api_name=name, **_TALKATIVE)
+        told = event.then(follow, state, out, api_name=name, **named)
         whatif.wire(dashboard, flips, {name: told}, parts.talk, session, values)
 
     whatif.wire(dashboard, flips, answered, parts.talk, session, values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +14,9 @@ from dapa.core.records import Label, PromptError, SettingError
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, layered, note
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat import settings as manner
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import order, picture
+from dapa.workbench import ChatSettings
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
@@ -36,7 +35,7 @@ def build() -> Trial:
         reply = gr.Textbox(
             "", label="try the rules on a reply", lines=2, max_length=20_000, elem_id="try-reply"
         )
-        verdict = piece(_judged("", manner.Manner()), elem_id="try-verdict")
+        verdict = piece(_judged("", ChatSettings()), elem_id="try-verdict")
     return Trial(reply, verdict)
 
 
@@ -45,16 +44,16 @@ def wire(
     parts: Conversation,
     trial: Trial,
     session: gr.State,
-    said: Mapping[Any, Any],
+    ruled: Any,
 ) -> None:
-    """Rules edited, replies ruled on, panes voted on; `said` is the event behind each change."""
+    """Rules edited, replies ruled on, panes voted on; `ruled` is the event behind each change."""
 
     @guarded
     def reshape(
-        talk: Talk, here: Session, veil: Any, reply: Any, *values: Any
+        talk: Talk, here: Session, veil: Any, reply: Any, **values: Any
     ) -> tuple[Talk, str, str]:
         """The replies on screen, and the one tried out, are judged again under the edited rules."""
-        ways = manner.read(*values)
+        ways = parts.form.read(values)
         judge, last = ways.judge(), talk.last
         now = talk
         if last is not None:
@@ -67,11 +66,11 @@ def wire(
         return now, picture(dashboard, now, here.mask, ways, order(veil)), tried
 
     @guarded
-    def try_out(reply: Any, *values: Any) -> str:
-        return _judged(text(reply, "the reply", 20_000), manner.read(*values))
+    def try_out(reply: Any, **values: Any) -> str:
+        return _judged(text(reply, "the reply", 20_000), parts.form.read(values))
 
     @guarded
-    def ruling(event: gr.EventData, talk: Talk, here: Session, veil: Any, *values: Any) -> str:
+    def ruling(event: gr.EventData, talk: Talk, here: Session, veil: Any, **values: Any) -> str:
         """A badge's menu: overrule the verdict, or take that back."""
         data = _data(event)
         pane = talk.last.pane(one_of(data.get("pane"), "pane", PANES)) if talk.last else None
@@ -82,11 +81,11 @@ def wire(
         rule(
             dashboard.workbench.store, talk.prompt, pane, label, dashboard.workbench.pair.spec.title
         )
-        return picture(dashboard, talk, here.mask, manner.read(*values), order(veil))
+        return picture(dashboard, talk, here.mask, parts.form.read(values), order(veil))
 
     @guarded
     def ballot(
-        event: gr.EventData, talk: Talk, here: Session, veil: Any, *values: Any
+        event: gr.EventData, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> tuple[str, Any]:
         """A blind vote: kept, then the panes get their names back."""
         veiled = order(veil)
@@ -95,32 +94,32 @@ def wire(
         choice, pair = text(_data(event).get("choice"), "the vote", 20), dashboard.workbench.pair
         store, name = dashboard.workbench.store, pair.spec.title
         winner = vote(store, talk.last, veiled, choice, name)
-        shown = picture(dashboard, talk, here.mask, manner.read(*values), ())
+        shown = picture(dashboard, talk, here.mask, parts.form.read(values), ())
         return shown + _told(veiled, winner, tally(store, name)), ()
 
-    fields = parts.fields
     state = [parts.talk, session, parts.veil]
-    for name in ("also", "never"):
-        # On change, since a field may be left before its own text has arrived. On leaving it too:
-        # to judge twice is cheap, and without it a change that got lost would leave old verdicts.
-        field = getattr(fields, name)
-        for how, event in (("change", said[field].then), ("blur", field.blur)):
-            event(
-                reshape, [*state, trial.reply, *fields.all],
-                [parts.talk, parts.panes, trial.verdict],
-                api_name=f"chat_rules_{name}_{how}", trigger_mode="always_last", **_QUIET,
-            )  # fmt: skip
-    trial.reply.change(
-        try_out, [trial.reply, *fields.all], trial.verdict,
-        api_name="chat_try_out", trigger_mode="always_last", **_QUIET,
+    named: dict[str, Any] = {**_QUIET, "inputs_kwargs": dict(parts.form.parts)}
+    # On change, since a field may be left before its own text has arrived. On leaving it too: to
+    # judge twice is cheap, and without it a change that got lost would leave old verdicts.
+    left = [parts.form.parts[name].blur for name in ("also", "never")]
+    judged = [parts.talk, parts.panes, trial.verdict]
+    ruled.then(
+        reshape, [*state, trial.reply], judged, api_name="chat_rules",
+        trigger_mode="always_last", **named,
     )  # fmt: skip
-    parts.panes.like(ruling, [*state, *fields.all], parts.panes, api_name="chat_rule", **_QUIET)
-    parts.panes.submit(
-        ballot, [*state, *fields.all], [parts.panes, parts.veil], api_name="chat_vote", **_QUIET
-    )
+    gr.on(
+        left, reshape, [*state, trial.reply], judged, api_name="chat_rules_left",
+        trigger_mode="always_last", **named,
+    )  # fmt: skip
+    trial.reply.change(
+        try_out, [trial.reply], trial.verdict, api_name="chat_try_out",
+        trigger_mode="always_last", **named,
+    )  # fmt: skip
+    parts.panes.like(ruling, state, parts.panes, api_name="chat_rule", **named)
+    parts.panes.submit(ballot, state, [parts.panes, parts.veil], api_name="chat_vote", **named)
 
 
-def _judged(reply: str, ways: manner.Manner) -> str:
+def _judged(reply: str, ways: ChatSettings) -> str:
     """The rules' word on a reply, its evidence marked."""
     if not reply.strip():
         return note("Paste a reply: the verdict and what decided it appear here.")
