@@ -28,7 +28,9 @@ from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
+from dapa.cli.signature import options
 from dapa.core.records import OUTSIDE, DapaError, PromptError
+from dapa.workbench import ChatSettings, PairOptions
 from dapa.writing.sentences import moved_sentence
 
 app = typer.Typer(
@@ -40,18 +42,11 @@ app = typer.Typer(
 )
 
 
-def check(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    memory: o.Memory = "auto",
-    json: o.Json = None,
-) -> None:
+@options
+def check(pair: PairOptions, json: o.Json = None) -> None:
     """Tell whether two models make a pair, and in which layers their sites differ."""
     output = Output(json)
-    spec = o.spec_of(pair, student, teacher, dtype, device, memory)
+    spec = o.spec_for(pair)
     from dapa.workbench import Workbench
 
     with progress() as report:
@@ -74,35 +69,30 @@ def check(
     found.raise_if_blocked()
 
 
+@options
 def generate(
-    prompt: Annotated[str, typer.Option(help="The request.")],
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    memory: o.Memory = "auto",
-    layers: o.Layers = "",
-    sites: o.Sites = "gate",
-    units: o.Units = "",
-    max_new_tokens: o.MaxNewTokens = 128,
+    pair: PairOptions,
+    moved: o.MaskOptions,
+    settings: ChatSettings,
+    prompt: Annotated[str, typer.Option(help="The request.")] = "",
     json: o.Json = None,
 ) -> None:
-    """Ask student, patched and teacher the same, greedily, and judge their replies."""
+    """Ask student, patched and teacher the same, greedily by default, and judge their replies."""
     output = Output(json)
-    mask = o.chosen_mask(layers, sites, units)
+    mask = moved.mask()
     if not prompt.strip():
         raise PromptError("the prompt is empty; give some text with --prompt")
-    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites, units)
-    from dapa.model.decode.sampling import Decoding
+    spec = o.spec_for(pair, moved.sites, moved.units)
     from dapa.workbench import Workbench
 
-    decoding = Decoding(max_new_tokens)
     bench = Workbench()
     with progress() as report:
         bench.load(spec, report)
         report("decoding", None)
-        exchange = bench.generate(prompt, mask, decoding=decoding)
+        exchange = bench.generate(
+            prompt, mask, settings.format(), decoding=settings.decoding(), seed=settings.seed,
+            judge=settings.judge(),
+        )  # fmt: skip
     share = bench.share(mask)
     body: dict[str, Any] = {"moves": asdict(share)}
     shown = [moved_sentence(share) + "\n"]
