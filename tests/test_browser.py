@@ -250,9 +250,9 @@ def test_edited_rules_judge_the_replies_on_screen_again(visit):
     before = student.locator("summary .badge").inner_text()
     reply = " ".join(student.locator(".reply .text").inner_text().split())
     page.click("#chat-settings button.label-wrap")
-    page.fill("#rules-also textarea", reply)
+    page.fill("#chat-also textarea", reply)
     until(lambda: "own rules" in page.inner_text("#chat-settings button.label-wrap"))
-    page.press("#rules-also textarea", "Tab")
+    page.press("#chat-also textarea", "Tab")
     until(lambda: "refusal" in student.locator("summary .badge").inner_text())
     assert "refusal" not in before
 

@@ -118,7 +118,7 @@ def test_a_blind_vote_names_the_panes_afterwards(board, chat):
 
 def test_a_session_is_saved_exported_and_restored_by_name_and_by_link(board, chat):
     page = chat(4, 6)
-    set_number(page, "most new tokens", 9)
+    set_number(page, "max new tokens", 9)
     until(lambda: "at most 9 tokens" in page.inner_text("#chat-settings"))
     ask(page, PROMPT)
     said = replies(page, "student")
