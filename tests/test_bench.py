@@ -16,6 +16,7 @@ from dapa.bench import (
     machine,
     memory_rows,
     search_rows,
+    thread_rows,
     timing,
     toggle_rows,
 )
@@ -85,6 +86,20 @@ def test_one_row_per_goal_and_no_name_twice(scene, monkeypatch):
     names = [row.id for row in memory_rows.rows(scene)]
     names += [row.id for row in count_rows.rows()]
     assert {"e1", "e2", "f1", "f2", "f3"} <= set(names) and len(names) == len(set(names))
+
+
+def test_a_pair_after_a_toy_is_compared_with_itself_on_every_thread(scene, once, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(thread_rows, "cores", lambda: 2)
+    monkeypatch.setattr("dapa.model.machine.LARGE", 0)
+    seen = []
+    small = replace(thread_rows.SHAPE, hidden=192, neurons=32, heads=3, kv_heads=3)
+    (row,) = thread_rows.rows(scene, small, lambda: seen.append(torch.get_num_threads()))
+    assert row.id == "t1" and row.ratio > 0 and "2 threads" in row.what
+    assert seen == [2, 2] and torch.get_num_threads() == threads
+    monkeypatch.setattr(thread_rows, "cores", lambda: 1)
+    (row,) = thread_rows.rows(scene)
+    assert row.passed is None and "one core" in row.what
 
 
 def test_without_a_gpu_every_gpu_row_is_null_with_the_reason(monkeypatch):

@@ -16,6 +16,7 @@ from dapa.bench import (
     gpu_rows,
     memory_rows,
     search_rows,
+    thread_rows,
     toggle_rows,
 )
 from dapa.bench.machine import describe
@@ -30,6 +31,7 @@ GROUPS: dict[str, Group] = {
     "d": lambda scene, machine: chat_rows.rows(scene),
     "e": lambda scene, machine: memory_rows.rows(scene),
     "f": lambda scene, machine: count_rows.rows(),
+    "t": lambda scene, machine: thread_rows.rows(scene),
 }
 """Letter -> its rows on a CPU."""
 

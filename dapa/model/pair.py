@@ -31,15 +31,13 @@ from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import estimate_memory
 from dapa.model.spec import PairSpec, short_name
+from dapa.model.threads import install_threads
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
 
 _PLANS = 256
 """Plans that are remembered; then all are forgotten."""
 _NEVER = object()
-SMALL = 2**28
-"""Checkpoints below this many bytes run on one thread: their matrices are too small to share, and
-two OpenMP threads beside a busy neighbour wait for each other (tried: ten times slower)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,9 @@ class Pair:
         self.tied_head = install(self)
         """The embeddings' site in its second place, where the two are tied and differ."""
         self.parameters = sum(p.numel() for p in student.parameters())
+        models = (student, teacher) if self.whole else (student,)
+        self.threads = install_threads(self.parameters, self.device, *models)
+        """With how many threads it computes; None where it is not on the CPU."""
 
     @property
     def tied_site(self) -> Site | None:
@@ -328,8 +329,6 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     assert memory is not None, "an architecture without a family is blocked"
     memory.raise_if_too_large()
     family = family_of(ours.config["model_type"])
-    if device == "cpu" and ours.bytes < SMALL:
-        torch.set_num_threads(1)
     student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
     there = _part(progress, 0.6, 1.0)
     if kept is None:
