@@ -10,13 +10,12 @@ import pytest
 from dapa.core.records import EMPTY, Mask, Outcome, Rate, Trial, Unit
 from dapa.figures import (
     divergence_heatmap,
-    dsr_curve,
     layer_prompt_heatmap,
     layer_token_heatmap,
     rates_chart,
-    search_heatmap,
 )
 from dapa.figures.theme import DARK, LIGHT, safe, wrapped
+from dapa.figures.trials import chunk_lines, column_names
 from dapa.localize.divergence.maps import Contrast, DivergenceMap, TokenMap
 
 SITES = ("residual", "attention", "mlp", "gate", "up", "down")
@@ -79,8 +78,6 @@ EVERY = {
     "contrast": lambda dark: divergence_heatmap(a_map(contrast=True), dark),
     "prompts": lambda dark: layer_prompt_heatmap(a_map(), "gate", dark),
     "tokens": lambda dark: layer_token_heatmap(a_token_map(), "gate", dark),
-    "search": lambda dark: search_heatmap(LOG, UNITS, dark),
-    "dsr": lambda dark: dsr_curve(LOG, 0.84, dark),
     "rates": lambda dark: rates_chart({"student": {"dsr": Rate(0.1, 0, 0.2, 9)}}, dark),
 }
 
@@ -199,52 +196,15 @@ def test_tokens_are_columns_and_the_sink_does_not_set_the_scale():
     assert heat.customdata[0][3] == "3 “\\n”"
 
 
-def test_search_rows_are_tests_coloured_by_outcome():
-    figure = search_heatmap(LOG, UNITS)
-    heat = figure.data[0]
-    assert np.shape(heat.z) == (6, 8)
-    rows = [set(np.unique(row)) for row in np.asarray(heat.z)]
-    assert rows == [{0}, {3}, {0, 2}, {0, 1}, {0, 5}, {0, 1}]
-    flat = [colour for _, colour in heat.colorscale[::2]]
-    assert flat[1] == LIGHT.blue and flat[2] == LIGHT.orange and flat[0] == LIGHT.empty
-    marks = {t.name: t for t in figure.data[2:] if t.showlegend}
-    assert set(marks) == {"reaches the target", "does not", "does not, from memory", "open"}
-    assert marks["does not, from memory"].marker.symbol == "x-open"
-    assert "from memory" in marks["does not, from memory"].text[0]
-    assert "between" in marks["does not"].text[1]
-    assert list(figure.layout.yaxis.range) == [6.5, 0.5]  # the first test on top
-
-
-def test_search_draws_borders_between_the_chunks_of_what_is_left():
-    lines = search_heatmap(LOG, UNITS).data[1]
-    points = [(x, y) for x, y in zip(lines.x, lines.y, strict=True) if x is not None]
-    # tests 3 and 4 cut eight units in two; tests 5 and 6 cut the four that were left
-    assert points == [(1.5, 4.5), (1.5, 6.5), (3.5, 2.5), (3.5, 4.5)]
+def test_lines_stand_between_the_chunks_of_what_is_left():
+    # tests 2 and 3 cut eight units in two; tests 4 and 5 cut the four that were left
+    assert chunk_lines(LOG, UNITS) == [(2, 4, 5), (4, 2, 3)]
 
 
 def test_units_of_several_kinds_keep_their_names():
+    assert column_names(UNITS[:2]) == ["0", "1"]
     units = (Unit(0, "gate"), Unit(0, "up"), Unit(1, "gate", (0, 8)))
-    figure = search_heatmap([trial(0, [0], True)], units)
-    assert list(figure.layout.xaxis.ticktext) == ["0.gate", "0.up", "1.gate[0:8]"]
-    assert len(search_heatmap([], UNITS).data) == 8
-
-
-def test_dsr_points_are_full_and_whiskers_are_bounds():
-    figure = dsr_curve(LOG, 0.84)
-    points = [t for t in figure.data if t.error_y.array is None]
-    whiskers = [t for t in figure.data if t.error_y.array is not None and len(t.x)]
-    assert sorted(x for t in points for x in t.x) == [1, 2, 4, 5]
-    for t in whiskers:
-        for x, y, up, down in zip(t.x, t.y, t.error_y.array, t.error_y.arrayminus, strict=True):
-            assert (y - down, y + up) == pytest.approx(LOG[x - 1].outcome.bounds)
-    assert {s for t in whiskers for s in t.marker.symbol} == {"triangle-up", "triangle-down"}
-    words = [note.text for note in figure.layout.annotations]
-    assert words == ["test", "student 0.16", "target 0.84", "full 0.94"]
-    heights = [note.y for note in figure.layout.annotations[1:]]
-    assert min(np.diff(heights)) > 0.05  # labels keep apart
-    dashes = {shape.line.dash for shape in figure.layout.shapes}
-    assert "dash" in dashes
-    assert dsr_curve([]).layout.shapes == ()
+    assert column_names(units) == ["0.gate", "0.up", "1.gate[0:8]"]
 
 
 def test_rates_have_a_shape_a_model_and_their_intervals():
@@ -267,17 +227,6 @@ def test_rates_have_a_shape_a_model_and_their_intervals():
     assert list(patched.x) == [0.9, 0.5]
     assert patched.error_x.array == pytest.approx((0.05, 0.1))
     assert "n = 30" in patched.text[1]
-
-
-def test_five_hundred_tests_of_eighty_units_are_light():
-    rng = np.random.default_rng(0)
-    units = tuple(Unit(i) for i in range(80))
-    log = [
-        trial(i, np.flatnonzero(rng.random(80) < 0.7).tolist(), bool(i % 3), i % 7 == 0, 8)
-        for i in range(500)
-    ]
-    text = search_heatmap(log, units).to_json() + dsr_curve(log, 0.8).to_json()
-    assert len(text) < 400_000
 
 
 def test_large_maps_are_light():

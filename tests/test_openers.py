@@ -16,7 +16,7 @@ from dapa.model.decode.openers import (
     _STEM,
     NoOpeners,
     find_openers,
-    first_tokens,
+    first_tokens_of,
     past_blanks,
     refusal_log_odds,
 )
@@ -136,7 +136,9 @@ def test_first_tokens_tell_each_panes_refusal_probability_and_top_ten():
     models = planted_models("llama")
     pair = models.pair()
     (ids,) = ids_of(pair, harmful_prompts(1))
-    student, patched, teacher = first_tokens(pair, ids, Mask.of(models.planting.units))
+    asked = [("student", ids, EMPTY), ("patched", ids, Mask.of(models.planting.units))]
+    student, patched = first_tokens_of(pair, asked, find_openers(pair))
+    (teacher,) = first_tokens_of(pair, [("teacher", ids, EMPTY)], find_openers(pair, "teacher"))
     assert student.top[0][1] == " Sure," and patched.top[0][1] == " I'm"
     assert student.refusal < 0.1 < 0.9 < patched.refusal
     assert teacher.log_odds == pytest.approx(patched.log_odds, abs=0.1)

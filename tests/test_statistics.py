@@ -13,7 +13,6 @@ from dapa.core.records import Rate
 from dapa.core.statistics import (
     auc,
     benjamini_hochberg,
-    cluster_bootstrap,
     discordant,
     holm,
     mcnemar_exact,
@@ -153,22 +152,6 @@ def test_mean_interval_leaves_out_what_is_not_defined():
     assert mean[0] == 2.0 and low[0] < 2.0 < high[0]
     assert mean[1] == 5.0 and np.isnan(low[1]) and np.isnan(high[1])
     assert np.isnan(mean[2])
-
-
-def test_cluster_bootstrap_is_wider_where_duplicates_move_together():
-    hits = [i // 10 % 2 == 0 for i in range(100)]
-    together = cluster_bootstrap(hits, [i // 10 for i in range(100)])
-    alone = cluster_bootstrap(hits, list(range(100)))
-    assert together.value == alone.value == 0.5
-    assert together.high - together.low > 2 * (alone.high - alone.low)
-    width = wilson(50, 100).high - wilson(50, 100).low
-    assert alone.high - alone.low == pytest.approx(width, rel=0.15)
-    assert cluster_bootstrap(hits, list(range(100))) == alone
-
-
-def test_cluster_bootstrap_of_one_cluster_or_none_knows_nothing():
-    assert cluster_bootstrap([True, True], ["a", "a"]).as_dict()["low"] == 0.0
-    assert cluster_bootstrap([], []).n == 0
 
 
 def test_auc_is_the_mann_whitney_share_with_ties_half():

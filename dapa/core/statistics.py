@@ -186,44 +186,6 @@ def auc(positive: ArrayLike, negative: ArrayLike, level: float = LEVEL) -> Rate:
     return Rate(float(value), low, high, m + n)
 
 
-def cluster_bootstrap(
-    hits: Sequence[bool],
-    clusters: Sequence[Hashable],
-    level: float = LEVEL,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Rate:
-    """Rate with a percentile bootstrap that draws whole clusters, such as near-duplicate prompts.
-
-    It stands beside Wilson's interval, not in its place: where all hits agree it has no width.
-    Fewer than two clusters tell nothing of the spread: the interval is [0, 1].
-
-    Args:
-        hits: one boolean a prompt.
-        clusters: the cluster of each prompt.
-        level: confidence level.
-        resamples: how many bootstrap draws.
-        seed: the draws' seed; the same seed gives the same interval.
-
-    Raises:
-        ValueError: if the lengths differ.
-    """
-    if len(hits) != len(clusters):
-        raise ValueError(f"{len(hits)} hits and {len(clusters)} clusters do not match")
-    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
-    members = np.array([place[name] for name in clusters], dtype=np.intp)
-    n, groups = len(hits), len(place)
-    value = sum(map(bool, hits)) / n if n else 0.0
-    if groups < 2:
-        return Rate(value, 0.0, 1.0, n)
-    sums = np.bincount(members, np.asarray(hits, dtype=float), groups)
-    sizes = np.bincount(members, minlength=groups).astype(float)
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), resamples)
-    rates = (drawn @ sums) / (drawn @ sizes)  # (resamples,)
-    low, high = np.quantile(rates, [0.5 - level / 2, 0.5 + level / 2])
-    return Rate(value, float(low), float(high), n)
-
-
 def kappa(a: Sequence[Hashable], b: Sequence[Hashable], level: float = LEVEL) -> Rate | None:
     """Cohen's kappa of two raters, with its large-sample interval.
 

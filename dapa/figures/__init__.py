@@ -4,22 +4,18 @@ A record is taken by its shape (see the protocols), so that this floor needs no 
 """
 
 from dapa.figures.dose import dose_chart
-from dapa.figures.dsr import dsr_curve
 from dapa.figures.inner import category_heatmap, interaction_heatmap
 from dapa.figures.maps import divergence_heatmap, layer_prompt_heatmap, layer_token_heatmap
 from dapa.figures.pareto import pareto_chart
 from dapa.figures.rates import rates_chart
-from dapa.figures.search import search_heatmap
 
 __all__ = [
     "category_heatmap",
     "divergence_heatmap",
     "dose_chart",
-    "dsr_curve",
     "interaction_heatmap",
     "layer_prompt_heatmap",
     "layer_token_heatmap",
     "pareto_chart",
     "rates_chart",
-    "search_heatmap",
 ]

@@ -249,34 +249,10 @@ def past_blanks(
     return found
 
 
-def first_tokens(
-    pair: Pair,
-    ids: tuple[int, ...],
-    mask: Mask,
-    teacher_ids: tuple[int, ...] | None = None,
-    openers: Sequence[Openers] | None = None,
-) -> tuple[FirstToken, FirstToken, FirstToken]:
-    """Refusal probability and likeliest first tokens of student, patched and teacher (E4).
-
-    Args:
-        pair: The two models.
-        ids: The rendered prompt in the student's tokens.
-        mask: Of the patched pane.
-        teacher_ids: The prompt in the teacher's tokens, where its vocabulary differs.
-        openers: The student's and the teacher's, if the caller has them already.
-    """
-    ours, theirs = openers or (find_openers(pair), find_openers(pair, "teacher"))
-    student, patched = first_tokens_of(
-        pair, [("student", ids, EMPTY), ("patched", ids, mask)], ours
-    )
-    (teacher,) = first_tokens_of(pair, [("teacher", teacher_ids or ids, EMPTY)], theirs)
-    return student, patched, teacher
-
-
 def first_tokens_of(
     pair: Pair, asked: Sequence[tuple[str, tuple[int, ...], Mask]], openers: Openers
 ) -> tuple[FirstToken, ...]:
-    """The same for any panes of one model, in one forward pass.
+    """Refusal probability and likeliest first tokens of any panes of one model, in one pass (E4).
 
     Args:
         pair: The two models.

@@ -31,9 +31,6 @@ class Path:
     """What it does in each layer."""
 
 
-NO_PATH = Path((), ())
-
-
 def path_of(mask: Mask, layers: int) -> Path:
     """The mask's steps through a model of so many layers."""
     before: tuple[Hashable, ...] = ()
