@@ -22,7 +22,7 @@ from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.report import SearchReport
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 
 Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))
@@ -79,7 +79,7 @@ def drive(
         Split(prompts, runner, memory or Notebook()),
         held_out=Split(held_out, PredicateRunner(says), Notebook()) if held_out else None,
         reserve=reserve,
-        settings=Settings(**chosen),
+        settings=SearchRules(**chosen),
         control=control,
         algorithm=algorithm,
         offers=offers,
@@ -295,7 +295,7 @@ def test_the_relative_target_keeps_a_share_of_the_gain() -> None:
 def test_settings_out_of_range_are_named(wrong: dict[str, float]) -> None:
     name = next(iter(wrong)).replace("_", "[_ ]")
     with pytest.raises(SettingError, match=f"{name}|target"):
-        Settings(**wrong)  # type: ignore[arg-type]
+        SearchRules(**wrong)  # type: ignore[arg-type]
 
 
 def test_no_units_or_no_prompts_is_a_setting_error() -> None:
@@ -536,7 +536,7 @@ def test_a_budget_of_seconds_does_not_count_pauses() -> None:
         algorithms["bisect"](),
         UNITS,
         Split(40, runner, Notebook()),
-        settings=Settings(max_seconds=100),
+        settings=SearchRules(max_seconds=100),
         control=control,
         clock=lambda: now[0],
     ).run()

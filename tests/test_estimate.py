@@ -13,7 +13,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.control import Halted
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.estimate import Pace, estimate, simulated, timed
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
@@ -27,7 +27,7 @@ PACE = Pace(compliance=30.0, opening=10.0, whole=20.0, seconds=0.01, cost=1.0)
 def costs(name="bisect", prompts=40, held_out=20, rules=None, **chosen):
     return simulated(
         name, lambda prior: algorithms[name](prior=prior), UNITS, prompts, held_out,
-        rules or Settings(), PACE, rows=16, **chosen,
+        rules or SearchRules(), PACE, rows=16, **chosen,
     )  # fmt: skip
 
 
@@ -64,9 +64,9 @@ def test_ranges_are_ordered_and_the_same_each_time(name):
 
 def test_more_prompts_and_budgets_show():
     assert costs(prompts=400, held_out=200).tokens.middle > 8 * costs().tokens.middle
-    assert costs(rules=Settings(max_tests=3)).tests.high == 3
+    assert costs(rules=SearchRules(max_tests=3)).tests.high == 3
     assert costs(prompts=2, held_out=0).tests.low > 0
-    assert costs(rules=Settings(max_kl=0.1, max_tokens=5)) == costs()  # those are not simulated
+    assert costs(rules=SearchRules(max_kl=0.1, max_tokens=5)) == costs()  # those are not simulated
 
 
 def test_gpu_seconds_are_told_where_there_are_gpus():

@@ -16,8 +16,8 @@ from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.driver import Driver
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
 
 SYSTEM = "show me step by step"
 NAMES = ("leave", "refill", "settle", "reuse", "share")
@@ -43,7 +43,7 @@ class Searched:
             algorithms[algorithm](seed=0),
             self.pair.units("gate"),
             Split(len(self.texts), runner, memory),
-            settings=Settings(**{"supersets": 1, **rules}),
+            settings=SearchRules(**{"supersets": 1, **rules}),
         )
         return driver.run(), memory, runner
 

@@ -15,8 +15,8 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Split
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")
@@ -57,7 +57,7 @@ def test_the_ways_of_driving_agree(kind, family, name, seed):
             algorithms[name](seed=seed),
             pair.units("gate"),
             split,
-            settings=Settings(full_length=False, **chosen),
+            settings=SearchRules(full_length=False, **chosen),
             control=control,
             algorithm=name,
         ).run()

@@ -14,7 +14,7 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.fast_screen import FastScreen, rank_biserial, screened
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.predicate import PredicateRunner, play
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
 
@@ -103,7 +103,7 @@ def test_the_report_holds_the_screens_correlation_with_its_interval():
 
 
 def test_a_stopped_search_is_not_kept_waiting_for_it():
-    driver = drive(screen=FastScreen(reading(), 20), settings=Settings())
+    driver = drive(screen=FastScreen(reading(), 20), settings=SearchRules())
     driver.control.stop()
     assert driver.run().screen is None
 

@@ -24,8 +24,8 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
 from dapa.search.job import DEFAULT_ALGORITHM
 
 SEQUENTIAL = "sequential ddmin with memo, generate at batch N"
@@ -80,7 +80,7 @@ def search(scene: Scene, algorithm: str = DEFAULT_ALGORITHM, **how: Any) -> Ran:
         algorithms[algorithm](seed=0),
         scene.pair.units("gate"),
         Split(len(scene.texts), hands, memory),
-        settings=Settings(**{**BARE, **settings}),
+        settings=SearchRules(**{**BARE, **settings}),
         algorithm=algorithm,
     )
     return Ran(driver.run(), hands, memory)

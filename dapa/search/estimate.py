@@ -26,8 +26,8 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.predicate import PredicateRunner
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
 from dapa.search.job import SearchSettings
 from dapa.search.setup import divided, gpus, searched_units
 from dapa.store.database import Store
@@ -167,7 +167,7 @@ def simulated(
     units: Sequence[Unit],
     prompts: int,
     held_out: int,
-    rules: Settings,
+    rules: SearchRules,
     pace: Pace,
     rows: int,
     devices: int = 0,
@@ -280,7 +280,7 @@ def estimate(
         units,
         len(search),
         len(asked.held_out),
-        settings.rules(),
+        settings,
         timed(split, Mask.of(units), stop=stop),
         split.runner.capacity,
         gpus(pair),

@@ -74,7 +74,7 @@ class SearchJob:
             self.split,
             held_out=holding,
             reserve=oracle(pair, asked.reserve, how, limit, store) if asked.reserve else None,
-            settings=settings.rules(),
+            settings=settings,
             control=self.control,
             algorithm=settings.algorithm,
             prepare=self._prepare if settings.algorithm in NEED_ONE else None,

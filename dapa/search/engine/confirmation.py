@@ -16,8 +16,8 @@ from dapa.search.engine.contract import Split
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.meter import Meter
 from dapa.search.engine.report import Recheck, Violation
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
-from dapa.search.engine.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Confirming:
     """One search's closing checks, in their order: `close`, `confirm`, `hold_out`."""
 
     def __init__(
-        self, scheduler: Scheduler, units: tuple[Unit, ...], further: Further, settings: Settings
+        self, scheduler: Scheduler, units: tuple[Unit, ...], further: Further, settings: SearchRules
     ) -> None:
         """Args: the search's own scheduler, all its units, further splits, the rules."""
         self._scheduler, self._units, self._further, self._settings = (

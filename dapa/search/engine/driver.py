@@ -21,8 +21,8 @@ from dapa.search.engine.fast_screen import FastScreen, Screening, screened
 from dapa.search.engine.meter import Meter
 from dapa.search.engine.opening import aim
 from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
-from dapa.search.engine.settings import Settings
 
 
 class Driver:
@@ -36,7 +36,7 @@ class Driver:
         *,
         held_out: Split | None = None,
         reserve: Split | None = None,
-        settings: Settings | None = None,
+        settings: SearchRules | None = None,
         control: Control | None = None,
         algorithm: str = "",
         offers: Sequence[str] = (),
@@ -75,7 +75,7 @@ class Driver:
             raise SettingError(f"a search needs units, each once; got {len(units)}")
         if split.prompts < 1:
             raise SettingError("a search needs at least one harmful prompt; got none")
-        self.settings, self.offers = settings or Settings(), tuple(offers)
+        self.settings, self.offers = settings or SearchRules(), tuple(offers)
         if self.settings.max_kl is not None and kl is None:
             raise SettingError("a limit on KL needs harmless prompts to measure it on; give some")
         self.units, self.algorithm = tuple(units), algorithm

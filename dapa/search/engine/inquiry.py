@@ -16,8 +16,8 @@ from dapa.search.algorithms.questions import Score, Steps
 from dapa.search.engine.contract import Mode, Split
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
-from dapa.search.engine.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Inquiry:
         """
         self.split = split
         self._meter = Meter((), StoppedBy(stop))
-        self._scheduler = Scheduler(split, mode, Settings(max_tests=max_tests), self._meter)
+        self._scheduler = Scheduler(split, mode, SearchRules(max_tests=max_tests), self._meter)
         self._scheduler.ledger.need = need
         self._meter.start()
 

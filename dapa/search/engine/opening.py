@@ -8,10 +8,10 @@ from math import ceil
 from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, Rate
 from dapa.core.statistics import paired_gain, wilson
 from dapa.search.engine.ledger import Ledger
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 
 
-def aim(ledger: Ledger, full: Mask, settings: Settings, offers: Sequence[str] = ()) -> float:
+def aim(ledger: Ledger, full: Mask, settings: SearchRules, offers: Sequence[str] = ()) -> float:
     """The DSR that satisfies, once student and full mask were judged in full.
 
     The full mask must beat the student by a paired gain whose lower bound (Tango's score interval,
@@ -51,7 +51,7 @@ def _told(rate: Rate) -> str:
 
 
 def _trouble(
-    student: Rate, whole: Rate, gain: float, low: float, need: int, settings: Settings
+    student: Rate, whole: Rate, gain: float, low: float, need: int, settings: SearchRules
 ) -> str:
     """What stands against a search, in one sentence; empty if nothing does."""
     n, minimum = student.n, settings.minimum_gain

@@ -1,15 +1,15 @@
-"""What a user may set about a search, checked once, here."""
+"""The rules by which a driver plays the oracle; what a user sets besides is `SearchSettings`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from dapa.core.records import SettingError
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchRules:
     """How the driver plays the oracle. Decoding is always greedy: there is nothing to set."""
 
     retain: float = 0.9
@@ -40,6 +40,7 @@ class Settings:
     full_length: bool = True
     """Judge the result again at full length, without early exit."""
     seed: int = 0
+    """Of splits, samples and supersets: the same seed, the same search."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming it."""
@@ -58,5 +59,5 @@ class Settings:
                 raise SettingError(f"{name} {getattr(self, name)} is below 0")
 
     def as_dict(self) -> dict[str, float | int | bool | None]:
-        """The JSON form."""
-        return asdict(self)
+        """The JSON form of the rules alone, as a result has it."""
+        return {field.name: getattr(self, field.name) for field in fields(SearchRules)}
