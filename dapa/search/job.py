@@ -22,7 +22,6 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
 from dapa.search.held import Held, forget_way
-from dapa.search.log import trial_dict
 from dapa.search.made import made_of, refuse_changes
 from dapa.search.priors import NEED_ONE, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
@@ -127,13 +126,6 @@ class SearchJob:
         return Mask.of(self.units)
 
     @property
-    def moves(self) -> dict[str, Any]:
-        """What the result moves, as its JSON form has it; empty before there is a result."""
-        if self.share is None:
-            return {}
-        return {**asdict(self.share), "units": self.total}
-
-    @property
     def origin(self) -> str:
         """One line that says where its numbers come from."""
         count, held = len(self.prompts), len(self.held_out)
@@ -182,12 +174,14 @@ class SearchJob:
         except BaseException as error:
             self._end(ended, logger, "failed", {"error": str(error) or type(error).__name__})
             raise
-        self.report = report = replace(
-            report, prior=self.ranking.as_dict() if self.ranking else None
-        )
         self.share = self.pair.share(report.mask)
+        self.report = report = replace(
+            report,
+            prior=self.ranking.as_dict() if self.ranking else None,
+            moves={**asdict(self.share), "units": self.total},
+        )
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
-        self._end(ended, logger, state, {**report.as_dict(), "moves": self.moves})
+        self._end(ended, logger, state, report.as_dict())
         return report
 
     def _prepare(self) -> None:
@@ -236,7 +230,7 @@ class SearchJob:
         trials = self.progress().trials
         new = trials[self._logged :]
         if new:
-            self.store.add_trials(self.id, self._logged, [trial_dict(trial) for trial in new])
+            self.store.add_trials(self.id, self._logged, [trial.as_dict() for trial in new])
             self._logged = len(trials)
 
     def _end(
@@ -246,7 +240,7 @@ class SearchJob:
         logger.join()
         trials = self.progress().trials  # the opening's rows are settled late, so all again
         try:
-            self.store.add_trials(self.id, 0, [trial_dict(trial) for trial in trials])
+            self.store.add_trials(self.id, 0, [trial.as_dict() for trial in trials])
             self.store.finish(self.id, state, body)
         finally:
             self._last = self.progress()

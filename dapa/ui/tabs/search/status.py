@@ -87,9 +87,8 @@ class Tail:
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
-            body = job.report.as_dict()
             share = job.share.fraction if job.share else None
-            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
+            return result.draw(job.report, job.unit_kind, job.total, share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
