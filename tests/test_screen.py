@@ -95,7 +95,7 @@ def drive(**chosen):
 
 
 def test_the_report_holds_the_screens_correlation_with_its_interval():
-    body = drive(screen=FastScreen(reading(), 20)).run().as_dict()
+    body = drive(screen=reading()).run().as_dict()
     told = body["screen"]
     assert 0 < told["value"] <= 1 and told["low"] <= told["value"] <= told["high"]
     assert told["n"] == told["masks"] * 16 and "screen" in body["phases"]
@@ -103,7 +103,7 @@ def test_the_report_holds_the_screens_correlation_with_its_interval():
 
 
 def test_a_stopped_search_is_not_kept_waiting_for_it():
-    driver = drive(screen=FastScreen(reading(), 20), settings=SearchRules())
+    driver = drive(screen=reading(), settings=SearchRules())
     driver.control.stop()
     assert driver.run().screen is None
 

@@ -25,7 +25,7 @@ from dapa.search.held import Held, forget_way
 from dapa.search.made import made_of, refuse_changes
 from dapa.search.priors import NEED_ONE, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
-from dapa.search.setup import batched, divided, gpus, screen_of, searched_units
+from dapa.search.setup import batched, divided, gpus, odds_of, searched_units
 from dapa.store.database import Store
 
 
@@ -78,7 +78,7 @@ class SearchJob:
             algorithm=settings.algorithm,
             prepare=self._prepare if settings.algorithm in NEED_ONE else None,
             kl=kl,
-            screen=screen_of(pair, self.prompts, how, units) if settings.screen else None,
+            screen=odds_of(pair, self.prompts, how, units) if settings.screen else None,
             canonical=oracle(pair, self.prompts, how, limit, store, canonical=True)
             if (batched(pair) if settings.canonical is None else settings.canonical)
             else None,

@@ -15,7 +15,7 @@ from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
-from dapa.search.engine.fast_screen import FastScreen, Floats
+from dapa.search.engine.fast_screen import Floats, Odds
 from dapa.search.priors import few, opening_ids
 
 RESERVED = 128
@@ -37,10 +37,10 @@ def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) ->
     return finest(pair, parts, blocks or (8 if deep else 1), cut)
 
 
-def screen_of(
+def odds_of(
     pair: Pair, prompts: Sequence[Prompt], how: PromptFormat, units: Sequence[Unit]
-) -> FastScreen | None:
-    """The fast screen of a pair's prompts; None where the vocabulary has no refusal opener."""
+) -> Odds | None:
+    """What the fast screen reads of a pair; None where the vocabulary has no refusal opener."""
     try:
         openers = find_openers(pair)
     except NoOpeners:
@@ -51,7 +51,7 @@ def screen_of(
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
 
-    return FastScreen(odds, len(prompts))
+    return odds
 
 
 @dataclass(frozen=True)

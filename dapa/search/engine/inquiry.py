@@ -12,7 +12,7 @@ from threading import Event
 
 from dapa.core.records import Label, Mask, Outcome, Rate, SearchResult
 from dapa.core.statistics import wilson
-from dapa.search.algorithms.questions import Score, Steps
+from dapa.search.algorithms.questions import Steps
 from dapa.search.engine.contract import Mode, Split
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
@@ -75,7 +75,7 @@ class Inquiry:
     def judge(self, masks: Sequence[Mask]) -> tuple[Outcome, ...]:
         """Each mask judged on every prompt. Halted if stopped; what is known by then is kept."""
         self._go_on()
-        self._scheduler.run(_score(tuple(dict.fromkeys(masks))))
+        self._scheduler.judge(dict.fromkeys(masks), "inquiry")
         return tuple(self._scheduler.ledger.outcome(mask) for mask in masks)
 
     def play(self, steps: Steps) -> tuple[SearchResult, Spent]:
@@ -123,9 +123,3 @@ class Inquiry:
         """Everything so far."""
         meter = self._meter
         return Spent(meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
-
-
-def _score(masks: tuple[Mask, ...]) -> Steps:
-    """The smallest coroutine: one question, and the masks that it was about."""
-    yield Score(masks, phase="inquiry")
-    return SearchResult((), one_minimal=False)
