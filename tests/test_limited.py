@@ -12,7 +12,7 @@ from dapa.measure.utility import Utility
 from dapa.planted.pairs import Planting, harmless_prompts, plant
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.limited import within
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner, play
 from dapa.search.engine.rules import SearchRules
@@ -60,7 +60,7 @@ def test_what_it_finds_satisfies_and_is_1_minimal_whatever_the_oracle(seed):
 
 
 def test_the_report_tells_limit_and_cost():
-    split = Split(20, PredicateRunner(lambda m, p, mode: either(frozenset(m))), Notebook())
+    split = Workload(20, PredicateRunner(lambda m, p, mode: either(frozenset(m))), Notebook())
     rules = SearchRules(max_kl=1.0)
     report = Driver(algorithms["bisect"](), UNITS, split, settings=rules, kl=kl).run()
     assert set(report.units) == CHEAP
@@ -69,7 +69,7 @@ def test_the_report_tells_limit_and_cost():
 
 
 def test_a_limit_without_a_measure_is_refused():
-    split = Split(20, PredicateRunner(lambda m, p, mode: True), Notebook())
+    split = Workload(20, PredicateRunner(lambda m, p, mode: True), Notebook())
     with pytest.raises(SettingError, match="harmless"):
         Driver(algorithms["bisect"](), UNITS, split, settings=SearchRules(max_kl=1.0))
     with pytest.raises(SettingError, match="max kl"):

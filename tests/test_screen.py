@@ -9,7 +9,7 @@ from searched import AND, prompt_set, searched
 from dapa.core.records import EMPTY, Label, Mask, Unit, Verdict
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import First
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.fast_screen import FastScreen, rank_biserial, screened
 from dapa.search.engine.ledger import Ledger
@@ -90,7 +90,9 @@ def test_rank_biserial_counts_pairs_and_halves_ties():
 
 def drive(**chosen):
     need = {Unit(2), Unit(5)}
-    split = Split(20, PredicateRunner(lambda mask, p, mode: need <= set(mask), rows=4), Notebook())
+    split = Workload(
+        20, PredicateRunner(lambda mask, p, mode: need <= set(mask), rows=4), Notebook()
+    )
     return Driver(algorithms["ddmin"](), UNITS, split, **chosen)
 
 

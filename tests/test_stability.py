@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from searched import OR, searched
 
 from dapa.core.records import SettingError, Unit
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.resample import resampled
 from dapa.search.engine.rules import SearchRules
@@ -22,7 +22,7 @@ PROMPTS = 30
 
 def split_of(says, rows=16, memory=None):
     runner = PredicateRunner(lambda mask, prompt, mode: says(set(mask.layers), prompt), rows=rows)
-    return Split(PROMPTS, runner, memory or Notebook()), runner
+    return Workload(PROMPTS, runner, memory or Notebook()), runner
 
 
 def both(layers, prompt):

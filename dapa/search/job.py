@@ -18,7 +18,7 @@ from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Pro
 from dapa.model.pair import Pair, Share
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
-from dapa.search.engine.contract import Split
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
@@ -135,11 +135,11 @@ class SearchJob:
         return self._led.ranking
 
     @property
-    def split(self) -> Split:
+    def split(self) -> Workload:
         """The search prompts with who decodes and remembers them."""
         return self._asked(self.prompts)
 
-    def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Split:
+    def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
         how, limit = self.settings.format(), self.settings.max_new_tokens
         return oracle(self._pair.get(), prompts, how, limit, self.store, canonical=canonical)
 

@@ -21,7 +21,7 @@ from dapa.core.records import Mask, NothingToLocalize, Rate, SettingError, Unit
 from dapa.core.statistics import wilson
 from dapa.search.algorithms.limited import Kl
 from dapa.search.algorithms.questions import algorithms, without
-from dapa.search.engine.contract import Split
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.resample import resampled
@@ -133,7 +133,7 @@ class Stability:
 
 
 def stability(
-    split: Split,
+    split: Workload,
     units: Sequence[Unit],
     algorithm: str,
     settings: SearchRules | None = None,
@@ -187,7 +187,7 @@ class _Many:
 
     def __init__(
         self,
-        split: Split,
+        split: Workload,
         units: tuple[Unit, ...],
         algorithm: str,
         base: SearchRules,
@@ -235,7 +235,7 @@ class _Many:
         return True
 
     def _search(
-        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Split, rules: SearchRules
+        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Workload, rules: SearchRules
     ) -> bool:
         if self.stop is not None and self.stop.is_set():
             return False

@@ -13,7 +13,7 @@ from random import Random
 from dapa.core.records import EMPTY, Mask, Rate, Removal, SearchResult, Unit
 from dapa.core.statistics import holm, mcnemar_exact, wilson
 from dapa.search.algorithms.questions import without
-from dapa.search.engine.contract import Mode, Split
+from dapa.search.engine.contract import Mode, Workload
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.report import Recheck, Violation
 from dapa.search.engine.rules import SearchRules
@@ -30,11 +30,11 @@ MOST_SINGLE = 40
 class Further:
     """The splits that only confirm; None where there is none."""
 
-    held_out: Split | None = None
+    held_out: Workload | None = None
     """Measure the result."""
-    reserve: Split | None = None
+    reserve: Workload | None = None
     """Try fragile removals; never held-out prompts."""
-    canonical: Split | None = None
+    canonical: Workload | None = None
     """The search prompts, decoded one mask at a time in a batch of one shape."""
 
 
@@ -130,7 +130,7 @@ class Confirmation:
         self.held_out = {name: ledger.rate(mask) for name, mask in roles.items()}
 
     def _judged(
-        self, split: Split, masks: tuple[Mask, ...], phase: str, mode: Mode = "full"
+        self, split: Workload, masks: tuple[Mask, ...], phase: str, mode: Mode = "full"
     ) -> Ledger:
         """The verdicts of these masks on a split, which begins anew: in plain order."""
         scheduler = Scheduler(split, mode, self._settings, self._meter)

@@ -15,7 +15,7 @@ from dapa.core.records import EMPTY, Mask, Rate, SearchResult, SettingError, Uni
 from dapa.search.algorithms.limited import Kl, within
 from dapa.search.algorithms.questions import Search
 from dapa.search.engine.confirmation import Confirmation, Further
-from dapa.search.engine.contract import Split
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
@@ -32,10 +32,10 @@ class Driver:
         self,
         search: Search,
         units: Sequence[Unit],
-        split: Split,
+        split: Workload,
         *,
-        held_out: Split | None = None,
-        reserve: Split | None = None,
+        held_out: Workload | None = None,
+        reserve: Workload | None = None,
         settings: SearchRules | None = None,
         control: Control | None = None,
         algorithm: str = "",
@@ -43,7 +43,7 @@ class Driver:
         prepare: Callable[[], None] | None = None,
         kl: Kl | None = None,
         screen: Odds | None = None,
-        canonical: Split | None = None,
+        canonical: Workload | None = None,
         devices: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

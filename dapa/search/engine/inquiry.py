@@ -13,7 +13,7 @@ from threading import Event
 from dapa.core.records import Label, Mask, Outcome, Rate, SearchResult
 from dapa.core.statistics import wilson
 from dapa.search.algorithms.questions import Steps
-from dapa.search.engine.contract import Mode, Split
+from dapa.search.engine.contract import Mode, Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
 from dapa.search.engine.rules import SearchRules
@@ -51,7 +51,7 @@ class Inquiry:
 
     def __init__(
         self,
-        split: Split,
+        split: Workload,
         mode: Mode = "full",
         need: int | None = None,
         stop: Event | None = None,

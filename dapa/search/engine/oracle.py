@@ -15,7 +15,7 @@ from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
-from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Workload
 from dapa.search.engine.runner import PairRunner
 from dapa.store.database import Store, digest
 from dapa.store.verdicts import VerdictMemory
@@ -70,7 +70,7 @@ def oracle(
     store: Store,
     on: Substituted | None = None,
     canonical: bool = False,
-) -> Split:
+) -> Workload:
     """A split of `prompts` that decodes on the pair, or on a view of it.
 
     Args:
@@ -102,4 +102,4 @@ def oracle(
         with on.applied():
             runner(queue, mode)
 
-    return Split(len(prompts), runner if on is None else substituted, memory)
+    return Workload(len(prompts), runner if on is None else substituted, memory)

@@ -13,7 +13,7 @@ from typing import Any
 from dapa.core.records import Mask, Outcome, Verdict
 from dapa.model.decode.optimizations import Work
 from dapa.search.algorithms.questions import First, Question, Score, Settle
-from dapa.search.engine.contract import Job, Mode, Split
+from dapa.search.engine.contract import Job, Mode, Workload
 from dapa.search.engine.control import Halted
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.meter import Meter
@@ -23,7 +23,7 @@ from dapa.search.engine.rules import SearchRules
 class Scheduler:
     """One split in one verdict mode, for any number of coroutines, one after the other."""
 
-    def __init__(self, split: Split, mode: Mode, settings: SearchRules, meter: Meter) -> None:
+    def __init__(self, split: Workload, mode: Mode, settings: SearchRules, meter: Meter) -> None:
         """Args: who decodes and remembers; how replies are judged; the rules; the costs."""
         self.split, self.mode, self.settings, self.meter = split, mode, settings, meter
         self.ledger = Ledger(split.prompts, curtail=settings.curtail)

@@ -16,7 +16,7 @@ from dapa.ui.tabs.search import live, result
 from dapa.writing.sentences import kind_text
 
 
-class Tail:
+class SearchStatus:
     """What a tab shows of a job: every output at once, or nothing where nothing changed."""
 
     def __init__(self, dashboard: Dashboard, outputs: list[Any]) -> None:
