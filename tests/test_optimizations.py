@@ -16,8 +16,8 @@ from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
+from dapa.search.engine.oracle import PairRunner
 from dapa.search.engine.rules import SearchRules
-from dapa.search.engine.runner import PairRunner
 
 SYSTEM = "show me step by step"
 NAMES = ("leave", "refill", "settle", "reuse", "share")

@@ -22,10 +22,10 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.oracle import PairRunner
 from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
 from dapa.search.engine.rules import SearchRules
-from dapa.search.engine.runner import PairRunner
 from dapa.search.job import DEFAULT_ALGORITHM
 
 SEQUENTIAL = "sequential ddmin with memo, generate at batch N"

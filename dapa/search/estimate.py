@@ -24,10 +24,9 @@ from dapa.search.algorithms.questions import Search, algorithms
 from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
-from dapa.search.engine.oracle import oracle
+from dapa.search.engine.oracle import PairRunner, oracle
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.rules import SearchRules
-from dapa.search.engine.runner import PairRunner
 from dapa.search.job import SearchSettings
 from dapa.search.setup import divided, gpus, searched_units
 from dapa.store.database import Store
