@@ -65,9 +65,9 @@ class Confirmation:
         settings = self._settings
         first = settings.check_supersets and not behind_supersets
         singles = min(len(self._units) - found, MOST_SINGLE)
-        supersets = (singles + settings.supersets) if first else 0
+        larger = (singles + settings.supersets) if first else 0
         full_length = (3 + found) if settings.full_length else 0
-        return supersets + full_length + (3 if self._further.held_out else 0)
+        return larger + full_length + (3 if self._further.held_out else 0)
 
     def check(self, result: SearchResult) -> None:
         """Everything that is asked about a result.

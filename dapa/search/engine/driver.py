@@ -19,9 +19,8 @@ from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.opening import aim
 from dapa.search.engine.report import SearchProgress, SearchReport
-from dapa.search.engine.rules import SearchRules
+from dapa.search.engine.rules import SearchRules, aim
 from dapa.search.engine.scheduler import Scheduler
 
 
