@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from searched import searched
 from test_driver import UNITS, drive, erratic, needs, uneven
 
 from dapa.cli.comparing import compared
-from dapa.core.records import Mask, Outcome, Trial
+from dapa.core.records import Mask, Outcome, SettingError, Trial
 from dapa.search.engine.report import SearchReport
+from dapa.search.engine.rules import SearchRules
 from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 
@@ -42,6 +44,23 @@ def test_a_search_s_report_has_what_it_moves_and_the_store_has_the_same():
     assert again(job.report).as_dict() == job.report.as_dict() == job.store.run(job.id).result
     logged = [Trial.from_dict(body) for body in job.store.trials(job.id)]
     assert logged == list(job.report.trials)
+
+
+def test_a_job_hands_its_settings_to_the_driver_as_they_are():
+    job = searched()
+    assert job.report.settings == job.settings.as_dict()
+    assert set(job.report.settings) == {field.name for field in fields(SearchRules)}
+    declared = [set(cls.__annotations__) for cls in (SearchRules, SearchSettings)]
+    assert not declared[0] & declared[1], "no setting is declared twice"
+    with pytest.raises(SettingError, match="minimum_gain"):
+        SearchSettings(minimum_gain=1.5)
+
+
+@given(retain=st.floats(0.01, 1), supersets=st.integers(0, 9), tests=st.none() | st.integers(1, 99))
+def test_settings_are_read_back_as_a_run_keeps_them(retain, supersets, tests):
+    chosen = SearchSettings(retain=retain, supersets=supersets, max_tests=tests, blocks=3)
+    kept = json.loads(json.dumps({**asdict(chosen), "made": {}, "of a later version": 1}))
+    assert SearchSettings.from_dict(kept) == chosen
 
 
 def test_a_curtailed_trial_is_read_back_with_its_bounds():

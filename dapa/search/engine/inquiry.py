@@ -31,6 +31,12 @@ class Spent:
     seconds: float = 0.0
     """Of this run."""
 
+    def since(self, before: Spent) -> Spent:
+        """What was spent behind `before`."""
+        return Spent(
+            self.tests - before.tests, self.tokens - before.tokens, self.seconds - before.seconds
+        )
+
 
 class StoppedBy(Control):
     """A control that an event stops as well."""
@@ -85,8 +91,7 @@ class Inquiry:
             Halted: It was stopped.
         """
         self._go_on()
-        meter = self._meter
-        before = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+        meter, before = self._meter, self.spent
         meter.counting, meter.best_seen = True, None
         try:
             result: SearchResult = self._scheduler.run(steps)
@@ -96,9 +101,7 @@ class Inquiry:
             result = SearchResult(meter.best_seen.mask.units, False, halt.reason)
         finally:
             meter.counting = False
-        after = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
-        tests, tokens, seconds = (b - a for a, b in zip(before, after, strict=True))
-        return result, Spent(int(tests), int(tokens), seconds)
+        return result, self.spent.since(before)
 
     def labels(self, mask: Mask) -> list[Label]:
         """The verdicts of a mask that was judged, in the prompts' order."""
@@ -122,4 +125,4 @@ class Inquiry:
     def spent(self) -> Spent:
         """Everything so far."""
         meter = self._meter
-        return Spent(meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+        return Spent(meter.tests, meter.all_tokens, meter.seconds)

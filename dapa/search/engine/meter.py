@@ -80,6 +80,11 @@ class Meter:
         now = self._clock() if self._ended is None else self._ended
         return now - self._started - self.control.rested
 
+    @property
+    def all_tokens(self) -> int:
+        """Decoded for verdicts, those of an earlier, interrupted run included."""
+        return self.tokens + self.recalled_tokens
+
     def lap(self) -> float:
         """Seconds since the last lap, booked to the phase."""
         now = self.seconds

@@ -145,10 +145,7 @@ class Scheduler:
             self._halt(Halted("stopped"))
         elif limits.max_seconds is not None and meter.seconds >= limits.max_seconds:
             self._halt(Halted(f"budget: {limits.max_seconds:g} seconds"))
-        elif (
-            limits.max_tokens is not None
-            and meter.tokens + meter.recalled_tokens >= limits.max_tokens
-        ):
+        elif limits.max_tokens is not None and meter.all_tokens >= limits.max_tokens:
             self._halt(Halted(f"budget: {limits.max_tokens:,} tokens"))
 
     def _halt(self, error: BaseException) -> None:
