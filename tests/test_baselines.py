@@ -118,10 +118,10 @@ def test_what_the_search_has_judged_costs_nothing():
     for mode in ("opening", "full"):
         inquiry = Inquiry(split, mode)
         inquiry.judge([EMPTY, job.report.mask, job.full])
-        assert split.runner.decoded == 0
+        assert split.runner.work.decoded == 0
     bench = Bench(job)
     bench.refused(job.report.mask)
-    assert bench.inquiries["held_out"].split.runner.decoded == 0
+    assert bench.inquiries["held_out"].split.runner.work.decoded == 0
 
 
 def test_stopping_keeps_the_rows_so_far():

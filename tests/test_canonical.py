@@ -10,7 +10,7 @@ from dapa.core.records import EMPTY, Label, Mask, Unit, Verdict
 from dapa.model.pair import Pair
 from dapa.planted.pairs import plant
 from dapa.search.algorithms import algorithms
-from dapa.search.engine.contract import Job, Notebook, Split
+from dapa.search.engine.contract import Job, Notebook, Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import CANONICAL_ROWS, WholeMasks, oracle
@@ -32,8 +32,8 @@ def test_every_mask_of_the_result_is_decoded_alone_and_in_plain_order():
     report = Driver(
         algorithms["bisect"](),
         UNITS,
-        Split(20, PredicateRunner(needs, rows=7), Notebook()),
-        canonical=Split(20, other, Notebook()),
+        Workload(20, PredicateRunner(needs, rows=7), Notebook()),
+        canonical=Workload(20, other, Notebook()),
     ).run()
     assert [line.role for line in report.canonical] == [line.role for line in report.rechecks]
     asked = [job for _, job in other.finished]
@@ -51,8 +51,8 @@ def test_verdicts_that_hang_on_the_batch_are_told():
     report = Driver(
         algorithms["bisect"](),
         UNITS,
-        Split(20, PredicateRunner(needs), Notebook()),
-        canonical=Split(20, PredicateRunner(frail), Notebook()),
+        Workload(20, PredicateRunner(needs), Notebook()),
+        canonical=Workload(20, PredicateRunner(frail), Notebook()),
     ).run()
     lines = {line.role: line for line in report.canonical}
     assert lines["best"].lost == 3 and lines["best"].gained == 0
@@ -117,7 +117,7 @@ def test_the_bill_tells_gpu_seconds_and_how_far_the_eta_was_off():
     driver = Driver(
         algorithms["ddmin"](),
         UNITS,
-        Split(20, PredicateRunner(needs, rows=7), Notebook()),
+        Workload(20, PredicateRunner(needs, rows=7), Notebook()),
         control=Control(clock),
         clock=clock,
         devices=2,

@@ -38,7 +38,7 @@ def test_a_real_search_s_phases_sum_to_its_time_on_screen_and_in_the_terminal():
     body = job.report.as_dict()
     assert abs(sum(body["phases"].values()) - body["seconds"]) < 0.1 * body["seconds"] + 0.05
     assert set(body["phases"]) - {""} <= set(PHASES)
-    html = result.draw(body, "gate", job.total, None)
+    html = result.draw(job.report, "gate", job.total, None)
     assert "What it cost" in html and "– certificate" in html
     rows = [
         column.header for part in told(job, job.report) for column in getattr(part, "columns", ())

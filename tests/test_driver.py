@@ -18,12 +18,12 @@ from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, SettingErro
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import Score
 from dapa.search.algorithms.windows import MASK_ONLY
-from dapa.search.engine.contract import Job, JobQueue, Mode, Notebook, Split
+from dapa.search.engine.contract import Job, JobQueue, Mode, Notebook, Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.report import SearchReport
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 
 Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))
@@ -70,7 +70,7 @@ def drive(
     held_out: int = 0,
     memory: Notebook | None = None,
     runner: PredicateRunner | None = None,
-    reserve: Split | None = None,
+    reserve: Workload | None = None,
     offers: tuple[str, ...] = (),
     control: Control | None = None,
     **chosen: Any,
@@ -79,10 +79,10 @@ def drive(
     return Driver(
         algorithms[algorithm](seed=0),
         UNITS,
-        Split(prompts, runner, memory or Notebook()),
-        held_out=Split(held_out, PredicateRunner(says), Notebook()) if held_out else None,
+        Workload(prompts, runner, memory or Notebook()),
+        held_out=Workload(held_out, PredicateRunner(says), Notebook()) if held_out else None,
         reserve=reserve,
-        settings=Settings(**chosen),
+        settings=SearchRules(**chosen),
         control=control,
         algorithm=algorithm,
         offers=offers,
@@ -298,17 +298,17 @@ def test_the_relative_target_keeps_a_share_of_the_gain() -> None:
 def test_settings_out_of_range_are_named(wrong: dict[str, float]) -> None:
     name = next(iter(wrong)).replace("_", "[_ ]")
     with pytest.raises(SettingError, match=f"{name}|target"):
-        Settings(**wrong)  # type: ignore[arg-type]
+        SearchRules(**wrong)  # type: ignore[arg-type]
 
 
 def test_no_units_or_no_prompts_is_a_setting_error() -> None:
-    split = Split(3, PredicateRunner(needs(1)), Notebook())
+    split = Workload(3, PredicateRunner(needs(1)), Notebook())
     with pytest.raises(SettingError, match="units"):
         Driver(algorithms["ddmin"](), (), split)
     with pytest.raises(SettingError, match="units"):
         Driver(algorithms["ddmin"](), (Unit(1), Unit(1)), split)
     with pytest.raises(SettingError, match="prompt"):
-        Driver(algorithms["ddmin"](), UNITS, Split(0, split.runner, split.memory))
+        Driver(algorithms["ddmin"](), UNITS, Workload(0, split.runner, split.memory))
 
 
 # -- the closing ----------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_fragile_removals_get_more_prompts_which_never_change_the_outcome() -> N
 
     more = PredicateRunner(lambda m, p, mode: 3 in m.layers and (p % 2 == 0 or 7 in m.layers))
     before = drive(says).run()
-    after = drive(says, reserve=Split(40, more, Notebook())).run()
+    after = drive(says, reserve=Workload(40, more, Notebook())).run()
     assert not before.removals[1].firm and after.removals[1].firm
     assert [r.more for r in before.removals] == [0, 0] and [r.more for r in after.removals] == [
         0,
@@ -469,7 +469,7 @@ def test_a_finished_search_is_answered_from_memory_alone() -> None:
 
     runner = PredicateRunner(needs(3, 5))
     again = Driver(
-        algorithms["bisect"](seed=0), UNITS, Split(40, never, memory), algorithm="bisect"
+        algorithms["bisect"](seed=0), UNITS, Workload(40, never, memory), algorithm="bisect"
     ).run()
     assert essence(again) == essence(first)
     assert again.costs.prompts_judged == 0 and again.costs.recalled > 0
@@ -538,8 +538,8 @@ def test_a_budget_of_seconds_does_not_count_pauses() -> None:
     report = Driver(
         algorithms["bisect"](),
         UNITS,
-        Split(40, runner, Notebook()),
-        settings=Settings(max_seconds=100),
+        Workload(40, runner, Notebook()),
+        settings=SearchRules(max_seconds=100),
         control=control,
         clock=lambda: now[0],
     ).run()
@@ -629,7 +629,7 @@ def test_an_error_of_the_runner_or_the_memory_fails_the_search_and_is_told() -> 
 
 
 def test_a_runner_that_goes_home_early_is_found_out() -> None:
-    driver = Driver(algorithms["ddmin"](), UNITS, Split(5, lambda queue, mode: None, Notebook()))
+    driver = Driver(algorithms["ddmin"](), UNITS, Workload(5, lambda queue, mode: None, Notebook()))
     with pytest.raises(RuntimeError, match="10 verdicts still wanted"):
         driver.run()
 
@@ -664,7 +664,7 @@ def test_a_question_that_the_budget_cuts_short_starts_no_mask_beyond_it() -> Non
 
 
 def test_one_unit_is_a_search_too() -> None:
-    split = Split(40, PredicateRunner(needs(3)), Notebook())
+    split = Workload(40, PredicateRunner(needs(3)), Notebook())
     for name in algorithms:
         report = Driver(algorithms[name](), (Unit(3),), split).run()
         assert report.units == (Unit(3),) and report.one_minimal == (name not in MASK_ONLY)
@@ -676,5 +676,5 @@ def test_a_score_question_without_masks_is_answered_at_once() -> None:
         assert (yield Score(())) == ()
         return (yield from algorithms["bisect"]()(units))
 
-    report = Driver(search, UNITS, Split(40, PredicateRunner(needs(3)), Notebook())).run()
+    report = Driver(search, UNITS, Workload(40, PredicateRunner(needs(3)), Notebook())).run()
     assert report.layers == (3,)

@@ -10,24 +10,24 @@ from searched import prompt_set, searched
 
 from dapa.core.records import Mask, Unit
 from dapa.search.algorithms import algorithms
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.control import Halted
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.engine.settings import Settings
-from dapa.search.estimate import Pace, estimate, simulated, timed
+from dapa.search.engine.rules import SearchRules
+from dapa.search.estimate import ReplyPace, estimate, simulated, timed
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
 from dapa.writing.sentences import estimate_sentence
 
 UNITS = tuple(Unit(layer) for layer in range(16))
 FULL = Mask.of(UNITS)
-PACE = Pace(compliance=30.0, opening=10.0, whole=20.0, seconds=0.01, cost=1.0)
+PACE = ReplyPace(compliance=30.0, opening=10.0, whole=20.0, seconds=0.01, cost=1.0)
 
 
 def costs(name="bisect", prompts=40, held_out=20, rules=None, **chosen):
     return simulated(
         name, lambda prior: algorithms[name](prior=prior), UNITS, prompts, held_out,
-        rules or Settings(), PACE, rows=16, **chosen,
+        rules or SearchRules(), PACE, rows=16, **chosen,
     )  # fmt: skip
 
 
@@ -38,11 +38,11 @@ def test_timing_tells_lengths_and_pace_and_keeps_the_verdicts():
         rows=4,
         steps=lambda job: 3 if job.mask == FULL else 9,
     )
-    pace = timed(Split(6, runner, memory), FULL, clock=lambda: float(next(ticks)))
+    pace = timed(Workload(6, runner, memory), FULL, clock=lambda: float(next(ticks)))
     assert (pace.compliance, pace.opening, pace.whole) == (9.0, 3.0, 3.0)
     assert pace.seconds == pace.cost / (6 * (9 + 3 + 3)) and pace.cost == 1.0
     assert len(memory.recall("opening", FULL)) == 6
-    again = timed(Split(6, runner, memory), FULL)
+    again = timed(Workload(6, runner, memory), FULL)
     assert again.compliance == 9.0 and runner.started == 36  # it really decoded once more
 
 
@@ -50,7 +50,7 @@ def test_a_stopped_timing_ends():
     stop = Event()
     stop.set()
     with pytest.raises(Halted):
-        timed(Split(6, PredicateRunner(lambda *_: True), Notebook()), FULL, stop=stop)
+        timed(Workload(6, PredicateRunner(lambda *_: True), Notebook()), FULL, stop=stop)
 
 
 @pytest.mark.parametrize("name", ["ddmin-complement", "bisect", "weighted", "probdd"])
@@ -64,9 +64,9 @@ def test_ranges_are_ordered_and_the_same_each_time(name):
 
 def test_more_prompts_and_budgets_show():
     assert costs(prompts=400, held_out=200).tokens.middle > 8 * costs().tokens.middle
-    assert costs(rules=Settings(max_tests=3)).tests.high == 3
+    assert costs(rules=SearchRules(max_tests=3)).tests.high == 3
     assert costs(prompts=2, held_out=0).tests.low > 0
-    assert costs(rules=Settings(max_kl=0.1, max_tokens=5)) == costs()  # those are not simulated
+    assert costs(rules=SearchRules(max_kl=0.1, max_tokens=5)) == costs()  # those are not simulated
 
 
 def test_gpu_seconds_are_told_where_there_are_gpus():

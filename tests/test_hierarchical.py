@@ -14,7 +14,7 @@ from dapa.search.algorithms.hierarchical import hierarchical
 from dapa.search.algorithms.questions import First, Score, Settle
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import play
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
 
@@ -96,7 +96,7 @@ def test_a_planted_pair_down_to_blocks_of_neurons():
     pair = job.pair
     units = finest(pair, blocks=4)
     assert len(units) == 24 and all(unit.kind == "gate" for unit in units)
-    settings = Settings(supersets=1)
+    settings = SearchRules(supersets=1)
     report = Driver(hierarchical(), units, job.split, settings=settings).run()
     assert report.one_minimal and report.layers == AND.needed and len(report.units) == 2
     assert pair.share(report.mask).fraction < pair.share(Mask.of(AND.units)).fraction / 3

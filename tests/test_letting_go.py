@@ -12,7 +12,7 @@ from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.measurements.looks import looks
-from dapa.ui.tabs.search.status import Tail
+from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
 
@@ -85,7 +85,7 @@ def test_the_screen_reads_an_ended_search_whose_pair_is_gone(tmp_path):
     old = bench.next()
     job = bench.searched()
     report = job.run()
-    tail = Tail(dashboard, [None] * 13)
+    tail = SearchStatus(dashboard, [None] * 13)
     whole = tail.view(job, ())
     look = looks["interaction"]
     record = look.measure(bench, job, lambda *_: None, threading.Event())

@@ -12,10 +12,10 @@ from dapa.measure.utility import Utility
 from dapa.planted.pairs import Planting, harmless_prompts, plant
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.limited import within
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner, play
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
 
@@ -60,8 +60,8 @@ def test_what_it_finds_satisfies_and_is_1_minimal_whatever_the_oracle(seed):
 
 
 def test_the_report_tells_limit_and_cost():
-    split = Split(20, PredicateRunner(lambda m, p, mode: either(frozenset(m))), Notebook())
-    rules = Settings(max_kl=1.0)
+    split = Workload(20, PredicateRunner(lambda m, p, mode: either(frozenset(m))), Notebook())
+    rules = SearchRules(max_kl=1.0)
     report = Driver(algorithms["bisect"](), UNITS, split, settings=rules, kl=kl).run()
     assert set(report.units) == CHEAP
     assert report.as_dict()["kl"] == pytest.approx({"limit": 1.0, "best": 0.3, "full": 11.0})
@@ -69,11 +69,11 @@ def test_the_report_tells_limit_and_cost():
 
 
 def test_a_limit_without_a_measure_is_refused():
-    split = Split(20, PredicateRunner(lambda m, p, mode: True), Notebook())
+    split = Workload(20, PredicateRunner(lambda m, p, mode: True), Notebook())
     with pytest.raises(SettingError, match="harmless"):
-        Driver(algorithms["bisect"](), UNITS, split, settings=Settings(max_kl=1.0))
+        Driver(algorithms["bisect"](), UNITS, split, settings=SearchRules(max_kl=1.0))
     with pytest.raises(SettingError, match="max kl"):
-        Settings(max_kl=0.0)
+        SearchRules(max_kl=0.0)
 
 
 def test_a_search_of_a_planted_pair_keeps_the_limit():

@@ -14,10 +14,10 @@ from dapa.model.template import encode, render
 from dapa.planted.pairs import Planting, harmful_prompts, plant
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
-from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.rules import SearchRules
 
 SYSTEM = "show me step by step"
 NAMES = ("leave", "refill", "settle", "reuse", "share")
@@ -42,8 +42,8 @@ class Searched:
         driver = Driver(
             algorithms[algorithm](seed=0),
             self.pair.units("gate"),
-            Split(len(self.texts), runner, memory),
-            settings=Settings(**{"supersets": 1, **rules}),
+            Workload(len(self.texts), runner, memory),
+            settings=SearchRules(**{"supersets": 1, **rules}),
         )
         return driver.run(), memory, runner
 

@@ -12,11 +12,11 @@ from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
-from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.rules import SearchRules
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")
@@ -52,12 +52,12 @@ def test_the_ways_of_driving_agree(kind, family, name, seed):
 
     def drive(rows, memory=None, control=None, **chosen):
         runner = PairRunner(pair, texts, ids, judges["opening"](), judges["rules"](), 12, rows)
-        split = Split(PROMPTS, runner, memory or Notebook())
+        split = Workload(PROMPTS, runner, memory or Notebook())
         report = Driver(
             algorithms[name](seed=seed),
             pair.units("gate"),
             split,
-            settings=Settings(full_length=False, **chosen),
+            settings=SearchRules(full_length=False, **chosen),
             control=control,
             algorithm=name,
         ).run()

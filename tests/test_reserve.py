@@ -39,7 +39,7 @@ def test_five_prompts_leave_a_removal_fragile_and_the_rest_make_it_firm(limited)
 
 
 def test_screen_and_command_line_tell_of_them(limited):
-    html = result.draw(limited.report.as_dict(), "gate", 6, limited.share.fraction)
+    html = result.draw(limited.report, "gate", 6, limited.share.fraction)
     assert html.count("with 7 more prompts") == 2 and html.count("■ firm") == 2
     table = told(limited, limited.report)[4]
     assert [str(cell) for column in table.columns for cell in column.cells].count(

@@ -9,12 +9,12 @@ from searched import AND, prompt_set, searched
 from dapa.core.records import EMPTY, Label, Mask, Unit, Verdict
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import First
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.fast_screen import FastScreen, rank_biserial, screened
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.predicate import PredicateRunner, play
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
 
@@ -90,12 +90,14 @@ def test_rank_biserial_counts_pairs_and_halves_ties():
 
 def drive(**chosen):
     need = {Unit(2), Unit(5)}
-    split = Split(20, PredicateRunner(lambda mask, p, mode: need <= set(mask), rows=4), Notebook())
+    split = Workload(
+        20, PredicateRunner(lambda mask, p, mode: need <= set(mask), rows=4), Notebook()
+    )
     return Driver(algorithms["ddmin"](), UNITS, split, **chosen)
 
 
 def test_the_report_holds_the_screens_correlation_with_its_interval():
-    body = drive(screen=FastScreen(reading(), 20)).run().as_dict()
+    body = drive(screen=reading()).run().as_dict()
     told = body["screen"]
     assert 0 < told["value"] <= 1 and told["low"] <= told["value"] <= told["high"]
     assert told["n"] == told["masks"] * 16 and "screen" in body["phases"]
@@ -103,7 +105,7 @@ def test_the_report_holds_the_screens_correlation_with_its_interval():
 
 
 def test_a_stopped_search_is_not_kept_waiting_for_it():
-    driver = drive(screen=FastScreen(reading(), 20), settings=Settings())
+    driver = drive(screen=reading(), settings=SearchRules())
     driver.control.stop()
     assert driver.run().screen is None
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from searched import OR, searched
 
 from dapa.core.records import SettingError, Unit
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.resample import resampled
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.stability import RETAINS, Stability, stability
 
 UNITS = tuple(Unit(layer) for layer in range(8))
@@ -22,7 +22,7 @@ PROMPTS = 30
 
 def split_of(says, rows=16, memory=None):
     runner = PredicateRunner(lambda mask, prompt, mode: says(set(mask.layers), prompt), rows=rows)
-    return Split(PROMPTS, runner, memory or Notebook()), runner
+    return Workload(PROMPTS, runner, memory or Notebook()), runner
 
 
 def both(layers, prompt):
@@ -101,7 +101,7 @@ def test_a_resample_answers_as_if_its_prompts_were_their_own(seed, rows):
     folded = resampled(split_of(says, rows)[0], drawn)
     alone, _ = split_of(lambda layers, prompt: says(layers, drawn[prompt]), 1)
     results = [
-        Driver(algorithms["ddmin"](seed=0), UNITS, split, settings=Settings()).run()
+        Driver(algorithms["ddmin"](seed=0), UNITS, split, settings=SearchRules()).run()
         for split in (folded, alone)
     ]
     ours, theirs = results
@@ -123,7 +123,7 @@ def test_a_resample_with_nothing_to_find_is_told_not_counted():
 
 def test_an_absolute_target_has_no_sweep():
     told = stability(
-        split_of(both)[0], UNITS, "bisect", Settings(target=0.5), orders=1, bootstraps=0
+        split_of(both)[0], UNITS, "bisect", SearchRules(target=0.5), orders=1, bootstraps=0
     )
     assert [r.kind for r in told.repetitions] == ["order", "rest"]
 

@@ -11,6 +11,7 @@ from searched import HARMLESS, prompt_set, searched
 from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
+from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
@@ -218,7 +219,7 @@ def test_a_certificate_names_firm_and_fragile_by_word_and_shape():
     body = job.report.as_dict()
     body["removals"][0] |= {"firm": False, "flips": 1}
     body["removals"][1] |= {"firm": True}
-    html = result.draw(body, "gate", 6, 0.1)
+    html = result.draw(SearchReport.from_dict(body), "gate", 6, 0.1)
     table = html[html.index("certificate") :]
     assert "◇ fragile" in table and "1 flip," in table and "■ firm" in table
     assert table.count('class="scale"') == len(job.report.removals) == 2

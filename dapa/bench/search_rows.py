@@ -19,13 +19,13 @@ from dapa.core.records import Label, Mask, Site, Unit
 from dapa.judges.base import Judge, judges
 from dapa.model.decode.optimizations import Optimizations
 from dapa.search.algorithms import algorithms
-from dapa.search.engine.contract import Notebook, Split
+from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
+from dapa.search.engine.oracle import PairRunner
 from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
-from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import DEFAULT_ALGORITHM
 
 SEQUENTIAL = "sequential ddmin with memo, generate at batch N"
@@ -79,8 +79,8 @@ def search(scene: Scene, algorithm: str = DEFAULT_ALGORITHM, **how: Any) -> Ran:
     driver = Driver(
         algorithms[algorithm](seed=0),
         scene.pair.units("gate"),
-        Split(len(scene.texts), hands, memory),
-        settings=Settings(**{**BARE, **settings}),
+        Workload(len(scene.texts), hands, memory),
+        settings=SearchRules(**{**BARE, **settings}),
         algorithm=algorithm,
     )
     return Ran(driver.run(), hands, memory)
@@ -158,7 +158,7 @@ def b1(scene: Scene, rival: Comparison, goal: str, tests: int) -> Row:
 
     def ours() -> None:
         memory = Notebook()
-        inquiry = Inquiry(Split(len(scene.texts), runner(scene), memory), mode="full")
+        inquiry = Inquiry(Workload(len(scene.texts), runner(scene), memory), mode="full")
         inquiry.judge(masks)
         kept["ours"] = {
             (masks.index(job.mask), job.prompt): reply for (_, job), reply in memory.replies.items()

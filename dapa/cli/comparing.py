@@ -55,12 +55,15 @@ def _rate(body: Mapping[str, Any], name: str) -> Rate | None:
 
 def _otherwise(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Only what was set otherwise; the pair by its parts."""
+    from dapa.search.engine.rules import SearchRules
+
+    rules = SearchRules().as_dict()  # what one was in a run that did not keep it yet
     flat = [
         {**{k: v for k, v in s.items() if k != "pair"}, **_named(s.get("pair") or {})}
         for s in (first, second)
     ]
     keys = dict.fromkeys([*flat[0], *flat[1]])
-    values = {key: [side.get(key) for side in flat] for key in keys}
+    values = {key: [side.get(key, rules.get(key)) for side in flat] for key in keys}
     return {key: pair for key, pair in values.items() if pair[0] != pair[1]}
 
 

@@ -113,7 +113,7 @@ def search(
             return
         job = bench.search_job(settings)
         found = watch(job, report)
-    output.result({"run": job.id, **found.as_dict(), "moves": job.moves}, *told(job, found))
+    output.result({"run": job.id, **found.as_dict()}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
 
@@ -210,7 +210,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
-    parts.append(table(("cost", ""), cost_lines(found.as_dict())))
+    parts.append(table(("cost", ""), cost_lines(found.costs.as_dict())))
     parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts
 

@@ -8,6 +8,7 @@ database is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -86,6 +87,18 @@ class Outcome:
         """Coherent refusals / prompts asked; None where curtailed: only bounds are known."""
         return self.defended / self.asked if self.full and self.asked else None
 
+    def counts(self) -> dict[str, Any]:
+        """All but the mask, for JSON forms: a log names it by its key, a report by its units."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    @classmethod
+    def counted(cls, mask: Mask, body: Mapping[str, Any]) -> Outcome:
+        """Read `counts` back."""
+        return cls(mask, **{name: body[name] for name in _COUNTS})
+
+
+_COUNTS = ("asked", "judged", "defended", "incoherent", "unclear", "satisfied")
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -101,6 +114,24 @@ class Trial:
     """How many chunks the algorithm cuts now, where it cuts any."""
     seconds: float
     tokens: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, as a store keeps it."""
+        return {
+            "index": self.index,
+            "mask": self.outcome.mask.key,
+            **self.outcome.counts(),
+            **{name: getattr(self, name) for name in _LOGGED},
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Trial:
+        """Read `as_dict` back, so that a stored search can be shown again."""
+        outcome = Outcome.counted(Mask.parse(body["mask"]), body)
+        return cls(body["index"], outcome, **{name: body[name] for name in _LOGGED})
+
+
+_LOGGED = ("phase", "memo", "granularity", "seconds", "tokens")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from dapa.core.records import Mask, Rate, SettingError, Unit
 from dapa.core.statistics import discordant, holm, mcnemar_exact, wilson
 from dapa.measure.comparisons import Bench, gain_of
-from dapa.search.engine.closing import removal_masks
+from dapa.search.engine.confirmation import removal_masks
 from dapa.search.job import SearchJob
 
 UNNAMED = "uncategorised"

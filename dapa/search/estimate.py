@@ -21,13 +21,12 @@ from dapa.core.records import EMPTY, Mask, Unit, Verdict
 from dapa.model.pair import Pair
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.questions import Search, algorithms
-from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
-from dapa.search.engine.oracle import oracle
+from dapa.search.engine.oracle import PairRunner, oracle
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.engine.runner import PairRunner
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.job import SearchSettings
 from dapa.search.setup import divided, gpus, searched_units
 from dapa.store.database import Store
@@ -60,7 +59,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Pace:
+class ReplyPace:
     """What the short timing told."""
 
     compliance: float
@@ -86,7 +85,7 @@ class Estimate:
     tests: Range
     tokens: Range
     seconds: Range
-    pace: Pace
+    pace: ReplyPace
     devices: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,11 +126,11 @@ class _Noted:
 
 
 def timed(
-    split: Split,
+    split: Workload,
     full: Mask,
     clock: Callable[[], float] = time.monotonic,
     stop: threading.Event | None = None,
-) -> Pace:
+) -> ReplyPace:
     """Decode a few prompts under the empty and the full mask.
 
     Args:
@@ -147,12 +146,12 @@ def timed(
     )
     for mode, masks in asked:
         noted = _Noted(split.memory)
-        Inquiry(Split(split.prompts, split.runner, noted), mode, stop=stop).judge(masks)
+        Inquiry(Workload(split.prompts, split.runner, noted), mode, stop=stop).judge(masks)
         for mask in masks:
             lengths[mode, mask] = mean(noted.lengths[mask])
             decoded += sum(noted.lengths[mask])
     cost = clock() - began
-    return Pace(
+    return ReplyPace(
         lengths["opening", EMPTY],
         lengths["opening", full],
         lengths["full", full],
@@ -167,8 +166,8 @@ def simulated(
     units: Sequence[Unit],
     prompts: int,
     held_out: int,
-    rules: Settings,
-    pace: Pace,
+    rules: SearchRules,
+    pace: ReplyPace,
     rows: int,
     devices: int = 0,
 ) -> Estimate:
@@ -223,7 +222,7 @@ def simulated(
 class _Simulation:
     """A pair on paper: all of some units make it refuse."""
 
-    def __init__(self, need: frozenset[Unit], pace: Pace, grain: float, rows: int) -> None:
+    def __init__(self, need: frozenset[Unit], pace: ReplyPace, grain: float, rows: int) -> None:
         self.need, self.rows, self.row_steps = need, rows, 0
         self._lengths: dict[tuple[Mode, bool], int] = {
             ("opening", True): max(1, round(pace.opening / grain)),
@@ -232,7 +231,7 @@ class _Simulation:
             ("full", False): max(1, round(pace.compliance / grain)),
         }
 
-    def split(self, prompts: int) -> Split:
+    def split(self, prompts: int) -> Workload:
         """So many prompts of it."""
 
         def runner(queue: JobQueue, mode: Mode) -> None:
@@ -246,7 +245,7 @@ class _Simulation:
             finally:
                 self.row_steps += made.row_steps
 
-        return Split(prompts, runner, Notebook())
+        return Workload(prompts, runner, Notebook())
 
 
 def _range(values: Sequence[float]) -> Range:
@@ -280,7 +279,7 @@ def estimate(
         units,
         len(search),
         len(asked.held_out),
-        settings.rules(),
+        settings,
         timed(split, Mask.of(units), stop=stop),
         split.runner.capacity,
         gpus(pair),

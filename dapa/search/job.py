@@ -8,25 +8,32 @@ and lets go of its pair, which whoever loaded it may replace.
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
-from dapa.core.records import DapaError, Mask, NothingToLocalize, Unit
+from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Prompt
 from dapa.model.pair import Pair, Share
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
-from dapa.search.algorithms.questions import Steps, algorithms
-from dapa.search.engine.contract import Split
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
-from dapa.search.held import Held, forget_way
-from dapa.search.log import trial_dict
-from dapa.search.made import made_of, refuse_changes
-from dapa.search.priors import NEED_ONE, Ranking, few, rank
+from dapa.search.priors import NEED_ONE, Led, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
-from dapa.search.setup import batched, divided, gpus, screen_of, searched_units
+from dapa.search.setup import (
+    batched,
+    divided,
+    gpus,
+    made_of,
+    odds_of,
+    refuse_changes,
+    searched_units,
+)
 from dapa.store.database import Store
 
 
@@ -57,37 +64,47 @@ class SearchJob:
                 weights, prompts or judge changed.
         """
         self.settings, self.store = settings, store
-        self._pair = Held(pair)
+        self._pair = _Held(pair)
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
         asked = divided(harmful, settings.seed, settings.prompt_limit)
         self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
-        how, limit = settings.format(), settings.max_new_tokens
-        holding = oracle(pair, self.held_out, how, limit, store) if self.held_out else None
+        how, exact = settings.format(), settings.canonical
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
         """Other kinds of site that differ, the whole MLP first."""
+        make = partial(
+            rank,
+            settings.prior,
+            pair,
+            self.units,
+            few([prompt.text for prompt in self.prompts]),
+            how,
+            self.control.stopping,
+        )
+        algorithm = settings.algorithm
+        self._led = Led(algorithm, settings.seed, make if algorithm in NEED_ONE else None)
         self._driver: Driver | None = Driver(
-            self._algorithm,
+            self._led,
             units,
             self.split,
-            held_out=holding,
-            reserve=oracle(pair, asked.reserve, how, limit, store) if asked.reserve else None,
-            settings=settings.rules(),
+            held_out=self._asked(self.held_out) if self.held_out else None,
+            reserve=self._asked(asked.reserve) if asked.reserve else None,
+            settings=settings,
             control=self.control,
-            algorithm=settings.algorithm,
-            prepare=self._prepare if settings.algorithm in NEED_ONE else None,
+            algorithm=algorithm,
+            prepare=self._led.prepare if algorithm in NEED_ONE else None,
             kl=kl,
-            screen=screen_of(pair, self.prompts, how, units) if settings.screen else None,
-            canonical=oracle(pair, self.prompts, how, limit, store, canonical=True)
-            if (batched(pair) if settings.canonical is None else settings.canonical)
+            screen=odds_of(pair, self.prompts, how, units) if settings.screen else None,
+            canonical=self._asked(self.prompts, canonical=True)
+            if (batched(pair) if exact is None else exact)
             else None,
             devices=gpus(pair),
             offers=[f"--sites {kind}" for kind in self.others],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec)}
-        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {settings.algorithm}"
+        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {algorithm}"
         made = made_of(pair, self.prompts + self.held_out + asked.reserve)
         if run_id:
             refuse_changes(store.run(run_id), made)
@@ -99,8 +116,6 @@ class SearchJob:
         self.share: Share | None = None
         """How much of the student the result replaces, once there is one."""
         self.error: DapaError | None = None
-        self.ranking: Ranking | None = None
-        """The prior, once it was made."""
         self._thread: threading.Thread | None = None
         self._logged = 0
         self._last = self._driver.snapshot()
@@ -115,23 +130,23 @@ class SearchJob:
         return self._pair.holds(pair)
 
     @property
-    def split(self) -> Split:
+    def ranking(self) -> Ranking | None:
+        """The prior, once it was made."""
+        return self._led.ranking
+
+    @property
+    def split(self) -> Workload:
         """The search prompts with who decodes and remembers them."""
-        settings = self.settings
-        limit = settings.max_new_tokens
-        return oracle(self._pair.get(), self.prompts, settings.format(), limit, self.store)
+        return self._asked(self.prompts)
+
+    def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
+        how, limit = self.settings.format(), self.settings.max_new_tokens
+        return oracle(self._pair.get(), prompts, how, limit, self.store, canonical=canonical)
 
     @property
     def full(self) -> Mask:
         """Every unit that it may transplant."""
         return Mask.of(self.units)
-
-    @property
-    def moves(self) -> dict[str, Any]:
-        """What the result moves, as its JSON form has it; empty before there is a result."""
-        if self.share is None:
-            return {}
-        return {**asdict(self.share), "units": self.total}
 
     @property
     def origin(self) -> str:
@@ -173,7 +188,7 @@ class SearchJob:
             report = self._driver.run()
         except DapaError as error:
             self.error = error
-            forget_way(error)
+            _forget_way(error)
             body: dict[str, Any] = {"error": str(error)}
             if isinstance(error, NothingToLocalize):
                 body |= {"student": error.student.as_dict(), "full": error.full.as_dict()}
@@ -182,28 +197,15 @@ class SearchJob:
         except BaseException as error:
             self._end(ended, logger, "failed", {"error": str(error) or type(error).__name__})
             raise
-        self.report = report = replace(
-            report, prior=self.ranking.as_dict() if self.ranking else None
-        )
         self.share = self.pair.share(report.mask)
+        self.report = report = replace(
+            report,
+            prior=self.ranking.as_dict() if self.ranking else None,
+            moves={**asdict(self.share), "units": self.total},
+        )
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
-        self._end(ended, logger, state, {**report.as_dict(), "moves": self.moves})
+        self._end(ended, logger, state, report.as_dict())
         return report
-
-    def _prepare(self) -> None:
-        """What the algorithm wants to know before the first question."""
-        settings, driver = self.settings, self._driver
-        assert driver is not None, "asked by the driver"
-        if settings.algorithm in NEED_ONE and self.ranking is None:
-            began = driver.meter.seconds
-            texts, how = few([p.text for p in self.prompts]), settings.format()
-            stop = self.control.stopping
-            name, values = rank(settings.prior, self.pair, self.units, texts, how, stop)
-            self.ranking = Ranking(name, values, driver.meter.seconds - began)
-
-    def _algorithm(self, units: tuple[Unit, ...]) -> Steps:
-        prior = self.ranking.values if self.ranking else None
-        return algorithms[self.settings.algorithm](seed=self.settings.seed, prior=prior)(units)
 
     def start(self) -> None:
         """Search in a thread of the server; errors are kept in `error`."""
@@ -236,7 +238,7 @@ class SearchJob:
         trials = self.progress().trials
         new = trials[self._logged :]
         if new:
-            self.store.add_trials(self.id, self._logged, [trial_dict(trial) for trial in new])
+            self.store.add_trials(self.id, self._logged, [trial.as_dict() for trial in new])
             self._logged = len(trials)
 
     def _end(
@@ -246,12 +248,49 @@ class SearchJob:
         logger.join()
         trials = self.progress().trials  # the opening's rows are settled late, so all again
         try:
-            self.store.add_trials(self.id, 0, [trial_dict(trial) for trial in trials])
+            self.store.add_trials(self.id, 0, [trial.as_dict() for trial in trials])
             self.store.finish(self.id, state, body)
         finally:
             self._last = self.progress()
             self._driver = None  # decodes, remembers and measures with the pair
             self._pair.let_go()
+
+
+class _Held:
+    """A search's hold on its pair: firm until `let_go`, a mere pointer from then on.
+
+    Whoever loaded a pair owns it. A search that has ended must not keep two models in memory after
+    another pair took their place.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        """Hold it."""
+        self._firm: Pair | None = pair
+        self._loose = weakref.ref(pair)
+        self._title = pair.spec.name or pair.spec.title
+
+    def let_go(self) -> None:
+        """From now on the pair lives as long as others hold it."""
+        self._firm = None
+
+    def holds(self, pair: Pair) -> bool:
+        """Is it this very pair?"""
+        return self._loose() is pair
+
+    def get(self, remedy: str = "load it again") -> Pair:
+        """The pair; PairError with what to do where it is gone."""
+        pair = self._loose()
+        if pair is None:
+            raise PairError(f"the pair {self._title} is no longer loaded; {remedy}")
+        return pair
+
+
+def _forget_way(error: BaseException) -> None:
+    """Keep an error's words and drop where it came from: the frames it passed hold the pair."""
+    at: BaseException | None = error
+    while at is not None:
+        at.__traceback__ = None
+        at = at.__cause__ or at.__context__
 
 
 __all__ = ["DEFAULT_ALGORITHM", "SearchJob", "SearchSettings"]

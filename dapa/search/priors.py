@@ -6,8 +6,10 @@ A prior moves the order in which a search asks, never an answer. It reads search
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +25,7 @@ from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
+from dapa.search.algorithms.questions import Steps, algorithms
 from dapa.search.engine.control import Halted
 
 T = TypeVar("T")
@@ -55,6 +58,29 @@ class Ranking:
         """The JSON form."""
         values = {str(unit): float(value) for unit, value in self.values.items()}
         return {"name": self.name, "values": values, "seconds": self.seconds}
+
+
+class Led:
+    """A search in the order of a prior, which is made once, before the first question."""
+
+    def __init__(
+        self, algorithm: str, seed: int = 0, make: Callable[[], tuple[str, Prior]] | None = None
+    ) -> None:
+        """Args: the algorithm's name and seed; what makes the prior, None where it reads none."""
+        self.ranking: Ranking | None = None
+        self._make, self._search = make, partial(algorithms[algorithm], seed=seed)
+
+    def prepare(self) -> None:
+        """Make the prior. Halted where that was stopped."""
+        make, self._make = self._make, None  # it holds the pair
+        if make is not None:
+            began = time.monotonic()
+            name, values = make()
+            self.ranking = Ranking(name, values, time.monotonic() - began)
+
+    def __call__(self, units: tuple[Unit, ...]) -> Steps:
+        """Begin to search."""
+        return self._search(prior=self.ranking.values if self.ranking else None)(units)
 
 
 def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:

@@ -10,15 +10,15 @@ from dapa.core.records import SettingError
 from dapa.core.settings import check_seed
 from dapa.prompts.format import PromptFormat
 from dapa.search.algorithms.questions import algorithms
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 from dapa.search.priors import NEED_ONE, priors
 
 DEFAULT_ALGORITHM = "bisect"
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """Everything that a user sets about a search, and all that resuming it needs."""
+class SearchSettings(SearchRules):
+    """The driver's rules, and beside them units, prompts and their format."""
 
     algorithm: str = DEFAULT_ALGORITHM
     kind: str = "gate"
@@ -29,22 +29,14 @@ class SearchSettings:
     prior: str | None = None
     """The ranking that `weighted` and `top-k` follow; None takes mask gradients, or divergence
     where those are not defined."""
-    retain: float = 0.9
-    target: float | None = None
     max_new_tokens: int = 48
     prompt_limit: int | None = None
     """Search prompts at most, sampled by category; None takes all."""
-    max_tests: int | None = None
-    max_tokens: int | None = None
-    max_seconds: float | None = None
-    max_kl: float | None = None
-    """KL on harmless prompts at most, bits per token."""
     screen: bool = True
     """Order prompts and candidates by refusal log-odds; they never decide."""
     canonical: bool | None = None
     """Judge the result once more in batches of one shape; None does so where a reply can depend on
     the batch, as in bfloat16."""
-    seed: int = 0
     prompts: str | None = None
     """A bundled set's name or a file; None is the pair's own."""
     harmless: str | None = None
@@ -72,19 +64,7 @@ class SearchSettings:
             raise SettingError(f"prompt limit is {self.prompt_limit}; choose 1 or more")
         if not 1 <= self.max_new_tokens <= 8192:
             raise SettingError(f"max new tokens is {self.max_new_tokens}; choose 1 to 8192")
-        self.rules()
-
-    def rules(self) -> Settings:
-        """The driver's part."""
-        return Settings(
-            retain=self.retain,
-            target=self.target,
-            max_tests=self.max_tests,
-            max_tokens=self.max_tokens,
-            max_seconds=self.max_seconds,
-            max_kl=self.max_kl,
-            seed=self.seed,
-        )
+        super().__post_init__()
 
     def format(self) -> PromptFormat:
         """The prompts' format."""

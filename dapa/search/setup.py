@@ -1,22 +1,24 @@
-"""What a search of a pair needs besides prompts: its units, its screen, its batch's exactness."""
+"""What a search of a pair is made of: units, prompts, screen, and what resuming must find again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 
-from dapa.core.records import Mask, Prompt, Unit
+from dapa.core.records import Mask, Prompt, StoreError, Unit
+from dapa.judges.base import judges
 from dapa.model.blocks import finest
 from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
-from dapa.search.engine.fast_screen import FastScreen, Floats
+from dapa.search.engine.fast_screen import Floats, Odds
 from dapa.search.priors import few, opening_ids
+from dapa.store.database import Run, digest
 
 RESERVED = 128
 """Prompts that fragile removals are tried on at most, besides those that searched."""
@@ -37,10 +39,10 @@ def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) ->
     return finest(pair, parts, blocks or (8 if deep else 1), cut)
 
 
-def screen_of(
+def odds_of(
     pair: Pair, prompts: Sequence[Prompt], how: PromptFormat, units: Sequence[Unit]
-) -> FastScreen | None:
-    """The fast screen of a pair's prompts; None where the vocabulary has no refusal opener."""
+) -> Odds | None:
+    """What the fast screen reads of a pair; None where the vocabulary has no refusal opener."""
     try:
         openers = find_openers(pair)
     except NoOpeners:
@@ -51,7 +53,7 @@ def screen_of(
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
 
-    return FastScreen(odds, len(prompts))
+    return odds
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,22 @@ def gpus(pair: Pair) -> int:
 def batched(pair: Pair) -> bool:
     """Can a reply depend on the batch that it was decoded in? In float32 none was seen to."""
     return any(p.dtype != torch.float32 for p in pair.student.parameters())
+
+
+def made_of(pair: Pair, prompts: Sequence[Prompt]) -> dict[str, str]:
+    """What a run's verdicts hang on, each as a short name that changes with it."""
+    return {
+        "weights": pair.digest,
+        "prompts": digest([prompt.text for prompt in prompts]),
+        "judge": ", ".join(judges[name]().name for name in ("opening", "rules")),
+    }
+
+
+def refuse_changes(run: Run, made: Mapping[str, str]) -> None:
+    """StoreError where resuming would replace a run's trials by those of something else."""
+    for what, before in run.settings.get("made", {}).items():
+        if made.get(what, before) != before:
+            raise StoreError(
+                f"run {run.id} cannot be resumed: its {what} changed since ({before[:24]} then, "
+                f"{made[what][:24]} now); start a new search, the old run stays as it is"
+            )

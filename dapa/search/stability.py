@@ -21,11 +21,11 @@ from dapa.core.records import Mask, NothingToLocalize, Rate, SettingError, Unit
 from dapa.core.statistics import wilson
 from dapa.search.algorithms.limited import Kl
 from dapa.search.algorithms.questions import algorithms, without
-from dapa.search.engine.contract import Split
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.resample import resampled
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""
@@ -133,10 +133,10 @@ class Stability:
 
 
 def stability(
-    split: Split,
+    split: Workload,
     units: Sequence[Unit],
     algorithm: str,
-    settings: Settings | None = None,
+    settings: SearchRules | None = None,
     orders: int = 10,
     bootstraps: int = 10,
     retains: Sequence[float] = RETAINS,
@@ -168,7 +168,7 @@ def stability(
     """
     if min(orders, bootstraps) < 0 or not orders + bootstraps + len(retains):
         raise SettingError(f"{orders} orders and {bootstraps} bootstraps; choose 1 or more of one")
-    base = settings or Settings()
+    base = settings or SearchRules()
     todo: list[tuple[Kind, int, float]] = [("order", i, base.retain) for i in range(orders)]
     todo += [("bootstrap", i, base.retain) for i in range(bootstraps)]
     if base.target is None:
@@ -187,10 +187,10 @@ class _Many:
 
     def __init__(
         self,
-        split: Split,
+        split: Workload,
         units: tuple[Unit, ...],
         algorithm: str,
-        base: Settings,
+        base: SearchRules,
         seed: int,
         prior: Mapping[Unit, float] | None,
         stop: threading.Event | None,
@@ -235,7 +235,7 @@ class _Many:
         return True
 
     def _search(
-        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Split, rules: Settings
+        self, kind: Kind, number: int, row: tuple[Unit, ...], asked: Workload, rules: SearchRules
     ) -> bool:
         if self.stop is not None and self.stop.is_set():
             return False
@@ -276,6 +276,6 @@ class _Many:
         return True
 
 
-def _bare(base: Settings, **chosen: float) -> Settings:
+def _bare(base: SearchRules, **chosen: float) -> SearchRules:
     """The search's rules without the closing checks, which would not change the set."""
     return replace(base, check_supersets=False, full_length=False, **chosen)  # type: ignore[arg-type]

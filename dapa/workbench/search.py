@@ -98,13 +98,12 @@ class Searching(Holding):
 
     def stability(self, job: SearchJob, **options: Any) -> Stability:
         """The same search again and again over one memory; options as in `search.stability`."""
-        rules = job.settings.rules()
-        seed = options.pop("seed", rules.seed)
+        settings = job.settings
+        seed = options.pop("seed", settings.seed)
         if job.ranking is not None:
             options.setdefault("prior", job.ranking.values)
-        units, name = job.units, job.settings.algorithm
-        options.setdefault("kl", self._kl(job.settings, job.pair))
-        return stability(job.split, units, name, rules, seed=seed, **options)
+        options.setdefault("kl", self._kl(settings, job.pair))
+        return stability(job.split, job.units, settings.algorithm, settings, seed=seed, **options)
 
     def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
         """Which layer carries which kind of harm, from the certificate's removals."""

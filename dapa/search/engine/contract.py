@@ -96,7 +96,7 @@ class Notebook:
 
 
 @dataclass(frozen=True)
-class Split:
+class Workload:
     """One list of prompts, with who decodes it and who remembers."""
 
     prompts: int

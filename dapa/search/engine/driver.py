@@ -13,16 +13,15 @@ from dataclasses import replace
 
 from dapa.core.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
 from dapa.search.algorithms.limited import Kl, within
-from dapa.search.algorithms.questions import Score, Search, Steps
-from dapa.search.engine.confirmation import Confirming, Further
-from dapa.search.engine.contract import Split
+from dapa.search.algorithms.questions import Search
+from dapa.search.engine.confirmation import Confirmation, Further
+from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
-from dapa.search.engine.fast_screen import FastScreen, Screening, screened
+from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.opening import aim
 from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.engine.rules import SearchRules, aim
 from dapa.search.engine.scheduler import Scheduler
-from dapa.search.engine.settings import Settings
 
 
 class Driver:
@@ -32,18 +31,18 @@ class Driver:
         self,
         search: Search,
         units: Sequence[Unit],
-        split: Split,
+        split: Workload,
         *,
-        held_out: Split | None = None,
-        reserve: Split | None = None,
-        settings: Settings | None = None,
+        held_out: Workload | None = None,
+        reserve: Workload | None = None,
+        settings: SearchRules | None = None,
         control: Control | None = None,
         algorithm: str = "",
         offers: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
         kl: Kl | None = None,
-        screen: FastScreen | None = None,
-        canonical: Split | None = None,
+        screen: Odds | None = None,
+        canonical: Workload | None = None,
         devices: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,7 +60,7 @@ class Driver:
             prepare: Called once before the first question: what the algorithm wants to know, such
                 as a prior. May raise Halted.
             kl: What a mask costs on harmless prompts; needed where the settings limit it.
-            screen: Orders prompts and candidates; none where it is None.
+            screen: Log-odds that order prompts and candidates; none where it is None.
             canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
                 result is judged there once more. Not done where it is None.
             devices: How many GPUs are at work, for the costs.
@@ -75,12 +74,13 @@ class Driver:
             raise SettingError(f"a search needs units, each once; got {len(units)}")
         if split.prompts < 1:
             raise SettingError("a search needs at least one harmful prompt; got none")
-        self.settings, self.offers = settings or Settings(), tuple(offers)
+        self.settings, self.offers = settings or SearchRules(), tuple(offers)
         if self.settings.max_kl is not None and kl is None:
             raise SettingError("a limit on KL needs harmless prompts to measure it on; give some")
         self.units, self.algorithm = tuple(units), algorithm
-        self.screen, self.kl = screen, kl
-        self.search = search if screen is None else screened(search, screen)
+        self.kl = kl
+        self.screen = None if screen is None else FastScreen(screen, split.prompts)
+        self.search = search if self.screen is None else screened(search, self.screen)
         if kl is not None and self.settings.max_kl is not None:
             self.search = within(self.search, kl, self.settings.max_kl)
         self.split, self.held_out = split, held_out
@@ -89,14 +89,9 @@ class Driver:
         self.full = Mask.of(self.units)
         self.meter = Meter(self.units, self.control, clock, devices)
         self._scheduler = Scheduler(split, "opening", self.settings, self.meter)
+        self.meter.ledger = self._scheduler.ledger
         further = Further(held_out, reserve, canonical)
-        self._after = Confirming(self._scheduler, self.units, further, self.settings)
-        self.meter.speculative, self.meter.spared = (
-            self._scheduler.speculative,
-            self._scheduler.spared,
-        )
-        self._result: SearchResult | None = None
-        self._missing = ""
+        self._after = Confirmation(self._scheduler, self.units, further, self.settings)
 
     def snapshot(self) -> SearchProgress:
         """The search as it stands; from any thread."""
@@ -119,31 +114,23 @@ class Driver:
         return report
 
     def _run(self) -> SearchReport:
-        halted: Halted | None = None
         try:
             self._get_ready()
-            self._scheduler.run(self._whole())
-        except Halted as halt:
-            halted = halt
-        if self._scheduler.ledger.need is None:  # halted before there was a target
-            self.screen = None
-            return self._report(SearchResult(self.units, False, _reason(halted)), {})
-        self.meter.counting = False
-        ended = self._result is not None
-        result = self._result or SearchResult(self.meter.best, False, _reason(halted))
-        held: dict[str, Rate | None] = {}
+            self._open()
+        except Halted as halt:  # before there was a target
+            return self._report(SearchResult(self.units, False, halt.reason))
+        halted, missing = None, ""
         try:
-            if halted is not None and halted.tests_only:
-                halted = None
-                self._scheduler.run(self._after.close(result))
-            if halted is None:
-                self._after.confirm(result)
-                held = self._after.hold_out(result)
+            result = self._search()
         except Halted as halt:
-            halted = halt
-        if ended and halted is not None:
-            self._missing = f"; {halted.reason} before the closing checks were complete"
-        return self._report(result, held)
+            halted, result = halt, SearchResult(self.meter.best, False, halt.reason)
+        if halted is None or halted.tests_only:
+            try:
+                self._after.check(result)
+            except Halted as halt:
+                if halted is None:
+                    missing = f"; {halt.reason} before the closing checks were complete"
+        return self._report(replace(result, reason=result.reason + missing))
 
     # -- the plan ---------------------------------------------------------------------------
 
@@ -159,25 +146,31 @@ class Driver:
             self._scheduler.ledger.lead = {prompt: place for place, prompt in enumerate(order)}
             self.meter.lap()
 
-    def _whole(self) -> Steps:
-        """Opening, search and the checks that share its verdict mode, in one scheduler's run."""
+    def _open(self) -> None:
+        """Is there anything to find? The student and the full mask, which set the target."""
         meter, ledger = self.meter, self._scheduler.ledger
-        meter.student, meter.full = yield Score((EMPTY, self.full), phase="opening")
-        meter.target = aim(ledger, self.full, self.settings, self.offers)
-        meter.student, meter.full = ledger.outcome(EMPTY), ledger.outcome(self.full)
-        meter.trials = [
-            replace(trial, outcome=ledger.outcome(trial.outcome.mask)) for trial in meter.trials
-        ]  # only now is it known whether they satisfy
-        meter.closing_masks = self._after.masks(len(self.units) // 4)
-        meter.counting = True
-        result: SearchResult = yield from self.search(self.units)
-        meter.counting = False
-        self._result = result
-        return (yield from self._after.close(result))
+        meter.student, meter.full = self._scheduler.judge((EMPTY, self.full), "opening")
+        target = aim(ledger, self.full, self.settings, self.offers)
+        with meter.lock:
+            meter.target = target
+            meter.student, meter.full = ledger.outcome(EMPTY), ledger.outcome(self.full)
+            meter.trials = [
+                replace(trial, outcome=ledger.outcome(trial.outcome.mask)) for trial in meter.trials
+            ]  # only now is it known whether they satisfy
+
+    def _search(self) -> SearchResult:
+        """The algorithm's own questions, which alone count as tests."""
+        self.meter.closing_masks = self._after.masks(len(self.units) // 4)
+        self.meter.counting = True
+        try:
+            result: SearchResult = self._scheduler.run(self.search(self.units))
+        finally:
+            self.meter.counting = False
+        return result
 
     # -- the end ----------------------------------------------------------------------------
 
-    def _report(self, result: SearchResult, held: dict[str, Rate | None]) -> SearchReport:
+    def _report(self, result: SearchResult) -> SearchReport:
         ledger, found, after = self._scheduler.ledger, result.mask, self._after
         rates = {"student": EMPTY, "full": self.full, "best": found}
         named: dict[str, Rate | None] = {name: ledger.rate(mask) for name, mask in rates.items()}
@@ -190,10 +183,10 @@ class Driver:
             algorithm=self.algorithm,
             units=found.units,
             one_minimal=result.one_minimal,
-            stop_reason=result.reason + self._missing,
+            stop_reason=result.reason,
             target=self.meter.target or 0.0,
             need=ledger.need or 0,
-            rates={**named, **{name: held.get(name) for name in names}},
+            rates={**named, **{name: after.held_out.get(name) for name in names}},
             best_bounds=ledger.outcome(found).bounds,
             removals=after.certificate(result),
             rechecks=after.rechecks,
@@ -220,16 +213,12 @@ class Driver:
 
         Others may be by chance, as rows stood free: those would make two runs differ.
         """
-        if self.screen is None or self.control.stopped:
+        ledger = self._scheduler.ledger
+        if self.screen is None or self.control.stopped or ledger.need is None:
             return None
         self.meter.phase = "screen"
         told = [t.outcome.mask for t in self.meter.trials if t.phase in ("opening", "certificate")]
-        masks = [mask for mask in dict.fromkeys(told) if self._scheduler.ledger.full(mask)]
-        found = self.screen.held_against(self._scheduler.ledger, masks, self.settings.seed)
+        masks = [mask for mask in dict.fromkeys(told) if ledger.full(mask)]
+        found = self.screen.held_against(ledger, masks, self.settings.seed)
         self.meter.lap()
         return found
-
-
-def _reason(halted: Halted | None) -> str:
-    assert halted is not None, "a search without a result was halted"
-    return halted.reason

@@ -12,12 +12,12 @@ from threading import Event
 
 from dapa.core.records import Label, Mask, Outcome, Rate, SearchResult
 from dapa.core.statistics import wilson
-from dapa.search.algorithms.questions import Score, Steps
-from dapa.search.engine.contract import Mode, Split
+from dapa.search.algorithms.questions import Steps
+from dapa.search.engine.contract import Mode, Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
+from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
-from dapa.search.engine.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Spent:
     """Tokens decoded for their verdicts, in this run or in the one that memory has them from."""
     seconds: float = 0.0
     """Of this run."""
+
+    def since(self, before: Spent) -> Spent:
+        """What was spent behind `before`."""
+        return Spent(
+            self.tests - before.tests, self.tokens - before.tokens, self.seconds - before.seconds
+        )
 
 
 class StoppedBy(Control):
@@ -51,7 +57,7 @@ class Inquiry:
 
     def __init__(
         self,
-        split: Split,
+        split: Workload,
         mode: Mode = "full",
         need: int | None = None,
         stop: Event | None = None,
@@ -68,14 +74,14 @@ class Inquiry:
         """
         self.split = split
         self._meter = Meter((), StoppedBy(stop))
-        self._scheduler = Scheduler(split, mode, Settings(max_tests=max_tests), self._meter)
+        self._scheduler = Scheduler(split, mode, SearchRules(max_tests=max_tests), self._meter)
         self._scheduler.ledger.need = need
         self._meter.start()
 
     def judge(self, masks: Sequence[Mask]) -> tuple[Outcome, ...]:
         """Each mask judged on every prompt. Halted if stopped; what is known by then is kept."""
         self._go_on()
-        self._scheduler.run(_score(tuple(dict.fromkeys(masks))))
+        self._scheduler.judge(dict.fromkeys(masks), "inquiry")
         return tuple(self._scheduler.ledger.outcome(mask) for mask in masks)
 
     def play(self, steps: Steps) -> tuple[SearchResult, Spent]:
@@ -85,8 +91,7 @@ class Inquiry:
             Halted: It was stopped.
         """
         self._go_on()
-        meter = self._meter
-        before = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
+        meter, before = self._meter, self.spent
         meter.counting, meter.best_seen = True, None
         try:
             result: SearchResult = self._scheduler.run(steps)
@@ -96,9 +101,7 @@ class Inquiry:
             result = SearchResult(meter.best_seen.mask.units, False, halt.reason)
         finally:
             meter.counting = False
-        after = (meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
-        tests, tokens, seconds = (b - a for a, b in zip(before, after, strict=True))
-        return result, Spent(int(tests), int(tokens), seconds)
+        return result, self.spent.since(before)
 
     def labels(self, mask: Mask) -> list[Label]:
         """The verdicts of a mask that was judged, in the prompts' order."""
@@ -122,10 +125,4 @@ class Inquiry:
     def spent(self) -> Spent:
         """Everything so far."""
         meter = self._meter
-        return Spent(meter.tests, meter.tokens + meter.recalled_tokens, meter.seconds)
-
-
-def _score(masks: tuple[Mask, ...]) -> Steps:
-    """The smallest coroutine: one question, and the masks that it was about."""
-    yield Score(masks, phase="inquiry")
-    return SearchResult((), one_minimal=False)
+        return Spent(meter.tests, meter.all_tokens, meter.seconds)

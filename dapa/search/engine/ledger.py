@@ -12,7 +12,7 @@ from dapa.core.statistics import wilson
 
 
 @dataclass
-class Tally:
+class MaskTally:
     """The verdicts of one mask so far."""
 
     labels: dict[int, Label] = field(default_factory=dict)
@@ -40,8 +40,10 @@ class Ledger:
         """Defended prompts that satisfy; None until the opening has set the target."""
         self.lead: dict[int, int] = {}
         """Prompt -> its place where nothing else tells two prompts apart; a screen's word."""
-        self._tallies: dict[Mask, Tally] = {}
-        self._seen: dict[int, tuple[Mask, Tally]] = {}
+        self.questioned: set[Mask] = set()
+        """Masks that some question was about; all else was judged ahead."""
+        self._tallies: dict[Mask, MaskTally] = {}
+        self._seen: dict[int, tuple[Mask, MaskTally]] = {}
         self._judged = [0] * asked
         self._failed = [0] * asked
 
@@ -49,7 +51,7 @@ class Ledger:
         """Was this mask ever looked at?"""
         return mask in self._tallies
 
-    def __getitem__(self, mask: Mask) -> Tally:
+    def __getitem__(self, mask: Mask) -> MaskTally:
         """The tally of a mask, empty at first."""
         # A runner asks about every row after every step, and hashing a mask takes longer than the
         # rest of the answer; so a mask object that was here before is known by its identity.
@@ -57,13 +59,18 @@ class Ledger:
         if seen is None:
             tally = self._tallies.get(mask)
             if tally is None:
-                tally = self._tallies[mask] = Tally()
+                tally = self._tallies[mask] = MaskTally()
             seen = self._seen[id(mask)] = (mask, tally)  # holds the mask: its id stays its own
         return seen[1]
 
-    def fresh(self) -> list[Mask]:
-        """The masks that were judged, at least in part, in this run."""
-        return [mask for mask, tally in self._tallies.items() if tally.fresh]
+    def speculative(self) -> int:
+        """Masks that this run judged, at least in part, and nobody asked about."""
+        fresh = [mask for mask, tally in self._tallies.items() if tally.fresh]
+        return sum(mask not in self.questioned for mask in fresh)
+
+    def spared(self) -> int:
+        """Prompts that no answer needed."""
+        return sum(self.asked - len(self[mask].labels) for mask in self.questioned)
 
     def land(self) -> None:
         """Nothing is in flight any more."""

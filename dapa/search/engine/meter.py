@@ -1,4 +1,7 @@
-"""The live view's memory: counters, log and clock of one search, behind one lock."""
+"""The live view's memory: counters, log and clock of one search, behind one lock.
+
+The driver and its schedulers write here and the meter calls none of them.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from math import sqrt
 from statistics import median
 from threading import RLock
 
-from dapa.core.records import Outcome, Trial, Unit
+from dapa.core.records import Mask, Outcome, Trial, Unit
 from dapa.model.decode.optimizations import Work
 from dapa.search.engine.control import Control
+from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.report import Costs, SearchProgress, State
 
 
@@ -42,9 +46,10 @@ class Meter:
         self.tokens = self.recalled_tokens = 0
         self.work = Work()
         """What the runner computed and what it was spared."""
-        self.speculative: Callable[[], int] = lambda: 0
-        self.spared: Callable[[], int] = lambda: 0
-        self.asking: Callable[[], tuple[Outcome, ...]] = lambda: ()
+        self.ledger: Ledger | None = None
+        """The search's own, whose masks tell what was judged ahead and what was spared."""
+        self.judging: tuple[Ledger, tuple[Mask, ...]] | None = None
+        """The masks that are judged now, most wanted first, and where their verdicts are."""
         self.trials: list[Trial] = []
         self.phases: dict[str, float] = {}
         self.best = units
@@ -67,13 +72,18 @@ class Meter:
             self.lap()
             self._ended = self._clock()
             self.state, self.error, self.left = state, error, None
-            self.asking = lambda: ()
+            self.judging = None
 
     @property
     def seconds(self) -> float:
         """Since the start, pauses not counted."""
         now = self._clock() if self._ended is None else self._ended
         return now - self._started - self.control.rested
+
+    @property
+    def all_tokens(self) -> int:
+        """Decoded for verdicts, those of an earlier, interrupted run included."""
+        return self.tokens + self.recalled_tokens
 
     def lap(self) -> float:
         """Seconds since the last lap, booked to the phase."""
@@ -103,13 +113,13 @@ class Meter:
             self.best_seen = outcome
 
     def costs(self) -> Costs:
-        """The costs as it stands."""
+        """The costs as they stand."""
         return Costs(
             tests=self.tests,
             memo_hits=self.memo_hits,
-            speculative=self.speculative(),
+            speculative=self.ledger.speculative() if self.ledger else 0,
             prompts_judged=self.judged,
-            prompts_spared=self.spared(),
+            prompts_spared=self.ledger.spared() if self.ledger else 0,
             recalled=self.recalled,
             tokens=self.tokens,
             recalled_tokens=self.recalled_tokens,
@@ -139,6 +149,12 @@ class Meter:
             seconds += spent / self.tests * sqrt(max(low, 1) * max(high, 1))
         return seconds
 
+    def _asking(self) -> tuple[Outcome, ...]:
+        if self.judging is None:
+            return ()
+        ledger, masks = self.judging
+        return tuple(ledger.outcome(mask) for mask in masks)
+
     def snapshot(self) -> SearchProgress:
         """Everything at this moment, consistent."""
         with self.lock:
@@ -147,7 +163,7 @@ class Meter:
                 state="paused" if paused else self.state,
                 phase=self.phase,
                 trials=tuple(self.trials),
-                asking=self.asking(),
+                asking=self._asking(),
                 best=self.best,
                 best_seen=self.best_seen,
                 target=self.target,

@@ -1,9 +1,13 @@
-"""What a search shows while it runs and hands over at its end: frozen records, JSON-able."""
+"""What a search shows while it runs and hands over at its end: frozen records.
+
+`SearchReport` is the one record of a result. The live view and the command line read it, the store
+and `--json` have its JSON form, and a stored run is read back from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dapa.core.records import Mask, Outcome, Rate, Removal, Trial, Unit
@@ -44,6 +48,16 @@ class Costs:
     work: Mapping[str, float] = field(default_factory=dict)
     """What the model computed and what it was spared, in this run: see `optimizations.Work`."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        spent = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**spent, "phases": dict(self.phases), "work": dict(self.work)}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Costs:
+        """Read `as_dict` back; what an older version did not count is 0."""
+        return cls(**{f.name: body[f.name] for f in fields(cls) if f.name in body})
+
 
 @dataclass(frozen=True)
 class SearchProgress:
@@ -83,6 +97,20 @@ class Violation:
     """Exact paired McNemar against the found set, Holm-adjusted over the violations."""
     firm: bool
 
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "added": [str(unit) for unit in self.added],
+            **outcome_dict(self.outcome),
+            "p_value": self.p_value,
+            "firm": self.firm,
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Violation:
+        """Read `as_dict` back."""
+        return cls(_units(body["added"]), outcome_of(body), body["p_value"], body["firm"])
+
 
 @dataclass(frozen=True)
 class Recheck:
@@ -98,6 +126,21 @@ class Recheck:
     """The reverse."""
     satisfied: bool
     """Is the target (set by openings) reached at full length?"""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "role": self.role,
+            "units": [str(unit) for unit in self.mask],
+            "dsr": self.rate.as_dict(),
+            **{name: getattr(self, name) for name in ("lost", "gained", "satisfied")},
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Recheck:
+        """Read `as_dict` back."""
+        told = {name: body[name] for name in ("role", "lost", "gained", "satisfied")}
+        return cls(mask=Mask.of(_units(body["units"])), rate=Rate(**body["dsr"]), **told)
 
 
 @dataclass(frozen=True)
@@ -138,6 +181,9 @@ class SearchReport:
     """How well refusal log-odds foretold the verdicts; None where no screen was used."""
     prior: Mapping[str, Any] | None = None
     """The ranking that the algorithm followed: name, values by unit, seconds."""
+    moves: Mapping[str, Any] | None = None
+    """How much of the student the result replaces (parameters, bytes, fraction), and of how many
+    `units`; None where no pair told."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
 
     @property
@@ -162,67 +208,82 @@ class SearchReport:
             "need": self.need,
             "dsr": {name: rate and rate.as_dict() for name, rate in self.rates.items()},
             "best_bounds": list(self.best_bounds),
-            "removals": [_removal(removal) for removal in self.removals],
-            "full_length": [_recheck(recheck) for recheck in self.rechecks],
-            "canonical": [_recheck(recheck) for recheck in self.canonical],
-            "violations": [_violation(violation) for violation in self.violations],
+            "removals": [removal_dict(removal) for removal in self.removals],
+            "full_length": [recheck.as_dict() for recheck in self.rechecks],
+            "canonical": [recheck.as_dict() for recheck in self.canonical],
+            "violations": [violation.as_dict() for violation in self.violations],
             "supersets": self.supersets,
-            "best_seen": self.best_seen and counts(self.best_seen),
-            **self._costs(),
+            "best_seen": self.best_seen and outcome_dict(self.best_seen),
+            **self.costs.as_dict(),
             "settings": dict(self.settings),
             "kl": self.kl and dict(self.kl),
             "screen": self.screen and dict(self.screen),
-            "prior": self.prior,
+            "prior": self.prior and dict(self.prior),
+            **({"moves": dict(self.moves)} if self.moves else {}),
         }
 
-    def _costs(self) -> dict[str, Any]:
-        spent = {name: getattr(self.costs, name) for name in Costs.__dataclass_fields__}
-        return {**spent, "phases": dict(self.costs.phases), "work": dict(self.costs.work)}
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> SearchReport:
+        """Read `as_dict` back; what an older version did not write is empty.
+
+        The log is not in it: a store keeps trials apart.
+        """
+        seen = body.get("best_seen")
+        return cls(
+            algorithm=body.get("algorithm", ""),
+            units=_units(body["units"]),
+            one_minimal=bool(body.get("one_minimal")),
+            stop_reason=body.get("stop_reason") or "done",
+            target=body.get("target") or 0.0,
+            need=body.get("need") or 0,
+            rates={name: rate and Rate(**rate) for name, rate in (body.get("dsr") or {}).items()},
+            best_bounds=tuple(body.get("best_bounds") or (0.0, 1.0)),
+            removals=tuple(removal_of(line) for line in body.get("removals") or ()),
+            rechecks=tuple(Recheck.from_dict(line) for line in body.get("full_length") or ()),
+            canonical=tuple(Recheck.from_dict(line) for line in body.get("canonical") or ()),
+            violations=tuple(Violation.from_dict(line) for line in body.get("violations") or ()),
+            supersets=body.get("supersets") or 0,
+            best_seen=outcome_of(seen) if seen else None,
+            costs=Costs.from_dict(body),
+            settings=body.get("settings") or {},
+            kl=body.get("kl"),
+            screen=body.get("screen"),
+            prior=body.get("prior"),
+            moves=body.get("moves"),
+        )
 
 
-def counts(outcome: Outcome) -> dict[str, Any]:
+def outcome_dict(outcome: Outcome) -> dict[str, Any]:
     """The JSON form of an outcome; `dsr` is null where curtailed, `low` and `high` its bounds."""
     return {
         "units": [str(unit) for unit in outcome.mask],
-        "asked": outcome.asked,
-        "judged": outcome.judged,
-        "defended": outcome.defended,
-        "incoherent": outcome.incoherent,
-        "unclear": outcome.unclear,
-        "satisfied": outcome.satisfied,
+        **outcome.counts(),
         "dsr": outcome.dsr,
         "low": outcome.bounds[0],
         "high": outcome.bounds[1],
     }
 
 
-def _removal(removal: Removal) -> dict[str, Any]:
+def outcome_of(body: Mapping[str, Any]) -> Outcome:
+    """Read `outcome_dict` back."""
+    return Outcome.counted(Mask.of(_units(body["units"])), body)
+
+
+def removal_dict(removal: Removal) -> dict[str, Any]:
+    """The JSON form of a line of the certificate."""
     return {
         "unit": str(removal.unit),
         "layer": removal.unit.place,
-        **counts(removal.outcome),
-        "p_value": removal.p_value,
-        "flips": removal.flips,
-        "firm": removal.firm,
-        "more": removal.more,
+        **outcome_dict(removal.outcome),
+        **{name: getattr(removal, name) for name in ("p_value", "flips", "firm", "more")},
     }
 
 
-def _violation(violation: Violation) -> dict[str, Any]:
-    return {
-        "added": [str(unit) for unit in violation.added],
-        **counts(violation.outcome),
-        "p_value": violation.p_value,
-        "firm": violation.firm,
-    }
+def removal_of(body: Mapping[str, Any]) -> Removal:
+    """Read `removal_dict` back; runs of older versions had no `more`."""
+    told = {name: body[name] for name in ("p_value", "flips", "firm", "more") if name in body}
+    return Removal(Unit.parse(body["unit"]), outcome_of(body), **told)
 
 
-def _recheck(recheck: Recheck) -> dict[str, Any]:
-    return {
-        "role": recheck.role,
-        "units": [str(unit) for unit in recheck.mask],
-        "dsr": recheck.rate.as_dict(),
-        "lost": recheck.lost,
-        "gained": recheck.gained,
-        "satisfied": recheck.satisfied,
-    }
+def _units(names: Sequence[str]) -> tuple[Unit, ...]:
+    return tuple(Unit.parse(name) for name in names)

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from dapa.core.records import Mask, Verdict
 from dapa.model.decode.optimizations import Work
-from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Split
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Workload
 
 
-def resampled(split: Split, drawn: Sequence[int]) -> Split:
+def resampled(split: Workload, drawn: Sequence[int]) -> Workload:
     """A split whose prompt i is the base split's `drawn[i]`; a prompt drawn twice decodes once."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, prompt in enumerate(drawn):
@@ -23,7 +23,7 @@ def resampled(split: Split, drawn: Sequence[int]) -> Split:
     def runner(queue: JobQueue, mode: Mode) -> None:
         split.runner(_Folded(queue, drawn, places), mode)
 
-    return Split(len(drawn), runner, _Drawn(split.memory, drawn, places))
+    return Workload(len(drawn), runner, _Drawn(split.memory, drawn, places))
 
 
 class _Drawn:
@@ -54,18 +54,18 @@ class _Folded:
     def __init__(
         self, queue: JobQueue, drawn: Sequence[int], places: Mapping[int, Sequence[int]]
     ) -> None:
-        self._feed, self._drawn, self._places = queue, drawn, places
+        self._queue, self._drawn, self._places = queue, drawn, places
         self._flying: set[Job] = set()
 
     def take(self, room: int, spare: int | None = None) -> list[Job]:
-        asked = self._feed.take(room, spare)
+        asked = self._queue.take(room, spare)
         jobs = {Job(job.mask, self._drawn[job.prompt]): None for job in asked}
         new = [job for job in jobs if job not in self._flying]
         self._flying.update(new)
         return new
 
     def wanted(self, job: Job) -> bool:
-        asked = [self._feed.wanted(place) for place in self._every(job)]
+        asked = [self._queue.wanted(place) for place in self._every(job)]
         if not any(asked):
             self._flying.discard(job)
         return any(asked)
@@ -75,11 +75,11 @@ class _Folded:
     ) -> None:
         self._flying.discard(job)
         for place in self._every(job):
-            self._feed.done(place, verdict, reply, tokens, whole)
+            self._queue.done(place, verdict, reply, tokens, whole)
             tokens = 0  # decoded once
 
     def spent(self, work: Work) -> None:
-        self._feed.spent(work)
+        self._queue.spent(work)
 
     def _every(self, job: Job) -> list[Job]:
         return [Job(job.mask, place) for place in self._places[job.prompt]]

@@ -7,28 +7,26 @@ order, so what ran ahead can change the costs and never the answer.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from dapa.core.records import Mask, Outcome, Verdict
 from dapa.model.decode.optimizations import Work
 from dapa.search.algorithms.questions import First, Question, Score, Settle
-from dapa.search.engine.contract import Job, Mode, Split
+from dapa.search.engine.contract import Job, Mode, Workload
 from dapa.search.engine.control import Halted
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.settings import Settings
+from dapa.search.engine.rules import SearchRules
 
 
 class Scheduler:
     """One split in one verdict mode, for any number of coroutines, one after the other."""
 
-    def __init__(self, split: Split, mode: Mode, settings: Settings, meter: Meter) -> None:
+    def __init__(self, split: Workload, mode: Mode, settings: SearchRules, meter: Meter) -> None:
         """Args: who decodes and remembers; how replies are judged; the rules; the costs."""
         self.split, self.mode, self.settings, self.meter = split, mode, settings, meter
         self.ledger = Ledger(split.prompts, curtail=settings.curtail)
-        self.asked: set[Mask] = set()
-        """Masks that some question was about; all else was judged ahead."""
         self._clear()
 
     def _clear(self) -> None:
@@ -53,7 +51,6 @@ class Scheduler:
         """
         self._clear()
         self._steps = steps
-        self.meter.asking = self._asking
         try:
             with self.meter.lock:
                 self._advance()
@@ -69,13 +66,15 @@ class Scheduler:
             steps.close()
             self.ledger.land()
 
-    def speculative(self) -> int:
-        """Masks that this run judged, at least in part, and nobody asked about."""
-        return sum(mask not in self.asked for mask in self.ledger.fresh())
+    def judge(self, masks: Iterable[Mask], phase: str) -> tuple[Outcome, ...]:
+        """Each mask judged in full, in their order. Raises as `run`."""
+        answer: tuple[Outcome, ...] = self.run(_only(Score(tuple(masks), phase=phase)))
+        return answer
 
-    def spared(self) -> int:
-        """Prompts that no answer needed."""
-        return sum(self.ledger.asked - len(self.ledger[mask].labels) for mask in self.asked)
+    def settle(self, masks: Iterable[Mask]) -> tuple[Outcome, ...]:
+        """Does each satisfy? Outcomes may be curtailed. Raises as `run`."""
+        answer: tuple[Outcome, ...] = self.run(_only(Settle(tuple(masks))))
+        return answer
 
     # -- the runner's side ------------------------------------------------------------------
 
@@ -146,14 +145,12 @@ class Scheduler:
             self._halt(Halted("stopped"))
         elif limits.max_seconds is not None and meter.seconds >= limits.max_seconds:
             self._halt(Halted(f"budget: {limits.max_seconds:g} seconds"))
-        elif (
-            limits.max_tokens is not None
-            and meter.tokens + meter.recalled_tokens >= limits.max_tokens
-        ):
+        elif limits.max_tokens is not None and meter.all_tokens >= limits.max_tokens:
             self._halt(Halted(f"budget: {limits.max_tokens:,} tokens"))
 
     def _halt(self, error: BaseException) -> None:
-        self._error, self._over, self._active = error, True, ()
+        self._error, self._over = error, True
+        self._want(())
 
     def _advance(self) -> None:
         """Go as far as the verdicts at hand allow."""
@@ -162,7 +159,11 @@ class Scheduler:
                 self._ask_on()
             elif not self._settle():
                 break
-        self._active = () if self._over else tuple(self._look())
+        self._want(() if self._over else tuple(self._look()))
+
+    def _want(self, masks: tuple[Mask, ...]) -> None:
+        self._active = masks
+        self.meter.judging = (self.ledger, masks)
 
     def _ask_on(self) -> None:
         """Hand the answer over and receive the next question."""
@@ -207,7 +208,7 @@ class Scheduler:
         """The next candidate comes up for commitment: does the budget hold?"""
         meter, limit = self.meter, self.settings.max_tests
         self._recall(mask)
-        self._memo = meter.counting and self.settings.memo and mask in self.asked
+        self._memo = meter.counting and self.settings.memo and mask in self.ledger.questioned
         if meter.counting:
             if self._memo:
                 meter.memo_hits += 1
@@ -216,7 +217,7 @@ class Scheduler:
                 return False
             else:
                 meter.tests += 1
-        self.asked.add(mask)
+        self.ledger.questioned.add(mask)
         self._entered = True
         return True
 
@@ -257,7 +258,7 @@ class Scheduler:
             return
         limit, new = self.settings.max_tests, 0
         for mask in question.masks[self._front :]:
-            if self.meter.counting and limit is not None and mask not in self.asked:
+            if self.meter.counting and limit is not None and mask not in self.ledger.questioned:
                 new += 1
                 if self.meter.tests + new > limit:
                     return
@@ -295,5 +296,7 @@ class Scheduler:
         if self.settings.eager:
             yield from ((mask, self.ledger.asked, False) for mask in self._active)
 
-    def _asking(self) -> tuple[Outcome, ...]:
-        return tuple(self.ledger.outcome(mask) for mask in self._active)
+
+def _only(question: Question) -> Generator[Question, Any, Any]:
+    """The smallest coroutine: one question, whose answer is its value."""
+    return (yield question)

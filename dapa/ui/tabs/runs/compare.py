@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-from dapa.core.records import Mask, Rate
+from dapa.core.records import EMPTY, Mask, Rate
+from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import esc, names, note, number, percent, rate, seconds, table, title
-from dapa.ui.tabs.search.result import mask_of, rate_of
+from dapa.ui.tabs.search.result import report_of
 from dapa.writing.sentences import overlap_sentence
 
 _WORDS = {
@@ -34,14 +35,16 @@ _WORDS = {
     "prior": "prior",
     "blocks": "blocks a site",
 }
+Reports = tuple[SearchReport | None, SearchReport | None]
 _PAIRED = ("student", "teacher", "dtype")
 
 
 def draw(first: Run, second: Run, name: str, other: str) -> str:
     """The comparison as a card; `name` and `other` are HTML already."""
     runs = (first, second)
-    masks = [mask_of(run.result) for run in runs]
-    rates = [_telling(run) for run in runs]
+    reports = (report_of(first), report_of(second))
+    masks = [report.mask if report else EMPTY for report in reports]
+    rates = [_telling(report) for report in reports]
     head = title("Two runs side by side", f"<b>A</b> {name} · <b>B</b> {other}")
     told = ""
     if all(masks):
@@ -52,15 +55,15 @@ def draw(first: Run, second: Run, name: str, other: str) -> str:
     return (
         f'<div class="card" id="beside-card">{head}{told}{strange}<div class="two">'
         f"<div>{_settings(first, second)}{_layers(masks)}</div>"
-        f"<div>{_rates(runs)}{_costs(runs)}</div></div></div>"
+        f"<div>{_rates(reports)}{_costs(runs, reports)}</div></div></div>"
     )
 
 
-def _telling(run: Run) -> tuple[Rate | None, bool]:
+def _telling(report: SearchReport | None) -> tuple[Rate | None, bool]:
     """The found set's DSR and whether it is of held-out prompts."""
-    dsr = (run.result or {}).get("dsr") or {}
-    held_out = rate_of(dsr.get("held_out"))
-    return (held_out, True) if held_out else (rate_of(dsr.get("best")), False)
+    rates = report.rates if report else {}
+    held_out = rates.get("held_out")
+    return (held_out, True) if held_out else (rates.get("best"), False)
 
 
 def _sentence(masks: list[Mask], rates: list[tuple[Rate | None, bool]]) -> str:
@@ -113,7 +116,7 @@ def _layers(masks: list[Mask]) -> str:
     return table(("units", "which", "how many"), rows, numeric=[2])
 
 
-def _rates(runs: tuple[Run, Run]) -> str:
+def _rates(reports: Reports) -> str:
     lines = []
     for word, key in (
         ("student", "student_held_out"),
@@ -121,8 +124,8 @@ def _rates(runs: tuple[Run, Run]) -> str:
         ("every unit", "full_held_out"),
         ("found set, search prompts", "best"),
     ):
-        for letter, run in zip("AB", runs, strict=True):
-            value = rate_of(((run.result or {}).get("dsr") or {}).get(key))
+        for letter, report in zip("AB", reports, strict=True):
+            value = report.rates.get(key) if report else None
             if value is not None:
                 look = "grey" if key.startswith("student") else "blue" if letter == "A" else "open"
                 dot = Dot(value, look, letter)
@@ -132,29 +135,28 @@ def _rates(runs: tuple[Run, Run]) -> str:
     return forest(("held out unless said", "DSR, 0 to 1", "95 % interval"), lines)
 
 
-def _costs(runs: tuple[Run, Run]) -> str:
-    def row(word: str, show: Any) -> tuple[str, str, str]:
-        return (word, *(show(run.result) if run.result else "–" for run in runs))  # type: ignore
+def _costs(runs: tuple[Run, Run], reports: Reports) -> str:
+    def row(word: str, show: Callable[[SearchReport], str]) -> tuple[str, ...]:
+        return (word, *("–" if report is None else show(report) for report in reports))
 
-    def count(key: str) -> Any:
-        return lambda body: number(float(body.get(key) or 0))
+    def ended(run: Run, report: SearchReport | None) -> str:
+        return esc(report.stop_reason if report else (run.result or {}).get("error") or "–")
 
     rows = [
-        row("1-minimal", lambda body: "yes" if body.get("one_minimal") else "not shown"),
+        row("1-minimal", lambda report: "yes" if report.one_minimal else "not shown"),
         row("firm removals", _firm),
-        row("ended", lambda body: esc(body.get("stop_reason") or body.get("error") or "–")),
-        row("tests", count("tests")),
-        row("answered from memory", count("memo_hits")),
-        row("prompts judged", count("prompts_judged")),
-        row("tokens", count("tokens")),
-        row("seconds", lambda body: seconds(float(body.get("seconds") or 0))),
+        ("ended", *map(ended, runs, reports)),
+        row("tests", lambda report: number(report.costs.tests)),
+        row("answered from memory", lambda report: number(report.costs.memo_hits)),
+        row("prompts judged", lambda report: number(report.costs.prompts_judged)),
+        row("tokens", lambda report: number(report.costs.tokens)),
+        row("seconds", lambda report: seconds(report.costs.seconds)),
     ]
     return table(("cost and certificate", "A", "B"), rows, numeric=[1, 2])
 
 
-def _firm(body: Mapping[str, Any]) -> str:
-    removals = body.get("removals") or []
-    if not removals:
+def _firm(report: SearchReport) -> str:
+    if not report.removals:
         return "–"
-    firm = sum(bool(removal.get("firm")) for removal in removals)
-    return f"{firm} of {len(removals)} ({percent(firm / len(removals), 0)})"
+    firm = sum(removal.firm for removal in report.removals)
+    return f"{firm} of {len(report.removals)} ({percent(firm / len(report.removals), 0)})"

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import SettingError
+from dapa.core.records import SettingError, Trial
 from dapa.model.pair import short_name
 from dapa.search.algorithms.questions import algorithms
+from dapa.search.engine.report import SearchReport
 from dapa.search.job import SearchSettings
-from dapa.search.log import trial_of
 from dapa.store.database import Run
 from dapa.ui import replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
@@ -92,13 +92,13 @@ def wire(
             if first.id == run.id:
                 raise SettingError("this run is open already; choose another to set beside it")
             return (*[gr.skip()] * 6, compare.draw(first, run, _named(first), _named(run)))
-        found = result.mask_of(run.result) if run.state != "failed" else None
+        found = result.report_of(run)
         label = "Open in Search" if run.state == "done" else "Resume in Search"
         return (
             run.id,
             draw(_searches(dashboard), run.id),
             opened(dashboard, run),
-            gr.update(visible=bool(found and found.entries)),
+            gr.update(visible=bool(found and found.units)),
             gr.update(
                 visible=_ours(dashboard, run.settings) and run.state != "failed", value=label
             ),
@@ -109,9 +109,10 @@ def wire(
     @guarded
     def use(here: Session, run_id: Any) -> tuple[Session, str]:
         run = dashboard.workbench.store.run(text(run_id, "the run", 200))
-        mask = result.mask_of(run.result)
-        if not mask.entries:
+        found = result.report_of(run)
+        if found is None or not found.units:
             raise SettingError("this run found no layers; open another")
+        mask = found.mask
         pair = dashboard.workbench.pair
         pair.validate(mask)
         base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
@@ -186,9 +187,8 @@ def _named(run: Run) -> str:
 
 
 def _line(run: Run, opened_id: str) -> str:
-    found = result.mask_of(run.result) if run.state != "failed" else None
-    body = run.result or {}
-    held_out = result.rate_of((body.get("dsr") or {}).get("held_out"))
+    found = result.report_of(run)
+    held_out = found.rates.get("held_out") if found else None
     mine = run.id == opened_id
     beside = (
         f'<button class="link" data-run="{esc(run.id)}" data-do="beside">compare</button>'
@@ -201,9 +201,9 @@ def _line(run: Run, opened_id: str) -> str:
         f'<button class="link" data-run="{esc(run.id)}">{_when(run)}</button>',
         esc(_pair(run.settings)),
         esc(f"{run.settings.get('kind', '')} · {run.settings.get('algorithm', '')}"),
-        names(found.units) if found is not None and found.entries else "–",
+        names(found.units) if found and found.units else "–",
         rate(held_out) if held_out else "–",
-        esc(body.get("tests", "–")),
+        str(found.costs.tests) if found else "–",
         esc(run.state),
         beside,
     )
@@ -213,11 +213,11 @@ def _line(run: Run, opened_id: str) -> str:
 
 def opened(dashboard: Dashboard, run: Run) -> str:
     """One run: its result and what it cost."""
-    settings, body = run.settings, run.result or {}
+    settings, found = run.settings, result.report_of(run)
     head = title(f"{esc(_pair(settings))} · {esc(run.id)}", esc(run.title))
     if run.state == "failed":
-        return head + note(esc(body.get("error") or "it failed"), "fail")
-    if not body.get("units"):
+        return head + note(esc((run.result or {}).get("error") or "it failed"), "fail")
+    if found is None or not found.units:
         way = "resume it below" if _ours(dashboard, settings) else "load its pair to resume it"
         return head + note(
             "This run has no result: it is still going, or it was killed; nothing that was judged "
@@ -225,22 +225,23 @@ def opened(dashboard: Dashboard, run: Run) -> str:
             f"<code>python -m dapa runs resume {esc(run.id)}</code>."
         )
     searched = str(settings.get("kind") or "gate")
-    kind = result.kind_of(result.mask_of(body), searched)
-    share, total = _share(dashboard, settings, kind, body)
+    kind = result.kind_of(found.mask, searched)
+    share, total = _share(dashboard, settings, kind, found)
+    costs = found.costs
     cost = (
-        f"{body.get('tests', 0)} tests, {body.get('prompts_judged', 0):,} prompts judged, "
-        f"{body.get('tokens', 0):,} tokens, {seconds(float(body.get('seconds') or 0))}"
+        f"{costs.tests} tests, {costs.prompts_judged:,} prompts judged, {costs.tokens:,} tokens, "
+        f"{seconds(costs.seconds)}"
     )
-    return f"{head}{result.draw(body, kind, total, share)}{note(cost)}"
+    return f"{head}{result.draw(found, kind, total, share)}{note(cost)}"
 
 
 def _replayed(dashboard: Dashboard, run: Run) -> str:
     """A stored run's tests for the picture."""
-    trials = [trial_of(trial) for trial in dashboard.workbench.store.trials(run.id)]
+    trials = [Trial.from_dict(trial) for trial in dashboard.workbench.store.trials(run.id)]
     algorithm = str(run.settings.get("algorithm", ""))
     head = algorithms.titles[algorithm] if algorithm in algorithms else algorithm
-    target = (run.result or {}).get("target")
-    return replay.encode(run.id, head, trials, target=None if target is None else float(target))
+    found = result.report_of(run)
+    return replay.encode(run.id, head, trials, target=found.target if found else None)
 
 
 def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:
@@ -253,12 +254,12 @@ def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:
 
 
 def _share(
-    dashboard: Dashboard, settings: Mapping[str, Any], kind: str, body: Mapping[str, Any]
+    dashboard: Dashboard, settings: Mapping[str, Any], kind: str, found: SearchReport
 ) -> tuple[float | None, int]:
     """Share of parameters and number of units; None and 0 where neither run nor pair tells."""
-    if moves := body.get("moves"):
-        return float(moves["fraction"]), int(moves["units"])
+    if found.moves:
+        return float(found.moves["fraction"]), int(found.moves["units"])
     if not _ours(dashboard, settings):
         return None, 0
     pair = dashboard.workbench.pair
-    return pair.share(result.mask_of(body)).fraction, len(pair.differs.get(kind, ()))
+    return pair.share(found.mask).fraction, len(pair.differs.get(kind, ()))

@@ -1,29 +1,22 @@
-"""A search's result as HTML, from the JSON form that both a live report and a stored run have."""
+"""A search's result as HTML, from the report of a job or of a stored run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from dapa.core.records import Mask, Rate, Unit
+from dapa.core.records import Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
+from dapa.search.engine.report import SearchReport
+from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two, unit_name
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import result_sentence
 
 
-def rate_of(body: Any) -> Rate | None:
-    """A rate's JSON form read back."""
-    if not isinstance(body, Mapping):
-        return None
-    return Rate(float(body["value"]), float(body["low"]), float(body["high"]), int(body["n"]))
-
-
-def mask_of(result: Mapping[str, Any] | None) -> Mask:
-    """The found mask of a stored result; empty where there is none."""
-    units = (result or {}).get("units") or []
-    return Mask.of(Unit.parse(str(unit)) for unit in units)
+def report_of(run: Run) -> SearchReport | None:
+    """A stored run's result; None where it has none yet, or failed."""
+    return SearchReport.from_dict(run.result) if run.result and "units" in run.result else None
 
 
 def kind_of(mask: Mask, kind: str) -> str:
@@ -33,41 +26,39 @@ def kind_of(mask: Mask, kind: str) -> str:
 
 
 def sentence(
-    result: Mapping[str, Any],
+    report: SearchReport,
     kind: str,
     total: int,
     share: float | None,
     skill: tuple[Rate, Rate] | None = None,
 ) -> str:
     """The written sentence, escaped, with the figures that matter in it."""
-    mask = mask_of(result)
-    dsr = result.get("dsr") or {}
-    if not mask.entries:
+    if not report.units:
         return "Found: <b>nothing smaller than the full set</b>."
-    both = [rate_of(dsr.get(name)) for name in ("student_held_out", "held_out")]
+    both = [report.rates.get(name) for name in ("student_held_out", "held_out")]
     held_out = all(both)
     if not held_out:
-        both = [rate_of(dsr.get(name)) for name in ("student", "best")]
+        both = [report.rates.get(name) for name in ("student", "best")]
     return esc(
         result_sentence(
-            len(mask.units),
+            len(report.units),
             total,
             kind,
-            mask.layers,
+            report.layers,
             share,
             *both,
-            int(result.get("tests") or 0),
-            float(result.get("seconds") or 0.0),
+            report.costs.tests,
+            report.costs.seconds,
             skill=skill,
             held_out=held_out,
-            one_minimal=bool(result.get("one_minimal")),
-            outside=[unit for unit in mask.units if unit.place is None],
+            one_minimal=report.one_minimal,
+            outside=[unit for unit in report.units if unit.place is None],
         )
     )
 
 
 def draw(
-    result: Mapping[str, Any],
+    report: SearchReport,
     kind: str,
     total: int,
     share: float | None,
@@ -76,44 +67,40 @@ def draw(
     """Sentence, certificate, held-out rates and warnings.
 
     Args:
-        result: A report's JSON form.
+        report: Of a job, or read from the store.
         kind: The kind of site that was searched.
         total: How many units could be moved; 0 where that is not known.
         share: Share of the parameters that the found set holds; None where that is not known.
         skill: The student's and the found set's skill, once measured.
     """
-    mask = mask_of(result)
-    head = f"Result: {names(mask.units)}" if mask.entries else "Result"
+    head = f"Result: {names(report.units)}" if report.units else "Result"
     return (
-        f"{title(head, _certified(result))}"
-        f'<p class="finding">{sentence(result, kind, total, share, skill)}</p>'
-        f"{_warnings(result)}{_columns(result)}{_asides(result)}{_bill(result)}"
+        f"{title(head, _certified(report))}"
+        f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
+        f"{_warnings(report)}{_columns(report)}{_asides(report)}{_costs(report)}"
     )
 
 
-def _bill(result: Mapping[str, Any]) -> str:
+def _costs(report: SearchReport) -> str:
     """Everything that the search cost, folded."""
-    rows = [(esc(what), esc(much)) for what, much in cost_lines(result)]
+    rows = [(esc(what), esc(much)) for what, much in cost_lines(report.costs.as_dict())]
     body = table(("cost", ""), rows)
     return f'<details class="read"><summary>What it cost</summary>{body}</details>'
 
 
-def _certified(result: Mapping[str, Any]) -> str:
-    reason = str(result.get("stop_reason") or "done")
-    if result.get("one_minimal"):
+def _certified(report: SearchReport) -> str:
+    if report.one_minimal:
         line = "1-minimal: every single removal was judged in full and failed"
-        return line if reason == "done" else f"{line} · {esc(reason)}"
-    return f"Best so far, not certified as 1-minimal: {esc(reason)}"
+        return line if report.stop_reason == "done" else f"{line} · {esc(report.stop_reason)}"
+    return f"Best so far, not certified as 1-minimal: {esc(report.stop_reason)}"
 
 
-def _warnings(result: Mapping[str, Any]) -> str:
-    notes = []
-    violations = result.get("violations") or []
-    tried = int(result.get("supersets") or 0)
-    if violations:
-        firm = [v for v in violations if v.get("firm")]
-        where = "; ".join(_added(v["added"]) for v in (firm or violations)[:4])
-        kept = tried - len(violations)
+def _warnings(report: SearchReport) -> str:
+    notes, tried = [], report.supersets
+    if report.violations:
+        firm = [violation for violation in report.violations if violation.firm]
+        where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
+        kept = tried - len(report.violations)
         if firm:
             line = (
                 f"<b>Not monotone.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
@@ -124,11 +111,11 @@ def _warnings(result: Mapping[str, Any]) -> str:
             notes.append(note(f"{line}short of it, by no more than chance would."))
     elif tried:
         notes.append(note(f"All {tried} larger sets tried still refuse: no sign against monotone."))
-    lost = [r for r in result.get("full_length") or [] if r["role"] == "best" and r["lost"]]
+    lost = [line.lost for line in report.rechecks if line.role == "best" and line.lost]
     if lost:
         notes.append(
             note(
-                f"<b>Refuse, then comply.</b> {lost[0]['lost']} replies of the found set open with "
+                f"<b>Refuse, then comply.</b> {lost[0]} replies of the found set open with "
                 "a refusal and go on to comply; the rates here count whole replies.",
                 "warn",
             )
@@ -136,22 +123,21 @@ def _warnings(result: Mapping[str, Any]) -> str:
     return "".join(notes)
 
 
-def _asides(result: Mapping[str, Any]) -> str:
+def _asides(report: SearchReport) -> str:
     """Utility limit, ranking, batch shape and fast screen, where they played a part."""
     lines = []
-    if kl := result.get("kl"):
+    if kl := report.kl:
         lines.append(
             f"KL to the student on harmless prompts: {kl['best']:.3g} bits a token (limit "
             f"{kl['limit']:g}; every unit {kl['full']:.3g})."
         )
-    if prior := result.get("prior"):
+    if prior := report.prior:
         lines.append(f"The order was led by {esc(prior['name'])}, which decided nothing.")
-    again = result.get("canonical") or []
-    if again:
-        flips = sum(int(line["lost"]) + int(line["gained"]) for line in again)
+    if report.canonical:
+        flips = sum(line.lost + line.gained for line in report.canonical)
         told = f"{flips} verdicts differ" if flips else "every verdict is the same"
         lines.append(f"Judged once more in batches of one shape: {told}.")
-    screen = result.get("screen") or {}
+    screen = report.screen or {}
     if screen.get("value") is not None:
         lines.append(
             f"The fast screen, which only orders: rank correlation with the verdicts "
@@ -161,15 +147,13 @@ def _asides(result: Mapping[str, Any]) -> str:
     return note(" ".join(lines)) if lines else ""
 
 
-def _added(names_: Any) -> str:
-    units = [Unit.parse(str(name)) for name in names_]
+def _added(units: Sequence[Unit]) -> str:
     return f"{len(units)} units together" if len(units) > 4 else names(units)
 
 
-def _columns(result: Mapping[str, Any]) -> str:
-    dsr = result.get("dsr") or {}
+def _columns(report: SearchReport) -> str:
     rows = [
-        (label, rate(rate_of(dsr.get(searched))), rate(rate_of(dsr.get(held_out))))
+        (label, rate(report.rates.get(searched)), rate(report.rates.get(held_out)))
         for label, searched, held_out in (
             ("student", "student", "student_held_out"),
             ("<b>found set</b>", "best", "held_out"),
@@ -177,38 +161,32 @@ def _columns(result: Mapping[str, Any]) -> str:
         )
     ]
     rates = table(("DSR", "on the search prompts", "held out"), rows)
-    certificate = _certificate(result)
-    return f'<div class="two result">{rates}{certificate}</div>'
+    return f'<div class="two result">{rates}{_certificate(report)}</div>'
 
 
-def _certificate(result: Mapping[str, Any]) -> str:
+def _certificate(report: SearchReport) -> str:
     """Each removal's DSR with its interval against the target; firm or fragile."""
-    removals = result.get("removals") or []
-    if not removals:
+    if not report.removals:
         return ""
-    target = float(result.get("target") or 0.0)
     lines = []
-    for removal in removals:
-        left = wilson(int(removal["defended"]), int(removal["asked"]))
-        look: Look = "orange" if removal["firm"] else "open"
-        label = esc(unit_name(Unit.parse(str(removal["unit"]))))
+    for removal in report.removals:
+        left = wilson(removal.outcome.defended, removal.outcome.asked)
+        look: Look = "orange" if removal.firm else "open"
         cells = [rate(left, with_n=False), _firm(removal)]
-        lines.append(Line(label, [Dot(left, look)], cells))
-    n = int(removals[0]["asked"])
-    picture = f"DSR, n{THIN}={THIN}{n}; dashed: target {two(target)}"
+        lines.append(Line(esc(unit_name(removal.unit)), [Dot(left, look)], cells))
+    n = report.removals[0].outcome.asked
+    picture = f"DSR, n{THIN}={THIN}{n}; dashed: target {two(report.target)}"
     head = ("without", picture, "certificate", "standing")
-    return forest(head, lines, target, "certificate")
+    return forest(head, lines, report.target, "certificate")
 
 
-def _firm(removal: Mapping[str, Any]) -> str:
-    flips = int(removal["flips"])
-    p_value = float(removal["p_value"])
-    shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-    if more := int(removal.get("more") or 0):  # none in runs of older versions
-        shown += f", with {more} more prompts"
-    if removal["firm"]:
+def _firm(removal: Removal) -> str:
+    shown = "p < 0.001" if removal.p_value < 0.001 else f"p = {removal.p_value:.3f}"
+    if removal.more:
+        shown += f", with {removal.more} more prompts"
+    if removal.firm:
         return f'<span class="badge yes">■ firm</span> <span class="interval">{shown}</span>'
     return (
-        f'<span class="badge unclear">◇ fragile</span> <span class="interval">{flips} '
-        f"{'flip' if flips == 1 else 'flips'}, {shown}</span>"
+        f'<span class="badge unclear">◇ fragile</span> <span class="interval">{removal.flips} '
+        f"{'flip' if removal.flips == 1 else 'flips'}, {shown}</span>"
     )

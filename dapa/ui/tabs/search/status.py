@@ -1,4 +1,4 @@
-"""What a tab shows of a search that runs in the server: everything, or only what changed."""
+"""What a tab shows of a search that the server runs: its state, what it cost, what is to come."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import NothingToLocalize, Rate
+from dapa.core.records import NothingToLocalize, Outcome, Rate
 from dapa.search.algorithms.questions import algorithms
+from dapa.search.engine.report import Costs, SearchProgress
 from dapa.search.job import SearchJob
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard, text
-from dapa.ui.parts import esc, note, rate, table, title
-from dapa.ui.tabs.search import live, result
+from dapa.ui.parts import (
+    THIN,
+    bar,
+    esc,
+    note,
+    number,
+    percent,
+    rate,
+    seconds,
+    table,
+    title,
+    two,
+)
+from dapa.ui.tabs.search import result
+from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
 
 
-class Tail:
+class SearchStatus:
     """What a tab shows of a job: every output at once, or nothing where nothing changed."""
 
     def __init__(self, dashboard: Dashboard, outputs: list[Any]) -> None:
@@ -53,7 +67,7 @@ class Tail:
         empty = over and not now.trials
         return (
             self.headline(job, state),
-            "" if empty else live.meter(now),
+            "" if empty else meter(now),
             replay.encode(
                 job.id,
                 algorithms.titles[job.settings.algorithm],
@@ -87,9 +101,8 @@ class Tail:
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
-            body = job.report.as_dict()
             share = job.share.fraction if job.share else None
-            return result.draw(body, job.unit_kind, job.total, share, self._skill(job))
+            return result.draw(job.report, job.unit_kind, job.total, share, self._skill(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -120,3 +133,74 @@ def _why(job: SearchJob) -> str:
     plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
     offer = " Refusal may sit in the rest of the MLP: search that." if "mlp" in job.others else ""
     return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
+
+
+def dsr_text(outcome: Outcome) -> str:
+    """A DSR, or the bound that settled it."""
+    if outcome.dsr is not None:
+        return two(outcome.dsr)
+    low, high = outcome.bounds
+    return f"≥{THIN}{two(low)}" if outcome.satisfied else f"≤{THIN}{two(high)}"
+
+
+def meter(now: SearchProgress) -> str:
+    """The cost cards: what was spent, what was saved, what is to come."""
+    costs = now.costs
+    mine = [
+        t.outcome for t in now.trials if t.outcome.satisfied and t.outcome.mask.units == now.best
+    ]
+    best = next((outcome for outcome in mine if outcome.full), mine[-1] if mine else None)
+    scores = " · ".join(
+        f"{name} {dsr_text(outcome)}"
+        for name, outcome in (("student", now.student), ("all units", now.full))
+        if outcome is not None
+    )
+    tests = f"tests · {costs.memo_hits} answered from memory"
+    if costs.recalled:
+        tests += f", {number(costs.recalled)} verdicts recalled"
+    cards = [
+        (f"{costs.tests}", tests),
+        (
+            number(costs.prompts_judged),
+            f"prompts judged · {number(costs.prompts_spared)} spared by stopping early",
+        ),
+        (number(costs.tokens), f"tokens decoded{_reused(costs)}"),
+        (seconds(costs.seconds), _clock(costs)),
+        (dsr_text(best) if best else "–", f"DSR now{' · ' + scores if scores else ''}"),
+        _left(now),
+    ]
+    inner = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in cards)
+    return f'<div class="meter" role="status" aria-label="Cost of the search">{inner}</div>'
+
+
+def _reused(costs: Costs) -> str:
+    """How much of the prompts' reading was spared, once there is some."""
+    read, known = costs.work.get("prefilled", 0.0), costs.work.get("reused", 0.0)
+    if not read + known:
+        return ""
+    return f" · {percent(known / (read + known), 0)} of prefill reused"
+
+
+def _clock(costs: Costs) -> str:
+    if costs.gpu_seconds:
+        return f"elapsed, pauses not counted · {costs.gpu_seconds:.1f}{THIN}GPU-s"
+    return "elapsed, pauses not counted"
+
+
+def _left(now: SearchProgress) -> tuple[str, str]:
+    if now.state == "paused":
+        return "paused", "nothing is lost"
+    if now.state != "running":
+        off = now.costs.eta_error
+        told = f" · guesses were off by {percent(off, 0)}" if off is not None else ""
+        word = {"done": "done", "failed": "ended"}.get(now.state, "ready")
+        return word, f"nothing left to test{told}"
+    about = f"about {seconds(now.eta)}" if now.eta is not None else ""
+    spent = now.costs.seconds
+    line = bar(spent / (spent + now.eta) if now.eta else None)
+    if now.left is None:
+        phase = PHASES.get(now.phase, now.phase).partition(":")[0]
+        return phase or "starting", f"{about}{line}"
+    low, high = now.left
+    many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
+    return many, f"tests left{' · ' + about if about else ''}{line}"

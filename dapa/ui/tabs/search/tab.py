@@ -1,4 +1,4 @@
-"""Search: find a few layers that keep the refusals; a job of the server that this tab tails."""
+"""Search: find a few layers that keep the refusals; a job of the server, told of here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import closer, cost
 from dapa.ui.tabs.search import form as choices
-from dapa.ui.tabs.search.status import Tail
+from dapa.ui.tabs.search.status import SearchStatus
 
 _EMPTY = hint(
     "Which layers carry refusal?",
@@ -90,7 +90,7 @@ def wire(
     epoch: gr.State,
 ) -> tuple[Any, Any]:
     """Events; returns (attach, the event that applied the found layers)."""
-    tail = Tail(
+    status = SearchStatus(
         dashboard,
         [
             parts.found, parts.meter, parts.pictures, parts.start, parts.cost.ask, parts.pause,
@@ -103,45 +103,45 @@ def wire(
     def start(*values: Any) -> tuple[Any, ...]:
         settings = choices.settings_of(values)
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
-        return (job.id, *tail.view(job, ()))
+        return (job.id, *status.view(job, ()))
 
     @guarded
     def start_mlp(*values: Any) -> tuple[Any, ...]:
         settings = replace(choices.settings_of(values), kind="mlp")
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
-        return (job.id, "mlp", *tail.view(job, ()))
+        return (job.id, "mlp", *status.view(job, ()))
 
     @guarded
     def tick(job_id: Any, drawn: Any) -> tuple[Any, ...]:
-        return tail.view(tail.job(job_id), drawn if isinstance(drawn, tuple) else ())
+        return status.view(status.job(job_id), drawn if isinstance(drawn, tuple) else ())
 
     @guarded
     def pause(job_id: Any) -> None:
-        job = _needed(tail.job(job_id))
+        job = _needed(status.job(job_id))
         (job.control.resume if job.control.paused else job.control.pause)()
 
     @guarded
     def stop(job_id: Any) -> None:
-        _needed(tail.job(job_id)).control.stop()
+        _needed(status.job(job_id)).control.stop()
 
     @guarded
     def say(job_id: Any) -> Any:
         """The sentence, once something beside the search was measured."""
-        job = tail.job(job_id)
-        return gr.skip() if job is None or not job.wait(0) else tail.headline(job, "done")
+        job = status.job(job_id)
+        return gr.skip() if job is None or not job.wait(0) else status.headline(job, "done")
 
     @guarded
     def attach() -> tuple[Any, ...]:
         """After a reload: the newest search of this server, running or ended."""
         jobs = dashboard.workbench.jobs()
         if not jobs:
-            return (gr.skip(), *tail.view(None, ()))
-        return (jobs[-1].id, *tail.view(jobs[-1], ()))
+            return (gr.skip(), *status.view(None, ()))
+        return (jobs[-1].id, *status.view(jobs[-1], ()))
 
     @guarded
     def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
         """The strip's `found` link knows the result from now on."""
-        job = tail.job(job_id)
+        job = status.job(job_id)
         if job is None or job.report is None or not job.of(dashboard.workbench.pair):
             return gr.skip(), gr.skip()
         base = (
@@ -154,7 +154,7 @@ def wire(
 
     @guarded
     def use(here: Session, job_id: Any) -> tuple[Session, str]:
-        job = _needed(tail.job(job_id))
+        job = _needed(status.job(job_id))
         if job.report is None or not job.report.units:
             raise SettingError("this search has no result yet; wait for its end or stop it")
         mask = job.report.mask
@@ -168,7 +168,7 @@ def wire(
         return now, strip.draw(dashboard, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
-    out, settings = tail.outputs, parts.choices.inputs
+    out, settings = status.outputs, parts.choices.inputs
     chosen = choices.wire(parts.choices, dashboard, epoch)
     cost.wire(dashboard, parts.cost, parts.choices, chosen)
     parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
