@@ -9,7 +9,8 @@ import torch
 from searched import AND, prompt_set
 
 from dapa.planted.pairs import plant
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 
 torch.set_num_threads(1)

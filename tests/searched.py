@@ -7,7 +7,8 @@ from dapa.core.records import Prompt
 from dapa.model.pair import Pair
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
 from dapa.prompts.sets import PromptSet
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 
 AND = Planting(6, (1, 4), distractors=(3,))

@@ -19,7 +19,7 @@ from dapa.model.template import render
 from dapa.planted.pairs import harmful_prompts
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.sets import PromptSet
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchSettings
 from dapa.workbench import ChatSettings, Workbench
 
 NEXT_STEP = re.compile(

@@ -9,7 +9,7 @@ import pytest
 from screen import dashboard, tab, until, visitors
 
 from dapa.prompts.sets import PromptSet
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchSettings
 from dapa.ui.measurements.looks import looks
 
 pytestmark = pytest.mark.browser

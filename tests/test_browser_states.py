@@ -10,7 +10,8 @@ from searched import prompt_set
 
 from dapa.core.records import PairError
 from dapa.planted.pairs import Planting, plant
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 
 pytestmark = pytest.mark.browser
 

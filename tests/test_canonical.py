@@ -15,7 +15,8 @@ from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import CANONICAL_ROWS, WholeMasks, oracle
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.search.setup import batched
 from dapa.store.database import Store
 

@@ -23,7 +23,7 @@ from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.report import SearchReport
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 
 Says = Callable[[Mask, int, Mode], Label | bool]
 UNITS = tuple(Unit(layer) for layer in range(12))

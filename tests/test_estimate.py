@@ -13,9 +13,9 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.control import Halted
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.engine.rules import SearchRules
 from dapa.search.estimate import ReplyPace, estimate, simulated, timed
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchRules, SearchSettings
 from dapa.store.database import Store
 from dapa.writing.sentences import estimate_sentence
 

@@ -14,8 +14,8 @@ from dapa.search.algorithms.hierarchical import hierarchical
 from dapa.search.algorithms.questions import First, Score, Settle
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import play
-from dapa.search.engine.rules import SearchRules
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchRules, SearchSettings
 from dapa.store.database import Store
 
 

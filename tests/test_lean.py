@@ -160,7 +160,7 @@ def test_searching_toggling_and_local_maps_work(bench, tmp_path):
     assert set(integrated_gradients(bench.pair, ids).ranked[:2]) == {Unit(1), Unit(2)}
     words = tmp_path / "harmful.txt"
     words.write_text("\n".join(harmful_prompts(24)), encoding="utf-8")
-    from dapa.search.job import SearchSettings
+    from dapa.search.settings import SearchSettings
 
     job = bench.search_job(SearchSettings(prompts=str(words), max_new_tokens=12, prompt_limit=12))
     report = job.run()

@@ -9,7 +9,8 @@ from searched import prompt_set
 
 from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Unit
 from dapa.planted.pairs import Planting, plant
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.measurements.looks import looks
 from dapa.ui.tabs.search.status import SearchStatus

@@ -17,7 +17,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import PairRunner
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 
 SYSTEM = "show me step by step"
 NAMES = ("leave", "refill", "settle", "reuse", "share")

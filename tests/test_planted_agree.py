@@ -16,7 +16,7 @@ from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import PairRunner
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")

@@ -8,7 +8,8 @@ from dapa.model.families import FAMILIES
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
 from dapa.prompts.sets import PromptSet
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 
 KINDS = ("and", "or", "inhibitor", "distractors")

@@ -11,8 +11,9 @@ from dapa.model.decode.openers import NoOpeners
 from dapa.prompts.format import PromptFormat
 from dapa.search import priors as room
 from dapa.search.engine.control import Halted
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
 from dapa.search.priors import few, priors, rank
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 
 HOW = PromptFormat()

@@ -15,8 +15,7 @@ from test_driver import UNITS, drive, erratic, needs, uneven
 from dapa.cli.comparing import compared
 from dapa.core.records import Mask, Outcome, SettingError, Trial
 from dapa.search.engine.report import SearchReport
-from dapa.search.engine.rules import SearchRules
-from dapa.search.settings import SearchSettings
+from dapa.search.settings import SearchRules, SearchSettings
 from dapa.store.database import Store
 
 WRITTEN = Path(__file__).parent / "data" / "written_by_0_1"
@@ -48,11 +47,11 @@ def test_a_search_s_report_has_what_it_moves_and_the_store_has_the_same():
 
 def test_a_job_hands_its_settings_to_the_driver_as_they_are():
     job = searched()
-    assert job.report.settings == job.settings.as_dict()
+    assert job.report.settings == job.settings.rules()
     assert set(job.report.settings) == {field.name for field in fields(SearchRules)}
     declared = [set(cls.__annotations__) for cls in (SearchRules, SearchSettings)]
     assert not declared[0] & declared[1], "no setting is declared twice"
-    with pytest.raises(SettingError, match="minimum_gain"):
+    with pytest.raises(SettingError, match="least gain is 1.5"):
         SearchSettings(minimum_gain=1.5)
 
 

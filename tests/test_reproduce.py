@@ -10,7 +10,7 @@ from dapa.core.records import Rate, SettingError
 from dapa.measure.reproduce_records import PUBLISHED, Line, Reproduced, read_presets
 from dapa.model.presets import presets
 from dapa.planted.pairs import Planting, harmful_prompts, plant
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchSettings
 from dapa.workbench import Workbench
 
 

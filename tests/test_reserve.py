@@ -4,7 +4,8 @@ import pytest
 from searched import AND, planted_pair, prompt_set
 
 from dapa.cli.searching import told
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.search.setup import RESERVED, divided
 from dapa.store.database import Store
 from dapa.ui.tabs.search import result

@@ -14,8 +14,8 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.fast_screen import FastScreen, rank_biserial, screened
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.predicate import PredicateRunner, play
-from dapa.search.engine.rules import SearchRules
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchRules, SearchSettings
 from dapa.store.database import Store
 
 UNITS = tuple(Unit(layer) for layer in range(8))

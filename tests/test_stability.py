@@ -13,7 +13,7 @@ from dapa.core.records import SettingError, Unit
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.resample import resampled
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 from dapa.search.stability import RETAINS, Stability, stability
 
 UNITS = tuple(Unit(layer) for layer in range(8))

@@ -5,10 +5,12 @@ import re
 import threading
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 from searched import HARMLESS, prompt_set, searched
 
 from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
+from dapa.core.settings import presets
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
 from dapa.search.engine.report import SearchReport
@@ -22,33 +24,38 @@ from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search import result
 from dapa.ui.tasks import Tasks
-from dapa.workbench import Workbench
+from dapa.workbench import SearchSettings, Workbench
 from dapa.writing.sentences import layers_text, overlap_sentence, result_sentence
 
-PLAIN = [choices.DEFAULTS[name] for name in choices.FIELDS]
+with gr.Blocks():
+    FORM = choices.build()
+PLAIN = {**presets(SearchSettings), "given": {}}
 
 
-def with_(**other):
-    return [{**choices.DEFAULTS, **other}[name] for name in choices.FIELDS]
+def chosen(**other):
+    return FORM.read({**PLAIN, **other})
 
 
 # -- choices ------------------------------------------------------------------------------------
 
 
 def test_choices_become_settings():
-    plain = choices.settings_of(PLAIN)
+    plain = chosen()
     assert (plain.retain, plain.target, plain.max_tests, plain.prior) == (0.9, None, None, None)
-    there = choices.settings_of(
-        with_(goal="absolute", level=0.7, max_tests=20, max_tokens=5000.0, max_seconds=9)
-    )
+    assert (plain.prompt_limit, SearchSettings().prompt_limit) == (64, None)
+    there = chosen(target=0.7, max_tests=20, max_tokens=5000.0, max_seconds=9)
     assert (there.target, there.max_tests, there.max_tokens, there.max_seconds) == (
         0.7, 20, 5000, 9,
     )  # fmt: skip
-    ranked = choices.settings_of(with_(algorithm="weighted", prior="divergence", blocks=4))
+    assert chosen(target=0, max_tests=0, max_kl="", blocks=0) == plain, "0 and nothing: no limit"
+    ranked = chosen(algorithm="weighted", prior="divergence", blocks=4)
     assert (ranked.prior, ranked.blocks) == ("divergence", 4)
-    kept = choices.settings_of(with_(max_kl=0.05, screen=False))
+    kept = chosen(max_kl=0.05, screen=False)
     assert (kept.max_kl, kept.screen, plain.max_kl, plain.screen) == (0.05, False, None, True)
-    assert choices.settings_of(with_(algorithm="ddmin", prior="divergence")).prior is None
+    assert chosen(algorithm="ddmin", prior="divergence").prior is None
+    own = chosen(given={"harmful": "mine.csv"}, minimum_gain=0.2, mode="raw", system="Be safe.")
+    assert (own.prompts, own.minimum_gain) == ("mine.csv", 0.2)
+    assert (own.format().mode, own.format().system) == ("raw", "Be safe.")
 
 
 @pytest.mark.parametrize(
@@ -56,38 +63,38 @@ def test_choices_become_settings():
     [
         {"algorithm": "<b>"},
         {"kind": ["gate"]},
-        {"goal": "both"},
-        {"level": 0},
-        {"level": float("nan")},
-        {"limit": 0},
-        {"tokens": 1e9},
+        {"retain": 0},
+        {"retain": float("nan")},
+        {"target": 1.5},
+        {"prompt_limit": -1},
+        {"max_new_tokens": 1e9},
         {"seed": -1},
         {"max_tests": -1},
         {"max_tokens": "many"},
-        {"max_seconds": 0.5},
+        {"max_seconds": -0.5},
         {"algorithm": "weighted", "prior": "stars"},
         {"blocks": -2},
         {"max_kl": "free"},
         {"max_kl": -0.1},
         {"screen": "yes"},
+        {"mode": "aloud"},
+        {"system": 3},
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(wrong):
     with pytest.raises(SettingError) as caught:
-        choices.settings_of(with_(**wrong))
+        chosen(**wrong)
     assert "\n" not in str(caught.value)
-    with pytest.raises(SettingError, match="settings, not 2"):
-        choices.settings_of([1, 2])
 
 
 def test_the_choices_read_as_a_sentence():
-    said = choices.sentence(dict(zip(choices.FIELDS, PLAIN, strict=True)))
+    said = choices.sentence(FORM, PLAIN)
     assert "keep 90\u202f% of the gain" in said and "as many tests as it takes" in said
-    other = {**choices.DEFAULTS, "goal": "absolute", "max_tests": 20, "max_seconds": 60}
-    said = choices.sentence({**other, "algorithm": "weighted", "prior": "divergence"})
-    assert "reach a DSR of 0.90" in said and "at most 20 tests or 60 s" in said
-    assert "local divergence" in said
-    assert "gain, KL at most 0.05 ·" in choices.sentence({**choices.DEFAULTS, "max_kl": 0.05})
+    other = {**PLAIN, "target": 0.9, "max_tests": 20, "max_seconds": 60}
+    said = choices.sentence(FORM, {**other, "algorithm": "weighted", "prior": "divergence"})
+    assert "reach a DSR of 0.90" in said and "at most 20 tests · at most 60 s" in said
+    assert "local divergence" in said and "of the gain" not in said
+    assert "gain · KL at most 0.05 ·" in choices.sentence(FORM, {**PLAIN, "max_kl": 0.05})
 
 
 def test_only_what_differs_can_be_searched():

@@ -227,7 +227,7 @@ def searched(
 ) -> tuple[Workbench, SearchJob]:
     """The search behind the table, run to its end."""
     spec = o.spec_of(*models)
-    from dapa.search.job import SearchSettings
+    from dapa.search.settings import SearchSettings
     from dapa.workbench import Workbench
 
     settings = SearchSettings(**chosen)

@@ -55,9 +55,9 @@ def _rate(body: Mapping[str, Any], name: str) -> Rate | None:
 
 def _otherwise(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Only what was set otherwise; the pair by its parts."""
-    from dapa.search.engine.rules import SearchRules
+    from dapa.search.settings import SearchRules
 
-    rules = SearchRules().as_dict()  # what one was in a run that did not keep it yet
+    rules = SearchRules().rules()  # what one was in a run that did not keep it yet
     flat = [
         {**{k: v for k, v in s.items() if k != "pair"}, **_named(s.get("pair") or {})}
         for s in (first, second)

@@ -12,7 +12,9 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.evaluating import stopping
 from dapa.cli.output import Output, progress, table
+from dapa.cli.signature import options
 from dapa.core.records import Rate, SettingError
+from dapa.workbench import SearchSettings
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 GROUPS = ("published", "laptop", "bundled")
 
 
+@options
 def reproduce(
+    settings: SearchSettings,
     presets: Annotated[
         str,
         typer.Option(
@@ -30,19 +34,12 @@ def reproduce(
             '{"name", "student", "teacher"}.'
         ),
     ] = "published",
-    sites: o.Sites = "gate",
-    algorithm: Annotated[str | None, typer.Option(help="The search's algorithm.")] = None,
-    retain: Annotated[float, typer.Option(help="Share of the full mask's gain to keep.")] = 0.9,
-    prompts: o.Prompts = None,
-    prompt_limit: o.PromptLimit = None,
-    max_new_tokens: o.MaxNewTokens = 48,
     text: Annotated[
         str | None, typer.Option(help="Text for perplexity, such as WikiText-2's; none skips.")
     ] = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     again: Annotated[bool, typer.Option(help="Measure anew what is written down.")] = False,
-    seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
 ) -> None:
@@ -52,19 +49,9 @@ def reproduce(
     or missing are listed. Ctrl-C stops it.
     """
     output = Output(json)
-    from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
     from dapa.workbench import Workbench
 
     chosen = _presets(presets)
-    settings = SearchSettings(
-        algorithm=algorithm or DEFAULT_ALGORITHM,
-        kind=sites,
-        retain=retain,
-        max_new_tokens=max_new_tokens,
-        prompt_limit=prompt_limit,
-        seed=seed,
-        prompts=o.lasting(prompts),
-    )
     with progress() as report, stopping() as stop:
         found = Workbench(run_dir).reproduce(
             chosen,

@@ -15,7 +15,9 @@ from rich.console import RenderableType
 
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
+from dapa.cli.signature import options
 from dapa.core.records import SettingError
+from dapa.workbench import PairOptions, SearchSettings
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
 
@@ -29,46 +31,13 @@ _LINE_EVERY = 5.0
 _ROLES = {"best": "the found set", "student": "the student", "full": "all units"}
 
 
+@options
 def search(
-    pair: o.PairName = None,
-    student: o.Student = None,
-    teacher: o.Teacher = None,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    memory: o.Memory = "auto",
-    sites: o.Sites = "gate",
-    algorithm: Annotated[
-        str | None,
-        typer.Option(help="ddmin, bisect, probdd or another; an unknown name lists all."),
-    ] = None,
-    retain: Annotated[
-        float | None, typer.Option(help="Share of the full mask's gain to keep (default 0.9).")
-    ] = None,
-    target: Annotated[float | None, typer.Option(help="Or: the DSR to reach, 0 to 1.")] = None,
-    prior: o.PriorName = None,
-    blocks: o.Blocks = None,
-    prompts: o.Prompts = None,
-    harmless: o.Harmless = None,
-    max_new_tokens: o.MaxNewTokens = 48,
-    prompt_limit: o.PromptLimit = None,
-    max_tests: Annotated[int | None, typer.Option(help="Budget of tests.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Budget of decoded tokens.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds.")] = None,
-    max_kl: Annotated[
-        float | None,
-        typer.Option(help="KL from the student on harmless prompts at most, bits per token."),
-    ] = None,
-    screen: Annotated[
-        bool, typer.Option(help="Order prompts and candidates by refusal log-odds.")
-    ] = True,
-    canonical: Annotated[
-        bool | None,
-        typer.Option(help="Judge the result again in one batch shape (default: not in float32)."),
-    ] = None,
+    pair: PairOptions,
+    settings: SearchSettings,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only tell what it would cost on this machine.")
     ] = False,
-    seed: o.Seed = 0,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
 ) -> None:
@@ -78,31 +47,11 @@ def search(
     judged is lost: `dapa runs resume ID` goes on.
     """
     output = Output(json)
-    if retain is not None and target is not None:
+    if settings.target is not None and settings.retain != SearchSettings().retain:
         raise SettingError("give --retain or --target, not both: each sets what counts as found")
-    spec = o.spec_of(pair, student, teacher, dtype, device, memory, sites)
-    from dapa.search.job import DEFAULT_ALGORITHM, SearchSettings
+    spec = o.spec_for(pair, settings.kind)
     from dapa.workbench import Workbench
 
-    settings = SearchSettings(
-        algorithm=algorithm or DEFAULT_ALGORITHM,
-        kind=sites,
-        retain=0.9 if retain is None else retain,
-        target=target,
-        prior=prior,
-        blocks=blocks,
-        max_new_tokens=max_new_tokens,
-        prompt_limit=prompt_limit,
-        max_tests=max_tests,
-        max_tokens=max_tokens,
-        max_seconds=max_seconds,
-        seed=seed,
-        max_kl=max_kl,
-        screen=screen,
-        canonical=canonical,
-        prompts=o.lasting(prompts),
-        harmless=o.lasting(harmless),
-    )
     bench = Workbench(run_dir)
     with progress() as report:
         bench.load(spec, report)

@@ -134,13 +134,33 @@ class Settings:
         return cls(**{**taken, **beside})
 
     def sentence(self) -> str:
-        """The settings as one line, in the order of their fields."""
+        """The settings as one line, in the order of their rows."""
+        ones = sorted(described(type(self)).items(), key=lambda item: item[1].row)
         told = (
-            one.told(getattr(self, name))
-            for name, one in described(type(self)).items()
+            self.tell(name, one.told(getattr(self, name)))
+            for name, one in ones
             if one.told is not None
         )
         return " · ".join(filter(None, told))
+
+    def tell(self, name: str, words: str) -> str:
+        """One field's part of the sentence; a subclass changes what depends on other fields."""
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded(Settings):
+    """Settings of what draws at random."""
+
+    seed: int = setting(
+        0,
+        "seed",
+        "Splits, samples and random choices follow it.",
+        low=0,
+        high=MAX_SEED,
+        row=50,
+        told=lambda seed: f"seed {seed}",
+    )
 
 
 def described(cls: type[Settings]) -> dict[str, Setting]:

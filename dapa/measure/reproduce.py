@@ -31,7 +31,8 @@ from dapa.model.pair import Pair, PairSpec
 from dapa.model.presets import Preset
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Store, digest
 from dapa.store.replies import ReplyStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dapa.core.settings import MAX_SEED, Settings, setting
+from dapa.core.settings import Seeded, Settings, setting
 from dapa.prompts.format import MODES, WHOSE, PromptFormat
 
 TOKENS = 64
@@ -49,7 +49,7 @@ class FormatSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptSettings(FormatSettings):
+class PromptSettings(FormatSettings, Seeded):
     """Which prompts are asked, and how much of a reply is read."""
 
     prompts: str | None = setting(
@@ -84,13 +84,4 @@ class PromptSettings(FormatSettings):
         high=8192,
         row=50,
         told=lambda tokens: f"{tokens:,} tokens a reply",
-    )
-    seed: int = setting(
-        0,
-        "seed",
-        "Splits, samples and random choices follow it.",
-        low=0,
-        high=MAX_SEED,
-        row=50,
-        told=lambda seed: f"seed {seed}",
     )

@@ -26,8 +26,7 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import PairRunner, oracle
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.engine.rules import SearchRules
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchRules, SearchSettings
 from dapa.search.setup import divided, gpus, searched_units
 from dapa.store.database import Store
 

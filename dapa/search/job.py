@@ -18,12 +18,13 @@ from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Pro
 from dapa.model.pair import Pair, Share
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
+from dapa.search.algorithms.questions import NEED_ONE
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
-from dapa.search.priors import NEED_ONE, Led, Ranking, few, rank
+from dapa.search.priors import Led, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.setup import (
     batched,

@@ -42,8 +42,6 @@ priors: Registry[Make] = Registry("prior")
 """Name -> how the ranking is made."""
 PROMPTS = 16
 """Prompts that a prior reads at most: ranks settle long before rates do."""
-NEED_ONE = ("weighted", "top-k")
-"""The algorithms that read a prior."""
 
 
 @dataclass(frozen=True)

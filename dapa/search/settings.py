@@ -2,76 +2,169 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from dapa.core.records import SettingError
-from dapa.core.settings import check_seed
-from dapa.prompts.format import PromptFormat
-from dapa.search.algorithms.questions import algorithms
-from dapa.search.engine.rules import SearchRules
-from dapa.search.priors import NEED_ONE, priors
+from dapa.core.errors import SettingError
+from dapa.core.settings import Seeded, one_of, setting
+from dapa.model.families import ALL, KIND_TITLES
+from dapa.prompts.settings import PromptSettings
+from dapa.search.algorithms import algorithms
+from dapa.search.algorithms.questions import NEED_ONE
+from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
 
 
-@dataclass(frozen=True)
-class SearchSettings(SearchRules):
+def _at_most(words: str) -> Callable[[Any], str]:
+    return lambda value: f"at most {value:,.12g} {words}" if value else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRules(Seeded):
+    """How the driver plays the oracle. Decoding is always greedy: there is nothing to set."""
+
+    retain: float = setting(
+        0.9, "share of the gain to keep", "Share of the full mask's gain to keep (default 0.9).",
+        low=0.0, high=1.0, above=True, step=0.05, row=2,
+        told=lambda share: f"keep {percent(share)} of the gain",
+    )  # fmt: skip
+    """target = student + retain (full - student)."""
+    target: float | None = setting(
+        None, "or: the DSR to reach", "Or: the DSR to reach, 0 to 1.",
+        low=0.0, high=1.0, above=True, row=2,
+        told=lambda target: f"reach a DSR of {target:.2f}" if target else "",
+    )  # fmt: skip
+    """An absolute DSR in its place."""
+    max_kl: float | None = setting(
+        None, "KL at most", "KL from the student on harmless prompts at most, bits per token.",
+        low=0.0, above=True, unit="bits a token", row=2,
+        told=lambda limit: f"KL at most {limit:g}" if limit else "",
+    )  # fmt: skip
+    """The found set's KL from the student on harmless prompts at most."""
+    minimum_gain: float = setting(
+        0.1, "least gain", "What all units together must surely gain, as a share of the prompts.",
+        low=0.0, high=1.0, row=2, step=0.01,
+        told=lambda gain: "" if gain == 0.1 else f"a gain of {percent(gain)} at least",
+    )  # fmt: skip
+    """The full mask must beat the student by more than this, as a share of the prompts."""
+    max_tests: int | None = setting(
+        None, "tests at most", "Budget of tests.", low=1, row=60, told=_at_most("tests")
+    )
+    max_tokens: int | None = setting(
+        None, "tokens at most", "Budget of decoded tokens.", low=1, row=60,
+        told=_at_most("tokens"),
+    )  # fmt: skip
+    """Decoded tokens, those of an earlier, interrupted run included."""
+    max_seconds: float | None = setting(
+        None, "seconds at most", "Budget of seconds.", low=0.0, above=True, row=60,
+        told=_at_most("s"),
+    )  # fmt: skip
+    """Of this run, pauses not counted."""
+    lookahead: int = 4
+    """How many candidates beyond the one that is asked may fill free rows, as far as the runner
+    takes on work that may be needless (on a CPU, a few rows)."""
+    eager: bool = True
+    """Fill rows that are left with prompts that curtailment may turn out to spare."""
+    curtail: bool = True
+    """Stop judging a candidate once the rest cannot change the answer."""
+    memo: bool = True
+    """Use verdicts that are known. Off only to measure what that is worth."""
+    supersets: int = 4
+    """How many random supersets of the result are tried beside found + each single unit."""
+    check_supersets: bool = True
+    full_length: bool = True
+    """Judge the result again at full length, without early exit."""
+
+    def check(self) -> None:
+        """Counts are no debts."""
+        super().check()
+        for name in ("lookahead", "supersets"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name} {getattr(self, name)} is below 0")
+
+    def rules(self) -> dict[str, float | int | bool | None]:
+        """The JSON form of the rules alone, as a result has it."""
+        return {one.name: getattr(self, one.name) for one in fields(SearchRules)}
+
+
+def _kinds() -> Mapping[str, str]:
+    return {name: title for name, title in KIND_TITLES.items()}
+
+
+def _priors() -> Mapping[str, str]:
+    from dapa.search.priors import priors
+
+    return priors.titles
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(PromptSettings, SearchRules):
     """The driver's rules, and beside them units, prompts and their format."""
 
-    algorithm: str = DEFAULT_ALGORITHM
-    kind: str = "gate"
+    algorithm: str = setting(
+        DEFAULT_ALGORITHM, "algorithm",
+        "ddmin, bisect, probdd or another; an unknown name lists all.",
+        choices=lambda: algorithms.titles, row=1,
+        told=lambda name: str(algorithms.titles[name]),
+    )  # fmt: skip
+    kind: str = setting(
+        "gate", "kind of site",
+        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
+        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself).",
+        offered=_kinds, flag="--sites", row=1, most=200,
+        told=lambda kind: kind_text(kind, 2),
+    )  # fmt: skip
     """Kind of unit to transplant."""
-    blocks: int | None = None
-    """Into how many blocks of neurons each gate is cut; None is 8 for the hierarchical search, and
-    whole sites for all others."""
-    prior: str | None = None
-    """The ranking that `weighted` and `top-k` follow; None takes mask gradients, or divergence
-    where those are not defined."""
-    max_new_tokens: int = 48
-    prompt_limit: int | None = None
-    """Search prompts at most, sampled by category; None takes all."""
-    screen: bool = True
+    prior: str | None = setting(
+        None, "ranking to follow",
+        "What `weighted` and `top-k` follow: divergence, gradient, single or weights.",
+        choices=_priors, row=1,
+    )  # fmt: skip
+    """None takes mask gradients, or divergence where those are not defined."""
+    blocks: int | None = setting(
+        None, "blocks of neurons a site",
+        "Cut each gate into so many blocks of neurons (hierarchical: 8).", low=1, high=4096, row=1,
+        told=lambda blocks: f"each in {blocks} blocks" if blocks else "",
+    )  # fmt: skip
+    """None is 8 for the hierarchical search, and whole sites for all others."""
+    screen: bool = setting(
+        True, "ask the likeliest first, by log-odds, which decide nothing",
+        "Order prompts and candidates by refusal log-odds.", row=70,
+    )  # fmt: skip
     """Order prompts and candidates by refusal log-odds; they never decide."""
-    canonical: bool | None = None
+    canonical: bool | None = setting(
+        None, "judge the result again in one batch shape",
+        "Judge the result again in one batch shape (default: not in float32).", form=False,
+    )  # fmt: skip
     """Judge the result once more in batches of one shape; None does so where a reply can depend on
     the batch, as in bfloat16."""
-    prompts: str | None = None
-    """A bundled set's name or a file; None is the pair's own."""
-    harmless: str | None = None
-    """The same of harmless prompts, for the limit on KL."""
-    whose: str = "teacher"
-    mode: str = "template"
-    system: str = ""
     pair: Mapping[str, Any] = field(default_factory=dict)
     """The pair's spec, for resuming from another process."""
 
-    def __post_init__(self) -> None:
-        """SettingError for what cannot be searched with."""
-        check_seed(self.seed)
-        if self.algorithm not in algorithms:
-            algorithms[self.algorithm]  # raises, naming the choices
+    def check(self) -> None:
+        """A ranking is given to who reads one."""
+        super().check()
         if self.prior is not None:
-            priors[self.prior]
+            one_of(self.prior, "ranking", _priors())
             if self.algorithm not in NEED_ONE:
                 raise SettingError(
                     f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
                 )
-        if self.blocks is not None and not 1 <= self.blocks <= 4096:
-            raise SettingError(f"{self.blocks} blocks of neurons; choose 1 to 4096")
-        if self.prompt_limit is not None and self.prompt_limit < 1:
-            raise SettingError(f"prompt limit is {self.prompt_limit}; choose 1 or more")
-        if not 1 <= self.max_new_tokens <= 8192:
-            raise SettingError(f"max new tokens is {self.max_new_tokens}; choose 1 to 8192")
-        super().__post_init__()
 
-    def format(self) -> PromptFormat:
-        """The prompts' format."""
-        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+    def tell(self, name: str, words: str) -> str:
+        """What stands for another field is left out; a ranking stands with its algorithm."""
+        if name == "retain" and self.target is not None:
+            return ""
+        if name == "algorithm" and self.prior is not None:
+            return f"{words} ({_priors()[self.prior]})"
+        return words
 
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> SearchSettings:
-        """Read a stored run's settings; unknown keys of other versions are left out."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{key: value for key, value in body.items() if key in known})
+    def sentence(self) -> str:
+        """The settings as one line."""
+        budget = self.max_tests or self.max_tokens or self.max_seconds
+        return f"{super().sentence()}{'' if budget else ' · as many tests as it takes'}"
+
+
+__all__ = ["ALL", "DEFAULT_ALGORITHM", "SearchRules", "SearchSettings"]

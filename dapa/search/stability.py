@@ -25,7 +25,7 @@ from dapa.search.engine.contract import Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.resample import resampled
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""

@@ -31,7 +31,7 @@ from dapa.model.presets import Preset
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchSettings
 from dapa.store.replies import ReplyStore
 from dapa.workbench.base import Holding
 

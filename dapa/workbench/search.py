@@ -14,9 +14,10 @@ from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.pair import Pair, PairSpec
 from dapa.search.estimate import Estimate, estimate
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
 from dapa.search.pareto import Point, pareto
 from dapa.search.priors import few
+from dapa.search.settings import SearchSettings
 from dapa.search.stability import Stability, stability
 from dapa.workbench.base import RUN_DIR, Holding
 

@@ -56,6 +56,8 @@ Search = Callable[[tuple[Unit, ...]], Steps]
 """An algorithm: units in, a coroutine out. The full mask over `units` is known to satisfy, the
 empty one not to."""
 
+NEED_ONE = ("weighted", "top-k")
+"""Algorithms that follow a ranking of the units."""
 algorithms: Registry[Callable[..., Search]] = Registry("search algorithm")
 """Name -> factory(seed=..., prior=...) -> Search; a factory ignores options it has no use for."""
 

@@ -16,8 +16,8 @@ from dapa.search.algorithms.questions import without
 from dapa.search.engine.contract import Mode, Workload
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.report import Recheck, Violation
-from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
+from dapa.search.settings import SearchRules
 
 ALPHA = 0.05
 """Holm-adjusted p below which a removal is firm and a violation sure."""

@@ -19,9 +19,10 @@ from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
+from dapa.search.engine.opening import aim
 from dapa.search.engine.report import SearchProgress, SearchReport
-from dapa.search.engine.rules import SearchRules, aim
 from dapa.search.engine.scheduler import Scheduler
+from dapa.search.settings import SearchRules
 
 
 class Driver:
@@ -197,7 +198,7 @@ class Driver:
             supersets=len(after.tried),
             best_seen=self.meter.best_seen,
             costs=self.meter.costs(),
-            settings=self.settings.as_dict(),
+            settings=self.settings.rules(),
             trials=tuple(self.meter.trials),
         )
 

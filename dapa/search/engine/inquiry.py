@@ -16,8 +16,8 @@ from dapa.search.algorithms.questions import Steps
 from dapa.search.engine.contract import Mode, Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.rules import SearchRules
 from dapa.search.engine.scheduler import Scheduler
+from dapa.search.settings import SearchRules
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dapa.search.engine.contract import Job, Mode, Workload
 from dapa.search.engine.control import Halted
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.rules import SearchRules
+from dapa.search.settings import SearchRules
 
 
 class Scheduler:

@@ -13,7 +13,7 @@ from dapa.core.records import SettingError, Trial
 from dapa.model.pair import short_name
 from dapa.search.algorithms.questions import algorithms
 from dapa.search.engine.report import SearchReport
-from dapa.search.job import SearchSettings
+from dapa.search.settings import SearchSettings
 from dapa.store.database import Run
 from dapa.ui import replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text

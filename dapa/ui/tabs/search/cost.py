@@ -36,7 +36,7 @@ def build(ask: gr.Button) -> Cost:
     return Cost(ask, piece("", elem_id="cost"), gr.Timer(0.5, active=False), gr.State(""))
 
 
-def wire(dashboard: Dashboard, parts: Cost, chosen: choices.Choices, changed: Any) -> None:
+def wire(dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed: Any) -> None:
     """Ask, watch; another choice, told by the event `changed`, makes the answer stale."""
     out = [parts.line, parts.timer, parts.subject]
 
@@ -46,8 +46,8 @@ def wire(dashboard: Dashboard, parts: Cost, chosen: choices.Choices, changed: An
         return told(task), gr.Timer(active=not task.over), task.subject
 
     @guarded
-    def ask(*values: Any) -> tuple[Any, ...]:
-        settings = choices.settings_of(values)
+    def ask(**values: Any) -> tuple[Any, ...]:
+        settings = chosen.read(values)
         pair = dashboard.workbench.pair  # a plain error where none is loaded
         subject = digest(json.dumps(asdict(settings), default=str), pair.digest)
         known = dashboard.tasks.of(subject, "cost")
@@ -73,7 +73,7 @@ def wire(dashboard: Dashboard, parts: Cost, chosen: choices.Choices, changed: An
         "concurrency_id": "cost",
         "concurrency_limit": 1,
     }
-    parts.ask.click(ask, chosen.inputs, out, api_name="search_cost", **quiet)
+    parts.ask.click(ask, None, out, inputs_kwargs=chosen.values, api_name="search_cost", **quiet)
     parts.timer.tick(tick, parts.subject, out, api_name="search_cost_tick", **quiet)
     changed.then(forget, None, out, api_name="search_cost_stale", **quiet)
 

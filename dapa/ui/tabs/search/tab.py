@@ -30,7 +30,7 @@ _LIVE = ("ready", "running", "paused")
 class Search:
     """The tab's components."""
 
-    choices: choices.Choices
+    choices: choices.SearchForm
     cost: cost.Cost
     start: gr.Button
     pause: gr.Button
@@ -100,14 +100,14 @@ def wire(
     )  # fmt: skip
 
     @guarded
-    def start(*values: Any) -> tuple[Any, ...]:
-        settings = choices.settings_of(values)
+    def start(**values: Any) -> tuple[Any, ...]:
+        settings = parts.choices.read(values)
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
         return (job.id, *status.view(job, ()))
 
     @guarded
-    def start_mlp(*values: Any) -> tuple[Any, ...]:
-        settings = replace(choices.settings_of(values), kind="mlp")
+    def start_mlp(**values: Any) -> tuple[Any, ...]:
+        settings = replace(parts.choices.read(values), kind="mlp")
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
         return (job.id, "mlp", *status.view(job, ()))
 
@@ -168,14 +168,17 @@ def wire(
         return now, strip.draw(dashboard, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
-    out, settings = status.outputs, parts.choices.inputs
+    out, settings = status.outputs, parts.choices.values
     chosen = choices.wire(parts.choices, dashboard, epoch)
     cost.wire(dashboard, parts.cost, parts.choices, chosen)
-    parts.start.click(start, settings, [parts.job, *out], api_name="search_start", **quiet)
+    parts.start.click(
+        start, None, [parts.job, *out], inputs_kwargs=settings, api_name="search_start", **quiet
+    )
     parts.whole_mlp.click(
         start_mlp,
-        settings,
-        [parts.job, parts.choices.parts["kind"], *out],
+        None,
+        [parts.job, parts.choices.form.parts["kind"], *out],
+        inputs_kwargs=settings,
         api_name="search_mlp",
         **quiet,
     )
