@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dapa.core.records import Label, PromptError
+from dapa.prompts.columns import REPLIES
 from dapa.prompts.files import read_rows
-
-REPLIES = ("reply", "response", "completion", "output", "answer", "generation")
-"""The columns that may hold the reply, the first of them that stands in a row."""
 
 
 @dataclass(frozen=True)
