@@ -34,6 +34,7 @@ def reproduce(
     algorithm: Annotated[str | None, typer.Option(help="The search's algorithm.")] = None,
     retain: Annotated[float, typer.Option(help="Share of the full mask's gain to keep.")] = 0.9,
     prompts: o.Prompts = None,
+    prompt_column: o.PromptColumn = None,
     prompt_limit: o.PromptLimit = None,
     max_new_tokens: o.MaxNewTokens = 48,
     text: Annotated[
@@ -64,6 +65,7 @@ def reproduce(
         prompt_limit=prompt_limit,
         seed=seed,
         prompts=o.lasting(prompts),
+        prompt_column=prompt_column,
     )
     with progress() as report, stopping() as stop:
         found = Workbench(run_dir).reproduce(

@@ -48,6 +48,7 @@ def search(
     prior: o.PriorName = None,
     blocks: o.Blocks = None,
     prompts: o.Prompts = None,
+    prompt_column: o.PromptColumn = None,
     harmless: o.Harmless = None,
     max_new_tokens: o.MaxNewTokens = 48,
     prompt_limit: o.PromptLimit = None,
@@ -101,6 +102,7 @@ def search(
         screen=screen,
         canonical=canonical,
         prompts=o.lasting(prompts),
+        prompt_column=prompt_column,
         harmless=o.lasting(harmless),
     )
     bench = Workbench(run_dir)

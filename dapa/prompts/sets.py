@@ -42,7 +42,6 @@ Role = Literal["harmful", "harmless", "borderline", "skill"]
 _SPLITS = {
     **dict.fromkeys(("search", "train", "dev", "val", "validation"), "search"),
     **dict.fromkeys(("held_out", "held-out", "heldout", "test"), "held_out"),
-    "locked": "locked",
 }
 
 
@@ -197,15 +196,13 @@ def _sides(rows: Sequence[Row], name: str, role: str) -> tuple[list[bool], list[
     Raises:
         PromptError: The file labels every prompt as of the other role.
     """
-    wanted = role == "harmful"
+    wanted, both = role == "harmful", "the file holds both roles; its "
     label = label_column(rows) if role != "skill" else None
     if label is None:  # an older XSTest tells it by its types alone
         kinds = [said(row.get("type")).startswith("contrast_") for row in rows]
         if all(kinds) or not any(kinds):
             return [True] * len(rows), []
-        return [kind == wanted for kind in kinds], [
-            f"the file holds both roles; its {role} rows were taken"
-        ]
+        return [kind == wanted for kind in kinds], [f"{both}{role} rows were taken"]
     found = [harmful(row, label) for row in rows]
     count = found.count(wanted)
     if not count:
@@ -217,12 +214,11 @@ def _sides(rows: Sequence[Row], name: str, role: str) -> tuple[list[bool], list[
     told = []
     if found.count(not wanted):
         told.append(
-            f"the file holds both roles; its {role} rows were taken ({count:,} of {len(rows):,}, by "
-            f"column {label!r})"
+            f"{both}{role} rows were taken ({count:,} of {len(rows):,}, by column {label!r})"
         )
     if found.count(None):
         blank = found.count(None)
-        told.append(f"{blank:,} row{'s' * (blank > 1)} without a word in {label!r} left out")
+        told.append(f"{_counted(blank, 'row')} without a word in {label!r} left out")
     return [side is wanted for side in found], told
 
 
@@ -230,17 +226,22 @@ def _told(left: Mapping[str, int], apart: int, own: bool) -> Iterator[str]:
     """What reading left out, in plain phrases."""
     for what in ("blank", "repeated"):
         if count := left[what]:
-            yield f"{count:,} {what} prompt{'s' * (count > 1)} left out"
+            yield f"{_counted(count, f'{what} prompt')} left out"
     if apart or own:
-        rows = "all are copyright rows" if own else f"{apart:,} copyright rows kept apart"
-        yield f"{rows}: they are scored by a hash of the copied text, which a refusal rate is not"
+        rows = "every row is a copyright one"
+        rows = rows if own else f"{_counted(apart, 'copyright row')} kept apart"
+        yield f"{rows}: HarmBench scores these by a hash of the copied text, not by refusal"
     if count := left["further"]:
         yield (
-            f"{count:,} chats have several turns of the user; of each one request is asked alone "
-            "(the last where it still waits for its answer, else the first)"
+            f"{_counted(count, 'chat')} with several turns of the user: one request of each is "
+            "asked alone (the last where it still waits for its answer, else the first)"
         )
     if count := left["system"]:
-        yield f"{count:,} system messages kept beside their prompts and not asked; see --system"
+        yield f"{_counted(count, 'system message')} kept beside the prompt and not asked"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count > 1)}"
 
 
 def _prompt(text: str, row: Row, column: str, system: str) -> Prompt:

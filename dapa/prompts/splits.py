@@ -52,9 +52,8 @@ def split(
     """Search, held-out and, where asked for, locked part; see DESIGN.md "Splits".
 
     The set's own split column serves if it fills both parts (prompts without a split join the
-    search part); what is locked is then taken from its held-out part, at most half of it, unless
-    the column names a locked part itself. Else near-duplicates stay together, unless one cluster
-    would hold over half.
+    search part); what is locked is then taken from its held-out part, at most half of it.
+    Else near-duplicates stay together, unless one cluster would hold over half.
 
     Args:
         prompts: Of one set.
@@ -67,7 +66,7 @@ def split(
     if len(prompts) - wanted < LEFT_OPEN:
         wanted = 0
     own = [p for p in prompts if p.split == "held_out"]
-    if own and any(p.split not in ("held_out", "locked") for p in prompts):
+    if own and len(own) < len(prompts):
         return _own_split(prompts, own, seed, min(wanted, len(own) // 2))
     clusters = near_duplicates([p.text for p in prompts])
     largest = max(Counter(clusters).values(), default=0)
@@ -94,15 +93,12 @@ def split(
 def _own_split(
     prompts: Sequence[Prompt], held_out: Sequence[Prompt], seed: int, wanted: int
 ) -> Split:
-    """As the set's own column says; what it locks is part of the held-out one unless locked."""
-    named = [p for p in prompts if p.split == "locked"]
-    rest = [p for p in prompts if p.split not in ("held_out", "locked")]
-    note = "by the set's own split column"
-    if named or not wanted:
-        return _parts(rest, held_out, note, named)
+    """As the set's own column says; what is locked is taken from its held-out part."""
+    rest = [p for p in prompts if p.split != "held_out"]
     groups = _groups(near_duplicates([p.text for p in held_out]))
     random.Random(seed).shuffle(groups)
     locked = _dealt(groups, wanted)
+    note = "by the set's own split column"
     return _parts(
         rest,
         [p for i, p in enumerate(held_out) if i not in locked],

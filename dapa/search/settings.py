@@ -39,6 +39,8 @@ class SearchSettings(SearchRules):
     the batch, as in bfloat16."""
     prompts: str | None = None
     """A bundled set's name or a file; None is the pair's own."""
+    prompt_column: str | None = None
+    """The prompts' column in those files, where its name does not tell."""
     harmless: str | None = None
     """The same of harmless prompts, for the limit on KL."""
     whose: str = "teacher"
