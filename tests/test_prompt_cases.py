@@ -310,6 +310,7 @@ def test_a_small_parquet_file_that_unpacks_to_gigabytes_is_refused_in_bounded_me
 WIDE = {
     "columns.csv": b"prompt," * 3_000 + b"\n" + b"a," * 3_000,
     "list.json": b"[" + b'"a",' * 2_000_000 + b'"a"]',
+    "keys.json": b"[{" + b",".join(b'"%d": 1' % i for i in range(500_000)) + b"}]",
     "objects.jsonl": b'{"prompt": "a"}\n' * 200_000,
     "quote.tsv": b'prompt\tkind\n"a' + b"\tx\n" * 400_000,
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 from dapa.core.records import PromptError
 from dapa.prompts.columns import COLUMNS, Row, named, prompt_column, unlike
-from dapa.prompts.tables import MAX_ROWS, parquet, separated, too_many
+from dapa.prompts.tables import MAX_COLUMNS, MAX_ROWS, parquet, separated, too_many
 
 MAX_BYTES = 50_000_000
 MAX_LENGTH = 100_000
@@ -172,7 +172,7 @@ def _json_lines(text: str, name: str) -> Iterator[Row]:
             where = f"{name}, line {number}"
             try:
                 value = _DECODER.decode(line.strip())
-            except _Repeated as error:
+            except _Unsound as error:
                 raise PromptError(f"{where}: {error}") from None
             except ValueError as error:
                 raise PromptError(_no_json(where, line, error)) from None
@@ -191,7 +191,7 @@ def _json_list(text: str, name: str, at: int) -> Iterator[Row]:
             at = _gap(text, at)
             if text[at : at + 1] not in (",", "]"):
                 raise json.JSONDecodeError("expected a comma or the list's end", text, at)
-        except _Repeated as error:
+        except _Unsound as error:
             raise PromptError(f"{where}: {error}") from None
         except json.JSONDecodeError as error:
             told = text[text.rfind("\n", 0, error.pos) + 1 :][:80]
@@ -203,15 +203,19 @@ def _json_list(text: str, name: str, at: int) -> Iterator[Row]:
         raise PromptError(f"{name}: text stands behind the end of its JSON list; remove it")
 
 
-class _Repeated(Exception):
-    """An object that names one key twice."""
+class _Unsound(Exception):
+    """An object that names one key twice, or far too many."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_COLUMNS:
+        raise _Unsound(
+            f"{len(pairs):,} keys in one object, over {MAX_COLUMNS:,}; keep the prompts'"
+        )
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise _Repeated(f"key {twice[:60]!r} stands there twice; rename or remove one of them")
+        raise _Unsound(f"key {twice[:60]!r} stands there twice; rename or remove one of them")
     return found
 
 
