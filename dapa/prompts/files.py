@@ -166,7 +166,6 @@ def _whole(line: str) -> bool:
 
 
 def _json_lines(text: str, name: str) -> Iterator[Row]:
-    number = 0
     for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
         if line.strip():
             where = f"{name}, line {number}"
@@ -209,9 +208,7 @@ class _Unsound(Exception):
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_COLUMNS:
-        raise _Unsound(
-            f"{len(pairs):,} keys in one object, over {MAX_COLUMNS:,}; keep the prompts'"
-        )
+        raise _Unsound(f"an object of {len(pairs):,} keys, over {MAX_COLUMNS:,}; keep a few")
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]

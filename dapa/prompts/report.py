@@ -14,7 +14,7 @@ from typing import Any
 
 from dapa.prompts.files import read_rows
 from dapa.prompts.sets import PromptSet, local_file, prompts_of
-from dapa.prompts.splits import near_duplicates, overlap
+from dapa.prompts.splits import near_duplicates, overlap, split
 
 FORMATS: Mapping[str, frozenset[str]] = {
     "JailbreakBench": frozenset(("goal", "target", "behavior", "category", "source")),
@@ -129,8 +129,9 @@ def inspect(
     rows, column = read_rows(path, column)
     found = prompts_of(rows, column, path, role)
     columns = tuple(dict.fromkeys(name for row in rows[:1000] for name in row))
-    clusters = Counter(near_duplicates(found.texts))
-    split = found.split(seed)
+    near = near_duplicates(found.texts)
+    clusters = Counter(near)
+    parts = split(found.prompts, seed, clusters=near)
     sizes = [len(text) for text in found.texts]
     return PromptReport(
         source=str(source),
@@ -144,10 +145,10 @@ def inspect(
         categories=dict(Counter(p.category for p in found.prompts if p.category)),
         near_duplicates=len(found) - len(clusters),
         largest_cluster=max(clusters.values()),
-        search=len(split.search),
-        held_out=len(split.held_out),
-        split=split.note,
-        split_overlap=split.overlap,
+        search=len(parts.search),
+        held_out=len(parts.held_out),
+        split=parts.note,
+        split_overlap=parts.overlap,
         answers=sum(bool(p.answer) for p in found.prompts),
         twins=sum(bool(p.twin) for p in found.prompts),
         shortest=min(sizes),

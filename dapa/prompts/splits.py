@@ -48,6 +48,7 @@ def split(
     share: float = HELD_OUT_SHARE,
     lock: bool = False,
     locked_share: float = LOCKED_SHARE,
+    clusters: Sequence[int] | None = None,
 ) -> Split:
     """Search, held-out and, where asked for, locked part; see DESIGN.md "Splits".
 
@@ -61,6 +62,7 @@ def split(
         share: The held-out share aimed at of what is not locked, between 0 and 1.
         lock: Is a part to be locked? Only where at least `LEFT_OPEN` prompts are left.
         locked_share: The share of all prompts aimed at for it, between 0 and 1.
+        clusters: What `near_duplicates` says of them, where it was asked already.
     """
     wanted = round(locked_share * len(prompts)) if lock else 0
     if len(prompts) - wanted < LEFT_OPEN:
@@ -68,7 +70,8 @@ def split(
     own = [p for p in prompts if p.split == "held_out"]
     if own and len(own) < len(prompts):
         return _own_split(prompts, own, seed, min(wanted, len(own) // 2))
-    clusters = near_duplicates([p.text for p in prompts])
+    if clusters is None:
+        clusters = near_duplicates([p.text for p in prompts])
     largest = max(Counter(clusters).values(), default=0)
     together = largest * 2 <= len(prompts)
     groups = _groups(clusters if together else range(len(clusters)))

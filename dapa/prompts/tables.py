@@ -46,7 +46,7 @@ def separated(text: str, name: str, tabs: bool, wanted: str | None = None) -> It
     mark = next((m for m in marks if _names(first, m) & known), marks[0])
     if first.count(mark) >= MAX_COLUMNS:
         raise PromptError(
-            f"{name} has {first.count(mark) + 1:,} columns, over {MAX_COLUMNS:,}; keep the prompts'"
+            f"{name} has {first.count(mark) + 1:,} columns, over {MAX_COLUMNS:,}; keep a few"
         )
     if tabs and mark == "\t":
         try:
