@@ -4,22 +4,30 @@ The files in cases/prompts have the columns, quoting and line ends of the sets t
 after; their rows are our own and name kinds of harm only.
 """
 
+import csv
+import io
 import json
+import tempfile
 import time
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dapa.cli import main
 from dapa.core.records import PromptError
+from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.prompts.columns import COLUMNS, said
 from dapa.prompts.replies import read_replies
 from dapa.prompts.report import inspect
 from dapa.prompts.sets import read_prompts
+from dapa.search.settings import SearchSettings
 from dapa.workbench import Workbench
 
 CASES = Path(__file__).parent / "cases" / "prompts"
@@ -324,3 +332,60 @@ def test_files_with_too_much_of_anything_end_in_one_line_within_seconds(name, tm
     with pytest.raises(PromptError) as caught:
         read_prompts(file)
     assert time.process_time() - start < 3 and "\n" not in str(caught.value)
+
+
+cells = st.text(
+    st.one_of(
+        st.sampled_from("\",;\t\n\r'[]{}= a"), st.characters(exclude_categories=["Cc", "Cs"])
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(cells, cells), min_size=1, max_size=6), st.sampled_from(",\t;"))
+def test_whatever_a_writer_of_tables_quotes_is_read_back_as_it_was(rows, mark):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=mark)
+    writer.writerows([("note", "prompt"), *rows])
+    wanted = tuple(dict.fromkeys(prompt.strip() for _, prompt in rows if prompt.strip()))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / ("a.tsv" if mark == "\t" else "a.csv")
+        file.write_bytes(text.getvalue().encode("utf-8"))
+        if wanted:
+            assert read_prompts(file).texts == wanted
+        else:
+            with pytest.raises(PromptError):
+                read_prompts(file)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.fixed_dictionaries({"prompt": cells, "category": cells}), min_size=1, max_size=6)
+)
+def test_json_is_read_back_as_it_was_written(rows):
+    wanted = tuple(dict.fromkeys(row["prompt"].strip() for row in rows if row["prompt"].strip()))
+    with tempfile.TemporaryDirectory() as folder:
+        listed, lines = Path(folder) / "a.json", Path(folder) / "a.jsonl"
+        listed.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        lines.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), "utf-8")
+        for file in (listed, lines):
+            if wanted:
+                assert read_prompts(file).texts == wanted
+            else:
+                with pytest.raises(PromptError):
+                    read_prompts(file)
+
+
+def test_an_evaluation_and_a_stored_search_keep_the_named_column():
+    settings = EvaluationSettings(
+        prompts=str(CASES / "own_column.csv"),
+        harmless=str(CASES / "orbench.csv"),
+        prompt_column="ask",
+    )
+    asked = Workbench().asked_sets(settings)
+    assert [prompt.text for prompt in asked["dsr"]] == ["Name a lock", "Name a mask"]
+    assert len(asked["over_refusal"]) == 1
+    assert EvaluationSettings.from_dict(settings.as_dict()) == settings
+    search = SearchSettings(prompts="own.csv", prompt_column="ask")
+    assert SearchSettings.from_dict(asdict(search)).prompt_column == "ask"
