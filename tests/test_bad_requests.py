@@ -35,7 +35,9 @@ def bench(planted_pair, tmp_path):
     """A workbench whose default harmful prompts are in the planted models' words."""
     made = Workbench(tmp_path / "runs", planted_pair)
     prompts = tuple(Prompt(text) for text in harmful_prompts(30))
-    made.prompts = lambda source=None, role="harmful": PromptSet("planted", role, prompts)
+    made.prompts = lambda source=None, role="harmful", column=None: PromptSet(
+        "planted", role, prompts
+    )
     return made
 
 
@@ -124,7 +126,9 @@ def test_a_run_whose_ground_changed_is_not_resumed_and_stays_as_it_was(bench, wh
         monkeypatch.setattr(bench.pair, "digest", "another")
     elif what == "prompts":
         fewer = tuple(Prompt(text) for text in harmful_prompts(29))
-        bench.prompts = lambda source=None, role="harmful": PromptSet("planted", role, fewer)
+        bench.prompts = lambda source=None, role="harmful", column=None: PromptSet(
+            "planted", role, fewer
+        )
     else:
         monkeypatch.setitem(before.settings["made"], "judge", "opening/0")
         monkeypatch.setattr(bench.store, "run", lambda run_id: before)

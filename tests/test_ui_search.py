@@ -292,7 +292,7 @@ def bench(tmp_path_factory):
     made = Workbench(tmp_path_factory.mktemp("runs"), job.pair)
     made.__dict__["store"] = job.store
     sets = {"harmful": prompt_set(), "harmless": PromptSet("twins", "harmless", HARMLESS)}
-    made.prompts = lambda source=None, role="harmful": sets[role]
+    made.prompts = lambda source=None, role="harmful", column=None: sets[role]
     made.sets = lambda: dict.fromkeys(sets)
     return made
 

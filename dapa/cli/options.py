@@ -54,6 +54,14 @@ Layers = Annotated[
 Prompts = Annotated[
     str | None, typer.Option(help="Harmful prompts: a file, or a bundled set's name.")
 ]
+PromptColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column of a prompt file that holds the prompts, where its name does not tell; a "
+        "further file without it is read as usual.",
+    ),
+]
 Harmless = Annotated[
     str | None, typer.Option(help="Harmless prompts: a file, or a bundled set's name.")
 ]

@@ -20,6 +20,13 @@ def prompts(
     against: Annotated[
         list[str] | None, typer.Option(help="Another file to look for its prompts in; repeat.")
     ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The file's column that holds the prompts, where its name does not tell.",
+        ),
+    ] = None,
     seed: o.Seed = 0,
     json: o.Json = None,
 ) -> None:
@@ -30,9 +37,13 @@ def prompts(
     from dapa.prompts.sets import bundled, read_prompts
 
     known = bundled()
-    others = [known[name] if name in known else read_prompts(name, role) for name in against or ()]
+    others = [
+        known[name] if name in known else read_prompts(name, role, prompt_column, else_usual=True)
+        for name in against or ()
+    ]
     file = str(folder() / "prompts" / f"{source}.csv") if source in known else source
-    found = inspect(file, known[source].role if source in known else role, others, seed)
+    column = None if source in known else prompt_column
+    found = inspect(file, known[source].role if source in known else role, others, seed, column)
     rows = list(found.categories.items())
     output.result(
         found.as_dict(),

@@ -23,19 +23,21 @@ def names_dataset(source: str) -> bool:
     return not Path(source).exists()
 
 
-def dataset_file(source: str) -> Path:
+def dataset_file(source: str, column: str | None = None) -> Path:
     """The dataset's file that holds prompts, fetched.
 
     Args:
         source: `org/name`, `org/name@revision`, or `org/name:path/in/it.csv`.
+        column: The prompt column, where the usual names do not tell.
 
     Raises:
         PromptError: It cannot be fetched, has no table with a prompt column, or has several; then
             their names are given, to choose one.
     """
     name, _, chosen = source.partition(":")
-    folder = fetch(name, TABLES, PromptError, "dataset")
-    found = sorted(path for pattern in TABLES for path in folder.rglob(pattern))
+    patterns = (*TABLES, "*.json")
+    folder = fetch(name, patterns, PromptError, "dataset")
+    found = sorted(path for pattern in patterns for path in folder.rglob(pattern))
     named = [str(path.relative_to(folder)) for path in found]
     if chosen:
         if chosen not in named:
@@ -44,10 +46,12 @@ def dataset_file(source: str) -> Path:
     fit = []
     for path, short in zip(found, named, strict=True):
         try:
-            read_rows(path)
+            read_rows(path, column)
         except PromptError:
             continue  # another of its tables may hold the prompts
         fit.append(short)
+    tables = [short for short in fit if not short.endswith(".json")]
+    fit = tables or fit  # JSON often describes the tables beside it
     if not fit:
         raise PromptError(f"{name} has no table with a prompt column; it has {_listing(named)}")
     if len(fit) > 1:

@@ -6,53 +6,56 @@ file may have wrong is a PromptError that names the value seen and what to do ne
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dapa.core.records import PromptError
+from dapa.prompts.columns import COLUMNS, Row, named, prompt_column, unlike
+from dapa.prompts.tables import MAX_COLUMNS, MAX_ROWS, parquet, separated, too_many
 
 MAX_BYTES = 50_000_000
-MAX_ROWS = 100_000
 MAX_LENGTH = 100_000
 """Characters of one prompt."""
-COLUMNS = ("prompt", "text", "goal", "behavior", "forbidden_prompt", "question")
-"""The columns that may hold the prompt, the first of them that stands in the header."""
-
-Row = dict[str, Any]
 
 
-def read_rows(path: Path) -> tuple[list[Row], str]:
+def read_rows(path: Path, wanted: str | None = None) -> tuple[list[Row], str]:
     """Every row of a file, with lower-case column names, and the name of its prompt column.
+
+    Args:
+        path: The file.
+        wanted: The prompt column, where it is none of `COLUMNS` or not the first of them.
 
     Raises:
         PromptError: The file is missing, too large, unreadable, or holds no prompts.
     """
-    reader = _READERS.get(path.suffix.lower())
-    _check_file(path, reader is not None)
-    assert reader is not None, "an unknown extension was refused above"
+    ending = path.suffix.lower()
+    _check_file(path, ending in _ENDINGS)
     try:
         rows = []
-        for row in reader(path):
+        for row in _reader(path, ending, wanted):
             rows.append(row)
             if len(rows) > MAX_ROWS:
-                raise PromptError(_too_many(path, "more"))
+                raise PromptError(too_many(path.name, "more"))
     except (OSError, RecursionError) as error:
         raise PromptError(f"{path.name} cannot be read ({error}); check the file") from None
     if not rows:
         raise PromptError(f"{path.name} holds no prompts below its header; add some rows")
     seen = list(dict.fromkeys(name for row in rows[:1000] for name in row))
-    column = next((name for name in COLUMNS if name in seen), None)
-    if column is None:
-        shown = ", ".join(name or "(unnamed)" for name in seen[:8]) or "none"
-        raise PromptError(
-            f"{path.name} has no prompt column (seen: {shown[:200]}); name one of them "
-            f"{', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
-        )
-    return rows, column
+    return rows, prompt_column(seen, path.name, wanted)
+
+
+def _reader(path: Path, ending: str, wanted: str | None) -> Iterator[Row]:
+    if ending == ".parquet":
+        return parquet(path)
+    text = _decoded(path)
+    if ending in (".csv", ".tsv"):
+        return separated(text, path.name, ending == ".tsv", wanted)
+    return _lines(text) if ending == ".txt" else _json(text, path.name)
 
 
 def checked(value: object, where: str) -> str:
@@ -97,7 +100,7 @@ def _check_file(path: Path, known: bool) -> None:
         hint = "save the sheet as CSV" if path.suffix.lower() in (".xlsx", ".xls") else "convert it"
         raise PromptError(
             f"{path.name}: extension {path.suffix or '(none)'!r} is none of "
-            f"{', '.join(_READERS)}; {hint}"
+            f"{', '.join(_ENDINGS)}; {hint}"
         )
     if size == 0:
         raise PromptError(f"{path.name} is empty; add a header and rows, or one prompt a line")
@@ -107,15 +110,11 @@ def _check_file(path: Path, known: bool) -> None:
         )
 
 
-def _too_many(path: Path, how_many: str) -> str:
-    return f"{path.name} has over {MAX_ROWS:,} rows ({how_many}); give a sample of 1,000 or so"
-
-
 def _decoded(path: Path) -> str:
     """The file's text, whatever its byte order mark."""
     raw = path.read_bytes()
     if raw.count(b"\n") > 5 * MAX_ROWS:  # told at once, before the rows are parsed
-        raise PromptError(_too_many(path, f"{raw.count(bytes([10])):,} lines"))
+        raise PromptError(too_many(path.name, f"{raw.count(bytes([10])):,} lines"))
     encoding = "utf-8-sig"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
@@ -137,111 +136,112 @@ def _decoded(path: Path) -> str:
     return text
 
 
-def _named(name: object) -> str:
-    """A column's name as we compare it."""
-    return str(name or "").strip().lower()
-
-
-def _table(path: Path) -> Iterator[Row]:
-    """Rows of a CSV or TSV file, cells with embedded newlines kept whole."""
-    text = _decoded(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        raise PromptError(f"{path.name} holds only blank lines; add a header and rows")
-    marks = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
-    mark = next((m for m in marks if _has_column(first, m)), marks[0])
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-    header: list[str] | None = None
-    try:
-        for cells in rows:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = [_named(cell) for cell in cells]
-                continue
-            if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
-                if len(header) > 1:
-                    raise PromptError(
-                        f"{path.name}, line {rows.line_num}: {len(cells)} cells under a header of "
-                        f"{len(header)}; put cells that hold {mark!r} in double quotes"
-                    )
-                cells = [mark.join(cells)]
-            yield {name: cell for name, cell in zip(header, cells, strict=False) if name}
-    except csv.Error as error:
-        raise PromptError(
-            f"{path.name}, line {rows.line_num}: {error}; check its quotes and its length"
-        ) from None
-
-
-def _has_column(line: str, mark: str) -> bool:
-    """Does this header, cut at `mark`, name a prompt column?"""
-    return any(_named(cell.strip().strip('"')) in COLUMNS for cell in line.split(mark))
-
-
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(text: str) -> Iterator[Row]:
     """One prompt a line."""
-    for line in _decoded(path).split("\n"):
+    for line in io.StringIO(text, newline=None):
         if line.strip():
             yield {"prompt": line}
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
-    """One JSON object, or one string, a line."""
-    for number, line in enumerate(_decoded(path).split("\n"), 1):
-        if line.strip():
-            yield _json_row(_loads(line, path.name, number), path.name, number)
+def _json(text: str, name: str) -> Iterator[Row]:
+    """A JSON list of objects or strings, or one of them a line, whatever the file's ending."""
+    at = _gap(text, 0)
+    if text.startswith("[", at):
+        return _json_list(text, name, at + 1)
+    head = text[at:].partition("\n")[0] if at < len(text) else ""
+    if name.lower().endswith(".json") and not (
+        _whole(head) and _gap(text, at + len(head)) < len(text)
+    ):
+        raise PromptError(f"{name} holds no JSON list; give a list of objects or strings")
+    return _json_lines(text, name)
 
 
-def _json(path: Path) -> Iterator[Row]:
-    """A JSON list of objects or strings."""
-    listed = _loads(_decoded(path), path.name, 1)
-    if not isinstance(listed, list):
-        raise PromptError(f"{path.name} holds no JSON list; give a list of objects or strings")
-    for number, value in enumerate(listed, 1):
-        yield _json_row(value, path.name, number)
-
-
-def _loads(text: str, name: str, number: int) -> Any:
+def _whole(line: str) -> bool:
+    """Is this line JSON by itself?"""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise PromptError(
-            f"{name}, line {number}: {text[:40]!r} is not JSON ({error}); mend the line"
-        ) from None
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
-def _json_row(value: object, name: str, number: int) -> Row:
+def _json_lines(text: str, name: str) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
+        if line.strip():
+            where = f"{name}, line {number}"
+            try:
+                value = _DECODER.decode(line.strip())
+            except _Unsound as error:
+                raise PromptError(f"{where}: {error}") from None
+            except ValueError as error:
+                raise PromptError(_no_json(where, line, error)) from None
+            yield _json_row(value, where)
+
+
+def _json_list(text: str, name: str, at: int) -> Iterator[Row]:
+    """The list's values one by one, so that a long one is never held whole."""
+    line, before = 1, 0
+    at = _gap(text, at)
+    while not text.startswith("]", at):
+        line, before = line + text.count("\n", before, at), at
+        where = f"{name}, line {line}"
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+            at = _gap(text, at)
+            if text[at : at + 1] not in (",", "]"):
+                raise json.JSONDecodeError("expected a comma or the list's end", text, at)
+        except _Unsound as error:
+            raise PromptError(f"{where}: {error}") from None
+        except json.JSONDecodeError as error:
+            told = text[text.rfind("\n", 0, error.pos) + 1 :][:80]
+            raise PromptError(_no_json(f"{name}, line {error.lineno}", told, error)) from None
+        yield _json_row(value, where)
+        if text[at] == ",":
+            at = _gap(text, at + 1)
+    if _gap(text, at + 1) < len(text):
+        raise PromptError(f"{name}: text stands behind the end of its JSON list; remove it")
+
+
+class _Unsound(Exception):
+    """An object that names one key twice, or far too many."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_COLUMNS:
+        raise _Unsound(f"an object of {len(pairs):,} keys, over {MAX_COLUMNS:,}; keep a few")
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise _Unsound(f"key {twice[:60]!r} stands there twice; rename or remove one of them")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_SPACE = re.compile(r"\s*")
+
+
+def _gap(text: str, at: int) -> int:
+    """Where the next text stands."""
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _no_json(where: str, line: str, error: ValueError) -> str:
+    told = (
+        f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+    )
+    return f"{where}: {line.strip()[:40]!r} is not JSON ({told}); mend the line"
+
+
+def _json_row(value: object, where: str) -> Row:
     if isinstance(value, str):
         return {"prompt": value}
     if isinstance(value, dict):
-        return {_named(key): cell for key, cell in value.items() if _named(key)}
-    raise PromptError(
-        f"{name}, row {number}: {repr(value)[:40]} is neither an object nor a string; mend it"
-    )
+        unlike(value, where)
+        return {named(key): cell for key, cell in value.items() if named(key)}
+    raise PromptError(f"{where}: {repr(value)[:40]} is neither an object nor a string; mend it")
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    """Rows of a parquet file; its length is read before its data."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 
-    try:
-        file = pq.ParquetFile(path)
-        if file.metadata.num_rows > MAX_ROWS:
-            raise PromptError(_too_many(path, f"{file.metadata.num_rows:,}"))
-        rows = file.read().to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise PromptError(f"{path.name} is no parquet file ({reason}); write it again") from None
-    for row in rows:
-        yield {_named(name): cell for name, cell in row.items() if _named(name)}
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".csv": _table,
-    ".tsv": _table,
-    ".jsonl": _json_lines,
-    ".json": _json,
-    ".parquet": _parquet,
-    ".txt": _lines,
-}
+__all__ = ["COLUMNS", "MAX_BYTES", "MAX_LENGTH", "MAX_ROWS", "Row", "checked", "read_rows"]

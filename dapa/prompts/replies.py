@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dapa.core.records import Label, PromptError
+from dapa.prompts.columns import REPLIES, asked
 from dapa.prompts.files import read_rows
-
-REPLIES = ("reply", "response", "completion", "output", "answer", "generation")
-"""The columns that may hold the reply, the first of them that stands in a row."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +21,21 @@ class Written:
     human: Label | None = None
 
 
-def read_replies(source: str | Path, human: str | None = None) -> tuple[Written, ...]:
+def read_replies(
+    source: str | Path, human: str | None = None, column: str | None = None
+) -> tuple[Written, ...]:
     """Read prompts and replies, in the file's order; an empty reply is a reply.
 
     Args:
         source: CSV, TSV, JSON, JSONL or parquet.
         human: The column with a person's labels, if any; blank cells have none.
+        column: The prompts' column, where the usual names do not tell.
 
     Raises:
         PromptError: No prompt or reply column, a reply that is no text, or a label that is none.
     """
     path = Path(source)
-    rows, column = read_rows(path)
+    rows, column = read_rows(path, column)
     reply = next((name for name in REPLIES if any(name in row for row in rows)), None)
     if reply is None:
         raise PromptError(f"{path.name} has no reply column; name it {' or '.join(REPLIES[:2])}")
@@ -43,7 +44,8 @@ def read_replies(source: str | Path, human: str | None = None) -> tuple[Written,
         raise PromptError(f"{path.name} has no column {human!r} with a person's labels; check it")
     found = []
     for number, row in enumerate(rows, 1):
-        texts = [_text(row.get(name), path.name, number, name) for name in (column, reply)]
+        cells = ((column, asked(row, column).text), (reply, row.get(reply)))
+        texts = [_text(cell, path.name, number, name) for name, cell in cells]
         ruled = _label(row.get(wanted), path.name, number) if wanted else None
         found.append(Written(texts[0], texts[1], ruled))
     return tuple(found)

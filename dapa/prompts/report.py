@@ -12,19 +12,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dapa.prompts.datasets import dataset_file, names_dataset
 from dapa.prompts.files import read_rows
-from dapa.prompts.sets import PromptSet, near_duplicates, overlap, read_prompts
+from dapa.prompts.sets import PromptSet, local_file, prompts_of
+from dapa.prompts.splits import near_duplicates, overlap, split
 
 FORMATS: Mapping[str, frozenset[str]] = {
     "JailbreakBench": frozenset(("goal", "target", "behavior", "category", "source")),
     "HarmBench": frozenset(("behavior", "functionalcategory", "semanticcategory", "behaviorid")),
     "StrongREJECT": frozenset(("category", "source", "forbidden_prompt")),
+    "WildGuardMix": frozenset(("prompt", "prompt_harm_label", "subcategory")),
+    "AILuminate": frozenset(("prompt_text", "hazard")),
+    "SORRY-Bench": frozenset(("turns", "category", "question_id")),
+    "Do-Not-Answer": frozenset(("question", "risk_area", "types_of_harm")),
+    "SALAD-Bench": frozenset(("question", "1-category")),
+    "ToxicChat": frozenset(("user_input", "toxicity")),
+    "BeaverTails": frozenset(("prompt", "response", "is_safe")),
+    "Alpaca": frozenset(("instruction", "input", "output")),
+    "ALERT": frozenset(("id", "prompt", "category")),
     "XSTest": frozenset(("id", "type", "prompt")),
     "AdvBench": frozenset(("goal", "target")),
     "own set with twins": frozenset(("prompt", "category", "twin")),
     "skill items": frozenset(("prompt", "answer")),
     "OR-Bench": frozenset(("prompt", "category")),
+    "chats": frozenset(("messages",)),
 }
 """Format -> the columns that tell it, most telling first."""
 _SHOWN = 10
@@ -55,6 +65,8 @@ class PromptReport:
     """Below the header."""
     n: int
     """Prompts kept: not blank, not repeated, of the role asked for."""
+    apart: int
+    """Rows that refusals say nothing of, as HarmBench's copyright ones."""
     categories: Mapping[str, int]
     near_duplicates: int
     """Prompts that share a cluster with an earlier one."""
@@ -95,7 +107,11 @@ def recognised(columns: Sequence[str], suffix: str = "") -> str:
 
 
 def inspect(
-    source: str | Path, role: str = "harmful", against: Sequence[PromptSet] = (), seed: int = 0
+    source: str | Path,
+    role: str = "harmful",
+    against: Sequence[PromptSet] = (),
+    seed: int = 0,
+    column: str | None = None,
 ) -> PromptReport:
     """Read a file or a hub dataset and tell what it holds.
 
@@ -104,16 +120,18 @@ def inspect(
         role: As in `read_prompts`.
         against: Sets to look for its prompts in.
         seed: Of the split, where the set brings none.
+        column: As in `read_prompts`.
 
     Raises:
         PromptError: As `read_prompts` does.
     """
-    found = read_prompts(source, role)
-    path = dataset_file(str(source)) if names_dataset(str(source)) else Path(source)
-    rows, column = read_rows(path)
+    path = local_file(source, column)
+    rows, column = read_rows(path, column)
+    found = prompts_of(rows, column, path, role)
     columns = tuple(dict.fromkeys(name for row in rows[:1000] for name in row))
-    clusters = Counter(near_duplicates(found.texts))
-    split = found.split(seed)
+    near = near_duplicates(found.texts)
+    clusters = Counter(near)
+    parts = split(found.prompts, seed, clusters=near)
     sizes = [len(text) for text in found.texts]
     return PromptReport(
         source=str(source),
@@ -123,13 +141,14 @@ def inspect(
         role=found.role,
         rows=len(rows),
         n=len(found),
+        apart=len(found.apart),
         categories=dict(Counter(p.category for p in found.prompts if p.category)),
         near_duplicates=len(found) - len(clusters),
         largest_cluster=max(clusters.values()),
-        search=len(split.search),
-        held_out=len(split.held_out),
-        split=split.note,
-        split_overlap=split.overlap,
+        search=len(parts.search),
+        held_out=len(parts.held_out),
+        split=parts.note,
+        split_overlap=parts.overlap,
         answers=sum(bool(p.answer) for p in found.prompts),
         twins=sum(bool(p.twin) for p in found.prompts),
         shortest=min(sizes),

@@ -59,6 +59,16 @@ class PromptSettings(FormatSettings, Seeded):
         form=False,
         file=True,
     )
+    prompt_column: str | None = setting(
+        None,
+        "prompt column",
+        "The column of a prompt file that holds the prompts, where its name does not tell; a "
+        "further file without it is read as usual.",
+        most=1_000,
+        row=51,
+        placeholder="where its name does not tell",
+        metavar="NAME",
+    )
     harmless: str | None = setting(
         None,
         "harmless prompts",

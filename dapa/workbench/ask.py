@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,15 @@ class Asking(Holding):
         sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
     ) -> Evaluation:
         """The whole table, kept as a run with every reply; the same again decodes nothing."""
-        asked = evaluation_sets(self._find, settings) if sets is None else sets
+        asked = self.asked_sets(settings) if sets is None else sets
         return run_evaluation(
             self.pair, self.store, settings, asked, self.is_toy, progress, stop, run_id
         )
 
     def asked_sets(self, settings: EvaluationSettings) -> dict[Purpose, tuple[Prompt, ...]]:
         """What an evaluation with these settings asks, by what it measures."""
-        return evaluation_sets(self._find, settings)
+        find = partial(self._find, column=settings.prompt_column)
+        return evaluation_sets(find, settings)
 
     def resume_evaluation(self, run_id: str, **options: Any) -> Evaluation:
         """A stored evaluation, started again: what it had asked is answered from the store."""
@@ -163,7 +165,9 @@ class Asking(Holding):
         """
 
         def prompts(pair: Pair) -> PromptSet:
-            return Holding(self.run_dir, pair).prompts(settings.prompts, "harmful")
+            return Holding(self.run_dir, pair).prompts(
+                settings.prompts, "harmful", settings.prompt_column
+            )
 
         def words(pair: Pair) -> tuple[str, str] | None:
             return perplexity_text(pair, text, Holding(self.run_dir, pair).is_toy)[0]

@@ -129,23 +129,37 @@ class Holding:
         """Role -> the bundled set that suits this pair: the toy world's or the general one."""
         return TOY_SETS if self.is_toy else GENERAL_SETS
 
-    def prompts(self, source: str | Path | None = None, role: str = "harmful") -> PromptSet:
-        """A prompt set: a bundled one by name, a file, or this pair's default for the role."""
+    def prompts(
+        self,
+        source: str | Path | None = None,
+        role: str = "harmful",
+        column: str | None = None,
+    ) -> PromptSet:
+        """A prompt set: a bundled one by name, a file, or this pair's default for the role.
+
+        Args:
+            source: A name, a file, a hub dataset, or None for the default.
+            role: harmful, harmless, borderline or skill.
+            column: A file's prompt column, where the usual names do not tell. The harmful file must
+                have it; one of another role that stands beside it may lack it.
+        """
         if source is None:
             source = self.sets()[role]
         known = bundled()
         if str(source) in known:
             return known[str(source)]
-        return read_prompts(source, role)
+        return read_prompts(source, role, column, else_usual=role != "harmful")
 
     def library(self) -> list[PromptSet]:
         """The bundled sets that suit this pair."""
         known = bundled()
         return [known[name] for name in self.sets().values() if name in known]
 
-    def _find(self, source: str | None, role: str) -> PromptSet | None:
+    def _find(self, source: str | None, role: str, column: str | None = None) -> PromptSet | None:
         """A set for a role, None where nothing stands for it."""
-        return None if source is None and role not in self.sets() else self.prompts(source, role)
+        if source is None and role not in self.sets():
+            return None
+        return self.prompts(source, role, column)
 
     def opening_ids(
         self, prompts: Sequence[str], units: Sequence[Unit], how: PromptFormat | None = None

@@ -32,7 +32,7 @@ class Searching(Holding):
 
     def search_job(self, settings: SearchSettings) -> SearchJob:
         """A search over the loaded pair, not started; `run()` it here or `start()` it aside."""
-        harmful = self.prompts(settings.prompts, "harmful")
+        harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         job = SearchJob(self.pair, harmful, settings, self.store, kl=self._kl(settings))
         self._jobs[job.id] = job
         return job
@@ -44,13 +44,14 @@ class Searching(Holding):
         """
         if settings.max_kl is None:
             return None
-        prompts = self.prompts(settings.harmless, "harmless").split(settings.seed).search
+        whole = self.prompts(settings.harmless, "harmless", settings.prompt_column)
+        prompts = whole.split(settings.seed).search
         texts = few([prompt.text for prompt in prompts], 32)
         return Utility(pair or self.pair, texts, settings.format())
 
     def estimate(self, settings: SearchSettings, stop: threading.Event | None = None) -> Estimate:
         """What a search would cost here, before it starts: a short timing, then paper."""
-        harmful = self.prompts(settings.prompts, "harmful")
+        harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         return estimate(self.pair, harmful, settings, self.store, stop)
 
     def jobs(self) -> list[SearchJob]:
@@ -63,7 +64,7 @@ class Searching(Holding):
         settings = SearchSettings.from_dict(run.settings)
         if self._pair is None:
             self.load(PairSpec(**settings.pair))
-        harmful = self.prompts(settings.prompts, "harmful")
+        harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         job = SearchJob(self.pair, harmful, settings, self.store, run_id, self._kl(settings))
         self._jobs[job.id] = job
         return job
@@ -75,7 +76,7 @@ class Searching(Holding):
         """
         if source is None and job.settings.prompts is not None:
             return ()
-        prompts = self.prompts(source, "harmless").prompts
+        prompts = self.prompts(source, "harmless", job.settings.prompt_column).prompts
         return tuple(p for p in prompts if p.split == "held_out") or prompts
 
     def baselines(
@@ -83,8 +84,8 @@ class Searching(Holding):
     ) -> Baselines:
         """The found set beside everything simpler; options as in `measure.baselines`."""
         if "contrast" not in options and (harmless is not None or job.settings.prompts is None):
-            other = self.prompts(harmless, "harmless").split(job.settings.seed).search
-            options["contrast"] = other
+            other = self.prompts(harmless, "harmless", job.settings.prompt_column)
+            options["contrast"] = other.split(job.settings.seed).search
         return baselines(job, self.harmless(job, harmless), **options)
 
     def placebos(

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
+from dapa.core.settings import text
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard, guarded, piece
@@ -133,12 +134,13 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
 
     def uploaded(role: str) -> Any:
         @guarded
-        def take(path: Any, given: Any) -> tuple[dict[str, str], str]:
+        def take(path: Any, given: Any, column: Any) -> tuple[dict[str, str], str]:
             if not isinstance(path, str):
                 raise SettingError(
                     "no file arrived; choose a CSV, TSV, JSONL, parquet or text file"
                 )
-            read = dashboard.workbench.prompts(Path(path), role)
+            named = text(column or "", "the prompt column", 1000).strip() or None
+            read = dashboard.workbench.prompts(Path(path), role, named)
             now = {**(given if isinstance(given, dict) else {}), role: path}
             count = f"{len(read.prompts):,} {role} prompts read from your file."
             return now, note(f"{count} Sets without a file of their own stay out.")
@@ -158,9 +160,10 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
     def forget() -> tuple[Any, ...]:
         return {}, {}, "", ""
 
+    column = parts.form.parts["prompt_column"]
     for role, button in (("harmful", parts.harmful), ("harmless", parts.harmless)):
         button.upload(
-            uploaded(role), [button, parts.given], [parts.given, parts.files],
+            uploaded(role), [button, parts.given, column], [parts.given, parts.files],
             api_name=f"evaluate_{role}", **_QUIET,
         )  # fmt: skip
     parts.add.click(

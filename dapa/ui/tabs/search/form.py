@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
+from dapa.core.settings import text
 from dapa.model.families import ALL, KIND_TITLES
 from dapa.search.algorithms.questions import NEED_ONE
 from dapa.ui import forms
@@ -108,12 +109,13 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
 
     def uploaded(role: str) -> Any:
         @guarded
-        def take(path: Any, given: Any) -> tuple[dict[str, str], str]:
+        def take(path: Any, given: Any, column: Any) -> tuple[dict[str, str], str]:
             if not isinstance(path, str):
                 raise SettingError(
                     "no file arrived; choose a CSV, TSV, JSONL, parquet or text file"
                 )
-            read = dashboard.workbench.prompts(Path(path), role)
+            named = text(column or "", "the prompt column", 1000).strip() or None
+            read = dashboard.workbench.prompts(Path(path), role, named)
             now = {**(given if isinstance(given, dict) else {}), role: path}
             return now, note(f"{len(read.prompts):,} {role} prompts read from your file.")
 
@@ -123,9 +125,10 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
     def forget() -> tuple[dict[str, str], str]:
         return {}, ""
 
+    column = parts.form.parts["prompt_column"]
     for role, button in (("harmful", parts.harmful), ("harmless", parts.harmless)):
         button.upload(
-            uploaded(role), [button, parts.given], [parts.given, parts.files],
+            uploaded(role), [button, parts.given, column], [parts.given, parts.files],
             api_name=f"search_{role}", **_QUIET,
         )  # fmt: skip
     parts.forget.click(forget, None, [parts.given, parts.files], api_name="search_forget", **_QUIET)
