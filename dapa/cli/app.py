@@ -23,6 +23,7 @@ from dapa.cli.effects import gradients, interaction
 from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
 from dapa.cli.localizing import maps
+from dapa.cli.measuring import measuring
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
@@ -114,6 +115,8 @@ commands = (
 )  # fmt: skip
 for command in commands:
     app.command()(command)
+for name, command in measuring():
+    app.command(name)(command)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

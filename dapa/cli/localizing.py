@@ -4,6 +4,5 @@ from dapa.cli.causes import patching, trace
 from dapa.cli.diverging import divergence
 from dapa.cli.standing import directions
 from dapa.cli.summing import summary, whatif
-from dapa.cli.weighing import gap, weights
 
-maps = (gap, divergence, weights, trace, patching, directions, summary, whatif)
+maps = (divergence, trace, patching, directions, summary, whatif)

@@ -34,13 +34,11 @@ Memory = Annotated[
         "them); auto: full where it fits."
     ),
 ]
-Sites = Annotated[
-    str,
-    typer.Option(
-        help="What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
-    ),
-]
+SITES = (
+    "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
+    "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
+)
+Sites = Annotated[str, typer.Option(help=SITES)]
 Units = Annotated[
     str,
     typer.Option(
@@ -85,18 +83,20 @@ RunDir = Annotated[Path, typer.Option(help="Folder in which runs and verdicts ar
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindOptions(Settings):
+    """Which units: all of a kind, or of several."""
+
+    sites: str = setting("gate", "kind of site", SITES)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskOptions(Settings):
     """What is transplanted: layers of a kind of site, or units by name."""
 
-    layers: str = setting(
-        "", "layers", "0-based layers, such as 3,5 or 3-6; empty is the student itself."
+    layers: str | None = setting(
+        None, "layers", "0-based layers, such as 3,5 or 3-6; empty is the student itself."
     )
-    sites: str = setting(
-        "gate",
-        "kind of site",
-        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself).",
-    )
+    sites: str = setting("gate", "kind of site", SITES)
     units: str = setting(
         "",
         "units",
@@ -104,9 +104,14 @@ class MaskOptions(Settings):
         "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers.",
     )
 
+    @property
+    def names(self) -> bool:
+        """Is anything named, be it nothing at all?"""
+        return self.layers is not None or bool(self.units.strip())
+
     def mask(self) -> Mask:
         """What is transplanted; SettingError for what no pair could have, or for both ways."""
-        return chosen_mask(self.layers, self.sites, self.units)
+        return chosen_mask(self.layers or "", self.sites, self.units)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

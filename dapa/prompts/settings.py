@@ -49,20 +49,13 @@ class FormatSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptSettings(FormatSettings):
-    """Which prompts are asked, and how much of a reply is read."""
+class HarmfulSettings(FormatSettings):
+    """Which harmful prompts are asked."""
 
     prompts: str | None = setting(
         None,
         "harmful prompts",
         "Harmful prompts: a file, or a bundled set's name.",
-        form=False,
-        file=True,
-    )
-    harmless: str | None = setting(
-        None,
-        "harmless prompts",
-        "Harmless prompts: a file, or a bundled set's name.",
         form=False,
         file=True,
     )
@@ -76,15 +69,6 @@ class PromptSettings(FormatSettings):
         row=50,
         told=lambda limit: f"{limit:,} prompts" if limit else "all prompts",
     )
-    max_new_tokens: int = setting(
-        TOKENS,
-        "max new tokens",
-        "Tokens of a reply at most.",
-        low=1,
-        high=8192,
-        row=50,
-        told=lambda tokens: f"{tokens:,} tokens a reply",
-    )
     seed: int = setting(
         0,
         "seed",
@@ -93,4 +77,32 @@ class PromptSettings(FormatSettings):
         high=MAX_SEED,
         row=50,
         told=lambda seed: f"seed {seed}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothSettings(HarmfulSettings):
+    """Which harmful prompts are asked, and which harmless ones stand against them."""
+
+    harmless: str | None = setting(
+        None,
+        "harmless prompts",
+        "Harmless prompts: a file, or a bundled set's name.",
+        form=False,
+        file=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings(BothSettings):
+    """Which prompts are asked, and how much of a reply is read."""
+
+    max_new_tokens: int = setting(
+        TOKENS,
+        "max new tokens",
+        "Tokens of a reply at most.",
+        low=1,
+        high=8192,
+        row=50,
+        told=lambda tokens: f"{tokens:,} tokens a reply",
     )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from dapa.core.records import Mask, PairError, Unit
+from dapa.core.records import Mask, PairError, SettingError, Unit
+from dapa.core.settings import check_seed
 from dapa.model.compatibility import Report, check
 from dapa.model.decode.openers import Openers, Role, find_openers
 from dapa.model.loading import Progress, open_checkpoint
@@ -137,6 +139,17 @@ class Holding:
         if str(source) in known:
             return known[str(source)]
         return read_prompts(source, role)
+
+    def search_set(
+        self, source: str | Path | None, role: str, limit: int | None, seed: int
+    ) -> PromptSet:
+        """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
+        check_seed(seed)
+        if limit is not None and limit < 1:
+            raise SettingError(f"prompt limit is {limit}; choose 1 or more")
+        whole = self.prompts(source, role)
+        rest = replace(whole, prompts=tuple(whole.split(seed).search))
+        return rest if limit is None else rest.sample(limit, seed)
 
     def library(self) -> list[PromptSet]:
         """The bundled sets that suit this pair."""
