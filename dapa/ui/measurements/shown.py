@@ -9,7 +9,8 @@ from dapa.core.masks import Unit
 from dapa.core.measurement import Dots, Interval, Shown, Table
 from dapa.core.records import Rate
 from dapa.ui.forest import Dot, Look, scale
-from dapa.ui.parts import esc, note, rate, unit_name
+from dapa.ui.parts import esc, note, rate
+from dapa.writing.sentences import unit_name
 
 _NUMBER = re.compile(r"[+\-−]?[\d.,]+(e[+-]?\d+)?(\s?%| of [\d,]+)?")
 _WIDE = 5
@@ -25,7 +26,8 @@ def drawn(told: Shown) -> str:
     else:
         body = "".join(tables)
     finding = f'<p class="finding">{esc(told.finding)}</p>' if told.finding else ""
-    notes = note(esc(" ".join(told.notes))) if told.notes else ""
+    lines = [*told.notes, *(["Press a heading to sort."] if any(t.sortable for t in shown) else [])]
+    notes = note(esc(" ".join(lines))) if lines else ""
     warnings = "".join(note(esc(line), "warn") for line in told.warnings)
     return f"{finding}{warnings}{body}{notes}"
 

@@ -8,6 +8,16 @@ from dapa.core.measurement import Call, Dots, Interval, Measured, Measurement, S
 from dapa.core.measurement import measurements
 from dapa.workbench.measurements import gap
 from dapa.workbench.measurements import weights
+from dapa.workbench.measurements import flips
+from dapa.workbench.measurements import gradients
+from dapa.workbench.measurements import interactions
+from dapa.workbench.measurements import divergence
+from dapa.workbench.measurements import trace
+from dapa.workbench.measurements import patching
+from dapa.workbench.measurements import directions
+from dapa.workbench.measurements import projection
+from dapa.workbench.measurements import summary
+from dapa.workbench.measurements import whatif
 
 __all__ = [
     "Call",
@@ -17,7 +27,17 @@ __all__ = [
     "Measurement",
     "Shown",
     "Table",
+    "directions",
+    "divergence",
+    "flips",
     "gap",
+    "gradients",
+    "interactions",
     "measurements",
+    "patching",
+    "projection",
+    "summary",
+    "trace",
     "weights",
+    "whatif",
 ]

@@ -1,15 +1,23 @@
-"""What measurements of a pair share: which prompts they ask, and how an effect is told."""
+"""What measurements of a pair share: which prompts and mask they ask, how an effect is told."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from dapa.core.measurement import Call, Interval
+from dapa.core.masks import Mask
+from dapa.core.measurement import Call, Interval, Shown
 from dapa.core.records import Prompt
 from dapa.prompts.settings import BothSettings, HarmfulSettings
 
+if TYPE_CHECKING:
+    from dapa.localize.projection import Projection
+
 STARS = "*: told from zero, at 5 % false discoveries over all cells."
 """Benjamini and Hochberg."""
+
+
+NOTHING = Shown("Nothing was measured before it was stopped.")
 
 
 def harmful(call: Call) -> list[Prompt]:
@@ -32,6 +40,25 @@ def both(call: Call) -> tuple[list[str], list[str]]:
         return [p.text for p in bad], [p.twin for p in bad]
     good = call.bench.search_set(asked.harmless, "harmless", asked.prompt_limit, asked.seed)
     return [p.text for p in bad], list(good.texts)
+
+
+def likely_mask(bench: Any, kind: str) -> Mask:
+    """What the newest stored search of this pair found, else all that differ."""
+    mask: Mask = bench.likely_mask(kind)
+    return mask
+
+
+def project(call: Call, bad: Sequence[str], good: Sequence[str]) -> Projection:
+    """The prompts placed, under the call's mask."""
+    found: Projection = call.bench.projection(
+        bad,
+        good,
+        how=call.settings.format(),
+        mask=call.mask,
+        progress=call.counted("prompts in two dimensions"),
+        stop=call.stop,
+    )
+    return found
 
 
 def origin(call: Call, record: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.prompts.settings import HarmfulSettings
-from dapa.workbench.measurements.asking import effect, effect_text, origin, texts
+from dapa.workbench.measurements.asking import NOTHING, effect, effect_text, origin, texts
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _finding(found: GapBudget) -> str:
 
 
 def _describe(found: GapBudget) -> Shown:
+    if not found.whole.n:
+        return NOTHING
     from dapa.figures.gap import template_title
 
     parts = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import MAX_SEED, Settings, setting
+from dapa.workbench.measurements.asking import NOTHING
 
 if TYPE_CHECKING:
     from dapa.localize.weights import WeightMap
@@ -47,6 +48,8 @@ def _measure(call: Call) -> WeightMap:
 
 
 def _describe(found: WeightMap) -> Shown:
+    if not found.tensors:
+        return NOTHING
     equal = sum(t.relative == 0 for t in found.tensors)
     far = sorted(found.tensors, key=lambda t: -(t.relative or 0.0))[:_MOST]
     rows = [
@@ -82,6 +85,7 @@ def _figures(found: WeightMap, dark: bool) -> Sequence[tuple[str, Any]]:
     return [
         (f"by {title}", weights_heatmap(found, name, dark))
         for name, title in MEASURES.items()
+        if found.parts
         if ranked or name != "rank"
     ]
 
