@@ -117,13 +117,13 @@ def test_another_way_to_measure_and_another_seed_are_other_measurements(board, v
     page.locator("#view-patching-prompt-limit input").fill("5")
     page.locator("#view-patching-prompt-limit input").press("Tab")
     until(lambda: "5 prompts" in page.inner_text("#view-patching-settings button.label-wrap"))
-    measured(page, "patching")
-    assert "n = 5 prompts" in page.inner_text("#view .note")
+    page.click("#views [data-look=patching]")
+    until(lambda: "n = 5 prompts" in page.inner_text("#view"))
     measured(page, "gap")
     assert not page.locator("#view-patching-settings").is_visible()
     page.wait_for_selector("#view-gap-settings")
-    measured(page, "patching")
-    assert "n = 5 prompts" in page.inner_text("#view .note"), "each keeps its own settings"
+    page.click("#views [data-look=patching]")  # each keeps its own settings
+    until(lambda: "n = 5 prompts" in page.inner_text("#view"))
 
 
 def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):

@@ -117,8 +117,6 @@ def test_every_measurement_of_a_pair_is_shown_with_what_its_form_starts_with(nam
         values["prompt_limit"] = FEW
     prompt = {"prompt": harmful_prompts(1)[0]} if one.of == "prompt" else {}
     settings = one.settings.read({**values, **prompt})
-    if one.screen:
-        assert settings.sentence(), "the line under which the form is folded"
     found = one.run(Call(bench, settings, spec=spec))
     pair = spec if one.of == "files" else bench.pair.spec
     assert pair.title in found.origin

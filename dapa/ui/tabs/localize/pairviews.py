@@ -211,7 +211,10 @@ def wire(
         pictures = gr.update(visible=len(names) > 1, choices=names, value=picked)
         can = gr.update(visible=task is not None and task.result is not None)
         bar = _toolbar(states, shown.name, dashboard.workbench.loaded)
-        seen = [gr.update(visible=name == shown.name) for name in parts.folds]
+        seen = [
+            gr.update(visible=name == shown.name and bool(parts.forms[name].parts))
+            for name in parts.folds
+        ]
         return bar, _panel(shown, task), pictures, chart, timer, shown, stamp, can, can, can, *seen
 
     @guarded
@@ -300,7 +303,8 @@ def wire(
     ways = [part.input for part in values.values() if isinstance(part, gr.Dropdown)]
     gr.on(ways, choose, inputs, out, inputs_kwargs=values, api_name="view_choice", **_QUIET)
     for name, form in parts.forms.items():
-        form.follow(f"view_{name}_say")
+        if form.parts:
+            form.follow(f"view_{name}_say")
     seen = [parts.shown, parts.picture, dark, parts.drawn]
     parts.timer.tick(tick, seen, out, api_name="view_tick", **_QUIET)
     parts.picture.input(tick, seen, out, api_name="view_picture", **_QUIET)
