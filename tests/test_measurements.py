@@ -144,6 +144,16 @@ def test_a_measurement_that_is_stopped_at_once_says_so_or_shows_what_there_is(na
         one.figures(found.record, False)
 
 
+def test_python_measures_by_name_with_the_same_settings(bench):
+    found = bench.measure("gradients", prompt_limit=FEW, true_flips=False, neurons=2)
+    assert {str(unit) for unit in found.record.found.ranked[:2]} == {"1.gate", "2.gate"}
+    assert f"{FEW} prompts" in found.origin
+    with pytest.raises(SettingError, match="'knee' is not a measurement"):
+        bench.measure("knee")
+    with pytest.raises(SettingError, match="points is 0|points on the path is 0"):
+        bench.measure("gradients", points=0)
+
+
 def test_a_pages_words_are_escaped_whatever_they_are():
     rate = Rate(0.5, 0.25, 0.75, 8)
     dots = Dots(((rate, "blue", NASTY),), target=0.9)

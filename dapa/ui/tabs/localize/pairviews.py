@@ -288,7 +288,8 @@ def wire(
         mask = here.mask if here.epoch == dashboard.epoch else EMPTY
         about = "Prompts behind the cell, the largest effect first; press one to ask it."
         head = f"Layer {layer}, {esc(str(row)[:80])}"
-        yield from cards(dashboard, head, about, rows, "effect", mask)
+        how = getattr(shown.asks[shown.name].settings, "format", lambda: None)()
+        yield from cards(dashboard, head, about, rows, "effect", mask, how)
 
     def told(shown: Watched) -> viewfiles.Told:
         found, view = measured(shown), measurements[shown.name]

@@ -158,8 +158,9 @@ def wire(
             yield f'<div class="card">{title(name)}{empty}</div>'
             return
         mask = here.mask if here.epoch == dashboard.epoch else EMPTY
+        how = shown.settings.format()
         about = "Prompts behind the cell, furthest apart first; press one to ask it."
-        for card in cards(dashboard, name, about, rows, "distance", mask):
+        for card in cards(dashboard, name, about, rows, "distance", mask, how):
             yield f'<div class="card">{card}</div>'
 
     out, values = [parts.head, parts.plot, parts.cell, parts.shown], dict(parts.form.parts)
