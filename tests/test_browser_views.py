@@ -6,14 +6,23 @@ import time
 import pytest
 from screen import click_cell, dashboard, layers_on, tab, until, visitors
 
-from dapa.ui.measurements.views import views
+from dapa.prompts.settings import OFFERED
+from dapa.ui.tabs.localize.pairviews import offered
+from dapa.workbench.measurements import measurements
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def board(toy_pair, tmp_path_factory):
+    """A dashboard that asks six prompts where a form is left as it is, so that tests are quick."""
     with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
+        every = served.workbench.search_set
+
+        def few(source, role, limit, seed):
+            return every(source, role, 6 if limit == OFFERED else limit, seed)
+
+        served.workbench.search_set = few
         yield served
 
 
@@ -29,12 +38,6 @@ def measured(page, name):
     page.wait_for_function("() => /measure again/.test(document.querySelector('#view').innerText)")
 
 
-def few(page, count=6):
-    field = page.locator("#view-limit input")
-    field.fill(str(count))
-    field.press("Tab")
-
-
 def test_a_new_pair_first_shows_where_its_gap_sits(board, visit):
     page = visit()
     page.wait_for_selector("#view .finding")
@@ -43,13 +46,12 @@ def test_a_new_pair_first_shows_where_its_gap_sits(board, visit):
     page.wait_for_selector("#view-plot .js-plotly-plot")
 
 
-@pytest.mark.parametrize("name", [name for name in views if name != "gap"])
+@pytest.mark.parametrize("name", [name for name in offered() if name != "gap"])
 def test_each_view_is_measured_drawn_and_told(board, visit, name):
     page = visit()
     page.wait_for_selector("#view .finding")
-    few(page)
     measured(page, name)
-    assert views[name].heading.split("’")[0] in page.inner_text("#view h2")
+    assert measurements[name].heading.split("’")[0] in page.inner_text("#view h2")
     page.wait_for_selector("#view-plot .js-plotly-plot")
     until(lambda: "toy-gate" in (page.text_content("#view-plot .infolayer") or ""))
     assert page.locator("#view .note").count() >= 1
@@ -58,7 +60,6 @@ def test_each_view_is_measured_drawn_and_told(board, visit, name):
 def test_a_cell_opens_its_prompts_with_replies_and_presses_its_layer(board, visit):
     page = visit()
     page.wait_for_selector("#view .finding")
-    few(page)
     measured(page, "patching")
     click_cell(page, "#view-plot", 6.5 / 12, 2.5 / 6)
     until(lambda: layers_on(page) == [6])
@@ -87,7 +88,6 @@ def test_shift_takes_a_range_of_layers_on_the_map(board, visit):
 def test_a_view_is_given_as_html_csv_and_json_with_its_provenance(board, visit):
     page = visit()
     page.wait_for_selector("#view .finding")
-    few(page)
     measured(page, "summary")
     texts = {}
     for word in ("HTML", "CSV", "JSON"):
@@ -107,13 +107,23 @@ def test_a_view_is_given_as_html_csv_and_json_with_its_provenance(board, visit):
 def test_another_way_to_measure_and_another_seed_are_other_measurements(board, visit):
     page = visit()
     page.wait_for_selector("#view .finding")
-    few(page)
     measured(page, "patching")
     first = page.inner_text("#view .finding")
-    page.click("#view-choice input")
-    page.get_by_role("option", name="student’s into the teacher, every token").click()
+    page.click("#view-patching-settings button.label-wrap")
+    page.click("#view-patching-into input")
+    page.get_by_role("option", name="student’s into the teacher").click()
     until(lambda: "student's activations in the teacher" in (page.text_content("#view-plot") or ""))
     assert page.inner_text("#view .finding") == first, "the whole gap is the same either way"
+    page.locator("#view-patching-prompt-limit input").fill("5")
+    page.locator("#view-patching-prompt-limit input").press("Tab")
+    until(lambda: "5 prompts" in page.inner_text("#view-patching-settings button.label-wrap"))
+    page.click("#views [data-look=patching]")
+    until(lambda: "n = 5 prompts" in page.inner_text("#view"))
+    measured(page, "gap")
+    assert not page.locator("#view-patching-settings").is_visible()
+    page.wait_for_selector("#view-gap-settings")
+    page.click("#views [data-look=patching]")  # each keeps its own settings
+    until(lambda: "n = 5 prompts" in page.inner_text("#view"))
 
 
 def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
@@ -121,7 +131,6 @@ def test_a_phone_sees_the_views_without_sideways_scrolling(board, visit):
     page.set_viewport_size({"width": 390, "height": 844})
     tab(page, "Localize")
     page.wait_for_selector("#view .finding")
-    few(page)
     measured(page, "summary")
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -140,8 +149,8 @@ def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visi
     page.wait_for_selector("#heatmap .nsewdrag", state="attached")
     monkeypatch.setattr(room.Sweep, "run", slow)
     page.click("#map-settings button.label-wrap")
-    page.get_by_label("how many prompts").fill("144")
-    page.get_by_label("how many prompts").press("Enter")
+    page.locator("#map-prompt-limit input").fill("144")
+    page.locator("#map-prompt-limit input").press("Enter")
     page.wait_for_selector("#map-head [data-do=stop]")
     until(lambda: "prompts:" in page.inner_text("#map-head"))
     page.click("#map-head [data-do=stop]")

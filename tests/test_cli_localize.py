@@ -81,7 +81,7 @@ def test_gap_tells_each_part_and_each_template(dapa, files, tmp_path):
     assert float(gates[0]["value"]) == pytest.approx(whole, abs=1e-3)
     assert page.count("<figcaption>") == 2
     code, out, _ = dapa("gap", *options)
-    assert code == 0 and "Most of it comes alone with: gates" in out
+    assert code == 0 and "The gates alone bring" in out
 
 
 def test_trace_points_at_the_planted_layers_and_counts_what_it_skipped(dapa, files, tmp_path):
@@ -215,7 +215,7 @@ def test_sinks_are_left_out_unless_they_are_asked_for(dapa, files):
 def test_a_seed_out_of_range_is_one_line(dapa, files, command, seed):
     options = [] if command == "weights" else files["twins"]
     code, out, err = dapa(command, *files["pair"], *options, "--seed", seed)
-    assert (code, out) == (2, "") and f"seed {seed}" in err and err.count("\n") == 1
+    assert (code, out) == (2, "") and f"seed is {seed}" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,9 @@ from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.chatting import chat
 from dapa.cli.derived import categories, pareto
 from dapa.cli.dosing import dose
-from dapa.cli.effects import gradients, interaction
 from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
-from dapa.cli.localizing import maps
+from dapa.cli.measuring import measuring
 from dapa.cli.output import Output, one_line, progress, table
 from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
@@ -109,11 +108,13 @@ def generate(
 
 
 commands = (
-    check, gradients, interaction, search, generate, chat, evaluate, judge,
-    prompts, reproduce, baselines, stability, necessity, categories, pareto, dose, *maps,
+    check, search, generate, chat, evaluate, judge,
+    prompts, reproduce, baselines, stability, necessity, categories, pareto, dose,
 )  # fmt: skip
 for command in commands:
     app.command()(command)
+for name, command in measuring():
+    app.command(name)(command)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapa.core.records import Mask, Prompt, SettingError, Unit
-from dapa.core.settings import Settings, check_seed, setting
+from dapa.core.masks import Mask
+from dapa.core.masks import parse_layers as parse_layers
+from dapa.core.masks import parse_units as parse_units
+from dapa.core.records import SettingError
+from dapa.core.settings import Settings, setting
 
 if TYPE_CHECKING:
     from dapa.model.spec import PairOptions, PairSpec
-    from dapa.workbench import Workbench
 
 PairName = Annotated[
     str | None, typer.Option("--pair", help="A named pair, such as toy-gate (the default).")
@@ -34,13 +36,11 @@ Memory = Annotated[
         "them); auto: full where it fits."
     ),
 ]
-Sites = Annotated[
-    str,
-    typer.Option(
-        help="What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
-    ),
-]
+SITES = (
+    "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
+    "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
+)
+Sites = Annotated[str, typer.Option(help=SITES)]
 Units = Annotated[
     str,
     typer.Option(
@@ -93,18 +93,20 @@ RunDir = Annotated[Path, typer.Option(help="Folder in which runs and verdicts ar
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindOptions(Settings):
+    """Which units: all of a kind, or of several."""
+
+    sites: str = setting("gate", "kind of site", SITES)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskOptions(Settings):
     """What is transplanted: layers of a kind of site, or units by name."""
 
-    layers: str = setting(
-        "", "layers", "0-based layers, such as 3,5 or 3-6; empty is the student itself."
+    layers: str | None = setting(
+        None, "layers", "0-based layers, such as 3,5 or 3-6; empty is the student itself."
     )
-    sites: str = setting(
-        "gate",
-        "kind of site",
-        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself).",
-    )
+    sites: str = setting("gate", "kind of site", SITES)
     units: str = setting(
         "",
         "units",
@@ -112,50 +114,14 @@ class MaskOptions(Settings):
         "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers.",
     )
 
+    @property
+    def names(self) -> bool:
+        """Is anything named, be it nothing at all?"""
+        return self.layers is not None or bool(self.units.strip())
+
     def mask(self) -> Mask:
         """What is transplanted; SettingError for what no pair could have, or for both ways."""
-        return chosen_mask(self.layers, self.sites, self.units)
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """`3,5-7` -> (3, 5, 6, 7); SettingError names the part that is no layer."""
-    found: set[int] = set()
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-            raise SettingError(f"{part!r} is not a layer; write 0-based layers such as 3,5 or 3-6")
-        low, high = int(first), int(last or first)
-        if high < low or high > 10_000:
-            raise SettingError(f"{part!r} is not a range of layers; write the lower one first")
-        found.update(range(low, high + 1))
-    return tuple(sorted(found))
-
-
-def parse_units(text: str) -> Mask:
-    """`3.gate,5-6.mlp@0.5,7.gate[0:64],head` as a mask; SettingError names the part that is none.
-
-    A strength of 0 leaves a unit the student's.
-    """
-    entries: list[tuple[Unit, float]] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, at, strength = part.partition("@")
-        head, dash, rest = name.partition("-")
-        last, dot, kind = rest.partition(".")
-        try:
-            value = float(strength) if at else 1.0
-        except ValueError:
-            raise SettingError(
-                f"{part!r} has no strength behind its @; write 0 to 1, as in 3.gate@0.5"
-            ) from None
-        if dash and dot:
-            names = [f"{layer}.{kind}" for layer in parse_layers(f"{head}-{last}")]
-        else:
-            names = [name]
-        entries += [(Unit.parse(one), value) for one in names]
-    twice = [unit for i, (unit, _) in enumerate(entries) if unit in [u for u, _ in entries[:i]]]
-    if twice:
-        raise SettingError(f"{twice[0]} is named twice; name each unit once")
-    return Mask(tuple(entries))
+        return chosen_mask(self.layers or "", self.sites, self.units)
 
 
 def mask_of(layers: Iterable[int], kind: str) -> Mask:
@@ -207,40 +173,6 @@ def spec_of(
 def spec_for(pair: PairOptions, sites: str = "", units: str = "") -> PairSpec:
     """What to load; where memory is lean, the sites that a command is to move are kept."""
     return spec_of(**pair.as_dict(), sites=sites, units=units)
-
-
-def search_set(
-    bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
-) -> tuple[Prompt, ...]:
-    """A set without its held-out part, which chooses nothing; sampled down to `limit`."""
-    from dapa.prompts.sets import PromptSet
-
-    check_seed(seed)
-    if limit is not None and limit < 1:
-        raise SettingError(f"prompt limit is {limit}; choose 1 or more")
-    chosen: PromptSet = bench.prompts(source, role)
-    rest = PromptSet(chosen.name, chosen.role, tuple(chosen.split(seed).search))
-    return (rest if limit is None else rest.sample(limit, seed)).prompts
-
-
-def search_prompts(
-    bench: Workbench, source: str | None, role: str, limit: int | None, seed: int
-) -> list[str]:
-    """The texts of `search_set`."""
-    return [prompt.text for prompt in search_set(bench, source, role, limit, seed)]
-
-
-def effect_text(effect: Any) -> str:
-    """A mean with its interval for a table, as in `+1.2 [0.8, 1.6]`; `-` where not defined."""
-    if effect is None or effect.value != effect.value:
-        return "-"
-    ends = "" if effect.low != effect.low else f" [{effect.low:.2f}, {effect.high:.2f}]"
-    return f"{effect.value:+.2f}{ends}"
-
-
-def sourced(provenance: str, bench: Workbench, prompts: str | None, seed: int) -> str:
-    """A record's provenance with the prompt set and the seed that drew from it."""
-    return f"{provenance} · from {bench.prompts(prompts).name} · seed {seed}"
 
 
 def lasting(file: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from dapa.core.measurement import Interval
 from dapa.core.records import Rate, SettingError
 from dapa.writing.sentences import rate_text
 
@@ -52,16 +53,25 @@ def cell(value: Any) -> Text:
         return Text("-", "dim")
     if isinstance(value, Rate):
         return Text(rate_text(value), no_wrap=True)
+    if isinstance(value, Interval):
+        return Text(value.text)
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
     return Text(plain(str(value)))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-    """A plain table."""
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    strong: Collection[int] = (),
+) -> Table:
+    """A plain table; the rows `strong` stand out."""
     made = Table(title=title or None, title_justify="left", title_style="bold")
     for header in headers:
         made.add_column(header)
-    for row in rows:
-        made.add_row(*map(cell, row))
+    for i, row in enumerate(rows):
+        made.add_row(*map(cell, row), style="bold" if i in strong else None)
     return made
 
 

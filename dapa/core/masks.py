@@ -171,3 +171,44 @@ class Mask:
 
 EMPTY = Mask()
 """The student itself."""
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """`3,5-7` -> (3, 5, 6, 7); SettingError names the part that is no layer."""
+    found: set[int] = set()
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise SettingError(f"{part!r} is not a layer; write 0-based layers such as 3,5 or 3-6")
+        low, high = int(first), int(last or first)
+        if high < low or high > 10_000:
+            raise SettingError(f"{part!r} is not a range of layers; write the lower one first")
+        found.update(range(low, high + 1))
+    return tuple(sorted(found))
+
+
+def parse_units(text: str) -> Mask:
+    """`3.gate,5-6.mlp@0.5,7.gate[0:64],head` as a mask; SettingError names the part that is none.
+
+    A strength of 0 leaves a unit the student's.
+    """
+    entries: list[tuple[Unit, float]] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, at, strength = part.partition("@")
+        head, dash, rest = name.partition("-")
+        last, dot, kind = rest.partition(".")
+        try:
+            value = float(strength) if at else 1.0
+        except ValueError:
+            raise SettingError(
+                f"{part!r} has no strength behind its @; write 0 to 1, as in 3.gate@0.5"
+            ) from None
+        if dash and dot:
+            names = [f"{layer}.{kind}" for layer in parse_layers(f"{head}-{last}")]
+        else:
+            names = [name]
+        entries += [(Unit.parse(one), value) for one in names]
+    twice = [unit for i, (unit, _) in enumerate(entries) if unit in [u for u, _ in entries[:i]]]
+    if twice:
+        raise SettingError(f"{twice[0]} is named twice; name each unit once")
+    return Mask(tuple(entries))

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from dapa.core.masks import EMPTY, Mask
+from dapa.core.masks import EMPTY, Mask, Unit
 from dapa.core.rates import Rate
 from dapa.core.registry import Registry
 from dapa.core.settings import Settings
@@ -48,6 +48,18 @@ class Interval:
     form: str = "+.2f"
     """How each number is written."""
 
+    @property
+    def ends(self) -> str:
+        """The interval, as in `[+0.80, +1.60]`; empty where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{self.low:{self.form}}, {self.high:{self.form}}]"
+
+    @property
+    def text(self) -> str:
+        """Number and interval."""
+        return f"{self.value:{self.form}} {self.ends}".rstrip()
+
 
 @dataclass(frozen=True)
 class Dots:
@@ -55,21 +67,29 @@ class Dots:
 
     marks: tuple[tuple[Rate, str, str], ...]
     """(rate, look: blue, orange, grey or open; label) a dot."""
+    target: float | None = None
+    """A line that the rates are held against."""
 
 
-Cell = str | int | float | Rate | Interval | Dots | None
+Cell = str | bool | int | float | Rate | Interval | Dots | Unit | None
+"""A unit is named as its place suits: `3.gate` in a terminal, `layer 3` on a page."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people; None is drawn as a dash."""
+    """A table for people; None is drawn as a dash, a yes as a badge."""
 
     head: Sequence[str]
+    """A second line of a name, behind a line break, is its unit."""
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     about: str = ""
     strong: frozenset[int] = frozenset()
     """Rows that stand out."""
+    drawn: bool = False
+    """Does a picture show the same? Then a page, which has the picture, leaves the table out."""
+    sortable: bool = False
+    """May a page's reader sort it by a column?"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,12 @@ class Shown:
     """One sentence or two, hedged where an interval includes zero."""
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What could not be measured, and why: on the standard error, beside whatever is written."""
+
+
+def _silent(what: str, share: float | None) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +116,17 @@ class Call:
     """The workbench."""
     settings: Any
     """Of the measurement's own class."""
-    progress: Progress
-    stop: threading.Event
+    progress: Progress = _silent
+    stop: threading.Event = field(default_factory=threading.Event)
     """Set, and what was measured so far is returned."""
+    kind: str = "gate"
+    """The kind of site, or kinds with commas, where units of a kind are measured."""
     mask: Mask = EMPTY
     """What is transplanted, where the measurement shows the patched model."""
+    spec: Any = None
+    """The pair whose files are measured; None takes the loaded one's."""
+    page: bool = False
+    """Is a page of pictures written? Then what only a picture needs is measured too."""
     job: Any = None
     """The finished search, where one is measured."""
 
@@ -107,8 +139,22 @@ class Call:
         return heard
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, and where it comes from: all that screen, file and terminal show."""
+
+    record: Any
+    """A `Record`."""
+    origin: str
+    """One line: pair, prompts, how many, seed."""
+
+
 def _nothing(job: Any) -> str:
     return ""
+
+
+def _provenance(call: Call, record: Any) -> str:
+    return str(record.provenance)
 
 
 @dataclass(frozen=True)
@@ -131,10 +177,16 @@ class Measurement:
     """The record in words and tables."""
     figures: Callable[[Any, bool], Sequence[tuple[str, Any]]] | None = None
     """(record, dark page?) -> (caption, plotly figure), from top to bottom."""
+    origin: Callable[[Call, Any], str] = _provenance
+    """Where a record comes from, if there is more to say than its own provenance."""
     by_layer: bool = False
     """Are the figures' columns layers, so that a press on one toggles it?"""
+    by_kind: bool = False
+    """Does it measure units of a kind of site?"""
     masked: bool = False
     """Does it show the patched model, so that it depends on the mask?"""
+    usual: Callable[[Any, str], Mask] | None = None
+    """(workbench, kind) -> the mask of a command that names none; None takes the student itself."""
     behind: Callable[[Any, int, str], list[tuple[str, float]]] | None = None
     """(record, layer, row of the picture) -> the prompts behind that cell with their values."""
     refuses: Callable[[Any], str] = _nothing
@@ -143,6 +195,11 @@ class Measurement:
     """The command's name where it is not the measurement's; "-" for none."""
     screen: bool = True
     """Is it among the buttons?"""
+
+    def run(self, call: Call) -> Measured:
+        """Measure; DapaError says what cannot be, and what to do."""
+        record = self.measure(call)
+        return Measured(record, self.origin(call, record))
 
 
 measurements: Registry[Measurement] = Registry("measurement")

@@ -49,8 +49,8 @@ class FormatSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptSettings(FormatSettings, Seeded):
-    """Which prompts are asked, and how much of a reply is read."""
+class HarmfulSettings(FormatSettings, Seeded):
+    """Which harmful prompts are asked."""
 
     prompts: str | None = setting(
         None,
@@ -69,13 +69,6 @@ class PromptSettings(FormatSettings, Seeded):
         placeholder="where its name does not tell",
         metavar="NAME",
     )
-    harmless: str | None = setting(
-        None,
-        "harmless prompts",
-        "Harmless prompts: a file, or a bundled set's name.",
-        form=False,
-        file=True,
-    )
     prompt_limit: int | None = setting(
         None,
         "prompt limit",
@@ -86,6 +79,25 @@ class PromptSettings(FormatSettings, Seeded):
         row=50,
         told=lambda limit: f"{limit:,} prompts" if limit else "all prompts",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothSettings(HarmfulSettings):
+    """Which harmful prompts are asked, and which harmless ones stand against them."""
+
+    harmless: str | None = setting(
+        None,
+        "harmless prompts",
+        "Harmless prompts: a file, or a bundled set's name.",
+        form=False,
+        file=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings(BothSettings):
+    """Which prompts are asked, and how much of a reply is read."""
+
     max_new_tokens: int = setting(
         TOKENS,
         "max new tokens",

@@ -20,6 +20,8 @@ from dapa.ui.dashboard import guarded
 S = TypeVar("S", bound=Settings)
 Offers = Mapping[str, Mapping[str, str]]
 """Field -> name -> title: choices that depend on the server rather than on the program."""
+_UNTOLD = "Settings"
+"""The line over fields that are no part of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,8 @@ class Form(Generic[S]):
 
     def sentence(self, **offered: Any) -> str:
         """The line that a fresh form shows."""
-        return self.cls.read(
-            {**{k: presets(self.cls)[k] for k in self.parts}, **offered}
-        ).sentence()
+        values = {**{k: presets(self.cls)[k] for k in self.parts}, **offered}
+        return self.cls.read(values).sentence() or _UNTOLD
 
     def follow(self, api_name: str, names: Sequence[str] | None = None) -> Any:
         """Let the sentence follow the values; returns the event, for what else follows.
@@ -59,7 +60,7 @@ class Form(Generic[S]):
         @guarded
         def say(**values: Any) -> Any:
             try:
-                return gr.update(label=self.read(values).sentence())
+                return gr.update(label=self.read(values).sentence() or _UNTOLD)
             except SettingError:
                 return gr.skip()  # the button that starts will say what is wrong
 

@@ -52,7 +52,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
             flips = whatif.build()
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Localize", id="localize"):
-                    maps = localize.build(dashboard)
+                    maps = localize.build()
                     around = pairviews.build()
                     unfolded = inside.build()
                 with gr.Tab("Search", id="search"):

@@ -82,12 +82,6 @@ def names(units: Iterable[Unit]) -> str:
     return esc(", ".join(str(unit) for unit in units))
 
 
-def unit_name(unit: Unit) -> str:
-    """`layer 3` for a whole gate, MLP or layer, else the unit's own name."""
-    plain = unit.kind in ("gate", "mlp", "layer") and unit.block is None
-    return f"layer {unit.layer}" if plain else str(unit)
-
-
 def badge(label: str | Label) -> str:
     """A verdict's badge: a shape and a word, so that colour is never alone."""
     name = str(label)

@@ -15,6 +15,7 @@ from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules.judge import rules
 from dapa.measure.agreement import HUMAN, Agreement, agreement
+from dapa.measure.decoded import Asked, Speaker, answer
 from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation
@@ -64,6 +65,38 @@ class Asking(Holding):
         turns = {name: [Turn("user", prompt)] for name in panes_of(self.pair)}
         *_, exchange = self.chat(turns, mask, how, **options)
         return exchange
+
+    def replies(
+        self,
+        prompts: Sequence[str],
+        mask: Mask,
+        how: PromptFormat | None = None,
+        max_new_tokens: int = 48,
+    ) -> dict[str, list[tuple[str, str, Verdict]]]:
+        """Prompt -> (who, reply, the rules' verdict) of student, patched and teacher.
+
+        Greedy, and kept in the store: the same again decodes nothing. The patched model is left out
+        where the mask is empty.
+        """
+        pair, judge = self.pair, rules()
+        speakers = [Speaker("student")]
+        if mask.entries:
+            pair.validate(mask)
+            speakers.append(Speaker("patched", "student", mask))
+        speakers.append(Speaker("teacher", "teacher"))
+        form = how or PromptFormat()
+        asked = [Asked(speaker, prompt, form) for prompt in prompts for speaker in speakers]
+        found: dict[int, str] = {}
+        answer(
+            pair, asked, max_new_tokens, lambda i, said: found.update({i: said.text}),
+            ReplyStore(self.store),
+        )  # fmt: skip
+        told: dict[str, list[tuple[str, str, Verdict]]] = {}
+        for i, question in enumerate(asked):
+            text = found.get(i, "")
+            line = (question.speaker.name, text, judge(question.text, text))
+            told.setdefault(question.text, []).append(line)
+        return told
 
     @staticmethod
     def panel(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dapa.model.pair import Pair, PairSpec, Share, load_pair
 from dapa.model.presets import DEFAULT, preset, presets, released_layers
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet, bundled, read_prompts
+from dapa.prompts.settings import BothSettings, HarmfulSettings
 from dapa.search.priors import opening_ids
 from dapa.store.database import Store
 
@@ -149,6 +151,18 @@ class Holding:
         if str(source) in known:
             return known[str(source)]
         return read_prompts(source, role, column, else_usual=role != "harmful")
+
+    def named_set(self, asked: HarmfulSettings, role: str = "harmful") -> PromptSet:
+        """The set that settings name for a role, in full; this pair's own where they name none."""
+        other = isinstance(asked, BothSettings) and role == "harmless"
+        source = asked.harmless if other else asked.prompts  # type: ignore[attr-defined]
+        return self.prompts(source, role, asked.prompt_column)
+
+    def search_set(self, asked: HarmfulSettings, role: str = "harmful") -> PromptSet:
+        """The same without its held-out part, which chooses nothing; sampled down to the limit."""
+        whole = self.named_set(asked, role)
+        rest = replace(whole, prompts=tuple(whole.split(asked.seed).search))
+        return rest if asked.prompt_limit is None else rest.sample(asked.prompt_limit, asked.seed)
 
     def library(self) -> list[PromptSet]:
         """The bundled sets that suit this pair."""

@@ -139,6 +139,12 @@ def kind_text(kind: str, count: int) -> str:
     return plural if count != 1 or kind == "embeddings" else plural.removesuffix("s")
 
 
+def unit_name(unit: Unit) -> str:
+    """`layer 3` for a whole gate, MLP or layer, else the unit's own name."""
+    plain = unit.kind in ("gate", "mlp", "layer") and unit.block is None
+    return f"layer {unit.layer}" if plain else str(unit)
+
+
 def result_sentence(
     moved: int,
     total: int,

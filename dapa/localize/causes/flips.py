@@ -103,6 +103,22 @@ class WhatIfs:
     """Probability under the mask as it stands."""
     log_odds: float
     cells: tuple[WhatIf, ...]
+    pair: str = ""
+    layers: int = 0
+    """How many the models have."""
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        return (
+            f"{self.pair} · what if one of {len(self.cells)} were flipped, refusal log-odds · "
+            f"mask {self.mask.key or 'empty'} · 1 prompt"
+        )
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        rows = [(c.unit, c.added, c.refusal, c.log_odds, c.effect) for c in self.cells]
+        return ("unit", "added", "refusal", "log_odds", "effect"), rows
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -198,7 +214,7 @@ def what_if(
         WhatIf(unit, unit not in held, float(p[i]), float(f[i]), float(f[i] - f[0]))
         for i, unit in enumerate(units, start=1)
     )
-    return WhatIfs(mask, float(p[0]), float(f[0]), cells)
+    return WhatIfs(mask, float(p[0]), float(f[0]), cells, pair.spec.title, pair.n_layers)
 
 
 def checked(pair: Pair, ids: Ids, units: Sequence[Unit] | None) -> tuple[Unit, ...]:

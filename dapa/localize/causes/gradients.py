@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
 from dapa.localize.causes.flips import Effect, Progress, counted, effect_of
 from dapa.localize.causes.slopes import mask_gradients, part_of, within_memory
+from dapa.localize.divergence.maps import plain
 from dapa.model.decode.openers import (
     Ids,
     Openers,
@@ -118,10 +119,10 @@ class GradientMap:
         return {
             "kind": self.kind,
             "rows": rows,
-            "total": float(self.values.sum()),
+            "total": plain(self.values.sum()),
             "whole": self.whole.as_dict(),
             "residual": self.residual.as_dict(),
-            "error": self.error,
+            "error": plain(self.error),
             "points": self.points,
             "n": self.whole.n,
         }

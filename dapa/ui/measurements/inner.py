@@ -16,9 +16,10 @@ from dapa.search.job import SearchJob
 from dapa.search.pareto import Point
 from dapa.search.priors import few, opening_ids
 from dapa.ui.measurements.look import Look, counted, looks
-from dapa.ui.parts import esc, names, note, percent, rate, table, two, unit_name
+from dapa.ui.parts import esc, names, note, percent, rate, table, two
 from dapa.ui.tasks import Progress
 from dapa.workbench import Workbench
+from dapa.writing.sentences import unit_name
 
 _MOST_UNITS = 16
 """Pairs grow with the square: beyond this many units only the found ones and a few beside them."""

@@ -12,10 +12,10 @@ from dapa.search.stability import Repetition, Stability
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.forest import Look as Colour
 from dapa.ui.measurements.look import Look, looks
-from dapa.ui.parts import esc, names, note, percent, rate, table, title, two, unit_name
+from dapa.ui.parts import esc, names, note, percent, rate, table, title, two
 from dapa.ui.tasks import Progress
 from dapa.workbench import Workbench
-from dapa.writing.sentences import rate_text
+from dapa.writing.sentences import rate_text, unit_name
 
 _MOST_ROWS = 40
 

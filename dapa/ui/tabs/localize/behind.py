@@ -6,20 +6,15 @@ nothing a second time. They are folded until asked for: a real model's reply may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dapa.core.records import DapaError, Mask
-from dapa.judges.rules.judge import rules
-from dapa.measure.decoded import Asked, Speaker, answer
-from dapa.prompts.format import PromptFormat
-from dapa.store.replies import ReplyStore
+from dapa.core.records import DapaError, Mask, Verdict
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import badge, esc, layered, note, table, title
 
 _ROWS = 40
 _REPLIES = 6
-_TOKENS = 48
 
 
 def cards(
@@ -29,6 +24,7 @@ def cards(
     rows: Sequence[tuple[str, str]],
     what: str,
     mask: Mask,
+    how: Any = None,
 ) -> Iterator[str]:
     """The card twice: with values, then with replies.
 
@@ -39,42 +35,25 @@ def cards(
         rows: (prompt, value as text), the most telling first.
         what: The values' heading.
         mask: Of the patched model; the student's reply stands alone where it is empty.
+        how: The prompts' format, as they were measured; a plain chat template if None.
     """
     shown = list(rows[:_ROWS])
     yield _card(head, about, shown, what, {})
     try:
-        said = _replies(dashboard, [text for text, _ in shown[:_REPLIES]], mask)
+        said = dashboard.workbench.replies([text for text, _ in shown[:_REPLIES]], mask, how)
     except DapaError as error:
         yield _card(head, about, shown, what, {}) + note(esc(error), "fail")
         return
     yield _card(head, about, shown, what, said)
 
 
-def _replies(
-    dashboard: Dashboard, prompts: list[str], mask: Mask
-) -> dict[str, list[tuple[str, str]]]:
-    """Prompt -> (speaker, reply) of student, patched and teacher."""
-    pair, kept = dashboard.workbench.pair, ReplyStore(dashboard.workbench.store)
-    speakers = [Speaker("student")]
-    if mask.entries:
-        pair.validate(mask)
-        speakers.append(Speaker("patched", "student", mask))
-    speakers.append(Speaker("teacher", "teacher"))
-    how = PromptFormat()
-    asked = [Asked(speaker, prompt, how) for prompt in prompts for speaker in speakers]
-    found: dict[int, str] = {}
-    answer(pair, asked, _TOKENS, lambda i, said: found.update({i: said.text}), kept)
-    told: dict[str, list[tuple[str, str]]] = {}
-    for i, question in enumerate(asked):
-        told.setdefault(question.text, []).append((question.speaker.name, found.get(i, "")))
-    return told
-
-
 def _card(
-    head: str, about: str, rows: Sequence[tuple[str, str]], what: str, said: dict[str, Any]
+    head: str,
+    about: str,
+    rows: Sequence[tuple[str, str]],
+    what: str,
+    said: Mapping[str, Sequence[tuple[str, str, Verdict]]],
 ) -> str:
-    judge = rules()
-
     def line(prompt: str) -> str:
         ask = (
             f'<button class="link" dir="auto" data-prompt="{esc(prompt)}" title="Ask it in the '
@@ -83,14 +62,13 @@ def _card(
         if prompt not in said:
             return ask
         replies = []
-        for who, text in said[prompt]:
-            verdict = judge(prompt, text)
+        for who, text, verdict in said[prompt]:
             spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
             replies.append(
                 f"<p><b>{esc(who)}</b> {badge(verdict.label)} "
                 f'<span class="reply" dir="auto">{layered(text, spans)}</span></p>'
             )
-        marks = " ".join(badge(judge(prompt, text).label) for _, text in said[prompt])
+        marks = " ".join(badge(verdict.label) for _, _, verdict in said[prompt])
         return f"{ask}<details><summary>{marks}</summary>{''.join(replies)}</details>"
 
     body = table(("prompt", what), [(line(text), value) for text, value in rows], numeric=[1])

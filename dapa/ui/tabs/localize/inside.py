@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
+from dapa.core.measurement import Call
 from dapa.core.records import DapaError, SettingError
 from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
 from dapa.ui import plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import esc, hint, note, title
 from dapa.ui.tabs.localize.tab import Localize
+from dapa.workbench.measurements import measurements
 from dapa.writing.sentences import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
@@ -62,23 +64,27 @@ def wire(dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any) -> 
 
     @guarded
     def draw(
-        view: Any, site: Any, prompt: Any, shown: Any, dark: Any, metric: Any, reading: Any
+        view: Any, site: Any, prompt: Any, shown: Any, dark: Any, **values: Any
     ) -> tuple[Any, Any]:
         place = one_of(site, "site", SITE_TITLES)
         name = f"Inside {SITE_TITLES[place]}"
         try:
             if one_of(view, "view", VIEWS) == VIEWS[0]:
-                found = found_of(shown)
-                if found is None:
+                made = found_of(shown)
+                if made is None:
                     raise SettingError("no picture is drawn above yet; wait for it, then draw")
-                figure, origin = layer_prompt_heatmap(found, place, dark is True), found.provenance
+                found, origin = made.record.found, made.origin
+                figure = layer_prompt_heatmap(found, place, dark is True)
                 line = f"{found.title}, a row per prompt, the furthest apart on top."
             else:
-                asked = text(prompt, "the prompt", 10_000)
-                along = dashboard.workbench.token_map(
-                    asked, metric=metric, reading=reading, sites=[place]
+                asked = replace(
+                    maps.form.read(values),
+                    prompt=text(prompt, "the prompt", 10_000),
+                    sites=(place,),
                 )
-                figure, origin = layer_token_heatmap(along, place, dark is True), along.provenance
+                made = measurements["divergence"].run(Call(dashboard.workbench, asked))
+                along, origin = made.record, made.origin
+                figure = layer_token_heatmap(along, place, dark is True)
                 line = (
                     f"{along.title} along one prompt, token by token, special tokens visible; the "
                     "first token gathers attention and may be clipped."
@@ -93,8 +99,9 @@ def wire(dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any) -> 
     )
     parts.draw.click(
         draw,
-        [parts.view, parts.site, parts.prompt, maps.shown, maps.dark, maps.metric, maps.reading],
+        [parts.view, parts.site, parts.prompt, maps.shown, maps.dark],
         [parts.head, parts.plot],
+        inputs_kwargs=dict(maps.form.parts),
         api_name="inside_draw",
         show_progress="hidden",
         concurrency_limit=2,

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
-from dapa.localize.divergence.divergence import DivergenceMap
+from dapa.core.measurement import Measured
+from dapa.core.settings import Settings
 from dapa.ui.parts import esc, title
 
 HEAD = "Where the two models part, layer by layer"
+
+
+class Key(NamedTuple):
+    """A question about a loaded pair."""
+
+    epoch: int
+    settings: Settings
+    stopped: bool = False
+    """Is it a map of the prompts measured until it was stopped?"""
 
 
 class Maps:
@@ -17,33 +27,34 @@ class Maps:
 
     def __init__(self, most: int = 16) -> None:
         """Keep `most` maps."""
-        self._kept: OrderedDict[tuple[Any, ...], DivergenceMap] = OrderedDict()
+        self._kept: OrderedDict[Key, Measured] = OrderedDict()
         self._most, self._lock = most, Lock()
 
-    def get(self, key: tuple[Any, ...]) -> DivergenceMap | None:
+    def get(self, key: Key) -> Measured | None:
         """The map of this question, if it was made."""
         with self._lock:
             return self._kept.get(key)
 
-    def shown(self, key: Any) -> DivergenceMap | None:
+    def shown(self, key: Any) -> Measured | None:
         """The map behind the picture that a browser shows, if it is still kept."""
-        return self.get(key) if isinstance(key, tuple) else None
+        return self.get(key) if isinstance(key, Key) else None
 
-    def put(self, key: tuple[Any, ...], found: DivergenceMap) -> None:
+    def put(self, key: Key, made: Measured) -> None:
         """Keep a map; the oldest goes."""
         with self._lock:
-            self._kept[key] = found
+            self._kept[key] = made
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
 
 
-def head_of(found: DivergenceMap, contrast: bool) -> str:
+def head_of(made: Measured) -> str:
     """The card's title, how to read it, and where the numbers come from."""
-    what = "harmful minus harmless" if contrast else f"mean {found.title.lower()}"
+    found = made.record.found
+    what = "harmful minus harmless" if made.record.contrast else f"mean {found.title.lower()}"
     return title(
         HEAD,
         f"Over {found.n} prompts, {what}; {esc(found.reading)} reading. Click a column to "
         "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
         "alt-click only reads. "
-        f'<span class="sr">{esc(found.provenance)}</span>',
+        f'<span class="sr">{esc(made.origin)}</span>',
     )

@@ -1,39 +1,73 @@
-"""Views of the loaded pair beside its map: where refusal sits, what causes it, how layers compare.
+"""Measurements of the loaded pair beside its map: where refusal sits, what causes it.
 
 One card, one panel, as for a finished search. A press starts a task of the server and tails it.
-What each view measures and how it is drawn is its own file in `dapa/ui/measurements`.
+What is measured, and what is said of it, is a file each in `dapa/workbench/measurements`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import Mask, SettingError
-from dapa.core.settings import MAX_SEED
-from dapa.ui import download, plots
-from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, whole
-from dapa.ui.measurements.views import Ask, views
+from dapa.core.measurement import Call, Measured
+from dapa.core.records import EMPTY, Mask, SettingError
+from dapa.core.settings import Settings
+from dapa.ui import download, forms, plots
+from dapa.ui.dashboard import Dashboard, guarded, one_of, piece
+from dapa.ui.measurements.shown import drawn as told_page
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.localize.behind import cards
 from dapa.ui.tasks import Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
+from dapa.workbench.measurements import measurements
 
 _LINE = "Each button measures one thing, in the background; the strip’s kind of site is measured."
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "views"}
 
 
+def offered() -> list[str]:
+    """The names of the card's measurements, in the order of the buttons."""
+    return [
+        name
+        for name in measurements
+        if measurements[name].of in ("pair", "files") and measurements[name].screen
+    ]
+
+
 @dataclass(frozen=True)
-class Shown:
-    """Which view one browser looks at, and what it asked of it."""
+class Ask:
+    """What a browser asks of a measurement; equal asks share one."""
+
+    epoch: int
+    settings: Settings
+    kind: str = "gate"
+    """The kind of unit that the strip's first row presses, where units of a kind are measured."""
+    mask: Mask = EMPTY
+    """The strip's, where the patched model is shown."""
+
+    @property
+    def subject(self) -> str:
+        """Whose measurement it is, among the server's tasks."""
+        asked = json.dumps(self.settings.as_dict(), sort_keys=True)
+        return f"pair {self.epoch} {self.kind} {self.mask.key} {asked}"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Which measurement one browser looks at, and what it asked of each."""
 
     name: str = ""
-    ask: Ask | None = None
+    asks: Mapping[str, Ask] = field(default_factory=dict)
+
+    def asking(self, name: str, ask: Ask) -> Watched:
+        """Looking at `name`, asked in this way."""
+        return replace(self, name=name, asks={**self.asks, name: ask})
 
 
 @dataclass(frozen=True)
@@ -41,9 +75,9 @@ class PairViews:
     """The card's components."""
 
     bar: gr.HTML
-    choice: gr.Dropdown
-    limit: gr.Number
-    seed: gr.Number
+    forms: Mapping[str, forms.Form[Settings]]
+    folds: Mapping[str, gr.Column]
+    """What holds a measurement's form; only the chosen one's is seen."""
     panel: gr.HTML
     picture: gr.Radio
     plot: gr.Plot
@@ -57,20 +91,26 @@ class PairViews:
     shown: gr.State
     drawn: gr.State
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every form's components, as `MEASUREMENT__FIELD`."""
+        return {
+            f"{name}__{key}": component
+            for name, form in self.forms.items()
+            for key, component in form.parts.items()
+        }
+
 
 def build() -> PairViews:
-    """Layout: buttons, how to measure, the panel, the picture, files."""
+    """Layout: buttons, each measurement's settings, the panel, the picture, files."""
+    asked: dict[str, forms.Form[Settings]] = {}
+    folds: dict[str, gr.Column] = {}
     with gr.Column(elem_classes="card", elem_id="views-card"):
         buttons = piece(_toolbar({}, "", False), "looks.js", elem_id="views")
-        with gr.Row(elem_classes="inputs"):
-            choice = gr.Dropdown(
-                [], label="how", visible=False, elem_id="view-choice", filterable=False
-            )
-            limit = gr.Number(
-                24, label="harmful prompts at most", minimum=4, maximum=2000, precision=0,
-                elem_id="view-limit",
-            )  # fmt: skip
-            seed = gr.Number(0, label="seed", minimum=0, precision=0, elem_id="view-seed")
+        for name in offered():
+            fold = gr.Column(visible=False)
+            with fold, forms.folded(measurements[name].settings, f"view-{name}") as form:
+                folds[name], asked[name] = fold, form
         panel = piece(_nothing(), "looks.js", elem_id="view")
         picture = gr.Radio(
             [], label="picture", show_label=False, visible=False, elem_id="view-picture"
@@ -89,8 +129,8 @@ def build() -> PairViews:
             ]
         carrier = download.carrier("view-file")
     return PairViews(
-        buttons, choice, limit, seed, panel, picture, plot, bridge, cell, *files, carrier,
-        gr.Timer(0.5, active=False), gr.State(Shown()), gr.State(()),
+        buttons, asked, folds, panel, picture, plot, bridge, cell, *files, carrier,
+        gr.Timer(0.5, active=False), gr.State(Watched()), gr.State(()),
     )  # fmt: skip
 
 
@@ -116,174 +156,187 @@ def wire(
         The event that a click on a column of the picture makes.
     """
     buttons = [parts.html, parts.csv, parts.json]
+    folds = list(parts.folds.values())
     out = [
-        parts.bar, parts.panel, parts.picture, parts.plot, parts.choice, parts.timer, parts.shown,
-        parts.drawn, *buttons,
+        parts.bar, parts.panel, parts.picture, parts.plot, parts.timer, parts.shown, parts.drawn,
+        *buttons, *folds,
     ]  # fmt: skip
 
-    def asked(name: str, here: Session, choice: Any, limit: Any, seed: Any) -> Ask:
-        view = views[name]
-        picked = choice if choice in view.choices else next(iter(view.choices), "")
-        mask = here.mask if view.masked and here.epoch == dashboard.epoch else Mask()
-        kind = here.kind if here.epoch == dashboard.epoch else "gate"
-        most = whole(limit, "harmful prompts at most", 4, 2000)
-        return Ask(dashboard.epoch, kind, most, whole(seed, "seed", 0, MAX_SEED), picked, mask)
-
-    def task_of(shown: Shown, name: str | None = None) -> Task | None:
-        ask = shown.ask
-        return dashboard.tasks.of(ask.subject, name or shown.name) if ask is not None else None
-
-    def begin(shown: Shown) -> None:
-        view, ask = views[shown.name], shown.ask
-        assert ask is not None, "a view is begun with what is asked of it"
-        bench = dashboard.workbench
-        bench.pair  # noqa: B018  (says plainly that none is loaded)
-        dashboard.tasks.begin(
-            ask.subject, shown.name, lambda told, stop: view.measure(bench, ask, told, stop)
+    def asked(name: str, here: Session, values: Mapping[str, Any]) -> Ask:
+        view, form = measurements[name], parts.forms[name]
+        mine = {key: values[f"{name}__{key}"] for key in form.parts if f"{name}__{key}" in values}
+        current = here.epoch == dashboard.epoch
+        return Ask(
+            dashboard.epoch,
+            form.read(mine),
+            here.kind if view.by_kind and current else "gate",
+            here.mask if view.masked and current else EMPTY,
         )
 
-    def view_of(shown: Shown, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+    def task_of(shown: Watched, name: str | None = None) -> Task | None:
+        name = name or shown.name
+        ask = shown.asks.get(name)
+        return dashboard.tasks.of(ask.subject, name) if ask is not None else None
+
+    def begin(shown: Watched) -> None:
+        view, ask, bench = measurements[shown.name], shown.asks[shown.name], dashboard.workbench
+        bench.pair  # noqa: B018  (says plainly that none is loaded)
+
+        def work(told: Any, stop: Any) -> Measured:
+            def heard(what: str, share: float | None) -> None:
+                told(what, share or 0.0)
+
+            return view.run(Call(bench, ask.settings, heard, stop, ask.kind, ask.mask))
+
+        dashboard.tasks.begin(ask.subject, shown.name, work)
+
+    def view_of(shown: Watched, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""
         task = task_of(shown)
         live = task is not None and not task.over
-        stamp = (shown, stage(task), dark is True, caption)
+        stamp = (shown.name, shown.asks.get(shown.name), stage(task), dark is True, caption)
         timer = gr.Timer(active=live)
         skip = gr.skip()
         if stamp == drawn:
-            return skip, skip, skip, skip, skip, timer, skip, skip, *[skip] * 3
+            return skip, skip, skip, skip, timer, skip, skip, *[skip] * (3 + len(folds))
         figures = _figures(shown, task, dark is True)
         names = [name for name, _ in figures]
         picked = caption if caption in names else (names[0] if names else None)
         chart = gr.update(visible=False, value=None)
         if picked is not None and task is not None:
-            name, line = f"{shown.name} {picked}", task.result.provenance
+            name, line = f"{shown.name} {picked}", task.result.origin
             made = plots.drawn(dict(figures)[picked], name, line, dark is True)
             chart = gr.update(visible=True, value=made)
-        ready = dashboard.workbench.loaded
-        states = {name: task_of(shown, name) for name in views} if shown.ask else {}
-        view = views[shown.name] if shown.name else None
-        chosen = shown.ask.choice if shown.ask else ""
-        how = gr.update(
-            visible=bool(view and view.choices),
-            choices=[(words, key) for key, words in view.choices.items()] if view else [],
-            value=chosen or None,
-        )
+        states = {name: task_of(shown, name) for name in parts.forms}
         pictures = gr.update(visible=len(names) > 1, choices=names, value=picked)
         can = gr.update(visible=task is not None and task.result is not None)
-        bar = _toolbar(states, shown.name, ready)
-        return bar, _panel(shown, task), pictures, chart, how, timer, shown, stamp, can, can, can
+        bar = _toolbar(states, shown.name, dashboard.workbench.loaded)
+        seen = [
+            gr.update(visible=name == shown.name and bool(parts.forms[name].parts))
+            for name in parts.folds
+        ]
+        return bar, _panel(shown, task), pictures, chart, timer, shown, stamp, can, can, can, *seen
 
     @guarded
     def press(
-        event: gr.EventData, shown: Shown, here: Session, choice: Any, limit: Any, seed: Any,
-        caption: Any, dark: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
+        shown: Watched, here: Session, caption: Any, dark: Any, event: gr.EventData, **values: Any
+    ) -> tuple[Any, ...]:
         """A button of the card: show, measure again, stop."""
         data = getattr(event, "_data", None)
         data = data if isinstance(data, dict) else {}
         name = data.get("look") or shown.name
-        if not isinstance(name, str) or name not in views:
-            raise SettingError(f"{str(name)[:40]!r} is no view; press one of the buttons")
+        if not isinstance(name, str) or name not in parts.forms:
+            raise SettingError(f"{str(name)[:40]!r} is no measurement; press one of the buttons")
         op = one_of(data.get("op") or "show", "press", OPS)
         if op == "stop":
             task = task_of(shown)
             if task is not None:
                 task.stop()
             return view_of(shown, caption, dark, ())
-        now = Shown(name, asked(name, here, choice, limit, seed))
+        now = shown.asking(name, asked(name, here, values))
         if task_of(now) is None or op == "again":
             begin(now)
         return view_of(now, caption, dark, ())
 
     @guarded
     def choose(
-        shown: Shown, here: Session, choice: Any, limit: Any, seed: Any, caption: Any, dark: Any
+        shown: Watched, here: Session, caption: Any, dark: Any, **values: Any
     ) -> tuple[Any, ...]:
-        """Another way to measure the view that is shown."""
+        """Another way to measure what is shown."""
         if not shown.name:
             return view_of(shown, caption, dark, ())
-        now = Shown(shown.name, asked(shown.name, here, choice, limit, seed))
+        now = shown.asking(shown.name, asked(shown.name, here, values))
         if task_of(now) is None:
             begin(now)
         return view_of(now, caption, dark, ())
 
     @guarded
-    def tick(shown: Shown, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
+    def tick(shown: Watched, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         return view_of(shown, caption, dark, drawn if isinstance(drawn, tuple) else ())
 
     @guarded
-    def start(here: Session, limit: Any, seed: Any, dark: Any) -> tuple[Any, ...]:
-        """A new pair’s first view: where its refusal gap sits at all."""
+    def start(here: Session, dark: Any, **values: Any) -> tuple[Any, ...]:
+        """A new pair’s first measurement: where its refusal gap sits at all."""
         if not dashboard.workbench.loaded:
-            return view_of(Shown(), None, dark, ())
-        name = next(iter(views))
-        now = Shown(name, asked(name, here, "", limit, seed))
+            return view_of(Watched(), None, dark, ())
+        name = next(iter(parts.forms))
+        now = Watched().asking(name, asked(name, here, values))
         if task_of(now) is None:
             begin(now)
         return view_of(now, None, dark, ())
 
-    def record_of(shown: Shown) -> Any:
+    def measured(shown: Watched) -> Measured:
         task = task_of(shown)
         if task is None or task.result is None:
             raise SettingError("nothing is measured here yet; press one of the buttons first")
-        return task.result
+        found: Measured = task.result
+        return found
 
     @guarded
-    def behind(event: gr.EventData, shown: Shown, here: Session) -> Iterator[str]:
+    def behind(event: gr.EventData, shown: Watched, here: Session) -> Iterator[str]:
         """The prompts behind a clicked cell, then their replies."""
         data = getattr(event, "_data", None)
-        view = views[shown.name] if shown.name else None
+        view = measurements[shown.name] if shown.name else None
         layer, row = (data.get("layer"), data.get("site")) if isinstance(data, dict) else (None, "")
         found: Any = ()
         if view is not None and view.behind is not None and type(layer) is int:
-            found = view.behind(record_of(shown), layer, str(row))
+            found = view.behind(measured(shown).record, layer, str(row))
         if not found:
             yield ""
             return
         rows = [(text, f"{value:+.2f}") for text, value in found]
-        mask = here.mask if here.epoch == dashboard.epoch else Mask()
+        mask = here.mask if here.epoch == dashboard.epoch else EMPTY
         about = "Prompts behind the cell, the largest effect first; press one to ask it."
         head = f"Layer {layer}, {esc(str(row)[:80])}"
-        yield from cards(dashboard, head, about, rows, "effect", mask)
+        how = getattr(shown.asks[shown.name].settings, "format", lambda: None)()
+        yield from cards(dashboard, head, about, rows, "effect", mask, how)
 
-    def told(shown: Shown) -> viewfiles.Told:
-        record, view = record_of(shown), views[shown.name]
+    def told(shown: Watched) -> viewfiles.Told:
+        found, view = measured(shown), measurements[shown.name]
         return viewfiles.Told(
-            shown.name, view.heading, record.provenance, lambda: view.figures(record, False),
-            record.table, record.as_dict, view.about,
+            shown.name, view.heading, found.origin, lambda: _pictures(shown, found, False),
+            found.record.table, found.record.as_dict, view.how,
         )  # fmt: skip
 
-    inputs = [parts.shown, session, parts.choice, parts.limit, parts.seed, parts.picture, dark]
+    inputs, values = [parts.shown, session, parts.picture, dark], parts.values
     for name, event in (("view", parts.bar.select), ("view_panel", parts.panel.select)):
-        event(press, inputs, out, api_name=name, **_QUIET)
-    parts.choice.input(choose, inputs, out, api_name="view_choice", **_QUIET)
+        event(press, inputs, out, inputs_kwargs=values, api_name=name, **_QUIET)
+    ways = [part.input for part in values.values() if isinstance(part, gr.Dropdown)]
+    gr.on(ways, choose, inputs, out, inputs_kwargs=values, api_name="view_choice", **_QUIET)
+    for name, form in parts.forms.items():
+        if form.parts:
+            form.follow(f"view_{name}_say")
     seen = [parts.shown, parts.picture, dark, parts.drawn]
     parts.timer.tick(tick, seen, out, api_name="view_tick", **_QUIET)
     parts.picture.input(tick, seen, out, api_name="view_picture", **_QUIET)
     dark.change(tick, seen, out, api_name="view_dark", **_QUIET)
-    first.then(
-        start, [session, parts.limit, parts.seed, dark], out, api_name="view_first", **_QUIET
-    )
+    first.then(start, [session, dark], out, inputs_kwargs=values, api_name="view_first", **_QUIET)
     viewfiles.offer(buttons, told, parts.shown, parts.carrier, "view")
     parts.bridge.select(behind, [parts.shown, session], parts.cell, api_name="view_cell", **_QUIET)
     return steer(parts.bridge.select)
 
 
-def _figures(shown: Shown, task: Task | None, dark: bool) -> list[tuple[str, Any]]:
-    """The view’s pictures, by their captions."""
+def _pictures(shown: Watched, found: Measured, dark: bool) -> list[tuple[str, Any]]:
+    """The pictures of what was measured, by their captions."""
+    view = measurements[shown.name]
+    return list(view.figures(found.record, dark)) if view.figures is not None else []
+
+
+def _figures(shown: Watched, task: Task | None, dark: bool) -> list[tuple[str, Any]]:
+    """The pictures as the card shows them: once the measurement is over, columns told apart."""
     if task is None or task.result is None or not task.over:
         return []
-    view = views[shown.name]
-    made = []
-    for caption, figure in view.figures(task.result, dark):
-        figure.update_layout(meta={"layers": view.by_layer})
-        made.append((caption, figure))
+    made = _pictures(shown, task.result, dark)
+    for _, figure in made:
+        figure.update_layout(meta={"layers": measurements[shown.name].by_layer})
     return made
 
 
 def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> str:
     head = title("Where does refusal sit, and what causes it?", _LINE)
-    return toolbar(head, {name: views[name].title for name in views}, tasks, chosen, ready)
+    return toolbar(
+        head, {name: esc(measurements[name].title) for name in offered()}, tasks, chosen, ready
+    )
 
 
 def _nothing() -> str:
@@ -292,14 +345,15 @@ def _nothing() -> str:
     )
 
 
-def _panel(shown: Shown, task: Task | None) -> str:
-    """One view: what it is, how far it is, or what it found."""
+def _panel(shown: Watched, task: Task | None) -> str:
+    """One measurement: what it is, how far it is, or what it found."""
     if not shown.name:
         return _nothing()
-    view = views[shown.name]
+    view = measurements[shown.name]
+    heading, how = esc(view.heading), esc(view.how)
     if task is None:
-        return framed(view.heading, view.about) + hint(view.title, "Not measured yet: press it.")
+        return framed(heading, how) + hint(esc(view.title), "Not measured yet: press it.")
     if not task.over:
-        return framed(view.heading, view.about) + progress_line(task)
-    drawn = view.draw(task.result) if task.result is not None else ""
-    return f"{framed(view.heading, view.about, again(task))}{ended(task)}{drawn}"
+        return framed(heading, how) + progress_line(task)
+    said = told_page(view.describe(task.result.record)) if task.result is not None else ""
+    return f"{framed(heading, how, again(task))}{ended(task)}{said}"

@@ -9,35 +9,22 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import Mask, SettingError
+from dapa.core.measurement import Call, Measured
+from dapa.core.records import EMPTY, SettingError
 from dapa.figures import divergence_heatmap
-from dapa.localize.divergence.divergence import DivergenceMap
-from dapa.localize.divergence.metrics import metrics
-from dapa.localize.divergence.recording import READINGS, map_sites
-from dapa.store.database import digest
-from dapa.ui import download, plots
+from dapa.ui import download, forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, whole
-from dapa.ui.measurements.view import counted
 from dapa.ui.parts import hint, note, skeleton, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.localize.behind import cards
-from dapa.ui.tabs.localize.maps import HEAD, Maps, head_of
+from dapa.ui.tabs.localize.maps import HEAD, Key, Maps, head_of
 from dapa.ui.tasks import Task
 from dapa.ui.watching import ended, progress_line
+from dapa.workbench.measurements import measurements
+from dapa.workbench.measurements.divergence import MapSettings
 from dapa.writing.sentences import SITE_TITLES
 
-SETS = {"harmful": "harmful", "harmless twins": "harmless", "borderline harmless": "borderline"}
-POSITIONS = {
-    "last token": "last",
-    "end of the instruction": "instruction",
-    "mean of all": "all",
-    "a chosen token": "token",
-}
-_READINGS = {
-    "local": "local: the teacher's module on the student's input",
-    "total": "total: each model on its own input",
-}
 _EMPTY = hint(
     "Prompts behind a cell",
     "Click a cell of the picture to read the prompts behind it, furthest apart first.",
@@ -48,16 +35,7 @@ _EMPTY = hint(
 class Localize:
     """The tab's components."""
 
-    sentence: gr.Accordion
-    metric: gr.Dropdown
-    reading: gr.Dropdown
-    prompts: gr.Dropdown
-    position: gr.Dropdown
-    limit: gr.Number
-    token: gr.Number
-    behind: gr.Checkbox
-    sink: gr.Checkbox
-    contrast: gr.Checkbox
+    form: forms.Form[MapSettings]
     head: gr.HTML
     plot: gr.Plot
     bridge: gr.HTML
@@ -67,43 +45,11 @@ class Localize:
     shown: gr.State
     dark: gr.State
 
-    @property
-    def settings(self) -> list[Any]:
-        """The inputs that shape the map."""
-        return [
-            self.metric, self.reading, self.prompts, self.position, self.limit, self.contrast,
-            self.token, self.behind, self.sink,
-        ]  # fmt: skip
 
-
-def build(dashboard: Dashboard) -> Localize:
+def build() -> Localize:
     """Layout: settings in a sentence, the picture, the prompts behind a cell."""
-    first = next(iter(metrics))
-    with gr.Accordion(
-        _sentence(first, "local", "harmful", "last token", 64, True),
-        open=False,
-        elem_classes="sentence",
-        elem_id="map-settings",
-    ) as sentence:
-        with gr.Row():
-            metric = gr.Dropdown(
-                [(metrics.titles[name], name) for name in metrics], value=first, label="metric"
-            )
-            reading = gr.Dropdown(
-                [(_READINGS[name], name) for name in READINGS], value="local", label="reading"
-            )
-            prompts = gr.Dropdown(list(SETS), value="harmful", label="prompts")
-            position = gr.Dropdown(list(POSITIONS), value="last token", label="position")
-            limit = gr.Number(64, label="how many prompts", minimum=2, maximum=2000, precision=0)
-        with gr.Row(elem_classes="switches"):
-            contrast = gr.Checkbox(
-                True, label="Minus the harmless ones (what differs on harm alone)"
-            )
-            behind = gr.Checkbox(False, label="Behind the activation too")
-            sink = gr.Checkbox(False, label="Count attention sinks in the mean of all")
-            token = gr.Number(
-                0, label="chosen token (from the end below 0)", precision=0, scale=0, min_width=220
-            )
+    with forms.folded(MapSettings, "map") as form:
+        pass
     with gr.Column(elem_classes="card", elem_id="map-card"):
         head = piece(
             skeleton("The picture of where the two models part comes with the pair…"),
@@ -120,25 +66,7 @@ def build(dashboard: Dashboard) -> Localize:
             )
         carrier = download.carrier("map-file")
     cell = piece(f'<div class="card">{_EMPTY}</div>', "shelf.js", elem_id="cell")
-    return Localize(
-        sentence, metric, reading, prompts, position, limit, token, behind, sink, contrast, head,
-        plot, bridge, cell, files, carrier, gr.State(None), gr.State(False),
-    )  # fmt: skip
-
-
-def _sentence(
-    metric: str, reading: str, prompts: str, position: str, limit: Any, contrast: Any,
-    token: Any = 0, behind: Any = False, sink: Any = False,
-) -> str:  # fmt: skip
-    """The settings as one line."""
-    minus = "minus harmless" if contrast and prompts == "harmful" else "no contrast"
-    where = f"token {token}" if position == "a chosen token" else position
-    more = " · behind the activation too" if behind else ""
-    more += " · sinks counted" if sink and position == "mean of all" else ""
-    return (
-        f"{metrics.titles[metric]} · {reading} reading · {limit} {prompts} prompts · {where} · "
-        f"{minus}{more}"
-    )
+    return Localize(form, head, plot, bridge, cell, files, carrier, gr.State(None), gr.State(False))
 
 
 def wire(
@@ -152,89 +80,43 @@ def wire(
     maps = Maps()
     measuring: dict[str, Task] = {}
 
-    def question(*values: Any) -> tuple[Any, ...]:
-        metric, reading, prompts, position, limit, contrast, token, behind, sink = values
-        return (
-            dashboard.epoch,
-            one_of(metric, "metric", metrics),
-            one_of(reading, "reading", READINGS),
-            one_of(prompts, "prompt set", SETS),
-            one_of(position, "position", POSITIONS),
-            whole(limit, "how many prompts", 2, 2000),
-            contrast is True and prompts == "harmful",
-            whole(token, "chosen token", -100_000, 100_000),
-            behind is True,
-            sink is True,
-        )
-
-    def measure(
-        key: tuple[Any, ...], told: Any = None, stop: threading.Event | None = None
-    ) -> DivergenceMap:
-        _, metric, reading, prompts, position, limit, contrast, token, behind, sink = key
-        asked = dashboard.workbench.prompts(None, SETS[prompts]).prompts[:limit]
-        texts = [prompt.text for prompt in asked]
-        twins = contrast and all(prompt.twin for prompt in asked)
-        harmless: list[str] | None = None
-        if twins:  # paired, so that what varies between requests cancels
-            harmless = [prompt.twin for prompt in asked]
-        elif contrast:
-            harmless = list(dashboard.workbench.prompts(None, "harmless").texts[:limit])
-        return dashboard.workbench.divergence(
-            texts,
-            metric=metric,
-            reading=reading,
-            position=token if POSITIONS[position] == "token" else POSITIONS[position],
-            harmless=harmless,
-            twins=twins,
-            sites=map_sites(dashboard.workbench.pair) if behind else None,
-            sink=sink,
-            progress=told,
-            stop=stop,
-        )
+    def measure(asked: MapSettings, told: Any, stop: threading.Event) -> Measured:
+        return measurements["divergence"].run(Call(dashboard.workbench, asked, told, stop))
 
     @guarded
-    def show(request: gr.Request, dark: Any, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def show(request: gr.Request, dark: Any, **values: Any) -> Iterator[tuple[Any, ...]]:
         """Skeleton, then picture; a failure is told in the card, not in a toast."""
         if not dashboard.workbench.loaded:
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
-        key = question(*values)
-        sentence = gr.update(label=_sentence(*key[1:]))
-        found = maps.get(key)
-        if found is None:
-            name = "map " + digest(*map(str, key))
+        asked = parts.form.read(values)
+        key = Key(dashboard.epoch, asked)
+        made = maps.get(key)
+        if made is None:
             task = Task(
-                "map", name,
-                lambda told, stop: measure(key, counted(told, "prompts"), stop), threading.Lock(),
-            )  # fmt: skip
+                "map", "map", lambda told, stop: measure(asked, told, stop), threading.Lock()
+            )
             who = str(getattr(request, "session_hash", ""))
             measuring[who] = task
             task.start()
             try:
                 while not task.wait(0.15):
                     head = title("Measuring where the two models part") + progress_line(task)
-                    yield head + skeleton(""), gr.skip(), gr.skip(), gr.skip(), sentence
+                    yield head + skeleton(""), gr.skip(), gr.skip(), gr.skip()
             finally:
                 measuring.pop(who, None)
-            found = task.result
-            if found is None or not found.n:
+            made = task.result
+            if made is None or not made.record.found.n:
                 failed = title("No picture") + (ended(task) or note("Nothing was measured."))
-                yield failed, gr.update(visible=False), gr.skip(), None, sentence
+                yield failed, gr.update(visible=False), gr.skip(), None
                 return
-            if task.state == "done":
-                maps.put(key, found)
-            else:  # what there is of it, to look at; asked again it is measured to its end
-                key = (*key, "stopped")
-                maps.put(key, found)
-        figure = divergence_heatmap(found, contrast=key[6], dark=dark is True)
-        figure = plots.drawn(figure, f"divergence {found.title}", found.provenance, dark is True)
-        yield (
-            head_of(found, key[6]),
-            gr.update(value=figure, visible=True),
-            gr.skip(),
-            key,
-            sentence,
-        )
+            # what there is of one that was stopped, to look at; asked again it is measured whole
+            key = key if task.state == "done" else Key(*key[:2], stopped=True)
+            maps.put(key, made)
+        found = made.record.found
+        figure = divergence_heatmap(found, dark is True, made.record.contrast)
+        figure = plots.drawn(figure, f"divergence {found.title}", made.origin, dark is True)
+        yield head_of(made), gr.update(value=figure, visible=True), gr.skip(), key
 
     @guarded
     def halt(request: gr.Request) -> None:
@@ -244,14 +126,13 @@ def wire(
             task.stop()
 
     def told(shown: Any) -> viewfiles.Told:
-        found = maps.shown(shown)
-        if found is None:
+        made = maps.shown(shown)
+        if made is None:
             raise SettingError("there is no picture to take away yet; wait for it")
-        contrast = shown[6]
+        view, record = measurements["divergence"], made.record
         return viewfiles.Told(
-            "divergence", HEAD, found.provenance,
-            lambda: [(found.title, divergence_heatmap(found, contrast=contrast))],
-            lambda: found.table(contrast), lambda: found.as_dict(contrast),
+            "divergence", HEAD, made.origin, lambda: list(view.figures(record, False)),
+            record.table, record.as_dict, view.how,
         )  # fmt: skip
 
     @guarded
@@ -261,9 +142,10 @@ def wire(
         if not isinstance(data, dict) or data.get("site") is None:
             yield gr.skip()  # a column's label was clicked: the strip answers alone
             return
-        found = maps.shown(shown)
-        if found is None:
+        made = maps.shown(shown)
+        if made is None:
             raise SettingError("the picture is older than the pair; draw it again")
+        found = made.record.found
         layer = whole(data.get("layer"), "layer", 0, len(found.layers) - 1)
         named = {SITE_TITLES.get(site, site): site for site in found.sites}
         site = named[one_of(data.get("site"), "site", named)]
@@ -275,21 +157,23 @@ def wire(
             empty = hint("Not defined here", "This metric says nothing at this site.")
             yield f'<div class="card">{title(name)}{empty}</div>'
             return
-        mask = here.mask if here.epoch == dashboard.epoch else Mask()
+        mask = here.mask if here.epoch == dashboard.epoch else EMPTY
+        how = shown.settings.format()
         about = "Prompts behind the cell, furthest apart first; press one to ask it."
-        for card in cards(dashboard, name, about, rows, "distance", mask):
+        for card in cards(dashboard, name, about, rows, "distance", mask, how):
             yield f'<div class="card">{card}</div>'
 
-    out = [parts.head, parts.plot, parts.cell, parts.shown, parts.sentence]
-    inputs = [parts.dark, *parts.settings]
+    out, values = [parts.head, parts.plot, parts.cell, parts.shown], dict(parts.form.parts)
     plain: dict[str, Any] = {
-        "show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "maps",
+        "inputs_kwargs": values, "show_progress": "hidden", "concurrency_limit": 2,
+        "concurrency_id": "maps",
     }  # fmt: skip
-    first = epoch.change(show, inputs, out, api_name="map_first", **plain)
-    parts.dark.change(show, inputs, out, api_name="map_dark", **plain)
-    for i, component in enumerate(parts.settings):
-        event = component.input if component is not parts.limit else component.submit
-        event(show, inputs, out, api_name=f"map_{i}", trigger_mode="always_last", **plain)
+    first = epoch.change(show, parts.dark, out, api_name="map_first", **plain)
+    parts.dark.change(show, parts.dark, out, api_name="map_dark", **plain)
+    typed = (gr.Number, gr.Textbox)  # drawn anew once a value is whole, not at each of its letters
+    events = [one.submit if isinstance(one, typed) else one.input for one in values.values()]
+    gr.on(events, show, parts.dark, out, api_name="map_again", trigger_mode="always_last", **plain)
+    parts.form.follow("map_say")
     parts.head.select(halt, None, None, api_name="map_stop", queue=False)
     viewfiles.offer(parts.files, told, parts.shown, parts.carrier, "map")
     parts.bridge.select(

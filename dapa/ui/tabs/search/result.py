@@ -9,9 +9,9 @@ from dapa.core.statistics import wilson
 from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two, unit_name
+from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import result_sentence
+from dapa.writing.sentences import result_sentence, unit_name
 
 
 def report_of(run: Run) -> SearchReport | None:

@@ -1,0 +1,43 @@
+"""The measurements, a file each; importing this fills the table in the order of the buttons.
+
+A file here imports nothing heavy at its top, since every command's help is made from this table.
+"""
+
+# ruff: noqa: I001  (the order of the buttons)
+from dapa.core.measurement import Call, Dots, Interval, Measured, Measurement, Shown, Table
+from dapa.core.measurement import measurements
+from dapa.workbench.measurements import gap
+from dapa.workbench.measurements import weights
+from dapa.workbench.measurements import flips
+from dapa.workbench.measurements import gradients
+from dapa.workbench.measurements import interactions
+from dapa.workbench.measurements import divergence
+from dapa.workbench.measurements import trace
+from dapa.workbench.measurements import patching
+from dapa.workbench.measurements import directions
+from dapa.workbench.measurements import projection
+from dapa.workbench.measurements import summary
+from dapa.workbench.measurements import whatif
+
+__all__ = [
+    "Call",
+    "Dots",
+    "Interval",
+    "Measured",
+    "Measurement",
+    "Shown",
+    "Table",
+    "directions",
+    "divergence",
+    "flips",
+    "gap",
+    "gradients",
+    "interactions",
+    "measurements",
+    "patching",
+    "projection",
+    "summary",
+    "trace",
+    "weights",
+    "whatif",
+]

@@ -1,0 +1,97 @@
+"""Single layers: each unit transplanted alone, and each left out of the full transplant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
+from dapa.prompts.settings import HarmfulSettings
+from dapa.workbench.measurements.asking import NOTHING, effect, origin, texts
+from dapa.writing.sentences import unit_name
+
+if TYPE_CHECKING:
+    from dapa.localize.causes.flips import Effects
+
+
+@dataclass(frozen=True, eq=False)
+class Flips:
+    """Every unit alone, and every unit left out."""
+
+    alone: Effects
+    left_out: Effects
+
+    @property
+    def provenance(self) -> str:
+        """One line that says where the numbers come from."""
+        return self.alone.provenance.replace(", alone", ", alone and left out")
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Headers and rows, for a file."""
+        head = ("unit", "layer", "case", "value", "low", "high", "n")
+        return head, [
+            (str(unit), unit.layer, side.kind, e.value, e.low, e.high, e.n)
+            for side in (self.alone, self.left_out)
+            for unit, e in zip(side.units, side.effects, strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"alone": self.alone.as_dict(), "left_out": self.left_out.as_dict()}
+
+
+def _measure(call: Call) -> Flips:
+    units = call.bench.pair.units(call.kind)
+    progress = call.counted("prompts, alone and then left out")
+    how = call.settings.format()
+    return Flips(*call.bench.flips(texts(call), units, how=how, progress=progress, stop=call.stop))
+
+
+def _describe(found: Flips) -> Shown:
+    if not found.left_out.whole.n:
+        return NOTHING
+    alone = dict(zip(found.alone.units, found.alone.effects, strict=True))
+    left_out = dict(zip(found.left_out.units, found.left_out.effects, strict=True))
+    ranked, whole = found.left_out.ranked, found.left_out.whole
+    rows = [(unit, effect(alone[unit]), effect(left_out[unit])) for unit in ranked]
+    return Shown(
+        f"All units together bring {whole.value:+.1f} refusal log-odds. Leaving out "
+        f"{', '.join(map(unit_name, ranked[:3]))} costs most.",
+        (Table(("unit", "alone", "left out"), rows),),
+        (
+            "Refusal log-odds. Alone: gained by the student with that unit. Left out: lost by the "
+            "full transplant without it. Where only all together refuse, alone tells little. "
+            f"n = {whole.n} prompts, 95 % intervals.",
+        ),
+    )
+
+
+def _figures(found: Flips, dark: bool) -> Sequence[tuple[str, Any]]:
+    from dapa.figures.effects import effects_chart
+
+    rows = [
+        (unit_name(unit), {"alone": a, "left out": b})
+        for unit, a, b in zip(
+            found.alone.units, found.alone.effects, found.left_out.effects, strict=True
+        )
+    ]
+    return [("by layer", effects_chart(rows, found.alone.whole, dark))]
+
+
+measurements.add("flips", "single layers")(
+    Measurement(
+        "Single layers",
+        "What each layer does alone, and what is lost without it",
+        "Measure what each unit does alone, and what is lost without it, in refusal log-odds.\n\n"
+        "Ctrl-C stops with the prompts measured so far.",
+        "One unit of a kind of site at a time, in refusal log-odds over harmful prompts.",
+        "pair",
+        HarmfulSettings,
+        _measure,
+        _describe,
+        _figures,
+        origin=origin,
+        by_kind=True,
+    )
+)

@@ -1,0 +1,103 @@
+"""Where the refusal gap sits at all: parts of the model alone and left out, and templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
+from dapa.prompts.settings import HarmfulSettings
+from dapa.workbench.measurements.asking import NOTHING, effect, effect_text, origin, texts
+from dapa.writing.sentences import percent
+
+if TYPE_CHECKING:
+    from dapa.localize.gap import GapBudget
+
+
+def _measure(call: Call) -> GapBudget:
+    found: GapBudget = call.bench.gap(
+        texts(call),
+        how=call.settings.format(),
+        progress=call.counted("prompts"),
+        stop=call.stop,
+    )
+    return found
+
+
+def _finding(found: GapBudget) -> str:
+    """Where the gap sits, hedged where the interval includes zero."""
+    whole = found.whole
+    if not whole.low > 0:
+        return (
+            "The teacher's refusal log-odds are not clearly above the student's "
+            f"({effect_text(whole)}, n = {whole.n}): there may be nothing to find."
+        )
+    largest = found.largest
+    start = (
+        f"The teacher's refusal log-odds ({found.teacher.value:+.1f}) stand {whole.value:.1f} "
+        f"above the student's ({found.student.value:+.1f}; n = {whole.n})."
+    )
+    if largest is None:
+        return f"{start} No part of the weights differs: look at the templates."
+    share = largest.alone.value / whole.value
+    if not largest.alone.low > 0:
+        return f"{start} No single part of the model clearly brings any of it alone."
+    return f"{start} The {largest.title} alone bring {percent(max(share, 0.0), 0)} of that."
+
+
+def _describe(found: GapBudget) -> Shown:
+    if not found.whole.n:
+        return NOTHING
+    from dapa.figures.gap import template_title
+
+    parts = [
+        (row.title, effect(row.alone), effect(row.left_out), percent(row.share, 1))
+        if row.differs
+        else (row.title, "equal in both", "", percent(row.share, 1))
+        for row in found.rows
+    ]
+    templates = [
+        (template_title(cell), cell.weights, cell.reason or effect(cell.log_odds))
+        for cell in found.templates
+    ]
+    return Shown(
+        _finding(found),
+        (
+            Table(("part", "alone", "left out", "of all parameters"), parts),
+            Table(("template", "weights", "refusal log-odds"), templates),
+        ),
+        (
+            "Alone: the student with the teacher’s part. Left out: what the teacher loses with the "
+            f"student’s part. Parts do not add up. n = {found.whole.n} prompts, 95 % intervals.",
+        ),
+    )
+
+
+def _figures(found: GapBudget, dark: bool) -> Sequence[tuple[str, Any]]:
+    from dapa.figures.gap import gap_chart, template_chart
+
+    return [
+        ("by part of the model", gap_chart(found, dark)),
+        ("by chat template", template_chart(found, dark)),
+    ]
+
+
+measurements.add("gap", "where at all")(
+    Measurement(
+        "Where at all?",
+        "Where the refusal gap sits",
+        "Tell where the refusal gap sits at all: gates, rest of the MLP, attention, norms, ends."
+        "\n\n"
+        "Each part alone (the student with the teacher's part) and left out (the teacher with the "
+        "student's), in refusal log-odds; then both models under each chat template, with and "
+        "without --system. Ctrl-C stops with the prompts measured so far.",
+        "Each part of the model alone and left out, then both models under each template: look "
+        "here before any search.",
+        "pair",
+        HarmfulSettings,
+        _measure,
+        _describe,
+        _figures,
+        origin=origin,
+    )
+)
