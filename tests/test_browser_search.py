@@ -223,9 +223,10 @@ def test_a_stored_run_opens_in_search_again_without_asking_anew(board, page):
 
 def test_budgets_and_an_absolute_target_reach_the_search(board, page):
     page.click("#search-settings button.label-wrap")
-    page.get_by_label("a refusal rate (DSR)").check()
-    for label, value in (("search prompts at most", 10), ("max new tokens", 16), ("tests at", 2)):
-        box = page.locator("#search-settings").get_by_label(label)
+    for field, value in (
+        ("target", 0.9), ("prompt-limit", 10), ("max-new-tokens", 16), ("max-tests", 2)
+    ):  # fmt: skip
+        box = page.locator(f"#search-{field} input")
         box.fill(str(value))
         box.press("Tab")
     until(lambda: "at most 2 tests" in page.inner_text("#search-settings"))
