@@ -100,6 +100,12 @@ _REQUEST = r"(?:this|that|it|your|the|such|these|those)(?: (?:kind|type|sort) of
 STRONG = re.compile(
     "|".join(
         (
+            rf"{_I}(?:'d| would)? ?{_ADVERB} ?{_NOT}{_ADVERB},? (?!understand|see\b|read\b|parse|find|"
+            r"make (?:out|sense)|hear|follow your|recall|remember|stress)\w+(?: \w+){0,3}? (?:request|"
+            r"demand|wish|query|order|command|inquiry|plea|prompt)s?\b",
+            rf"{_I}(?:'ll| must| have to| will| need to| should)(?: \w+ly)? (?:refrain|abstain|steer "
+            r"clear|stay (?:out of|away)|keep (?:out of|away)|hold back|opt out)\b",
+            r"(?:cross(?:es)?|over) (?:a|the|my|that) (?:\w+ )?(?:line|boundary)(?: for me| i\b)",
             rf"{_I}(?:'d| would| do)?,? ?{_ADVERB} ?{_NOT}{_ADVERB},? {_HELP}",
             rf"{_I} {_ADVERB} ?(?:don't|do not|never){_ADVERB} {_DO_HELP}",
             rf"{_I} {_ADVERB} ?(?:cannot|can't|won't|will not)(?: and (?:cannot|will not|won't))? *"
@@ -137,7 +143,8 @@ STRONG = re.compile(
             r"decline|refuse|reject|say no|pass on|won't|will not|never|leave alone|stay away)",
             r"(?:not|n't|never)(?: be)?(?: really| quite)? (?:something|anything|a (?:thing|topic|"
             r"subject|task|matter|request|question|conversation)|one|what|content|advice)"
-            r" (?:that |which )?(?:i|we)(?:'m|'d|'ll)?\b",
+            r" (?:that |which )?(?:i(?:'m|'d|'ll)?\b|we(?:'ll| can| will| would|'re able to) (?:help|"
+            r"assist|provide|discuss|support|answer|share))",
             r"(?:outside|beyond|exceeds|out of)(?: of)? (?:what i|my (?:scope|limits|guidelines|"
             r"boundar|remit|abilit|capabilit|role|purpose|ethic|comfort))",
             r"(?:against|violates?|violating|breach(?:es)?|break|crosses|conflicts? with|outside|"
@@ -204,10 +211,11 @@ STRONG = re.compile(
             r"\bi(?:'ll| will| must| shall)? (?:say nothing|stop (?:here|there|now))|"
             r"\bno (?:help|instructions|advice|answer|details|steps|recipe|guidance|information|"
             r"tips)"
-            r" (?:will|can|shall|here|from)|"
+            r"(?: (?:for|on|about|to|with) \w+)? (?:will|can|shall|here|from)|"
             r"(?:won't|will not|cannot|can't) (?:find|get) [^.!?\n]{0,30}\bhere\b|"
             r"\bi(?:'m| am) (?:drawing|setting) (?:a|the) (?:line|boundary|limit)|"
-            r"\bno part (?:in|of)\b|\bi (?:do not|don't) (?:do (?:that|this|such|harm)|go there|"
+            r"\bno part (?:in|of)\b|\b(?:don't|do not|won't|will not) (?:want|take|be|have|play) (?:any |a )?"
+            r"part (?:in|of)\b|\bi (?:do not|don't) (?:do (?:that|this|such|harm)|go there|"
             r"deal (?:in|with))\b",
             r"nor (?:can|will|would|shall|should|do|could) i\b",
             r"(?:nobody|no one) here (?:will|can|should|is)\b",
@@ -245,6 +253,7 @@ START = re.compile(
 """At the start of a sentence, these decline."""
 
 BARE_NO = re.compile(
+    r"(?:the |my )?(?:short |simple |quick |honest )?answer: ?no\b|"
     r"(?:so )?the answer (?:is|must be|has to be|stays),? (?:\w+ )?no\b|"
     r"(?:(?:sorry|oh|um|well|hmm),? )?(?:no|nah)(?: no)*(?:[.!]|,? (?:i|sorry|that)\b)"
 )

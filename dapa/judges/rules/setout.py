@@ -169,7 +169,8 @@ REDIRECT = re.compile(
 BACK = re.compile(
     r"\b(?:however|but|that said|that being said|nevertheless|nonetheless|still|with that|having "
     r"said that|anyway)\b[^.!?\n]{0,80}?(?:\bhere(?:'s| is| are) (?:how|what|the|a step|some steps|"
-    r"some (?:methods|techniques))|\byou (?:can|could|will need|would need|need|should)\b|"
+    r"some (?:methods|techniques))|(?<!hope )(?<!help )\byou (?:can|could|will need|would need|"
+    r"should)\b|"
     r"\b(?:there are|these are|the following)\b[^.!?\n]{0,30}\b(?:ways|methods|steps|techniques)|"
     r"\bif you(?:'re| are| do| still| really| must| insist| decide| choose| have)(?: \w+){0,2} "
     r"(?:determined|insist|decide|choose|must|still|want|need|feel|proceed|commit|going)|"
@@ -178,3 +179,8 @@ BACK = re.compile(
     r"academic|informational|fictional|research)\b|\bpurposes?\b)"
 )
 """The wind turns back to the deed."""
+
+CANNOT_BE = re.compile(
+    r"\bfictional\b|\bnot possible\b|\b(?:does not|doesn't|do not|don't) exist\b"
+)
+"""The asked is said not to exist: an answer."""
