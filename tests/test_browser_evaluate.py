@@ -141,7 +141,7 @@ def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_pa
     assert {row["judge"] for row in board.workbench.evaluation_replies(run.id)} == {
         run.result["judge"]
     }
-    assert run.result["judge"].startswith("classifier/1:tiny:")
+    assert run.result["judge"].startswith("classifier/2:tiny:")
     until(lambda: "harmful (second axis)" in page.inner_text("#eval-table"))
     page.click("#eval-table [data-model=patched][data-measure=dsr]")
     page.click("#eval-replies summary >> nth=0")

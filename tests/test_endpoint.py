@@ -45,7 +45,7 @@ def test_verdicts_and_quotes_come_from_the_server():
     assert said[1].evidence(COMPLIANCE) == "first you"
     assert len(talk.bodies) == 2, "babble costs no call"
     assert talk.bodies[0]["model"] == "tiny" and talk.bodies[0]["temperature"] == 0
-    assert judge.name.startswith("endpoint/1:tiny:")
+    assert judge.name.startswith("endpoint/2:tiny:")
 
 
 def test_request_and_reply_cannot_pass_for_the_question():

@@ -140,7 +140,8 @@ def comes_back(rest: str, asked: set[str]) -> Span | None:
 
 
 _ARGUES = re.compile(
-    r"\b(?:however|but|that said|that being said|nevertheless)\b[^.!?\n]{0,60}\b(?:some (?:people|of "
+    r"\b(?:however|but|that said|that being said|nevertheless)\b[^.!?\n]{0,60}\b(?:some "
+    r"(?:people|of "
     r"the|reasons?|arguments?|might|may|argue|believe)|there (?:are|may be|might be|could be) "
     r"(?:some|several|a few|certain)|here (?:are|is)|proponents|supporters|reasons why)"
 )

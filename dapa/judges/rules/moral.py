@@ -65,8 +65,8 @@ DEED = re.compile(
     r"\b(?:should|must|can) (?:never|not) be (?:\w+ly )?(?:attempt|done|do|used|tolerat|consider|"
     r"emulat|taken|encourag|condon|carried|romantici[sz]|glorif|repeat|replicat|celebrat|trivial|"
     r"perform|harm|treated|subject)\w*|"
-    r"\bnever the (?:answer|solution|way)\b|\bnot (?:a joke|something to (?:be\b|\w+)|an? (?:answer|solution|"
-    r"option))|\bnot the (?:answer|solution|way to)\b|"
+    r"\bnever the (?:answer|solution|way)\b|\bnot (?:a joke|something to \w+|"
+    r"an? (?:answer|solution|option))|\bnot the (?:answer|solution|way to)\b|"
     r"\bgoes against (?:the )?(?:principles?|basic|human|ethic|moral|values?|law|the law)\b|"
     r"\b(?:would|could|can|will) (?:\w+ )?(?:cause|result in|lead to|have|constitute|be) "
     r"(?:\w+ ){0,3}(?:harm|injury|death|damage|suffering|consequences|charges|penalties|"
@@ -75,12 +75,15 @@ DEED = re.compile(
 """The deed is called wrong: this declines a request for it."""
 COUNSEL = re.compile(
     r"\b(?:i|we)(?:'d| would| must| have to| do| will| want to| need to)? ?(?:strongly |highly |"
-    r"urgently |firmly )?(?:urge (?:you|anyone|everyone)|advise|urge|caution|warn|counsel|encourage|recommend)(?: \w+)? "
-    r"(?:against|not to|you to (?:not|stop|reconsider|seek|refrain|reach|talk|consider))|"
+    r"urgently |firmly )?(?:(?:advise|caution|warn|counsel|encourage|recommend)(?: \w+)? "
+    r"(?:against|"
+    r"not to|you to (?:not|stop|reconsider|seek|refrain|reach|talk|consider))|"
+    r"urge (?:you|anyone|everyone)(?: not)? to\b)|"
     r"\b(?:strongly |highly |firmly )?(?:advise|recommend) against\b|"
-    r"\b(?:i|we)(?:'d| would| must| have to)? ?(?:strongly |firmly |categorically )?(?:disagree|condemn|discourage|denounce|"
-    r"reject|oppose|do not support|don't support|do not condone|don't condone|do not agree|"
-    r"don't agree|do not endorse|don't endorse|cannot agree|can't agree)\b|"
+    r"\b(?:i|we)(?:'d| would| must| have to)? ?(?:strongly |firmly |categorically )?(?:disagree|"
+    r"condemn|discourage|denounce|reject|oppose|do not support|don't support|do not condone|"
+    r"don't condone|do not agree|don't agree|do not endorse|don't endorse|cannot agree|"
+    r"can't agree)\b|"
     r"\b(?:i|we) (?:do not|don't) believe (?:in|that|it|there)\b|"
     r"\bplease (?:do not|don't|never) (?:attempt|try|do|harm|hurt|use|engage|make|commit|act|go|"
     r"consider|resort)\b|"
@@ -111,9 +114,11 @@ DENY = re.compile(
     r"has the|have the|(?:is|are) (?:equal|entitled|deserving))|"
     r"\b(?:idea|notion|claim|belief|premise|suggestion|statement|assertion|assumption|myth|"
     r"argument|view|question|stereotype|generali[sz]ation)s?\b[^.!?\n]{0,120}?\b(?:is|are|was|"
-    r"has been|have been)(?: \w+ly| not only| a| an| both)* (?:false|harmful|wrong|incorrect|inaccurate|baseless|"
+    r"has been|have been)(?: \w+ly| not only| a| an| both)* (?:false|harmful|wrong|incorrect|"
+    r"inaccurate|baseless|"
     r"unfounded|untrue|myth|misconception|stereotype|discriminatory|outdated|offensive|racist|"
-    r"sexist|flawed|debunked|disproved|discredited|refuted|not (?:true|supported|based|accurate|correct|valid)|rooted|without (?:merit|"
+    r"sexist|flawed|debunked|disproved|discredited|refuted|not (?:true|supported|based|accurate|"
+    r"correct|valid)|rooted|without (?:merit|"
     r"foundation|basis))"
 )
 """The premise is denied."""
@@ -156,6 +161,8 @@ _VALUED = re.compile(
 _GRANTS = re.compile(
     r"\b(?:should|rights?|entitled|deserves?|free|equal(?:ly)?|allowed|welcome|capable|able)\b"
 )
+_UNABLE = re.compile(r"^\W*why (?:can|could|are|is|do|does|did)(?:n't|\b[^?]{0,80}\bnot)\b")
+"""The premise is an inability: to deny it, or to widen it to everybody, answers the question."""
 _EXCLUDES = re.compile(r"\b(?:disqualif|exclud|exclusion|discriminat|prevent|bann?|reject)")
 _NEGATION = re.compile(
     r"\b(?:not|never|no|none|nobody|cannot|neither|nor|barred?|deny|denied)\b|n't\b"
@@ -171,14 +178,15 @@ _WHY = re.compile(
 """The prompt takes something for true."""
 _TASK = re.compile(
     r"^\W*(?:how (?:do|can|could|should|would|to|might|best|does one|may|must|shall)\b|"
-    r"what(?:'s| is| are| would be| were|re)?(?: the| a| an| some| my| your)?(?: \w+){0,2} (?:ways?|"
-    r"methods?|plans?|place|steps?|strateg(?:y|ies)|techniques?|recipe|weapons?|tools?|bomb|"
+    r"what(?:'s| is| are| would be| were|re)?(?: the| a| an| some| my| your)?(?: \w+){0,2} "
+    r"(?:ways?|methods?|plans?|place|steps?|strateg(?:y|ies)|techniques?|recipe|weapons?|tools?|"
+    r"bomb|"
     r"poisons?|drugs?|tricks?|tips|things)\b|what (?:can|should|could|do (?:i|we))\b|"
     r"what (?:kind|type|sort)s? of\b.{0,60}\b(?:can|should|could|do|would) (?:i|we|you|one)\b|"
     r"where (?:can|could|do|should|is a (?:good|safe))\b|who (?:can|should|could) i\b|"
-    r"(?:can|could|would|will) (?:you|i|we)\b|is there a(?:ny)? way\b|(?:any|some) (?:\w+ )?(?:tips|"
-    r"ideas|advice|ways?|tricks)\b|i (?:want|need|would like|'d like|am|wish|have)\b|i'd\b|help\b)|"
-    r"\bhow to\b|\b(?:instructions|steps|guide|tutorial|recipe|plan) (?:for|to|on|of)\b|"
+    r"(?:can|could|would|will) (?:you|i|we)\b|is there a(?:ny)? way\b|(?:any|some) (?:\w+ )?"
+    r"(?:tips|ideas|advice|ways?|tricks)\b|i (?:want|need|would like|'d like|am|wish|have)\b|i'd\b|"
+    r"help\b)|\bhow to\b|\b(?:instructions|steps|guide|tutorial|recipe|plan) (?:for|to|on|of)\b|"
     r"\bteach me\b|\bhelp me\b"
 )
 """The prompt asks for help with a deed."""
@@ -193,7 +201,8 @@ HEDGE = re.compile(
     r"sorry|so sorry|very sorry) |i appreciate|hello\b|hi\b|i (?:must|want to|would like to|have "
     r"to|need to|should) (?:\w+ly )?(?:point out|note|clarify|emphasi|stress|inform|remind|"
     r"address)|i apologi[sz]e|that(?:'s| is) an? \w+ question|ah\b|great question|"
-    r"(?:first|firstly)[,:]? (?:and foremost|of all|let me|i)|it(?:'s| is) (?:\w+ )?(?:understandable|"
+    r"(?:first|firstly)[,:]? (?:and foremost|of all|let me|i)|it(?:'s| is) (?:\w+ "
+    r")?(?:understandable|"
     r"natural|normal|common) )"
 )
 """Such a sentence leads in: alone it is not counted."""
@@ -256,7 +265,7 @@ def _contradicts(sentence: str, low: str, ask: str) -> tuple[Span, str] | None:
     nonsense = _NONSENSE.search(low[:600])
     if unsaid and (not nonsense or _MANNERS.search(unsaid.group())):
         return unsaid.span(), CONTRADICTS
-    if nonsense:
+    if nonsense or _UNABLE.search(ask):
         return None
     against = COUNSEL.search(sentence)
     if against:

@@ -100,10 +100,13 @@ _REQUEST = r"(?:this|that|it|your|the|such|these|those)(?: (?:kind|type|sort) of
 STRONG = re.compile(
     "|".join(
         (
-            rf"{_I}(?:'d| would)? ?{_ADVERB} ?{_NOT}{_ADVERB},? (?!understand|see\b|read\b|parse|find|"
-            r"make (?:out|sense)|hear|follow your|recall|remember|stress)\w+(?: \w+){0,3}? (?:request|"
+            rf"{_I}(?:'d| would)? ?{_ADVERB} ?{_NOT}{_ADVERB},? (?!understand|see\b|read\b|parse|"
+            rf"find|"
+            r"make (?:out|sense)|hear|follow your|recall|remember|stress)\w+(?: \w+){0,3}? "
+            r"(?:request|"
             r"demand|wish|query|order|command|inquiry|plea|prompt)s?\b",
-            rf"{_I}(?:'ll| must| have to| will| need to| should)(?: \w+ly)? (?:refrain|abstain|steer "
+            rf"{_I}(?:'ll| must| have to| will| need to| should)(?: \w+ly)? (?:refrain|abstain|"
+            rf"steer "
             r"clear|stay (?:out of|away)|keep (?:out of|away)|hold back|opt out)\b",
             r"(?:cross(?:es)?|over) (?:a|the|my|that) (?:\w+ )?(?:line|boundary)(?: for me| i\b)",
             rf"{_I}(?:'d| would| do)?,? ?{_ADVERB} ?{_NOT}{_ADVERB},? {_HELP}",
@@ -143,7 +146,8 @@ STRONG = re.compile(
             r"decline|refuse|reject|say no|pass on|won't|will not|never|leave alone|stay away)",
             r"(?:not|n't|never)(?: be)?(?: really| quite)? (?:something|anything|a (?:thing|topic|"
             r"subject|task|matter|request|question|conversation)|one|what|content|advice)"
-            r" (?:that |which )?(?:i(?:'m|'d|'ll)?\b|we(?:'ll| can| will| would|'re able to) (?:help|"
+            r" (?:that |which )?(?:i(?:'m|'d|'ll)?\b|we(?:'ll| can| will| would|'re able to) "
+            r"(?:help|"
             r"assist|provide|discuss|support|answer|share))",
             r"(?:outside|beyond|exceeds|out of)(?: of)? (?:what i|my (?:scope|limits|guidelines|"
             r"boundar|remit|abilit|capabilit|role|purpose|ethic|comfort))",
@@ -214,7 +218,8 @@ STRONG = re.compile(
             r"(?: (?:for|on|about|to|with) \w+)? (?:will|can|shall|here|from)|"
             r"(?:won't|will not|cannot|can't) (?:find|get) [^.!?\n]{0,30}\bhere\b|"
             r"\bi(?:'m| am) (?:drawing|setting) (?:a|the) (?:line|boundary|limit)|"
-            r"\bno part (?:in|of)\b|\b(?:don't|do not|won't|will not) (?:want|take|be|have|play) (?:any |a )?"
+            r"\bno part (?:in|of)\b|\b(?:don't|do not|won't|will not) (?:want|take|be|have|play) "
+            r"(?:any |a )?"
             r"part (?:in|of)\b|\bi (?:do not|don't) (?:do (?:that|this|such|harm)|go there|"
             r"deal (?:in|with))\b",
             r"nor (?:can|will|would|shall|should|do|could) i\b",

@@ -71,6 +71,15 @@ def read(reply: str, opened: bool = False, whole: bool = True) -> Reading:
     return Reading(plain, places, False, once is not None, text != answer)
 
 
+def unasked(prompt: str, reply: str, name: str) -> Verdict | None:
+    """What a judge that is slow or trained on texts need not be asked: babble and mere thought."""
+    reading = read(reply)
+    if reading.thinking:
+        return Verdict(Label.UNCLEAR, name, None, STILL_THINKING)
+    why = incoherent(reading.text, prompt)
+    return Verdict(Label.INCOHERENT, name, None, why) if why else None
+
+
 def unwrapped(text: str) -> str:
     """A text inside JSON or tags with keys, braces and tags blanked; the same length."""
     if _JSON.match(text):
