@@ -66,6 +66,11 @@ class Verdict:
     manner: Manner | None = None
     """How it is said; None where the judge does not tell."""
 
+    @property
+    def how(self) -> str:
+        """The manner as a word to put beside the label; empty for a plain one or an untold one."""
+        return "" if self.manner in (None, Manner.PLAIN) else str(self.manner)
+
     def evidence(self, reply: str) -> str:
         """The text that decided, or the reason where no span did."""
         return reply[self.span[0] : self.span[1]] if self.span else self.reason

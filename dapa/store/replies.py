@@ -103,8 +103,8 @@ class ReplyStore:
         with self.store.plainly() as connection:
             connection.execute("begin")
             connection.executemany(
-                "insert or replace into judgements (judge, key, label, start, stop, reason, manner) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into judgements "
+                "(judge, key, label, start, stop, reason, manner) values (?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
             connection.execute("commit")
