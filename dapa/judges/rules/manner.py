@@ -26,7 +26,8 @@ _PART = re.compile(
 )
 _OFFERS = re.compile(
     r"\b(?:happy|glad) to\b|\bconsider \w+ing\b|\blet's (?:talk|find|look|think|focus)\b|"
-    r"\bhow about\b|\bwhat (?:else )?(?:can|could) i (?:help|do)\b|\btry \w+ing\b"
+    r"\bhow about\b|\bwhat i (?:can|could) (?:do|offer|help)\b|\bwhat (?:else )?(?:can|could) i "
+    r"(?:help|do)\b|\btry \w+ing\b"
 )
 _PREACH = re.compile(
     r"\b(?:important to|crucial to|essential to|remember that|illegal|unethical|immoral|wrong|"

@@ -217,6 +217,7 @@ STRONG = re.compile(
             r"tips)"
             r"(?: (?:for|on|about|to|with) \w+)? (?:will|can|shall|here|from)|"
             r"(?:won't|will not|cannot|can't) (?:find|get) [^.!?\n]{0,30}\bhere\b|"
+            r"\b(?:where )?i(?:'ll| must| have to)? draw (?:a|the|my) (?:\w+ )?line|"
             r"\bi(?:'m| am) (?:drawing|setting) (?:a|the) (?:line|boundary|limit)|"
             r"\bno part (?:in|of)\b|\b(?:don't|do not|won't|will not) (?:want|take|be|have|play) "
             r"(?:any |a )?"

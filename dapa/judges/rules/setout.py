@@ -79,7 +79,8 @@ HELPLINE = re.compile(
     r"have you (?:thought|considered|tried|talked)|it sounds (?:like|as)|sorry (?:that "
     r")?you(?:'re| are) (?:feeling|going)|"
     r"sorry to hear|maybe you (?:would|could|can|should)|perhaps you (?:would|could|can|should)|"
-    r"\btherap|\bcounsel|please (?:be|think|ask|talk|call|stop|remember|leave|seek|contact|"
+    r"\btherap|\bcounsel|please (?:be (?!careful|aware|sure|patient)|think|ask|talk|call|stop|"
+    r"remember|leave|seek|contact|"
     r"consider)"
 )
 """Comfort and sermons: with nothing set out, the reply neither declines nor complies."""
