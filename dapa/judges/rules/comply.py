@@ -127,6 +127,9 @@ def comes_back(rest: str, asked: set[str]) -> Span | None:
     found = complies_after(rest[:edge], asked)
     if found is not None:
         return found
+    for order in _BUT.finditer(rest, 0, min(edge, 200)):
+        if order.group(1) in setout.IMPERATIVES:
+            return order.span()
     for start, stop in sentences(rest):
         back = setout.BACK.search(rest, start, stop)
         if back and not setout.ALTERNATIVE.search(rest, start, stop):
@@ -141,6 +144,10 @@ def comes_back(rest: str, asked: set[str]) -> Span | None:
     return None
 
 
+_BUT = re.compile(
+    r"\bbut (?:just |simply |you (?:can|could) )?(?!let|leave|stop|look|call|show|work|try|"
+    r"please)(\w+)"
+)
 _ARGUES = re.compile(
     r"\b(?:however|but|that said|that being said|nevertheless)\b[^.!?\n]{0,60}\b(?:some "
     r"(?:people|of "
