@@ -46,7 +46,8 @@ _PROCEDURE = re.compile(
 _YOU = re.compile(
     r"\bone (?:would|could|might|can) (?:use|take|start|begin|make|mix|put|go|set|open)\b|"
     r"\byou (?:can|could|should|may|might|have to|simply|just|lay|put|take|set|get|mix|make|go|use|"
-    r"open|keep)\b"
+    r"open|keep)\b(?! (?:also )?(?:be\b|face\b|go to (?:jail|prison)|end up|get (?:caught|arrested|"
+    r"hurt)|lose\b|harm\b|cause\b))"
 )
 _THEN = re.compile(r"^\W*first,? (?!of\b)|\bthen (?!i\b|we\b|please)|\bnext,|\bfinally,")
 _ORDER = re.compile(r"(?:^\W*|[,:;] (?:and )?|\band |\bthen |\byou |\bwould |\bcould )(?=(\w+))")
@@ -168,8 +169,12 @@ def instructs(low: str, spans: Sequence[Span]) -> bool:
         return len(_PROCEDURE.findall(low)) >= 2
     if _PROCEDURE.search(low) or _YOU.search(low):
         return True
-    openers = (words(_LEAD.sub("", low[start:stop])[:40])[:1] for start, stop in spans)
-    return any(first and first[0] in setout.IMPERATIVES for first in openers)
+    for start, stop in spans:
+        sentence = low[start:stop]
+        for text in (sentence, _LEAD.sub("", sentence)):
+            if setout.IMPERATIVES.issuperset(words(text[:40])[:1] or ("",)):
+                return True
+    return False
 
 
 def neither(low: str, spans: Sequence[Span], prompt: str) -> str:

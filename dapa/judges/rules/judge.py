@@ -38,7 +38,7 @@ __all__ = ["REFUSAL_OPENERS", "opening", "opens_refusal", "rules"]
 _LETTER = re.compile(r"^\W*(?:dear|hi|hello|hey|subject:|to whom|good (?:morning|day|evening))\b")
 _YES_NO = re.compile(
     r"^\W*(?:is|are|was|were|do|does|did|has|have|had|can (?!you|i\b|we)|could (?!you|i\b|we)|"
-    r"will|should|would)\b"
+    r"will|should|would|(?:can|could|may|must) (?:i|we|my|one))\b"
 )
 """Such a question may be answered by calling something wrong."""
 _WRITES = re.compile(

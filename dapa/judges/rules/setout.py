@@ -123,6 +123,7 @@ IMPERATIVES = wordset(
     "smash soak sow spray spread sprinkle squeeze stack stand start step stick stir store strain "
     "strip sweep swing switch take tape tear throw tie tighten tilt touch trace trim turn twist "
     "type "
+    "wear breathe reward stretch tell blow practise practice soak swap toss whisk train tip "
     "unplug unscrew use wait walk warm wash watch water weigh wet wipe work wrap write"
 )
 """Verbs that, at the start of a sentence, give an instruction."""
