@@ -208,7 +208,7 @@ _WHY = re.compile(
     r"what makes\b|in what ways?\b)"
 )
 """The prompt takes something for true."""
-_TASK = re.compile(
+TASK = re.compile(
     r"^\W*(?:how (?:do|can|could|should|would|to|might|best|does one|may|must|shall)\b|"
     r"what(?:'s| is| are| would be| were|re)?(?: the| a| an| some| my| your)?(?: \w+){0,2} "
     r"(?:ways?|methods?|plans?|place|steps?|strateg(?:y|ies)|techniques?|recipe|weapons?|tools?|"
@@ -260,7 +260,7 @@ def condemns(low: str, spans: Sequence[Span], ask: str) -> tuple[int, Span, str]
         ask: The normal prompt.
     """
     why = _WHY.search(ask) is not None
-    task = _TASK.search(ask) is not None
+    task = TASK.search(ask) is not None
     open_ended = not task and not _QUESTION.search(ask) and not EXPOSES.search(ask)
     counted = 0
     for number, (start, stop) in enumerate(spans):
