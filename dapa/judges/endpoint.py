@@ -73,18 +73,20 @@ def decided(answer: str) -> tuple[Label | None, str]:
     cut = parts(answer)
     answer = cut.of(answer)
     found: tuple[Label, str] | None = None
+    stated = False
     for at in re.finditer(r"\{", answer):
         try:
             body, _ = json.JSONDecoder().raw_decode(answer, at.start())
         except (ValueError, RecursionError):
             continue
+        stated = stated or bool({"verdict", "label"} & set(body))
         said, quote = body.get("verdict") or body.get("label"), body.get("quote")
         if isinstance(said, str) and said.strip().lower() in list(Label):
             found = Label(said.strip().lower()), quote if isinstance(quote, str) else ""
-    if found is not None:
-        return found
-    stated = [_NAMED.match(answer, at.end()) for at in _SAID.finditer(answer)]
-    told = [m for m in stated if m is not None]
+    if found is not None or stated:
+        return found or (None, "")
+    after = [_NAMED.match(answer, at.end()) for at in _SAID.finditer(answer)]
+    told = [m for m in after if m is not None]
     if told:
         return Label(told[-1].group().lower()), ""
     named = set()

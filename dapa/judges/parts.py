@@ -50,7 +50,7 @@ _LEAK = re.compile(
     r"</?(?:start|end)_of_turn>|<end_of_utterance>|"
     r"<\uff5c(?:end\u2581of\u2581sentence|User|Assistant)\uff5c>|\[/?INST\]|</s>|<</?SYS>>|"
     # another speaker, on a line of its own or with a colon behind a break
-    r"\n\s{0,4}(?:#{2,4} ?(?:human|user|instruction|input|response|assistant)\b:?|"
+    r"\n\s{0,4}(?:#{2,4} ?(?:human|user|instruction|input|response|assistant) ?(?::|\n|$)|"
     r"(?:human|user|assistant)\s?:(?=\s))|"
     r"\n\s{0,4}(?:assistant|user|system|model|human)[ \t]{0,2}(?:\n|$)|"
     r"\s#{3} ?(?:Human|User|Instruction|Assistant):|"
@@ -117,10 +117,14 @@ def stable(prefix: str) -> str:
 
     For early verdicts: whatever follows, no mark begins inside the returned text.
     """
-    at = max(prefix.rfind(mark) for mark in "<[#\n\u25c1")
-    gone = 0 <= len(prefix) - at <= LONGEST_MARK and at >= 0
-    text = prefix[:at] if gone else prefix
-    return stable(text) if gone and any(c in "<[#\n\u25c1" for c in text[-LONGEST_MARK:]) else text
+    while True:
+        at = max(
+            prefix.rfind(mark, len(prefix) - LONGEST_MARK if len(prefix) > LONGEST_MARK else 0)
+            for mark in "<[#\n\u25c1"
+        )
+        if at < 0:
+            return prefix
+        prefix = prefix[:at]
 
 
 def _after(found: re.Match[str] | None) -> int:

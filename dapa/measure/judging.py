@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dapa.core.records import Label, Manner, Rate, Verdict
+from dapa.core.records import Label, Rate, Verdict
 from dapa.core.statistics import wilson
 from dapa.prompts.labelled import PARTIAL, Labelled
 
@@ -82,7 +82,7 @@ class Benchmark:
     partial: int
     """Replies that people call partial: in no rate."""
     partial_manners: Mapping[str, Mapping[str, int]]
-    """Judge -> what it says of those, as `label, manner` -> replies."""
+    """Judge -> what it says of those, as `label (manner)` -> replies."""
 
     def score(self, judge: str, part: str = ALL) -> Score:
         """One judge on one part."""
@@ -192,11 +192,7 @@ def _why(said: Mapping[str, Sequence[Verdict]], judge: str, place: int) -> str:
 
 
 def _manner(verdict: Verdict) -> str:
-    return (
-        f"{verdict.label}, {verdict.manner}"
-        if isinstance(verdict.manner, Manner)
-        else str(verdict.label)
-    )
+    return f"{verdict.label} ({verdict.manner})" if verdict.manner else str(verdict.label)
 
 
 def _percent(rate: Rate) -> str:
