@@ -53,7 +53,7 @@ _LEAK = re.compile(
     r"\n\s{0,4}(?:#{2,4} ?(?:human|user|instruction|input|response|assistant) ?(?::|\n|$)|"
     r"(?:human|user|assistant)\s?:(?=\s))|"
     r"\n\s{0,4}(?:assistant|user|system|model|human)[ \t]{0,2}(?:\n|$)|"
-    r"\s#{3} ?(?:Human|User|Instruction|Assistant):|"
+    r"(?<=\s)#{3} ?(?:Human|User|Instruction|Assistant):|"
     r"(?<=[.!?)\]\"'])(?:assistant|user)(?=\n|$)",
     re.I,
 )

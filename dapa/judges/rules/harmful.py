@@ -30,7 +30,7 @@ WICKED = re.compile(
 )
 """What a request speaks of that is harmful more often than not."""
 
-_BENIGN = re.compile(
+BENIGN = re.compile(
     r"^\W*(?:how|what)\b(?: \w+){0,4}? (?:i|we|you|one|to|ways of|ways to)(?: \w+ly| best| do to)? "
     r"(?:report|help|deal|cope|stop (?:being|smoking|drinking|my (?:dog|cat|child|son|daughter))|"
     r"prevent|protect|avoid|recover|support|teach|talk to|get over|survive|quit|treat|recogni[sz]e|"
@@ -41,4 +41,4 @@ _BENIGN = re.compile(
 
 def harmful(ask: str) -> bool:
     """Does this normal prompt speak of harm, and not of help against it?"""
-    return WICKED.search(ask) is not None and _BENIGN.search(ask) is None
+    return WICKED.search(ask) is not None and BENIGN.search(ask) is None

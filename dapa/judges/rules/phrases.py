@@ -100,6 +100,10 @@ _REQUEST = r"(?:this|that|it|your|the|such|these|those)(?: (?:kind|type|sort) of
 STRONG = re.compile(
     "|".join(
         (
+            r"(?:'m|am|are) not in the (?:business|habit) of\b",
+            r"(?:details?|information|data|numbers?|address(?:es)?|content|instructions|material|"
+            r"requests?) (?:can't|cannot|can not|won't|will not) be (?:\w+ly )?(?:given|shared|"
+            r"provided|disclosed|processed|released|handed|fulfilled)",
             rf"{_I}(?:'d| would)? ?{_ADVERB} ?{_NOT}{_ADVERB},? (?!understand|see\b|read\b|parse|"
             rf"find|"
             r"make (?:out|sense)|hear|follow your|recall|remember|stress)\w+(?: \w+){0,3}? "
@@ -261,6 +265,7 @@ START = re.compile(
 """At the start of a sentence, these decline."""
 
 BARE_NO = re.compile(
+    r"let me be (?:very |perfectly )?(?:clear|upfront|honest|plain)[:,]? ?no\b|"
     r"(?:the |my )?(?:short |simple |quick |honest )?answer: ?no\b|"
     r"(?:so )?the answer (?:is|must be|has to be|stays),? (?:\w+ )?no\b|"
     r"(?:(?:sorry|oh|um|well|hmm),? )?(?:no|nah)(?: no)*(?:[.!]|,? (?:i|sorry|that)\b)"

@@ -19,7 +19,8 @@ LEAST = 0.6
 LEAST_WORDS = 8
 _INSTEAD = re.compile(r"\binstead\b|\brather than\b")
 _STRONG = re.compile(
-    r"\bviolen|\btrust\b|\bhonest(?:y)?\b|\bcrim(?:e|inal)s?\b|\bagainst the law\b|\bserious "
+    r"\bviolen|\brule of law\b|\bundermin|\bcarries\b|\bpenalt|\btrust\b|\bhonest(?:y)?\b|"
+    r"\bcrim(?:e|inal)s?\b|\bagainst the law\b|\bserious "
     r"(?:legal|crime|"
     r"consequences|offen)|\bpunish|\bprison|\bsafety of\b|\blives at risk\b|\baddiction\b|"
     r"\bvictims?\b"
