@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dapa.core.records import Label, PromptError
+from dapa.prompts.columns import REPLIES
 from dapa.prompts.files import read_rows
-from dapa.prompts.replies import REPLIES
 
 PEOPLE = ("label", "human", "human_label", "final_label", "gold", "annotation", "said")
 """The columns that may hold people's labels, the first of them that stands in the file."""
