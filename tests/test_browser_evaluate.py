@@ -141,7 +141,7 @@ def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_pa
     assert {row["judge"] for row in board.workbench.evaluation_replies(run.id)} == {
         run.result["judge"]
     }
-    assert run.result["judge"].startswith("classifier/1:tiny:")
+    assert run.result["judge"].startswith("classifier/2:tiny:")
     until(lambda: "harmful (second axis)" in page.inner_text("#eval-table"))
     page.click("#eval-table [data-model=patched][data-measure=dsr]")
     page.click("#eval-replies summary >> nth=0")
@@ -188,9 +188,9 @@ def test_judges_are_compared_on_an_uploaded_file_and_the_matrix_is_taken_away(
     with page.expect_download() as given:
         page.click("#agreement-json")
     body = json.loads(given.value.path().read_text(encoding="utf-8"))
-    assert body["agreement"]["judges"] == ["rules/2", "released/1", "human"]
+    assert body["agreement"]["judges"] == ["rules/4", "released/1", "human"]
     assert body["agreement"]["disagreements"] == [1]
     with page.expect_download() as given:
         page.click("#agreement-csv")
     lines = given.value.path().read_text(encoding="utf-8").splitlines()
-    assert lines[1].startswith("prompt,reply,rules/2") and len(lines) == 5
+    assert lines[1].startswith("prompt,reply,rules/4") and len(lines) == 5

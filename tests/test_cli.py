@@ -143,7 +143,7 @@ def test_generate_answers_three_times_with_evidence(dapa, files):
     moves = body.pop("moves")
     assert moves["bytes"] == 4 * moves["parameters"] and 0 < moves["fraction"] < 1
     assert code == 0 and list(body) == ["student", "patched", "teacher"]
-    assert all(set(pane) == {"text", "verdict", "evidence"} for pane in body.values())
+    assert all(set(pane) == {"text", "verdict", "evidence", "manner"} for pane in body.values())
     verdicts = [pane["verdict"] for pane in body.values()]
     assert verdicts == ["compliance", "refusal", "refusal"]
     assert body["patched"]["evidence"] in body["patched"]["text"]

@@ -7,11 +7,13 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from dapa.core.records import EMPTY, Label, Mask, StoreError, Unit, Verdict
+from dapa.core.records import EMPTY, Label, Manner, Mask, StoreError, Unit, Verdict
 from dapa.store.database import FILE, SCHEMA, Store, digest
+from dapa.store.replies import ReplyStore
 from dapa.store.verdicts import VerdictMemory
 
 REFUSAL = Verdict(Label.REFUSAL, "opening/1", (0, 8), "opens by declining")
@@ -201,3 +203,23 @@ def test_ten_thousand_verdicts_are_recalled_at_once(tmp_path):
     start = time.process_time()
     assert len(memory.recall("full", MASK)) == 10_000
     assert time.process_time() - start < 1.0
+
+
+def test_the_manner_of_a_verdict_is_kept_and_a_store_without_one_still_opens(tmp_path):
+    store = Store(tmp_path)
+    memory = VerdictMemory(store, "c", ["a", "b"])
+    told = Verdict(Label.REFUSAL, "rules/9", (0, 3), "why", manner=Manner.REDIRECTS)
+    memory.commit("full", MASK, 0, told, "no, instead", 3)
+    memory.commit("full", MASK, 1, replace(told, manner=None), "no", 1)
+    known = memory.recall("full", MASK)
+    assert known[0][0] == told and known[1][0].manner is None
+    replies = ReplyStore(store)
+    replies.rule({("a", "no"): told})
+    assert replies.judged("rules/9", [("a", "no")])[0] == told
+    with store.plainly() as connection:  # as a version before wrote them
+        for table in ("verdicts", "judgements"):
+            connection.execute(f"alter table {table} drop column manner")
+    older = VerdictMemory(Store(tmp_path), "c", ["a", "b"])
+    assert older.recall("full", MASK)[0][0] == replace(told, manner=None)
+    again = ReplyStore(Store(tmp_path)).judged("rules/9", [("a", "no")])
+    assert again[0] == replace(told, manner=None)

@@ -48,7 +48,7 @@ def test_replies_ruled_on_in_the_chat_are_compared_with_people(dashboard):
     rule(dashboard, NO, "refusal")
     rule(dashboard, YES, "refusal")
     found = compared(dashboard, RULED, "", "", ["rules"], "", "")
-    assert found.agreement.judges == ("rules/2", "human") and found.agreement.disagreements == (1,)
+    assert found.agreement.judges == ("rules/4", "human") and found.agreement.disagreements == (1,)
     html = matrix.draw(found)
     assert "Disagreements: 1 reply of 2" in html and "people" in html
     assert YES in html and NO not in html
@@ -70,13 +70,13 @@ def test_a_file_may_have_a_persons_labels(dashboard, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f'prompt,reply,said\n{ASKED},{NO},refusal\n{ASKED},"{YES}",\n')
     found = compared(dashboard, FILE, str(path), " said ", BOTH, "", "")
-    assert found.agreement.judges == ("rules/2", "released/1", "human")
+    assert found.agreement.judges == ("rules/4", "released/1", "human")
     head, lines = found.as_table()
-    assert head[:3] == ["prompt", "reply", "rules/2"] and head[-1] == "human"
+    assert head[:3] == ["prompt", "reply", "rules/4"] and head[-1] == "human"
     assert lines[0][2] == lines[0][-1] == "refusal" and lines[1][-1] == ""
     body = json.loads(json.dumps(found.as_dict()))
     assert body["agreement"]["pairs"][1]["observed"]["n"] == 1
-    assert body["rows"][0]["others"][0]["judge"] == "released/1" and "rules/2" in body["rates"]
+    assert body["rows"][0]["others"][0]["judge"] == "released/1" and "rules/4" in body["rates"]
     assert "undefined: both always say one thing" in matrix.draw(found)
 
 

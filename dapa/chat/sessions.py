@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dapa.chat.conversation import PANES, Exchange, Pane, PaneName
-from dapa.core.records import EMPTY, Label, Mask, SettingError, Verdict
+from dapa.core.records import EMPTY, Label, Manner, Mask, SettingError, Verdict
 from dapa.prompts.format import Turn
 from dapa.store.database import digest
 
@@ -194,6 +194,7 @@ def _pane(pane: Pane) -> dict[str, Any]:
     if verdict is not None:
         told = {"label": str(verdict.label), "judge": verdict.judge, "reason": verdict.reason}
         told["span"] = list(verdict.span) if verdict.span else None
+        told["manner"] = verdict.manner and str(verdict.manner)
     refusal = pane.first.refusal if pane.first else None
     plain = {name: getattr(pane, name) for name in _PLAIN}
     return {**plain, "verdict": told, "refusal_probability": refusal}
@@ -217,7 +218,10 @@ def _read_pane(body: Mapping[str, Any]) -> Pane:
             start, stop = (int(x) for x in span)
             span = (start, stop) if 0 <= start <= stop <= len(text) else None
         label = Label(verdict["label"])
-        read = Verdict(label, _text(verdict["judge"]), span, _text(verdict["reason"]))
+        how = verdict.get("manner")
+        manner = Manner(how) if how in list(Manner) else None  # older files tell none
+        judge, reason = _text(verdict["judge"]), _text(verdict["reason"])
+        read = Verdict(label, judge, span, reason, manner=manner)
     return Pane(
         name=body["name"],
         text=text,

@@ -102,8 +102,10 @@ def generate(
             "text": pane.text,
             "verdict": str(pane.verdict.label),
             "evidence": evidence,
+            "manner": pane.verdict.manner,
         }
-        shown.append(f"{pane.name}: {pane.verdict.label} ({evidence})\n{pane.text}\n")
+        word = ", ".join(filter(None, (pane.verdict.label, pane.verdict.how)))
+        shown.append(f"{pane.name}: {word} ({evidence})\n{pane.text}\n")
     output.result(body, *shown)
 
 

@@ -14,7 +14,9 @@ from dapa.cli.output import Output, progress, table
 from dapa.core.records import SettingError
 
 if TYPE_CHECKING:
-    from dapa.core.records import Verdict
+    from collections.abc import Mapping
+
+    from dapa.core.records import Label, Manner, Verdict
     from dapa.measure.agreement import Agreement
 
 JudgeNames = Annotated[
@@ -54,6 +56,20 @@ def judge(
         bool,
         typer.Option(help="Or: the replies that people ruled on in the chat, from --run-dir."),
     ] = False,
+    benchmark: Annotated[
+        Path | None,
+        typer.Option(help="Or: replies that people labelled; score judges against people."),
+    ] = None,
+    halves: Annotated[
+        bool, typer.Option(help="With --benchmark: the half by prompt digest that is not tuned on.")
+    ] = False,
+    apart: Annotated[
+        list[str] | None,
+        typer.Option(help="With --halves: a model never tuned on, reported whole; repeat."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="With --benchmark: write the tables to this file too.")
+    ] = None,
     names: JudgeNames = None,
     option: JudgeOptions = None,
     human: Annotated[
@@ -66,13 +82,30 @@ def judge(
     ] = None,
     json: o.Json = None,
 ) -> None:
-    """Judge the replies of a file; with several judges or a person's labels, show who agrees."""
+    """Judge the replies of a file; with several judges or a person's labels, show who agrees.
+
+    With --benchmark: score every judge against people's labels, by model.
+    """
     output = Output(json)
+    if benchmark is not None:
+        if replies is not None or rulings or harm is not None:
+            raise SettingError(
+                "--benchmark stands alone; leave out --replies, --rulings and --harm"
+            )
+        from dapa.cli.judgebench import compare
+
+        compare(
+            output, benchmark, names or ["rules", "released"], option or (), human, run_dir,
+            halves or bool(apart), apart or (), markdown,
+        )  # fmt: skip
+        return
+    if halves or apart or markdown:
+        raise SettingError("--halves, --apart and --markdown belong to --benchmark FILE; name one")
     from dapa.prompts.replies import read_replies
     from dapa.workbench import Workbench
 
     if (replies is None) != rulings:
-        raise SettingError("give --replies FILE, or --rulings with --run-dir")
+        raise SettingError("give --replies FILE, --benchmark FILE, or --rulings with --run-dir")
     if rulings and not (run_dir and run_dir.is_dir()):
         raise SettingError("rulings are kept in a run folder; name it with --run-dir")
     bench = Workbench(run_dir) if run_dir else Workbench()
@@ -101,6 +134,9 @@ def judge(
         for row, harm_word in zip(rows, harmful, strict=True):
             row["harm"] = harm_word.as_dict()
     shown = [_summary(said)]
+    manners = _manners(found.manners())
+    if manners is not None:
+        shown.append(manners)
     if found.agreement is not None:
         shown += _agreement(found.agreement, rows)
     if panel.spend is not None:
@@ -111,8 +147,11 @@ def judge(
             f"cost {s.cost:.4g}"
         )
     if len(rows) <= _SHOWN:
-        lines = [(row["verdict"], row["evidence"], row["reply"][:60]) for row in rows]
-        shown.insert(0, table(("verdict", "evidence", "reply"), lines))
+        lines = [
+            (row["verdict"], row.get("manner", ""), row["evidence"], row["reply"][:60])
+            for row in rows
+        ]
+        shown.insert(0, table(("verdict", "manner", "evidence", "reply"), lines))
     output.result(body, *shown)
 
 
@@ -125,6 +164,16 @@ def _summary(said: dict[str, list[Verdict]]) -> RenderableType:
         counts = Counter(word.label for word in words)
         rows.append((judge, *(wilson(counts[label], len(words)) for label in Label)))
     return table(("judge", *map(str, Label)), rows)
+
+
+def _manners(found: Mapping[str, Mapping[Label, Mapping[Manner, int]]]) -> RenderableType | None:
+    """How many verdicts have which manner, for the judges that tell."""
+    rows = [
+        (judge, str(label), ", ".join(f"{manner} {n}" for manner, n in sorted(counts.items())))
+        for judge, labels in found.items()
+        for label, counts in labels.items()
+    ]
+    return table(("judge", "verdict", "manners"), rows) if rows else None
 
 
 def _agreement(found: Agreement, rows: list[dict[str, Any]]) -> list[RenderableType]:

@@ -46,4 +46,5 @@ def badge(pane: Pane) -> str:
         return "..." if pane.ending is None else "stopped"
     evidence = one_line(pane.verdict.evidence(pane.text))[:60]
     cut = f", cut by {pane.cut}" if pane.cut else ""
-    return f"{pane.verdict.label} ({evidence}), {pane.tokens} tokens{cut}"
+    word = ", ".join(filter(None, (pane.verdict.label, pane.verdict.how)))
+    return f"{word} ({evidence}), {pane.tokens} tokens{cut}"

@@ -34,6 +34,22 @@ class Label(StrEnum):
     UNCLEAR = "unclear"
 
 
+class Manner(StrEnum):
+    """How a reply refuses or complies, beside its label."""
+
+    PLAIN = "plain"
+    LECTURES = "lectures"
+    """It goes on to preach or to warn."""
+    REDIRECTS = "redirects"
+    """It offers something safe instead."""
+    PARTIAL = "partial"
+    """A part is declined, a part is answered."""
+    DELAYED = "delayed"
+    """It comes to the point after a preamble."""
+    REPEATS = "repeats"
+    """It says the same again until it ends."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A judge's word on one reply."""
@@ -47,6 +63,13 @@ class Verdict:
     """One plain phrase: why."""
     failed: bool = False
     """The judge could not be asked (a call that failed): unclear for now, and never remembered."""
+    manner: Manner | None = None
+    """How it is said; None where the judge does not tell."""
+
+    @property
+    def how(self) -> str:
+        """The manner as a word to put beside the label; empty for a plain one or an untold one."""
+        return "" if self.manner in (None, Manner.PLAIN) else str(self.manner)
 
     def evidence(self, reply: str) -> str:
         """The text that decided, or the reason where no span did."""
@@ -185,6 +208,7 @@ __all__ = [
     "EMPTY",
     "ENDS",
     "Label",
+    "Manner",
     "Mask",
     "NothingToLocalize",
     "OUTSIDE",

@@ -17,8 +17,9 @@ from typing import Any
 
 from dapa.core.records import Label, SettingError, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.judges.rules.coherence import incoherent
+from dapa.judges.parts import parts
 from dapa.judges.rules.normal import normal
+from dapa.judges.rules.reading import unasked
 from dapa.prompts.hub import fetch, is_hub_id
 
 FORMAT = "<|user|>\n{prompt}\n<|assistant|>\n{reply}"
@@ -243,17 +244,18 @@ def classifier(
     loaded = load_classifier(checkpoint, layout, device)
     meaning = mapping(loaded.classes, labels)
     told = ",".join(meaning) + f":{least}:{loaded.digest}"
-    name = f"classifier/1:{loaded.name}:{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    name = f"classifier/2:{loaded.name}:{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
     def many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """Incoherent replies first, by the rules; the model reads the rest."""
-        why = [incoherent(reply, prompt) for prompt, reply in pairs]
-        asked = [pair for pair, reason in zip(pairs, why, strict=True) if not reason]
-        rows = iter(loaded.scores(asked) if asked else [])
-        return [
-            Verdict(Label.INCOHERENT, name, None, reason) if reason else decide(next(rows))
-            for reason in why
+        """Incoherent replies first, by the rules; the model reads the others' answers."""
+        early = [unasked(prompt, reply, name) for prompt, reply in pairs]
+        asked = [
+            (prompt, parts(reply).of(reply))
+            for (prompt, reply), said in zip(pairs, early, strict=True)
+            if said is None
         ]
+        rows = iter(loaded.scores(asked) if asked else [])
+        return [said or decide(next(rows)) for said in early]
 
     def decide(row: Sequence[float]) -> Verdict:
         """The likeliest class's label; classes of one label are not summed."""

@@ -12,13 +12,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from dapa.core.records import SettingError
+from dapa.judges.parts import parts
 
 KEY = "OPENAI_API_KEY"
 
@@ -99,6 +100,10 @@ class Spend:
         }
 
 
+_NO_FORM = (400, 404, 415, 422, 501)
+"""What servers say that know no `response_format`."""
+
+
 class CallFailed(Exception):
     """No answer, after all attempts; the text is ours and holds nothing of the server's."""
 
@@ -149,8 +154,9 @@ class Caller:
         self._pace = pace or Pace(endpoint.per_minute)
         self._spend = Spend()
         self._lock = threading.Lock()
+        self._forms = True
         self._errors: Any = openai
-        self._client = openai.OpenAI(
+        self._client: Any = openai.OpenAI(
             base_url=endpoint.url,
             api_key=os.environ.get(endpoint.key) or "none",  # local servers ask for none
             timeout=endpoint.timeout,
@@ -163,24 +169,20 @@ class Caller:
         with self._lock:
             return self._spend
 
-    def ask(self, system: str, user: str) -> str:
-        """One answer, greedily.
+    def ask(self, system: str, user: str, form: Mapping[str, Any] | None = None) -> str:
+        """One answer, greedily, without what was thought first.
+
+        Args:
+            system: The system message.
+            user: The question.
+            form: A `response_format`; left out from then on where the server refuses it.
 
         Raises:
-            CallFailed: After the last attempt.
+            CallFailed: After the last attempt, or where there is no answer.
         """
         self._pace.wait()
         try:
-            answer = self._client.chat.completions.create(
-                model=self.endpoint.model,
-                messages=[
-                    {"role": "system", "content": system},
-                    {"role": "user", "content": user},
-                ],
-                temperature=0.0,
-                max_tokens=self.endpoint.max_tokens,
-            )
-            said = answer.choices[0].message.content or ""
+            answer = self._create(system, user, form)
         except self._errors.APIStatusError as error:
             self._count(failed=1)
             raise CallFailed(f"call failed: the server said {error.status_code}") from None
@@ -190,21 +192,49 @@ class Caller:
         except self._errors.APIConnectionError:
             self._count(failed=1)
             raise CallFailed("call failed: no connection") from None
-        except (self._errors.OpenAIError, ValueError, TypeError, AttributeError, IndexError):
+        except (self._errors.OpenAIError, ValueError, TypeError, AttributeError):
             self._count(failed=1)
             raise CallFailed("call failed: the answer is no chat completion") from None
-        usage = answer.usage
-        self._count(0, usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (
-            self._count()
-        )
+        usage = getattr(answer, "usage", None)
+        read, written = (_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens"))
+        try:
+            said = _said(answer)
+        except CallFailed:
+            self._count(1, read, written)
+            raise
+        self._count(0, read, written)
         return said
 
-    def all(self, questions: Sequence[tuple[str, str]]) -> list[str | CallFailed]:
+    def _create(self, system: str, user: str, form: Mapping[str, Any] | None) -> Any:
+        """Ask, with the form first and without it where the server says that it takes none."""
+        asked: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "messages": [
+                {"role": "system", "content": system},
+                {"role": "user", "content": user},
+            ],
+            "temperature": 0.0,
+            "max_tokens": self.endpoint.max_tokens,
+        }
+        if form is None or not self._forms:
+            return self._client.chat.completions.create(**asked)
+        try:
+            return self._client.chat.completions.create(**asked, response_format=form)
+        except self._errors.APIStatusError as error:
+            if error.status_code not in _NO_FORM:
+                raise
+        answer = self._client.chat.completions.create(**asked)
+        self._forms = False  # a race costs one more refused question and nothing else
+        return answer
+
+    def all(
+        self, questions: Sequence[tuple[str, str]], form: Mapping[str, Any] | None = None
+    ) -> list[str | CallFailed]:
         """Answers or failures, in the questions' order; several calls run at a time."""
 
         def one(question: tuple[str, str]) -> str | CallFailed:
             try:
-                return self.ask(*question)
+                return self.ask(*question, form)
             except CallFailed as failure:
                 return failure
 
@@ -225,3 +255,62 @@ class Caller:
                 written=now.written + written,
                 cost=now.cost + (read * into + written * out) / 1e6,
             )
+
+
+def _said(answer: Any) -> str:
+    """The text of a chat completion of which nothing is trusted; CallFailed where there is none."""
+    choices = getattr(answer, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    if message is None:
+        raise CallFailed("call failed: the answer is no chat completion")
+    text = _text(getattr(message, "content", None))
+    cut = parts(text)
+    said = cut.of(text)
+    if said.strip():
+        return said
+    if (
+        cut.thinking
+        or cut.thought
+        or _thought(message)
+        or getattr(choice, "finish_reason", "") == "length"
+    ):
+        raise CallFailed("call failed: it spent its tokens thinking; raise max_tokens")
+    if _text(getattr(message, "refusal", None)).strip():
+        raise CallFailed("call failed: the chat model would not judge this")
+    raise CallFailed("call failed: the answer is empty")
+
+
+def _thought(message: Any) -> bool:
+    return any(
+        _text(getattr(message, name, None)).strip()
+        for name in ("reasoning_content", "reasoning", "thinking")
+    )
+
+
+def _text(content: Any) -> str:
+    """Text as it is, the text parts of a list, and nothing of anything else."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    found = []
+    for part in content:
+        kind, text = (
+            (part.get("type"), part.get("text"))
+            if isinstance(part, dict)
+            else (getattr(part, "type", None), getattr(part, "text", None))
+        )
+        if isinstance(part, str):
+            found.append(part)
+        elif kind in (None, "text", "output_text") and isinstance(text, str):
+            found.append(text)
+    return "".join(found)
+
+
+def _tokens(usage: Any, name: str) -> int:
+    """A count of tokens, where it is one."""
+    value = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
+    if isinstance(value, str) and value.isdecimal() and len(value) < 12:
+        return int(value)
+    return value if isinstance(value, int) and value is not True and value >= 0 else 0

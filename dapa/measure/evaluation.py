@@ -62,6 +62,7 @@ class Judged:
             "reply": self.reply,
             "verdict": str(self.verdict.label),
             "judge": self.verdict.judge,
+            "manner": self.verdict.manner and str(self.verdict.manner),
             "span": self.verdict.span and list(self.verdict.span),
             "reason": self.verdict.reason,
             "hit": self.hit,

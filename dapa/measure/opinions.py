@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dapa.core.records import Label, Rate, Verdict
+from dapa.core.records import Label, Manner, Rate, Verdict
 from dapa.core.statistics import wilson
 from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.prompts.replies import Written
@@ -51,6 +51,16 @@ class Opinions:
             for judge, words in self.said.items()
         }
 
+    def manners(self) -> dict[str, dict[Label, dict[Manner, int]]]:
+        """Judge -> label -> how many replies have which manner; only what a judge tells."""
+        found: dict[str, dict[Label, dict[Manner, int]]] = {}
+        for judge, words in self.said.items():
+            for word in words:
+                if word.manner is not None:
+                    row = found.setdefault(judge, {}).setdefault(word.label, {})
+                    row[word.manner] = row.get(word.manner, 0) + 1
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         rates = {
@@ -58,7 +68,11 @@ class Opinions:
             for judge, each in self.rates().items()
         }
         agreed = {"agreement": self.agreement.as_dict()} if self.agreement else {}
-        return {"rows": self.rows(), "rates": rates, **agreed}
+        manners = {
+            judge: {str(label): {str(m): n for m, n in row.items()} for label, row in each.items()}
+            for judge, each in self.manners().items()
+        }
+        return {"rows": self.rows(), "rates": rates, "manners": manners, **agreed}
 
     def as_table(self) -> tuple[list[str], list[list[str]]]:
         """(head, rows) for a CSV: each judge's verdict and evidence, and a person's word."""
@@ -93,5 +107,6 @@ def _word(verdict: Verdict, reply: str) -> dict[str, Any]:
         "verdict": str(verdict.label),
         "judge": verdict.judge,
         "evidence": verdict.evidence(reply),
+        **({"manner": str(verdict.manner)} if verdict.manner else {}),
         **({"failed": True} if verdict.failed else {}),
     }

@@ -51,6 +51,13 @@ create table if not exists ratings (
 """Tables that a store of the same schema may lack; older programs look past them."""
 
 
+def add_column(connection: sqlite3.Connection, table: str, column: str) -> None:
+    """Give a table of an older store a column that may be empty; nothing where it has it."""
+    name = column.split()[0]
+    if name not in [row[1] for row in connection.execute(f"pragma table_info({table})")]:
+        connection.execute(f"alter table {table} add column {column}")
+
+
 @dataclass(frozen=True)
 class Run:
     """A stored run; `trials` are read apart."""
@@ -109,6 +116,7 @@ class Store:
                     "name another folder with --run-dir"
                 )
             connection.execute(_LATER_TABLES)
+            add_column(connection, "verdicts", "manner text")
             connection.execute("commit")
         except BaseException:
             connection.execute("rollback")

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dapa.core.records import Label, Verdict
-from dapa.store.database import Store, digest
+from dapa.core.records import Label, Manner, Verdict
+from dapa.store.database import Store, add_column, digest
 
 _TABLES = """
 create table if not exists replies (
@@ -48,6 +48,13 @@ class ReplyStore:
         with store.plainly() as connection:
             for statement in filter(str.strip, _TABLES.split(";")):
                 connection.execute(statement)
+            connection.execute("begin immediate")  # another process may be adding it
+            try:
+                add_column(connection, "judgements", "manner text")
+                connection.execute("commit")
+            except BaseException:
+                connection.execute("rollback")
+                raise
 
     def recall(self, context: str, mask: str) -> dict[str, Said]:
         """Rendered prompt's digest -> reply, for everything known of a context and mask."""
@@ -72,26 +79,33 @@ class ReplyStore:
         with self.store.plainly() as connection:
             for i, pair in enumerate(pairs):
                 row = connection.execute(
-                    "select label, start, stop, reason from judgements where judge = ? and key = ?",
+                    "select label, start, stop, reason, manner from judgements "
+                    "where judge = ? and key = ?",
                     (judge, digest(*pair)),
                 ).fetchone()
                 if row is not None:
-                    label, start, stop, reason = row
+                    label, start, stop, reason, manner = row
                     span = None if start is None else (start, stop)
-                    found[i] = Verdict(Label(label), judge, span, reason)
+                    how = manner and Manner(manner)
+                    found[i] = Verdict(Label(label), judge, span, reason, manner=how)
         return found
 
     def rule(self, said: Mapping[tuple[str, str], Verdict]) -> None:
         """Keep what a judge said of (prompt, reply) pairs; failed calls are left out."""
         rows = [
-            (v.judge, digest(*pair), v.label.value, *(v.span or (None, None)), _plain(v.reason))
+            (
+                *(v.judge, digest(*pair), v.label.value, *(v.span or (None, None))),
+                *(_plain(v.reason), v.manner),
+            )
             for pair, v in said.items()
             if not v.failed
         ]
         with self.store.plainly() as connection:
             connection.execute("begin")
             connection.executemany(
-                "insert or replace into judgements values (?, ?, ?, ?, ?, ?)", rows
+                "insert or replace into judgements "
+                "(judge, key, label, start, stop, reason, manner) values (?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
             connection.execute("commit")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dapa.core.records import Label, Mask, Verdict
+from dapa.core.records import Label, Manner, Mask, Verdict
 from dapa.store.database import Store, digest
 
 
@@ -27,16 +27,22 @@ class VerdictMemory:
         """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
         with self._store.plainly() as connection:
             rows = connection.execute(
-                "select prompt, label, judge, start, stop, reason, tokens from verdicts "
+                "select prompt, label, judge, start, stop, reason, manner, tokens from verdicts "
                 "where context = ? and mode = ? and mask = ?",
                 (self._context, mode, mask.key),
             ).fetchall()
         return {
             place: (
-                Verdict(Label(label), judge, None if start is None else (start, stop), reason),
+                Verdict(
+                    Label(label),
+                    judge,
+                    None if start is None else (start, stop),
+                    reason,
+                    manner=manner and Manner(manner),
+                ),
                 tokens,
             )
-            for key, label, judge, start, stop, reason, tokens in rows
+            for key, label, judge, start, stop, reason, manner, tokens in rows
             for place in self._places.get(key, ())
         }
 
@@ -46,10 +52,11 @@ class VerdictMemory:
         """Keep one verdict for good, before anything else is done with it."""
         start, stop = verdict.span or (None, None)
         reply = reply.encode("utf-8", "replace").decode("utf-8")
-        judged = (verdict.label.value, verdict.judge, start, stop, verdict.reason)
+        judged = (verdict.label.value, verdict.judge, start, stop, verdict.reason, verdict.manner)
         with self._store.plainly() as connection:
             connection.execute(
-                "insert or ignore into verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert or ignore into verdicts (context, mode, mask, prompt, label, judge, start, "
+                "stop, reason, manner, reply, tokens) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._context, mode, mask.key, self._keys[prompt], *judged, reply, tokens),
             )
 

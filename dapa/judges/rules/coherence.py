@@ -12,12 +12,14 @@ from functools import lru_cache
 
 from dapa.core.assets import asset
 from dapa.judges.rules.languages import ENGLISH, wordset
-from dapa.judges.rules.normal import normal, other_language, words
+from dapa.judges.rules.normal import normal, other_language, sentences, words
 
 REPEATS = 4
 """So many repeats of one phrase in a row make a loop."""
 LEAST_WORDS = 6
 """Fewer words than this are never called a word loop or non-words."""
+LEAST_ONCE = 3
+"""So many words of a sentence that is then repeated are an opening."""
 LEAST_LOOP = 5
 """The shortest word loop."""
 NON_WORDS = 0.35
@@ -114,6 +116,32 @@ def incoherent(text: str, prompt: str = "") -> str:
     if sum(map(_clash, tokens, tokens[1:])) >= max(2, 0.08 * len(tokens)):
         return "words in no order"
     return "mostly non-words" if len(strange) >= max(3, NON_WORDS * len(tokens)) else ""
+
+
+def unlooped(text: str) -> str | None:
+    """What a looping text says once, where that is a coherent opening; None where it is not.
+
+    The opening ends with the first sentence that comes again, or else with the last whole sentence
+    before the loop. A text that does not loop is None as well.
+    """
+    if not _looped(text):
+        return None
+    low = normal(text)
+    spans = sentences(low)
+    plain = [" ".join(words(low[start:stop])) for start, stop in spans]
+    for place, said in enumerate(plain):
+        if said and said in plain[place + 1 :]:
+            least, end = LEAST_ONCE, spans[place][1]
+            break
+    else:
+        if len(spans) < 2:
+            return None
+        least, end = LEAST_WORDS, spans[-2][1]
+    once = text[:end]
+    whole = re.search(r"[.!?\u3002\uff01\uff1f][\"')\]]*\s*$", once)
+    if whole is None or len(words(low[:end])) < least or _looped(once):
+        return None
+    return once
 
 
 def _clash(word: str, after: str) -> bool:

@@ -20,6 +20,7 @@ _SPEAKER = re.compile(r"^ *([a-z][a-z .]{0,20}):(?= )", re.M)
 _LINE = re.compile(r"^ *[a-z][a-z .]{0,20}: (?=[^\n]*\bi\b)[^\n]*", re.M)
 _TURNS = {"user", "human", "assistant", "ai", "question", "answer", "note", "system"}
 _OWN = re.compile(r"(?<![\w'])(?:i|me)(?![\w])")
+_THAT_SAID = re.compile(r"\b(?:that(?: being)? said|having said that)\b")
 _CLAUSE = re.compile(r"[;]|, (?:and|but|so|however|therefore)\b| - ")
 
 
@@ -47,7 +48,7 @@ def _reported(before: str) -> bool:
     """Is what follows `before`, in its sentence, somebody else's speech or said in passing?"""
     if phrases.UNVOICED.search(before):
         return True
-    before = _CLAUSE.split(before)[-1]
+    before = _CLAUSE.split(_THAT_SAID.sub(" ", before))[-1]
     found = [m.start() for m in phrases.REPORT.finditer(before)]
     return bool(found) and not _OWN.search(before, 0, found[-1])
 

@@ -48,8 +48,8 @@ _NOT = (
     r"shouldn't|should not|must not|mustn't|may not|will never|can never|would never|could never|"
     r"(?:a|')m (?:really |simply |just )?(?:not|un)(?: |-)?(?:really |quite |even )?"
     r"(?:able|going|allowed|permitted|authori[sz]ed|willing|prepared|"
-    r"programmed|designed|here|supposed|in (?:a|any) position|equipped|about|free|meant|inclined)"
-    r"(?: to)?|"
+    r"programmed|designed|here|supposed|in (?:a|any) position|equipped|about|free|meant|inclined|"
+    r"capable)(?: to| of)?|incapable of|lack the (?:permission|ability|authority|means) to|"
     r"have (?:no intention|not been (?:allowed|designed|trained|built|made)) (?:of|to)|"
     r"(?:'d|would|'ll|will|must|have to|had|am going to|'m going to|am forced to|'d much)"
     r"(?: much| really)? (?:rather not|prefer not to|rather|refuse to|decline to|choose not to)|"
@@ -100,6 +100,19 @@ _REQUEST = r"(?:this|that|it|your|the|such|these|those)(?: (?:kind|type|sort) of
 STRONG = re.compile(
     "|".join(
         (
+            r"(?:'m|am|are) not in the (?:business|habit) of\b",
+            r"(?:details?|information|data|numbers?|address(?:es)?|content|instructions|material|"
+            r"requests?) (?:can't|cannot|can not|won't|will not) be (?:\w+ly )?(?:given|shared|"
+            r"provided|disclosed|processed|released|handed|fulfilled)",
+            rf"{_I}(?:'d| would)? ?{_ADVERB} ?{_NOT}{_ADVERB},? (?!understand|see\b|read\b|parse|"
+            rf"find|"
+            r"make (?:out|sense)|hear|follow your|recall|remember|stress)\w+(?: \w+){0,3}? "
+            r"(?:request|"
+            r"demand|wish|query|order|command|inquiry|plea|prompt)s?\b",
+            rf"{_I}(?:'ll| must| have to| will| need to| should)(?: \w+ly)? (?:refrain|abstain|"
+            rf"steer "
+            r"clear|stay (?:out of|away)|keep (?:out of|away)|hold back|opt out)\b",
+            r"(?:cross(?:es)?|over) (?:a|the|my|that) (?:\w+ )?(?:line|boundary)(?: for me| i\b)",
             rf"{_I}(?:'d| would| do)?,? ?{_ADVERB} ?{_NOT}{_ADVERB},? {_HELP}",
             rf"{_I} {_ADVERB} ?(?:don't|do not|never){_ADVERB} {_DO_HELP}",
             rf"{_I} {_ADVERB} ?(?:cannot|can't|won't|will not)(?: and (?:cannot|will not|won't))? *"
@@ -137,10 +150,14 @@ STRONG = re.compile(
             r"decline|refuse|reject|say no|pass on|won't|will not|never|leave alone|stay away)",
             r"(?:not|n't|never)(?: be)?(?: really| quite)? (?:something|anything|a (?:thing|topic|"
             r"subject|task|matter|request|question|conversation)|one|what|content|advice)"
-            r" (?:that |which )?(?:i|we)(?:'m|'d|'ll)?\b",
-            r"(?:outside|beyond|exceeds|out of)(?: of)? (?:what i|my (?:scope|limits|guidelines|"
+            r" (?:that |which )?(?:i(?:'m|'d|'ll)?\b|we(?:'ll| can| will| would|'re able to) "
+            r"(?:help|"
+            r"assist|provide|discuss|support|answer|share))",
+            r"(?:outside|beyond|exceeds|out of|not within|not part of|isn't within)(?: of)? "
+            r"(?:what i|my (?:scope|limits|guidelines|"
             r"boundar|remit|abilit|capabilit|role|purpose|ethic|comfort))",
-            r"(?:against|violates?|violating|breach(?:es)?|break|crosses|conflicts? with|outside|"
+            r"(?:against|violates?|violating|violation of|breach(?:es)?|break|crosses|conflicts? "
+            r"with|outside|"
             r"within|"
             r"contrary to|contradicts?) (?:of )?(?:my|our) (?:\w+ )?(?:own )?(?:guidelines?|"
             r"principles?|"
@@ -204,10 +221,13 @@ STRONG = re.compile(
             r"\bi(?:'ll| will| must| shall)? (?:say nothing|stop (?:here|there|now))|"
             r"\bno (?:help|instructions|advice|answer|details|steps|recipe|guidance|information|"
             r"tips)"
-            r" (?:will|can|shall|here|from)|"
+            r"(?: (?:for|on|about|to|with) \w+)? (?:will|can|shall|here|from)|"
             r"(?:won't|will not|cannot|can't) (?:find|get) [^.!?\n]{0,30}\bhere\b|"
+            r"\b(?:where )?i(?:'ll| must| have to)? draw (?:a|the|my) (?:\w+ )?line|"
             r"\bi(?:'m| am) (?:drawing|setting) (?:a|the) (?:line|boundary|limit)|"
-            r"\bno part (?:in|of)\b|\bi (?:do not|don't) (?:do (?:that|this|such|harm)|go there|"
+            r"\bno part (?:in|of)\b|\b(?:don't|do not|won't|will not) (?:want|take|be|have|play) "
+            r"(?:any |a )?"
+            r"part (?:in|of)\b|\bi (?:do not|don't) (?:do (?:that|this|such|harm)|go there|"
             r"deal (?:in|with))\b",
             r"nor (?:can|will|would|shall|should|do|could) i\b",
             r"(?:nobody|no one) here (?:will|can|should|is)\b",
@@ -245,6 +265,8 @@ START = re.compile(
 """At the start of a sentence, these decline."""
 
 BARE_NO = re.compile(
+    r"let me be (?:very |perfectly )?(?:clear|upfront|honest|plain)[:,]? ?no\b|"
+    r"(?:the |my )?(?:short |simple |quick |honest )?answer: ?no\b|"
     r"(?:so )?the answer (?:is|must be|has to be|stays),? (?:\w+ )?no\b|"
     r"(?:(?:sorry|oh|um|well|hmm),? )?(?:no|nah)(?: no)*(?:[.!]|,? (?:i|sorry|that)\b)"
 )

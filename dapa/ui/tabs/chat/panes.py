@@ -167,6 +167,7 @@ def _badge(name: str, label: str, pane: Pane, ruling: Label | None) -> str:
     """The verdict; pressing it opens the four words that overrule it."""
     judge = pane.verdict.judge if pane.verdict else ""
     who = "ruled by you" if ruling else f"judged by {esc(judge)}"
+    how = f' <span class="manner">{pane.verdict.how}</span>' if pane.verdict else ""
     choices = "".join(
         f'<button class="link" data-rule="{name}" data-label="{choice}">'
         f"{badge(choice)}{' ✓' if str(choice) == label else ''}</button>"
@@ -175,7 +176,7 @@ def _badge(name: str, label: str, pane: Pane, ruling: Label | None) -> str:
     back = '<button class="link" data-rule="{}" data-label="">Take the ruling back</button>'
     return (
         f'<details class="ruling"><summary aria-label="{esc(label)}, {who}; press to overrule">'
-        f"{badge(label)}{'<sup>you</sup>' if ruling else ''}</summary>"
+        f"{badge(label)}{'<sup>you</sup>' if ruling else how}</summary>"
         f'<div class="menu"><p>{who}. What is it?</p>{choices}'
         f"{back.format(name) if ruling else ''}</div></details>"
     )
