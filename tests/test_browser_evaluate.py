@@ -29,7 +29,7 @@ def evaluate(board, chromium):
             press(page, *layers)
             tab(page, "Evaluate")
             page.click("#eval-settings button.label-wrap")
-            set_number(page, "prompt limit (empty: no limit)", 6)
+            set_number(page, "prompt limit (0: no limit)", 6)
             until(lambda: "6 prompts" in page.inner_text("#eval-settings"))
             return page
 

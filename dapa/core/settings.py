@@ -44,6 +44,8 @@ class Setting:
     step: float | None = None
     """A form shows a slider where both ends and a step are given."""
     unit: str = ""
+    none: str = "no limit"
+    """What a number that may be None means when nothing, or 0, is typed."""
     choices: Choices | None = None
     offered: Choices | None = None
     """Of the choices, what a form offers; all of them if None."""

@@ -65,7 +65,7 @@ class HarmfulSettings(FormatSettings, Seeded):
         "The column of a prompt file that holds the prompts, where its name does not tell; a "
         "further file without it is read as usual.",
         most=1_000,
-        row=51,
+        row=50,
         placeholder="where its name does not tell",
         metavar="NAME",
     )

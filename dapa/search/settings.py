@@ -32,7 +32,7 @@ class SearchRules(Seeded):
     )  # fmt: skip
     """target = student + retain (full - student)."""
     target: float | None = setting(
-        None, "or: the DSR to reach", "Or: the DSR to reach, 0 to 1.",
+        None, "or: the DSR to reach", "Or: the DSR to reach, 0 to 1.", none="none",
         low=0.0, high=1.0, above=True, row=2,
         told=lambda target: f"reach a DSR of {target:.2f}" if target else "",
     )  # fmt: skip
@@ -125,7 +125,7 @@ class SearchSettings(PromptSettings, SearchRules):
     """None takes mask gradients, or divergence where those are not defined."""
     blocks: int | None = setting(
         None, "blocks of neurons a site",
-        "Cut each gate into so many blocks of neurons (hierarchical: 8).", low=1, high=4096, row=1,
+        "Cut each gate into so many blocks of neurons (hierarchical: 8).", low=1, high=4096, row=1, none="as it does",
         told=lambda blocks: f"each in {blocks} blocks" if blocks else "",
     )  # fmt: skip
     """None is 8 for the hierarchical search, and whole sites for all others."""

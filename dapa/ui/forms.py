@@ -157,5 +157,5 @@ def _number(one: Setting, shape: Shape, value: Any, made: dict[str, Any]) -> Any
 
 def _label(one: Setting, shape: Shape) -> str:
     unit = f", {one.unit}" if one.unit and shape.base in (int, float) else ""
-    empty = " (empty: no limit)" if shape.optional and shape.base in (int, float) else ""
+    empty = f" (0: {one.none})" if shape.optional and shape.base in (int, float) else ""
     return f"{one.label}{unit}{empty}"
