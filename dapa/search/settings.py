@@ -125,7 +125,9 @@ class SearchSettings(PromptSettings, SearchRules):
     """None takes mask gradients, or divergence where those are not defined."""
     blocks: int | None = setting(
         None, "blocks of neurons a site",
-        "Cut each gate into so many blocks of neurons (hierarchical: 8).", low=1, high=4096, row=1, none="as it does",
+        "Cut each gate into so many blocks of neurons (hierarchical: 8).",
+        low=1, high=4096, row=1,
+        none="as it does",
         told=lambda blocks: f"each in {blocks} blocks" if blocks else "",
     )  # fmt: skip
     """None is 8 for the hierarchical search, and whole sites for all others."""
