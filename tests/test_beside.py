@@ -1,10 +1,12 @@
 """The commands beside a search, run as a user runs them, on planted folders."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 
 from dapa.cli import main
+from dapa.cli.exports import Exports
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 
 
@@ -34,6 +36,47 @@ def test_baselines_with_shams(asked, capsys):
     assert rows["found"]["layers"] == [1, 2] and rows["found"]["held_out"]["value"] == 1.0
     assert rows["found"]["over_refusal"]["value"] == 0.0 and body["complete"]
     assert body["placebos"]["effects"] == []
+
+
+def test_shams_alone(asked, capsys):
+    body = run(capsys, "placebos", *asked[0], "--draws", "1")
+    assert body["run"] and body["effects"] == [] and body["complete"]
+    assert {row["name"] for row in body["rows"]} >= {"student", "found", "permuted", "flipped"}
+
+
+def test_side_effects_of_the_found_set(asked, capsys):
+    body = run(capsys, "side-effects", *asked[0], *asked[1], "--most", "4")
+    rates = {name: model["over_refusal"] for name, model in body["models"].items()}
+    assert rates["patched"]["value"] == 0.0 and {rate["n"] for rate in rates.values()} == {4}
+
+
+def test_a_table_and_a_page_are_written_beside_the_sentence(asked, capsys, tmp_path):
+    page, sheet = tmp_path / "dose.html", tmp_path / "dose.csv"
+    options = [*asked[0][:-2], "--layers", "1,2", "--strengths", "0,1", "--csv", str(sheet)]
+    with pytest.raises(SystemExit) as ended:
+        main(["dose", *options, "--html", str(page)])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and "the given set (layers 1, 2) refuses 100" in told
+    assert "incoherent, sham" in told and "<figcaption>Strength against DSR" in page.read_text()
+    origin, head, *rows = sheet.read_text().splitlines()
+    assert origin.startswith("# ") and head.startswith("curve,strength,dsr") and len(rows) == 4
+
+
+@pytest.mark.parametrize("command", ["categories", "pareto", "necessity", "placebos"])
+def test_a_measurement_that_is_stopped_ends_with_130_and_what_there_is(
+    asked, capsys, monkeypatch, tmp_path, command
+):
+    @contextmanager
+    def stopped(self):
+        self._stop.set()
+        yield self._stop
+
+    monkeypatch.setattr(Exports, "stoppable", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main([command, *asked[0][:-2], "--run-dir", str(tmp_path), "--csv", "-"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 130 and "Traceback" not in err
+    assert out == "" or out.startswith("# ")
 
 
 def test_stability(asked, capsys):

@@ -10,7 +10,7 @@ from screen import dashboard, tab, until, visitors
 
 from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
-from dapa.ui.measurements.looks import looks
+from dapa.workbench.measurements import measurements
 
 pytestmark = pytest.mark.browser
 FEW = {"search": 10, "held_out": 8, "": 6}
@@ -36,7 +36,7 @@ def board(toy_pair, tmp_path_factory):
         every, repeat = bench.prompts, bench.stability
         bench.prompts = lambda *source, **more: fewer(every(*source, **more))
         few = {"orders": 3, "bootstraps": 3, "retains": (0.7, 0.9)}
-        bench.stability = lambda job, **more: repeat(job, **few, **more)
+        bench.stability = lambda job, **more: repeat(job, **{**more, **few})
         for more in ({"retain": 0.7, "seed": 3}, {}):
             bench.search_job(SearchSettings(**SETTINGS, **more)).run()
         yield served
@@ -64,7 +64,7 @@ def look(page, name):
     """Press a look's button and wait until it was measured."""
     page.click(f"#looks [data-look={name}]")
     page.wait_for_selector(f"#looks [data-look={name}][aria-pressed=true][title=measured]")
-    heading = looks[name].heading
+    heading = measurements[name].heading
     until(lambda: heading in page.inner_text("#look"))
     page.wait_for_selector("#look [data-do=again]")
     return page.inner_text("#look")
@@ -108,7 +108,8 @@ def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page
     page.wait_for_selector("#look .rivals")
     said = page.inner_text("#look")
     assert "Of the simpler choices" in said and "Placebos" in said
-    found, shams = board.dashboard.tasks.of(job_of(board).id, "baselines").result
+    record = board.dashboard.tasks.of(job_of(board).id, "baselines").result.record
+    found, shams = record.found, record.shams
     tables = page.locator("#look .rivals")
     assert tables.nth(0).locator("tbody tr").count() == len(found.rows)
     own = [row for row in shams.rows if row.role == "placebo"]
@@ -121,10 +122,10 @@ def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page
 def test_a_look_can_be_stopped_and_measured_again(board, page, monkeypatch):
     measure = board.workbench.necessity
 
-    def held(job, progress, stop):
+    def held(job, progress, stop, **more):
         progress("teacher without <b>found</b>", 0.4)
         assert stop.wait(60), "nobody pressed stop"
-        return measure(job, progress=progress, stop=stop)
+        return measure(job, progress=progress, stop=stop, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(board.workbench, "necessity", held)
@@ -138,7 +139,7 @@ def test_a_look_can_be_stopped_and_measured_again(board, page, monkeypatch):
 
 def test_stability_counts_how_often_each_layer_is_found(board, page):
     said = look(page, "stability")
-    told = board.dashboard.tasks.of(job_of(board).id, "stability").result
+    told = board.dashboard.tasks.of(job_of(board).id, "stability").result.record.found
     assert f"n = {len(told.ended())} searches" in said
     often = [unit for unit, rate in told.inclusion().items() if rate.value]
     assert page.locator("#look .forest tbody tr").count() == len(often)
@@ -154,6 +155,27 @@ def test_categories_pairs_and_sizes_are_drawn(page):
     until(lambda: "beyond the sum" in (page.text_content("#look-chart") or ""))
     assert "on the front" in look(page, "pareto")
     until(lambda: "found set" in (page.text_content("#look-chart") or ""))
+
+
+def test_a_looks_settings_are_a_folded_sentence_and_measuring_again_takes_them(page):
+    assert "At strength 1 the found set" in look(page, "dose")
+    assert page.locator("#look tbody tr").count() == 11
+    assert not page.locator("#look-stability-settings").is_visible(), "another one's settings"
+    fold = page.locator("#look-dose-settings")
+    assert "eleven strengths" in fold.inner_text()
+    fold.locator("button.label-wrap").click()
+    box = fold.get_by_label("strengths")
+    box.fill("0, 1")
+    box.press("Tab")
+    until(lambda: "strengths 0, 1" in fold.inner_text())
+    page.click("#look [data-do=again]")
+    until(lambda: page.locator("#look tbody tr").count() == 2)
+    box.fill("0, 2")
+    box.press("Tab")
+    page.click("#look [data-do=again]")
+    page.wait_for_selector(".toast-body:has-text('strength 2 is outside 0 to 1')")
+    assert page.locator("#look tbody tr").count() == 2, "what was measured stays"
+    fold.locator("button.label-wrap").click()
 
 
 def test_skill_once_measured_stands_in_the_sentence(board, page):

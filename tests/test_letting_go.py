@@ -1,21 +1,23 @@
 """Ended searches and measurements do not keep a pair in memory that another one replaced."""
 
 import gc
-import threading
 import weakref
 
 import pytest
 from searched import prompt_set
 
+from dapa.core.measurement import Call
 from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Unit
 from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.measurements.looks import looks
+from dapa.ui.measurements.shown import drawn
+from dapa.ui.tabs.search.closer import offered
 from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
+from dapa.workbench.measurements import measurements
 
 AND = Planting(6, (1, 4))
 
@@ -88,16 +90,17 @@ def test_the_screen_reads_an_ended_search_whose_pair_is_gone(tmp_path):
     report = job.run()
     tail = SearchStatus(dashboard, [None] * 13)
     whole = tail.view(job, ())
-    look = looks["interaction"]
-    record = look.measure(bench, job, lambda *_: None, threading.Event())
-    shown = look.draw(record, job)
+    look = measurements["interaction"]
+    record = look.measure(Call(bench, look.settings(), job=job))
+    shown = drawn(look.describe(record))
     bench.next()
     assert old() is None
     assert tail.view(job, ())[:3] == whole[:3] and f"{100 * job.share.fraction:.0f}" in whole[0]
-    assert look.draw(record, job) == shown and report.units == job.units[1:2] + job.units[4:5]
-    for name in looks:
+    assert drawn(look.describe(record)) == shown and report.units == job.units[1:2] + job.units[4:5]
+    for name in offered():
         with pytest.raises(DapaError, match="loaded"):
-            looks[name].measure(bench, job, lambda *_: None, threading.Event())
+            one = measurements[name]
+            one.measure(Call(bench, one.settings(), job=job))
             pytest.fail(f"{name} measured another pair")
 
 

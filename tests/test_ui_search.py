@@ -4,11 +4,13 @@ import json
 import re
 import threading
 from dataclasses import replace
+from functools import lru_cache
 
 import gradio as gr
 import pytest
 from searched import HARMLESS, prompt_set, searched
 
+from dapa.core.measurement import Call
 from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
 from dapa.core.settings import presets
 from dapa.prompts.sets import PromptSet
@@ -17,14 +19,15 @@ from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
-from dapa.ui.measurements.inner import paired_units
-from dapa.ui.measurements.looks import looks
+from dapa.ui.measurements.shown import drawn
 from dapa.ui.parts import names
 from dapa.ui.tabs.runs import compare
+from dapa.ui.tabs.search import closer, result
 from dapa.ui.tabs.search import form as choices
-from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search.closer import offered
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
+from dapa.workbench.measurements import measurements
 from dapa.writing.sentences import layers_text, overlap_sentence, result_sentence
 
 with gr.Blocks():
@@ -297,13 +300,18 @@ def bench(tmp_path_factory):
     return made
 
 
+def asked(bench, name, told=lambda *_: None, stop=None):
+    one = measurements[name]
+    return Call(bench, one.settings(), told, stop or threading.Event(), job=searched())
+
+
 @pytest.fixture(scope="module")
 def measured(bench):
     """Every look at one planted search, measured once."""
     found, told = {}, []
-    for name in looks:
-        kept = looks[name].measure(bench, searched(), lambda *a: told.append(a), threading.Event())
-        found[name] = kept
+    for name in offered():
+        kept = measurements[name].run(asked(bench, name, lambda *a: told.append(a)))
+        found[name] = kept.record
     assert all(0 <= share <= 1 for _, share in told)
     return found
 
@@ -320,22 +328,22 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("name", list(looks))
+@pytest.mark.parametrize("name", offered())
 def test_a_look_tells_its_finding_with_intervals_and_n(measured, name):
-    html = looks[name].draw(measured[name], searched())
-    for word in WORDS[name]:
+    html = drawn(measurements[name].describe(measured[name]))
+    for word in WORDS.get(name, ()):
         assert word in html, (name, word)
     assert '<p class="finding">' in html and re.search(r"\[[−+]?\d", html)
     assert re.search(r"n(\u202f| )=(\u202f| )\d", html)
     assert "<script" not in html
 
 
-@pytest.mark.parametrize("name", [name for name in looks if looks[name].figure])
+@pytest.mark.parametrize("name", [name for name in offered() if measurements[name].figures])
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_looks_figure_fits_the_page(measured, name, dark):
-    figure = looks[name].figure(measured[name], searched(), dark)
-    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)" and figure.layout.uirevision == "dapa"
-    json.loads(figure.to_json())
+    for _, figure in measurements[name].figures(measured[name], dark):
+        assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)" and figure.layout.uirevision == "dapa"
+        json.loads(figure.to_json())
 
 
 def test_a_look_that_was_stopped_is_drawn_all_the_same(bench):
@@ -346,30 +354,26 @@ def test_a_look_that_was_stopped_is_drawn_all_the_same(bench):
 
     for name in ("baselines", "stability", "necessity"):
         stop.clear()
-        assert looks[name].draw(looks[name].measure(bench, searched(), told, stop), searched())
+        record = measurements[name].run(asked(bench, name, told, stop)).record
+        assert drawn(measurements[name].describe(record))
 
 
-def test_pairs_of_many_units_are_those_of_the_found_set():
-    job = searched()
-    assert paired_units(job) == job.units
+@pytest.mark.parametrize("name", offered())
+def test_a_look_reads_its_settings_from_the_page_and_says_what_is_wrong(name):
+    card = closer_card()
+    fields = presets(measurements[name].settings)
+    values = {f"{name}__{field}": value for field, value in fields.items()}
+    assert (name in card.forms) == bool(fields) == (name in card.folds)
+    assert card.asked(name, values) == measurements[name].settings(**fields)
+    for field in fields:
+        with pytest.raises(SettingError):
+            card.asked(name, {**values, f"{name}__{field}": ["<b>"]})
 
-    class Many:
-        units = tuple(Unit(i) for i in range(40))
-        report = job.report
 
-    assert paired_units(Many) == job.report.units
-    Many.report = None
-    assert looks["interaction"].refuses(Many)
-
-
-def test_a_look_at_an_uncertified_set_says_what_to_do():
-    job = searched()
-
-    class Stopped:
-        report = replace(job.report, one_minimal=False)
-
-    assert "search to the end" in looks["categories"].refuses(Stopped)
-    assert looks["categories"].refuses(job) == ""
+@lru_cache
+def closer_card():
+    with gr.Blocks():
+        return closer.build()
 
 
 # -- two runs -----------------------------------------------------------------------------------

@@ -15,10 +15,7 @@ from typer.main import get_command
 
 from dapa.cli import options as o
 from dapa.cli.benchmark import bench
-from dapa.cli.beside import baselines, necessity, stability
 from dapa.cli.chatting import chat
-from dapa.cli.derived import categories, pareto
-from dapa.cli.dosing import dose
 from dapa.cli.evaluating import evaluate
 from dapa.cli.judging import judge
 from dapa.cli.measuring import measuring
@@ -110,8 +107,7 @@ def generate(
 
 
 commands = (
-    check, search, generate, chat, evaluate, judge,
-    prompts, reproduce, baselines, stability, necessity, categories, pareto, dose,
+    check, search, generate, chat, evaluate, judge, prompts, reproduce,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

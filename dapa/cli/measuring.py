@@ -8,25 +8,24 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
-from dapa.cli.output import Report, one_line, progress, table
-from dapa.cli.searching import watch
+from dapa.cli.given import GivenSet
+from dapa.cli.output import one_line, progress, table
+from dapa.cli.searching import one_goal, watch
 from dapa.cli.signature import options
 from dapa.core.masks import EMPTY
 from dapa.core.measurement import Call, Dots, Measurement, Table
-from dapa.core.settings import Settings, setting
-from dapa.workbench import PairOptions
+from dapa.core.records import Rate, SettingError
+from dapa.workbench import PairOptions, SearchSettings
 from dapa.workbench.measurements import measurements
-
-if TYPE_CHECKING:
-    from dapa.workbench import Workbench
+from dapa.writing.sentences import rate_text
 
 _RUNS = Path("runs")
 
@@ -43,8 +42,10 @@ def command(one: Measurement) -> Callable[..., None]:
     """The command of one measurement."""
     groups: dict[str, Any] = {"pair": PairOptions}
     if one.of == "search":
-        groups["search"] = SearchOptions
-    if one.masked:
+        groups["search"] = SearchSettings
+    if one.of == "search" and one.masked:
+        groups["instead"] = GivenSet
+    elif one.masked:
         groups["moved"] = o.MaskOptions
     elif one.by_kind:
         groups["of_kind"] = o.KindOptions
@@ -78,25 +79,38 @@ def _run(
     one: Measurement, exports: Exports, run_dir: Path, given: dict[str, Any], page: bool
 ) -> None:
     """Measure, say, write; what is wrong with an option is said before any work."""
-    moved, search = given.get("moved"), given.get("search")
-    kind = next((g.sites for g in (moved, given.get("of_kind"), search) if g is not None), "")
+    moved, search, instead = given.get("moved"), given.get("search"), given.get("instead")
+    kind = next((g.sites for g in (moved, given.get("of_kind")) if g is not None), "")
     named = moved is not None and moved.names
-    mask = EMPTY if moved is None else moved.mask()
-    spec = o.spec_for(given["pair"], kind, moved.units if moved is not None else "")
-    from dapa.workbench import Workbench
+    mask, units = EMPTY, ""
+    if moved is not None:
+        mask, units = moved.mask(), moved.units
+    if search is not None:
+        kind = search.kind
+        one_goal(search)
+    if instead is not None:
+        mask, units = instead.mask(kind), instead.units
+    spec = o.spec_for(given["pair"], kind, units)
+    from dapa.workbench import Halted, Workbench
 
     bench = Workbench(run_dir)
     with progress() as report, exports.stoppable() as stop:
         job = None
         if one.of != "files":
             bench.load(spec, report)
-        if search is not None:
-            job = _searched(bench, search, report)
+        if search is not None and not mask.entries:
+            job = bench.search_job(search)
+            watch(job, report)
+            if why := one.refuses(job):
+                raise SettingError(why)
         if one.usual is not None and not named:
             mask = one.usual(bench, kind)
-        found = one.run(
-            Call(bench, given["settings"], report, stop, kind or "gate", mask, spec, page, job)
-        )
+        kind = kind or "gate"
+        call = Call(bench, given["settings"], report, stop, kind, mask, spec, page, job, search)
+        try:
+            found = one.run(call)
+        except Halted:  # stopped before there was anything to tell
+            raise typer.Exit(130) from None
     told = one.describe(found.record)
     for line in told.warnings:
         print(one_line(line), file=sys.stderr)
@@ -111,7 +125,7 @@ def _run(
         found.origin,
         found.record.table(),
         drawings,
-        *(found.origin, told.finding, *_tables(told.tables), *told.notes),
+        *(found.origin, told.finding, *_tables(told.tables), *told.notes, *told.remarks),
         note=one.how,
     )
 
@@ -122,42 +136,15 @@ def _tables(tables: tuple[Table, ...]) -> Iterator[RenderableType]:
         kept = [
             i for i in range(len(one.head)) if not any(isinstance(row[i], Dots) for row in one.rows)
         ]
-        rows = [[_cell(row[i]) for i in kept] for row in one.rows]
-        yield table([one.head[i] for i in kept], rows, one.title, one.strong)
+        shared = one.counts
+        head = [one.head[i] + (f", n = {shared[i]:,}" if shared[i] else "") for i in kept]
+        rows = [[_cell(row[i], shared[i] is None) for i in kept] for row in one.rows]
+        yield table(head, rows, one.title, one.strong)
         if one.about:
             yield one.about
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, with_n: bool) -> Any:
+    if isinstance(value, Rate) and not with_n:
+        return rate_text(value, with_n=False)
     return f"{value:.3g}" if isinstance(value, float) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions(Settings):
-    """The search that is measured: run first, or answered from the run store."""
-
-    sites: str = setting("gate", "kind of site", o.SITES)
-    algorithm: str | None = setting(None, "algorithm", "The search's algorithm.")
-    retain: float = setting(0.9, "share to keep", "Share of the full mask's gain to keep.")
-    prompts: str | None = setting(
-        None, "harmful prompts", "Harmful prompts: a file, or a bundled set's name.", file=True
-    )
-    max_new_tokens: int = setting(48, "max new tokens", "Tokens of a reply at most.")
-    prompt_limit: int | None = setting(
-        None, "prompt limit", "At most so many prompts, drawn by category and seed."
-    )
-    seed: int = setting(0, "seed", "Splits, samples and random choices follow it.")
-
-    def settings(self) -> Any:
-        """As a search takes them."""
-        from dapa.workbench import SearchSettings
-
-        asked = {k: v for k, v in self.as_dict().items() if k != "sites" and v is not None}
-        return SearchSettings(kind=self.sites, **asked)
-
-
-def _searched(bench: Workbench, search: SearchOptions, report: Report) -> Any:
-    """The search behind the measurement, run to its end."""
-    job = bench.search_job(search.settings())
-    watch(job, report)
-    return job

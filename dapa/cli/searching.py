@@ -47,8 +47,7 @@ def search(
     judged is lost: `dapa runs resume ID` goes on.
     """
     output = Output(json)
-    if settings.target is not None and settings.retain != SearchSettings().retain:
-        raise SettingError("give --retain or --target, not both: each sets what counts as found")
+    one_goal(settings)
     spec = o.spec_for(pair, settings.kind)
     from dapa.workbench import Workbench
 
@@ -65,6 +64,12 @@ def search(
     output.result({"run": job.id, **found.as_dict()}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
+
+
+def one_goal(settings: SearchSettings) -> None:
+    """SettingError where two goals are given."""
+    if settings.target is not None and settings.retain != SearchSettings().retain:
+        raise SettingError("give --retain or --target, not both: each sets what counts as found")
 
 
 def watch(job: SearchJob, report: Report) -> SearchReport:

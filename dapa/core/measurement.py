@@ -90,6 +90,18 @@ class Table:
     """Does a picture show the same? Then a page, which has the picture, leaves the table out."""
     sortable: bool = False
     """May a page's reader sort it by a column?"""
+    kind: str = ""
+    """A page's style may know tables of this kind."""
+
+    @property
+    def counts(self) -> tuple[int | None, ...]:
+        """For each column the n that all its rates share, which then is said once; else None."""
+        found: list[int | None] = []
+        for column in range(len(self.head)):
+            rates = [row[column] for row in self.rows if isinstance(row[column], Rate)]
+            shared = {rate.n for rate in rates if isinstance(rate, Rate)}
+            found.append(shared.pop() if len(rates) > 1 and len(shared) == 1 else None)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,9 @@ class Shown:
     """One sentence or two, hedged where an interval includes zero."""
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    """How it was measured and how to read it."""
+    remarks: tuple[str, ...] = ()
+    """What to know about single rows; folded on a page."""
     warnings: tuple[str, ...] = ()
     """What could not be measured, and why: on the standard error, beside whatever is written."""
 
@@ -128,13 +143,24 @@ class Call:
     page: bool = False
     """Is a page of pictures written? Then what only a picture needs is measured too."""
     job: Any = None
-    """The finished search, where one is measured."""
+    """The finished search, where one is measured; None where a mask was given instead."""
+    search: Any = None
+    """The search's settings, which beside a given mask say what is asked, and how."""
 
     def counted(self, what: str) -> Callable[[int, int], None]:
         """A progress of (done, all) as one of a share."""
 
         def heard(done: int, total: int) -> None:
             self.progress(f"{what}: {done:,} of {total:,}", done / total if total else 0.0)
+
+        return heard
+
+    def part(self, what: str, first: float, last: float) -> Progress:
+        """A progress of its own for one part of the work, from `first` to `last` of the whole."""
+
+        def heard(doing: str, share: float | None) -> None:
+            told = None if share is None else first + (last - first) * share
+            self.progress(f"{what}: {doing}", told)
 
         return heard
 
@@ -184,7 +210,8 @@ class Measurement:
     by_kind: bool = False
     """Does it measure units of a kind of site?"""
     masked: bool = False
-    """Does it show the patched model, so that it depends on the mask?"""
+    """Does it show the patched model, so that it depends on the mask? One of a search may then be
+    given a mask instead of a search."""
     usual: Callable[[Any, str], Mask] | None = None
     """(workbench, kind) -> the mask of a command that names none; None takes the student itself."""
     behind: Callable[[Any, int, str], list[tuple[str, float]]] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
@@ -10,7 +9,7 @@ from typing import Any
 
 from dapa.core.records import OUTSIDE, Label, Rate, Unit
 from dapa.writing import sentences
-from dapa.writing.sentences import THIN, kind_text, layer_names
+from dapa.writing.sentences import THIN, kind_text
 
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
 
@@ -46,7 +45,7 @@ def gib(value: float) -> str:
 
 def two(value: float) -> str:
     """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
-    return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
+    return sentences.two(value)
 
 
 def rate(value: Rate | None, with_n: bool = True) -> str:
@@ -74,12 +73,7 @@ def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
 
 def names(units: Iterable[Unit]) -> str:
     """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`, escaped."""
-    units = list(units)
-    kinds = {unit.kind for unit in units}
-    if len(kinds) == 1 and all(unit.block is None and unit.place is not None for unit in units):
-        word = "layer" if len(units) == 1 else "layers"
-        return f"{word} {', '.join(layer_names([unit.layer for unit in units]))}"
-    return esc(", ".join(str(unit) for unit in units))
+    return esc(sentences.units_text(units))
 
 
 def badge(label: str | Label) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dapa.chat.settings import ChatSettings
     from dapa.measure.evaluation_settings import EvaluationSettings
     from dapa.model.spec import PairOptions, PairSpec
+    from dapa.search.engine.control import Halted
+    from dapa.search.job import SearchJob
     from dapa.search.settings import SearchSettings
     from dapa.workbench.base import RUN_DIR
     from dapa.workbench.bench import Workbench
@@ -25,14 +27,18 @@ _HOMES = {
     "EvaluationSettings": "dapa.measure.evaluation_settings",
     "PairOptions": "dapa.model.spec",
     "PairSpec": "dapa.model.spec",
+    "Halted": "dapa.search.engine.control",
+    "SearchJob": "dapa.search.job",
     "SearchSettings": "dapa.search.settings",
 }
 __all__ = [
     "RUN_DIR",
     "ChatSettings",
     "EvaluationSettings",
+    "Halted",
     "PairOptions",
     "PairSpec",
+    "SearchJob",
     "SearchSettings",
     "Workbench",
 ]

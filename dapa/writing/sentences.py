@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dapa.core.records import OUTSIDE, Rate, Unit
@@ -39,6 +39,18 @@ def percent(value: float, digits: int = 0) -> str:
     return f"{math.floor(100 * value * scale + 0.5 + 1e-9) / scale:.{digits}f}{THIN}%"
 
 
+def two(value: float) -> str:
+    """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
+    return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
+
+
+def p_text(value: float | None) -> str | None:
+    """A p-value as `0.031` or `< 0.001`; None where there is none."""
+    if value is None:
+        return None
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def size_text(count: float) -> str:
     """Bytes for people: 0 bytes, 40.0 KiB, 5.4 MiB or 26.1 GiB."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
@@ -71,9 +83,12 @@ def moved_sentence(moved: Moved) -> str:
     )
 
 
-def rate_text(rate: Rate) -> str:
-    """A rate with its interval and n, as in `96 % [90 %, 99 %], n = 64`."""
-    return f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], n = {rate.n}"
+def rate_text(rate: Rate, with_n: bool = True) -> str:
+    """A rate with its interval, as in `96 % [90 %, 99 %], n = 64`, or short: `96 % [90, 99]`."""
+    if with_n:
+        return f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], n = {rate.n}"
+    low, high = (percent(end).removesuffix(f"{THIN}%") for end in (rate.low, rate.high))
+    return f"{percent(rate.value)} [{low}, {high}]"
 
 
 def where_text(units: Sequence[Unit]) -> str:
@@ -81,6 +96,16 @@ def where_text(units: Sequence[Unit]) -> str:
     layers = sorted({unit.layer for unit in units if unit.layer != OUTSIDE})
     outside = [unit.kind.replace("_", " ") for unit in units if unit.layer == OUTSIDE]
     return ", ".join([*([layers_text(layers)] if layers or not outside else []), *outside])
+
+
+def units_text(units: Iterable[Unit]) -> str:
+    """Each unit by name: `layers 3, 5`, or `3.up, 5.gate` where kinds differ."""
+    units = list(units)
+    kinds = {unit.kind for unit in units}
+    if len(kinds) == 1 and all(unit.block is None and unit.place is not None for unit in units):
+        word = "layer" if len(units) == 1 else "layers"
+        return f"{word} {', '.join(layer_names([unit.layer for unit in units]))}"
+    return ", ".join(map(str, units))
 
 
 def layer_names(layers: Sequence[int]) -> list[str]:

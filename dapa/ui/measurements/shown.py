@@ -9,10 +9,10 @@ from dapa.core.masks import Unit
 from dapa.core.measurement import Dots, Interval, Shown, Table
 from dapa.core.records import Rate
 from dapa.ui.forest import Dot, Look, scale
-from dapa.ui.parts import esc, note, rate
-from dapa.writing.sentences import unit_name
+from dapa.ui.parts import esc, note, rate, title
+from dapa.writing.sentences import THIN, unit_name
 
-_NUMBER = re.compile(r"[+\-−]?[\d.,]+(e[+-]?\d+)?(\s?%| of [\d,]+)?")
+_NUMBER = re.compile(r"(< )?[+\-−]?[\d.,]+(e[+-]?\d+)?(\s?(%|s)| of [\d,]+)?")
 _WIDE = 5
 """Two tables stand beside each other where neither has more columns."""
 
@@ -20,56 +20,83 @@ _WIDE = 5
 def drawn(told: Shown) -> str:
     """The whole as HTML; tables that a picture shows too are left out."""
     shown = [one for one in told.tables if not one.drawn]
-    tables = [_table(one) for one in shown]
-    if len(shown) == 2 and all(len(one.head) <= _WIDE for one in shown):
-        body = f'<div class="two uneven">{"".join(f"<div>{table}</div>" for table in tables)}</div>'
-    else:
-        body = "".join(tables)
+    body, left = "", shown[:]
+    while left:
+        one = left.pop(0)
+        if left and max(len(one.head), len(left[0].head)) <= _WIDE:
+            both = (f"<div>{_table(each)}</div>" for each in (one, left.pop(0)))
+            body += f'<div class="two uneven">{"".join(both)}</div>'
+        else:
+            body += _table(one)
     finding = f'<p class="finding">{esc(told.finding)}</p>' if told.finding else ""
     lines = [*told.notes, *(["Press a heading to sort."] if any(t.sortable for t in shown) else [])]
     notes = note(esc(" ".join(lines))) if lines else ""
     warnings = "".join(note(esc(line), "warn") for line in told.warnings)
-    return f"{finding}{warnings}{body}{notes}"
+    return f"{finding}{warnings}{body}{notes}{_remarks(told.remarks)}"
+
+
+def _remarks(remarks: tuple[str, ...]) -> str:
+    """What there is to know about single rows, folded."""
+    if not remarks:
+        return ""
+    items = "".join(f"<li>{esc(remark)}</li>" for remark in remarks)
+    rows = f"{len(remarks)} rows" if len(remarks) > 1 else "one row"
+    head = f"<summary>Remarks on {rows}</summary>"
+    return f'<details class="read">{head}<ul>{items}</ul></details>'
 
 
 def _table(one: Table) -> str:
     columns = range(len(one.head))
     drawn = any(isinstance(cell, Dots) for row in one.rows for cell in row)
     right = {i for i in columns if i and _numeric([row[i] for row in one.rows])}
+    shared = one.counts
     head = "".join(
-        f'<th scope="col"{_class("num" if i in right else "")}>{_name(one.head[i])}</th>'
+        f'<th scope="col"{_class("num" if i in right else "")}>{_name(one.head[i], shared[i])}</th>'
         for i in columns
     )
-    body = "".join(_row(row, i in one.strong, drawn, right) for i, row in enumerate(one.rows))
-    title = f"<h3>{esc(one.title)}</h3>" if one.title else ""
-    about = note(esc(one.about)) if one.about else ""
+    rows = [
+        [_bare(cell) if shared[i] is not None else _cell(cell) for i, cell in enumerate(row)]
+        for row in one.rows
+    ]
+    body = "".join(
+        _row(cells, one.rows[i], i in one.strong, drawn, right) for i, cells in enumerate(rows)
+    )
+    above = title(esc(one.title), esc(one.about)) if one.title else ""
+    below = note(esc(one.about)) if one.about and not one.title else ""
+    classes = " ".join(filter(None, ("table", "forest" if drawn else "", esc(one.kind))))
     made = (
-        f'{title}<div class="table{" forest" if drawn else ""}" tabindex="0"><table><thead>'
-        f"<tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{about}"
+        f'{above}<div{_class(classes)} tabindex="0"><table><thead>'
+        f"<tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}"
     )
     return f'<div class="sortable">{made}</div>' if one.sortable else made
 
 
-def _row(row: Any, strong: bool, drawn: bool, right: set[int]) -> str:
-    cells = []
-    for i, value in enumerate(row):
+def _row(cells: list[str], row: Any, strong: bool, drawn: bool, right: set[int]) -> str:
+    made = []
+    for i, cell in enumerate(cells):
         if drawn and not i:
-            cells.append(f'<th scope="row">{_cell(value)}</th>')
-        elif isinstance(value, Dots):
-            cells.append(f'<td class="track">{_cell(value)}</td>')
+            made.append(f'<th scope="row">{cell}</th>')
+        elif isinstance(row[i], Dots):
+            made.append(f'<td class="track">{cell}</td>')
         else:
-            cells.append(f"<td{_class('num' if i in right else '')}>{_cell(value)}</td>")
-    return f"<tr{_class('strong' if strong else '')}>{''.join(cells)}</tr>"
+            made.append(f"<td{_class('num' if i in right else '')}>{cell}</td>")
+    return f"<tr{_class('strong' if strong else '')}>{''.join(made)}</tr>"
 
 
 def _class(name: str) -> str:
     return f' class="{name}"' if name else ""
 
 
-def _name(head: str) -> str:
-    """A column's name; what stands on its second line is its unit."""
+def _name(head: str, n: int | None) -> str:
+    """A column's name with the n of all its rates; what stands on its second line is its unit."""
     name, _, unit = head.partition("\n")
-    return f"{esc(name)}<small>{esc(unit)}</small>" if unit else esc(name)
+    told = esc(name) if n is None else f"{esc(name)}, n{THIN}={THIN}{n:,}"
+    return f"{told}<small>{esc(unit)}</small>" if unit else told
+
+
+def _bare(value: Any) -> str:
+    """A rate without its n, which the column's name says."""
+    return rate(value, with_n=False) if isinstance(value, Rate) else _cell(value)
 
 
 def _numeric(column: list[Any]) -> bool:
@@ -91,7 +118,7 @@ def _cell(value: Any) -> str:
         return rate(value)
     if isinstance(value, Interval):
         ends = f' <span class="interval">{value.ends}</span>' if value.ends else ""
-        return f"<b>{value.value:{value.form}}</b>{ends}"
+        return f"<b>{value.value:{value.form}}</b>{ends}".replace("-", "−")
     if isinstance(value, Dots):
         dots = [Dot(each, cast(Look, look), esc(name)) for each, look, name in value.marks]
         return scale(dots, value.target)

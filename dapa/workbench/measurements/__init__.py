@@ -18,6 +18,15 @@ from dapa.workbench.measurements import directions
 from dapa.workbench.measurements import projection
 from dapa.workbench.measurements import summary
 from dapa.workbench.measurements import whatif
+from dapa.workbench.measurements import baselines
+from dapa.workbench.measurements import placebos
+from dapa.workbench.measurements import skill
+from dapa.workbench.measurements import stability
+from dapa.workbench.measurements import necessity
+from dapa.workbench.measurements import dose
+from dapa.workbench.measurements import categories
+from dapa.workbench.measurements import pairs
+from dapa.workbench.measurements import pareto
 
 __all__ = [
     "Call",
@@ -27,15 +36,24 @@ __all__ = [
     "Measurement",
     "Shown",
     "Table",
+    "baselines",
+    "categories",
     "directions",
     "divergence",
+    "dose",
     "flips",
     "gap",
     "gradients",
     "interactions",
     "measurements",
+    "necessity",
+    "pairs",
+    "pareto",
     "patching",
+    "placebos",
     "projection",
+    "skill",
+    "stability",
     "summary",
     "trace",
     "weights",

@@ -1,32 +1,42 @@
 """Look closer: what is measured beside a finished search, each behind a button.
 
 One card, one panel. A press starts a task of the server and tails it; another press brings what was
-measured back; a reload finds it again. What each look measures and how it is drawn is its own file
-in `dapa/ui/measurements`.
+measured back; a reload finds it again. What is measured, and what is said of it, is a file each in
+`dapa/workbench/measurements`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import SettingError
-from dapa.model.pair import Pair
-from dapa.search.job import SearchJob
-from dapa.ui import plots
+from dapa.core.errors import SettingError
+from dapa.core.measurement import Call, Measured
+from dapa.core.settings import Settings, presets
+from dapa.ui import forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.measurements.looks import looks
-from dapa.ui.parts import hint, title
+from dapa.ui.measurements.shown import drawn as told_page
+from dapa.ui.parts import esc, hint, title
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
+from dapa.workbench import SearchJob
+from dapa.workbench.measurements import measurements
 
 _SCROLL = """(...values) => {
   document.getElementById('closer').scrollIntoView({ block: 'start' });
   return values;
 }"""
+_PLAIN = Settings()
+"""What a measurement without settings is asked with."""
+
+
+def offered() -> list[str]:
+    """The names of the card's measurements, in the order of the buttons."""
+    return [n for n in measurements if measurements[n].of == "search" and measurements[n].screen]
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,10 @@ class Closer:
     """The card's components."""
 
     bar: gr.HTML
+    forms: Mapping[str, forms.Form[Settings]]
+    """Of the measurements that have settings."""
+    folds: Mapping[str, gr.Column]
+    """What holds a form; only the chosen one's is seen."""
     panel: gr.HTML
     chart: gr.Plot
     timer: gr.Timer
@@ -41,18 +55,43 @@ class Closer:
     drawn: gr.State
     measured: gr.State
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every form's components, as `MEASUREMENT__FIELD`."""
+        return {
+            f"{name}__{key}": component
+            for name, form in self.forms.items()
+            for key, component in form.parts.items()
+        }
+
+    def asked(self, name: str, values: Mapping[str, Any]) -> Settings:
+        """The settings of one measurement; SettingError says what is wrong."""
+        form = self.forms.get(name)
+        if form is None:
+            return _PLAIN
+        mine = {key: f"{name}__{key}" for key in form.parts}
+        return form.read({key: values[long] for key, long in mine.items() if long in values})
+
 
 def build() -> Closer:
-    """Layout: the buttons, the panel, the chart."""
+    """Layout: the buttons, each measurement's settings, the panel, the chart."""
+    asked: dict[str, forms.Form[Settings]] = {}
+    folds: dict[str, gr.Column] = {}
     with gr.Column(elem_classes="card", elem_id="closer"):
         buttons = piece(_toolbar({}, "", False), "looks.js", elem_id="looks")
+        for name in offered():
+            if presets(measurements[name].settings):
+                fold = gr.Column(visible=False)
+                with fold, forms.folded(measurements[name].settings, f"look-{name}") as form:
+                    folds[name], asked[name] = fold, form
         panel = piece(_nothing(), "looks.js", elem_id="look")
         chart = gr.Plot(
             show_label=False, label="Chart", container=False, visible=False, elem_id="look-chart"
         )
     return Closer(
-        buttons, panel, chart, gr.Timer(0.5, active=False), gr.State(""), gr.State(()), gr.State("")
-    )
+        buttons, asked, folds, panel, chart, gr.Timer(0.5, active=False), gr.State(""),
+        gr.State(()), gr.State(""),
+    )  # fmt: skip
 
 
 def wire(
@@ -66,63 +105,69 @@ def wire(
     """Press, watch, stop, come back; returns the state that changes when something was measured."""
     out = [
         parts.bar, parts.panel, parts.chart, parts.timer, parts.look, parts.drawn, parts.measured,
+        *parts.folds.values(),
     ]  # fmt: skip
 
     def subject(value: Any) -> SearchJob | None:
         wanted = text(value, "the search", 200)
         return next((job for job in dashboard.workbench.jobs() if job.id == wanted), None)
 
-    def begin(job: SearchJob | None, name: str) -> None:
-        look = looks[name]
+    def begin(job: SearchJob | None, name: str, values: Mapping[str, Any]) -> None:
+        one = measurements[name]
         if job is None or job.report is None or not job.report.units:
             raise SettingError("there is no finished search to look at; run one to its end first")
-        if why := look.refuses(job):
+        if why := one.refuses(job):
             raise SettingError(why)
-        pair = job.pair  # an error says where it is gone
+        settings, pair = parts.asked(name, values), job.pair  # an error says where it is gone
 
-        def work(told: Progress, stop: threading.Event, held: Pair = pair) -> Any:
+        def work(told: Progress, stop: threading.Event, held: Any = pair) -> Measured:
             """Holds the pair until it is measured, whatever is loaded meanwhile."""
-            return look.measure(dashboard.workbench, job, told, stop)
+
+            def heard(what: str, share: float | None) -> None:
+                told(what, share or 0.0)
+
+            return one.run(Call(dashboard.workbench, settings, heard, stop, job=job))
 
         dashboard.tasks.begin(job.id, name, work)
 
     def view(job: SearchJob | None, name: str, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""
         ready = job is not None and job.report is not None and bool(job.report.units)
-        tasks = {n: dashboard.tasks.of(job.id, n) for n in looks} if job is not None else {}
+        names = offered()
+        tasks = {n: dashboard.tasks.of(job.id, n) for n in names} if job is not None else {}
         task, skill = tasks.get(name), tasks.get("skill")
         live = [t for t in tasks.values() if t is not None and not t.over]
         ends = tuple((n, t.state) for n, t in tasks.items() if t is not None)
         stamp = (job.id if job else "", ready, name, ends, stage(task), dark is True)
         timer = gr.Timer(active=bool(live))
         if stamp == drawn:
-            return (*[gr.skip()] * 3, timer, *[gr.skip()] * 3)
+            return (*[gr.skip()] * 3, timer, *[gr.skip()] * (3 + len(parts.folds)))
         chart: Any = gr.update(visible=False, value=None)
         if job is not None and ready and task is not None and task.result is not None:
-            figure = looks[name].figure
-            if figure is not None and (made := figure(task.result, job, dark is True)):
-                picture = plots.drawn(made, f"{name} {job.id}", job.origin, dark is True)
-                chart = gr.update(visible=True, value=picture)
+            chart = _chart(name, job, task.result, dark is True) or chart
         if tuple(drawn)[:4] == stamp[:4] and tuple(drawn)[5:] == stamp[5:]:
             chart = gr.skip()  # only the progress line moved: no flicker
-        body = _panel(job, name, task) if job is not None and ready else _nothing()
+        chosen = name if ready else ""
         return (
-            _toolbar(tasks, name if ready else "", ready),
-            body,
+            _toolbar(tasks, chosen, ready),
+            _panel(name, task) if ready else _nothing(),
             chart,
             timer,
             name,
             stamp,
             f"{job.id}:{skill.seconds}" if job and skill and skill.over else "",
+            *(gr.update(visible=fold == chosen) for fold in parts.folds),
         )
 
     @guarded
-    def press(here: Any, now: Any, dark: Any, event: gr.EventData) -> tuple[Any, ...]:
+    def press(
+        here: Any, now: Any, dark: Any, event: gr.EventData, **values: Any
+    ) -> tuple[Any, ...]:
         """A button of the card: show, measure again, stop."""
         data = getattr(event, "_data", None)
         data = data if isinstance(data, dict) else {}
         name, op = data.get("look") or now, data.get("op") or "show"
-        if not isinstance(name, str) or name not in looks:
+        if not isinstance(name, str) or name not in offered():
             raise SettingError(f"{str(name)[:40]!r} is no closer look; press one of the buttons")
         if op not in OPS:
             raise SettingError(f"{str(op)[:40]!r} is nothing to do here; press one of the buttons")
@@ -132,15 +177,15 @@ def wire(
             if task is not None:
                 task.stop()
         elif task is None or op == "again":
-            begin(job, name)
+            begin(job, name, values)
         return view(job, name, dark, ())
 
     @guarded
-    def rivals(here: Any, dark: Any) -> tuple[Any, ...]:
+    def rivals(here: Any, dark: Any, **values: Any) -> tuple[Any, ...]:
         """The result's own button: the table of baselines, by one click."""
         job = subject(here)
         if job is None or dashboard.tasks.of(job.id, "baselines") is None:
-            begin(job, "baselines")
+            begin(job, "baselines", values)
         return view(job, "baselines", dark, ())
 
     @guarded
@@ -160,9 +205,15 @@ def wire(
         "concurrency_id": "closer",  # one after the other, so that no answer overtakes another
         "concurrency_limit": 1,
     }
+    values = parts.values
     for name, event in (("look", parts.bar.select), ("look_panel", parts.panel.select)):
-        event(press, [job_id, parts.look, dark], out, api_name=name, **quiet)
-    compare.click(rivals, [job_id, dark], out, api_name="look_baselines", js=_SCROLL, **quiet)
+        event(press, [job_id, parts.look, dark], out, inputs_kwargs=values, api_name=name, **quiet)
+    compare.click(
+        rivals, [job_id, dark], out, inputs_kwargs=values, api_name="look_baselines", js=_SCROLL,
+        **quiet,
+    )  # fmt: skip
+    for name, form in parts.forms.items():
+        form.follow(f"look_{name}_say")
     seen = [job_id, parts.look, dark, parts.drawn]
     parts.timer.tick(tick, seen, out, api_name="look_tick", **quiet)
     dark.change(tick, seen, out, api_name="look_dark", **quiet)
@@ -171,30 +222,41 @@ def wire(
     return parts.measured
 
 
-def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> str:
+def _chart(name: str, job: SearchJob, found: Measured, dark: bool) -> Any:
+    """The first picture of what was measured; None where there is none."""
+    figures = measurements[name].figures
+    made = list(figures(found.record, dark)) if figures is not None else []
+    if not made:
+        return None
+    picture = plots.drawn(made[0][1], f"{name} {job.id}", found.origin, dark)
+    return gr.update(visible=True, value=picture)
+
+
+def _toolbar(tasks: Mapping[str, Task | None], chosen: str, ready: bool) -> str:
     """The buttons; each says what came of its measurement."""
     line = (
         "Each button measures one thing about the found set. What was judged is not judged again."
     )
     head = title("How sure is it? Look closer", line)
-    return toolbar(head, {name: looks[name].title for name in looks}, tasks, chosen, ready)
+    titles = {name: esc(measurements[name].title) for name in offered()}
+    return toolbar(head, titles, tasks, chosen, ready)
 
 
 def _nothing() -> str:
     return hint("Nothing to look at yet", "Run a search to its end; then ask here how sure it is.")
 
 
-def _panel(job: SearchJob, name: str, task: Task | None) -> str:
-    """One look: what it is, how far it is, or what it found."""
+def _panel(name: str, task: Task | None) -> str:
+    """One measurement: what it is, how far it is, or what it found."""
     if not name:
         return hint(
             "How sure is it?", "Press one of the buttons above; each says what it measures."
         )
-    look = looks[name]
+    one = measurements[name]
+    heading, how = esc(one.heading), esc(one.how)
     if task is None:
-        empty = hint(look.title, "Not measured yet: press its button.")
-        return framed(look.heading, look.about) + empty
+        return framed(heading, how) + hint(esc(one.title), "Not measured yet: press its button.")
     if not task.over:
-        return framed(look.heading, look.about) + progress_line(task)
-    drawn = look.draw(task.result, job) if task.result is not None else ""
-    return f"{framed(look.heading, look.about, again(task))}{ended(task)}{drawn}"
+        return framed(heading, how) + progress_line(task)
+    said = told_page(one.describe(task.result.record)) if task.result is not None else ""
+    return f"{framed(heading, how, again(task))}{ended(task)}{said}"

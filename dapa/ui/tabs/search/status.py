@@ -123,7 +123,7 @@ class SearchStatus:
         task = self.dashboard.tasks.of(job.id, "skill")
         if task is None or task.result is None:
             return None
-        student, patched = (task.result.rate(who, "skill") for who in ("student", "patched"))
+        student, patched = (task.result.record.rate(who, "skill") for who in ("student", "patched"))
         return (student, patched) if student and patched else None
 
 
