@@ -52,7 +52,7 @@ def chat(
         bench.load(spec, report)
     bench.pair.validate(mask)
     if not bench.pair.whole and panes.strip() in ("", "all"):
-        from dapa.chat.conversation import panes_of as here
+        from dapa.workbench import panes_of as here
 
         asked = here(bench.pair)
     talking = prompt is None and sys.stdin.isatty()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dapa.core.records import Rate, StoreError
-from dapa.store.database import Run
+from dapa.workbench import Run
 
 RATES = ("student", "full", "best", "student_held_out", "full_held_out", "held_out")
 COSTS = ("tests", "memo_hits", "prompts_judged", "prompts_spared", "tokens", "seconds")
@@ -55,7 +55,7 @@ def _rate(body: Mapping[str, Any], name: str) -> Rate | None:
 
 def _otherwise(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Only what was set otherwise; the pair by its parts."""
-    from dapa.search.settings import SearchRules
+    from dapa.workbench import SearchRules
 
     rules = SearchRules().rules()  # what one was in a run that did not keep it yet
     flat = [

@@ -17,12 +17,11 @@ from dapa.cli import options as o
 from dapa.cli.output import Output, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
-from dapa.measure.evaluation_settings import EvaluationSettings
-from dapa.model.spec import PairOptions
+from dapa.workbench import EvaluationSettings, PairOptions
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
-    from dapa.measure.evaluation import Evaluation
+    from dapa.workbench import Evaluation
 
 Masks = Annotated[
     list[str] | None,

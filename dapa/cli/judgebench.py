@@ -13,8 +13,7 @@ from dapa.core.records import SettingError
 
 if TYPE_CHECKING:
     from dapa.core.records import Verdict
-    from dapa.measure.judging import Benchmark
-    from dapa.prompts.labelled import Labelled
+    from dapa.workbench import Benchmark, Labelled
 
 _SHOWN = 20
 
@@ -31,9 +30,7 @@ def compare(
     markdown: Path | None,
 ) -> None:
     """Score the judges called `names`, and those whose words stand in the file."""
-    from dapa.measure.judging import benchmark
-    from dapa.prompts.labelled import read_labelled
-    from dapa.workbench import Workbench
+    from dapa.workbench import Workbench, benchmark, read_labelled
 
     if markdown is not None and not markdown.absolute().parent.is_dir():
         raise SettingError(f"cannot write {markdown}: give a file in a folder that exists")
@@ -71,7 +68,7 @@ def _groups(
     written: Sequence[Labelled], halves: bool, apart: Sequence[str]
 ) -> dict[str, list[int]]:
     """Title -> places of its replies."""
-    from dapa.measure.judging import half
+    from dapa.workbench import half
 
     if not halves:
         return {"all replies": list(range(len(written)))}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dapa.core.records import Label, Manner, Verdict
-    from dapa.measure.agreement import Agreement
+    from dapa.workbench import Agreement
 
 JudgeNames = Annotated[
     list[str] | None,
@@ -101,8 +101,7 @@ def judge(
         return
     if halves or apart or markdown:
         raise SettingError("--halves, --apart and --markdown belong to --benchmark FILE; name one")
-    from dapa.prompts.replies import read_replies
-    from dapa.workbench import Workbench
+    from dapa.workbench import Workbench, read_replies
 
     if (replies is None) != rulings:
         raise SettingError("give --replies FILE, --benchmark FILE, or --rulings with --run-dir")
@@ -125,7 +124,7 @@ def judge(
         if panel.harm is not None:
             report(f"asking {panel.harm.name}", None)
             harmful = panel.harm.all(pairs)
-    from dapa.measure.opinions import opinions
+    from dapa.workbench import opinions
 
     found = opinions(written, said, people=bool(human) or rulings)
     body: dict[str, Any] = found.as_dict()

@@ -16,7 +16,7 @@ from dapa.core.records import SettingError
 from dapa.core.settings import Settings, setting
 
 if TYPE_CHECKING:
-    from dapa.model.spec import PairOptions, PairSpec
+    from dapa.workbench import PairOptions, PairSpec
 
 PairName = Annotated[
     str | None, typer.Option("--pair", help="A named pair, such as toy-gate (the default).")
@@ -126,7 +126,7 @@ class MaskOptions(Settings):
 
 def mask_of(layers: Iterable[int], kind: str) -> Mask:
     """These layers' units of one kind, or of several, at full strength; SettingError for none."""
-    from dapa.model.families import units_for
+    from dapa.workbench import units_for
 
     return Mask.of(units_for(kind, layers))
 

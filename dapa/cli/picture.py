@@ -14,7 +14,7 @@ from rich.text import Text
 from dapa.cli.output import console, one_line, plain
 
 if TYPE_CHECKING:
-    from dapa.chat.conversation import Exchange, Pane
+    from dapa.workbench import Exchange, Pane
 
 
 @contextmanager

@@ -33,8 +33,7 @@ def prompts(
     """Tell a prompt file's format, columns, categories, duplicates, split and overlaps."""
     output = Output(json)
     from dapa.core.assets import folder
-    from dapa.prompts.report import inspect, sentences
-    from dapa.prompts.sets import bundled, read_prompts
+    from dapa.workbench import bundled, inspect, read_prompts, sentences
 
     known = bundled()
     others = [

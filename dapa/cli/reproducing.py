@@ -18,8 +18,7 @@ from dapa.workbench import SearchSettings
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
-    from dapa.measure.reproduce_records import Line, Reproduced
-    from dapa.model.presets import Preset
+    from dapa.workbench import Line, Preset, Reproduced
 
 GROUPS = ("published", "laptop", "bundled")
 
@@ -70,8 +69,7 @@ def reproduce(
 
 def _presets(name: str) -> list[Preset]:
     """A group's presets, or those of a file."""
-    from dapa.measure.reproduce_records import read_presets
-    from dapa.model.presets import presets
+    from dapa.workbench import presets, read_presets
 
     known = presets()
     if name in GROUPS:
@@ -89,7 +87,7 @@ def _presets(name: str) -> list[Preset]:
 
 def told(found: Reproduced) -> list[RenderableType]:
     """The table, the means beside the published ones, and what could not be had."""
-    from dapa.measure.reproduce_records import PUBLISHED
+    from dapa.workbench import PUBLISHED
 
     headers = (
         "pair", "student", "patched", "teacher", "gain, points", "perplexity", "share", "layers",

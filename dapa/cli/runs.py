@@ -16,7 +16,7 @@ from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
 from dapa.core.records import Rate, StoreError
-from dapa.store.database import Run, Store
+from dapa.workbench import Run, Store
 from dapa.writing.costs import cost_lines
 
 runs = typer.Typer(
@@ -132,7 +132,7 @@ def replies(
 ) -> None:
     """Show the replies behind an evaluation, or behind one of its cells."""
     output = Output(json)
-    from dapa.measure.run_evaluation import stored_replies
+    from dapa.workbench import stored_replies
 
     found = stored_replies(_store(run_dir), run, model, measure)
     found = [row for row in found if verdict is None or row["verdict"] == verdict]

@@ -22,8 +22,7 @@ from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
 
 if TYPE_CHECKING:
-    from dapa.search.engine.report import Recheck, SearchReport
-    from dapa.search.job import SearchJob
+    from dapa.workbench import Recheck, SearchJob, SearchReport
 
 _TICK = 0.25
 _LINE_EVERY = 5.0
@@ -119,7 +118,7 @@ def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
 
 def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
-    from dapa.search.priors import priors
+    from dapa.workbench import priors
 
     kind = job.unit_kind
     parts: list[RenderableType] = [

@@ -14,13 +14,10 @@ from dapa.cli.evaluating import stopping
 from dapa.cli.output import console, plain
 from dapa.cli.picture import badge, picture
 from dapa.core.records import DapaError, Mask, SettingError
-from dapa.prompts.format import MODES
+from dapa.workbench import MODES
 
 if TYPE_CHECKING:
-    from dapa.chat.conversation import PaneName
-    from dapa.chat.sessions import ChatSession, Talk
-    from dapa.judges.base import Judge
-    from dapa.workbench import ChatSettings, Workbench
+    from dapa.workbench import ChatSession, ChatSettings, Judge, PaneName, Talk, Workbench
 
 HELP = """\
 /layers 3,5       transplant these layers; /layers alone is the student itself
@@ -52,7 +49,7 @@ class TerminalChat:
 
     def session(self) -> ChatSession:
         """The talk as a record to keep."""
-        from dapa.chat.sessions import ChatSession
+        from dapa.workbench import ChatSession
 
         spec = self.bench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
@@ -65,8 +62,7 @@ class TerminalChat:
 
     def ask(self, prompt: str) -> None:
         """A new round in every pane that is asked."""
-        from dapa.chat.sessions import Round
-        from dapa.prompts.sets import one_prompt
+        from dapa.workbench import Round, one_prompt
 
         text = one_prompt(prompt)
         before = self.talk
@@ -84,7 +80,7 @@ class TerminalChat:
         self._answer(panes or self.panes)
 
     def _answer(self, panes: tuple[PaneName, ...]) -> None:
-        from dapa.prompts.format import Turn
+        from dapa.workbench import Turn
 
         last = self.talk.rounds[-1]
         before = self.talk.undone()
@@ -130,14 +126,14 @@ class Quit(Exception):
 
 
 def _talk() -> Talk:
-    from dapa.chat.sessions import Talk
+    from dapa.workbench import Talk
 
     return Talk()
 
 
 def panes_of(text: str) -> tuple[PaneName, ...]:
     """`all` or some panes' names; SettingError for another."""
-    from dapa.chat.conversation import PANES
+    from dapa.workbench import PANES
 
     wanted = [part.strip() for part in text.split(",") if part.strip()]
     if wanted in ([], ["all"]):
@@ -183,7 +179,7 @@ def _save(terminal: TerminalChat, text: str) -> None:
 
 
 def _load(terminal: TerminalChat, text: str) -> None:
-    from dapa.chat.sessions import ChatSession
+    from dapa.workbench import ChatSession
 
     try:
         body = Path(text).read_text(encoding="utf-8")

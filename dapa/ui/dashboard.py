@@ -22,11 +22,9 @@ import torch
 
 from dapa.core.assets import asset
 from dapa.core.records import DapaError, PairError, SettingError
-from dapa.model.loading import LoadCancelled
-from dapa.model.pair import PairSpec
 from dapa.ui.parts import esc
 from dapa.ui.tasks import Tasks
-from dapa.workbench import Workbench
+from dapa.workbench import LoadCancelled, PairSpec, Workbench
 
 log = logging.getLogger("dapa.ui")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,11 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.model.compatibility import Report
-from dapa.model.machine import DTYPES
-from dapa.model.pair import Pair, PairSpec, short_name
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
+from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
 from dapa.writing.sentences import size_text
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}

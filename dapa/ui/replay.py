@@ -16,8 +16,8 @@ import gradio as gr
 
 from dapa.core.records import OUTSIDE, Mask, Outcome, Trial, Unit
 from dapa.figures.trials import chunk_lines, column_names, plain
-from dapa.model.families import GROUPS
 from dapa.ui.dashboard import script
+from dapa.workbench import GROUPS
 from dapa.writing.costs import PHASES
 
 _COUNTING = ("search", "certificate")  # phases whose smallest set that satisfies is the best so far

@@ -11,10 +11,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dapa.core.records import DapaError
-from dapa.judges.choose import panel, read_options
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build, launch_options
-from dapa.workbench import Workbench
+from dapa.workbench import Workbench, panel, read_options
 
 _CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError, Site, Unit
-from dapa.model.families import GROUPS, sites_of
+from dapa.workbench import GROUPS, sites_of
 
 _KEPT = 100
 """How many steps can be undone."""

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, SettingError
-from dapa.model.families import KIND_TITLES
 from dapa.ui.dashboard import Dashboard, piece
 from dapa.ui.parts import count_of, percent
 from dapa.ui.session import Session, Shape, parts_of, state
+from dapa.workbench import KIND_TITLES
 from dapa.writing.sentences import kind_text, size_text
 
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from dapa.core.records import DapaError
-from dapa.search.engine.control import Halted
+from dapa.workbench import Halted
 
 log = logging.getLogger("dapa.ui")
 State = Literal["waiting", "running", "done", "stopped", "failed"]

@@ -13,14 +13,11 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.chat.sessions import Talk
 from dapa.core.records import Mask
-from dapa.localize.causes.flips import WhatIfs
-from dapa.model.decode.openers import NoOpeners
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc
 from dapa.ui.session import Session
-from dapa.workbench import ChatSettings
+from dapa.workbench import ChatSettings, NoOpeners, Talk, WhatIfs
 
 
 def build() -> gr.HTML:

@@ -11,41 +11,291 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dapa.chat.conversation import PANES, Exchange, Pane, PaneName, first_apart, panes_of
+    from dapa.chat.ratings import (
+        forget_session,
+        rule,
+        rulings_on,
+        save_session,
+        saved_session,
+        session_names,
+        tally,
+        vote,
+    )
+    from dapa.chat.sessions import ChatSession, Round, Talk, ruled
     from dapa.chat.settings import ChatSettings
+    from dapa.judges.base import Judge
+    from dapa.judges.choose import panel, read_options
+    from dapa.judges.classifier import classes_of, mapping
+    from dapa.judges.harm import refuse_other_classes
+    from dapa.judges.remembered import CHUNK
+    from dapa.localize.causes.flips import WhatIfs
+    from dapa.measure.agreement import HUMAN, Agreement
+    from dapa.measure.evaluation import COLUMNS, WRAP, Compared, Evaluation
     from dapa.measure.evaluation_settings import EvaluationSettings
+    from dapa.measure.judging import Benchmark, benchmark, half
+    from dapa.measure.opinions import Opinions, opinions
+    from dapa.measure.reproduce_records import PUBLISHED, Line, Reproduced, read_presets
+    from dapa.measure.run_evaluation import KIND, stored_replies
+    from dapa.model.compatibility import Report
+    from dapa.model.decode.openers import FirstToken, NoOpeners
+    from dapa.model.families import ALL, GROUPS, KIND_TITLES, sites_of, units_for
+    from dapa.model.loading import LoadCancelled
+    from dapa.model.machine import DTYPES
+    from dapa.model.pair import Pair, short_name
+    from dapa.model.presets import Preset, presets
     from dapa.model.spec import PairOptions, PairSpec
+    from dapa.prompts.format import MODES, Turn
+    from dapa.prompts.labelled import Labelled, read_labelled
+    from dapa.prompts.replies import Written, read_replies
+    from dapa.prompts.report import inspect, sentences
+    from dapa.prompts.sets import bundled, one_prompt, read_prompts
+    from dapa.search.algorithms.questions import NEED_ONE, algorithms
     from dapa.search.engine.control import Halted
+    from dapa.search.engine.report import Costs, Recheck, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
-    from dapa.search.settings import SearchSettings
+    from dapa.search.priors import priors
+    from dapa.search.settings import SearchRules, SearchSettings
+    from dapa.store.database import Run, Store, digest
     from dapa.workbench.base import RUN_DIR
     from dapa.workbench.bench import Workbench
 
 _HOMES = {
-    "RUN_DIR": "dapa.workbench.base",
-    "Workbench": "dapa.workbench.bench",
-    "ChatSettings": "dapa.chat.settings",
-    "EvaluationSettings": "dapa.measure.evaluation_settings",
-    "PairOptions": "dapa.model.spec",
-    "PairSpec": "dapa.model.spec",
-    "Halted": "dapa.search.engine.control",
-    "SearchJob": "dapa.search.job",
-    "SearchSettings": "dapa.search.settings",
+    "dapa.chat.conversation": (
+        "Exchange",
+        "PANES",
+        "Pane",
+        "PaneName",
+        "first_apart",
+        "panes_of",
+    ),
+    "dapa.chat.ratings": (
+        "forget_session",
+        "rule",
+        "rulings_on",
+        "save_session",
+        "saved_session",
+        "session_names",
+        "tally",
+        "vote",
+    ),
+    "dapa.chat.sessions": (
+        "ChatSession",
+        "Round",
+        "Talk",
+        "ruled",
+    ),
+    "dapa.chat.settings": ("ChatSettings",),
+    "dapa.judges.base": ("Judge",),
+    "dapa.judges.choose": (
+        "panel",
+        "read_options",
+    ),
+    "dapa.judges.classifier": (
+        "classes_of",
+        "mapping",
+    ),
+    "dapa.judges.harm": ("refuse_other_classes",),
+    "dapa.judges.remembered": ("CHUNK",),
+    "dapa.localize.causes.flips": ("WhatIfs",),
+    "dapa.measure.agreement": (
+        "Agreement",
+        "HUMAN",
+    ),
+    "dapa.measure.evaluation": (
+        "COLUMNS",
+        "Compared",
+        "Evaluation",
+        "WRAP",
+    ),
+    "dapa.measure.evaluation_settings": ("EvaluationSettings",),
+    "dapa.measure.judging": (
+        "Benchmark",
+        "benchmark",
+        "half",
+    ),
+    "dapa.measure.opinions": (
+        "Opinions",
+        "opinions",
+    ),
+    "dapa.measure.reproduce_records": (
+        "Line",
+        "PUBLISHED",
+        "Reproduced",
+        "read_presets",
+    ),
+    "dapa.measure.run_evaluation": (
+        "KIND",
+        "stored_replies",
+    ),
+    "dapa.model.compatibility": ("Report",),
+    "dapa.model.decode.openers": (
+        "FirstToken",
+        "NoOpeners",
+    ),
+    "dapa.model.families": (
+        "ALL",
+        "GROUPS",
+        "KIND_TITLES",
+        "sites_of",
+        "units_for",
+    ),
+    "dapa.model.loading": ("LoadCancelled",),
+    "dapa.model.machine": ("DTYPES",),
+    "dapa.model.pair": (
+        "Pair",
+        "short_name",
+    ),
+    "dapa.model.presets": (
+        "Preset",
+        "presets",
+    ),
+    "dapa.model.spec": (
+        "PairOptions",
+        "PairSpec",
+    ),
+    "dapa.prompts.format": (
+        "MODES",
+        "Turn",
+    ),
+    "dapa.prompts.labelled": (
+        "Labelled",
+        "read_labelled",
+    ),
+    "dapa.prompts.replies": (
+        "Written",
+        "read_replies",
+    ),
+    "dapa.prompts.report": (
+        "inspect",
+        "sentences",
+    ),
+    "dapa.prompts.sets": (
+        "bundled",
+        "one_prompt",
+        "read_prompts",
+    ),
+    "dapa.search.algorithms.questions": (
+        "NEED_ONE",
+        "algorithms",
+    ),
+    "dapa.search.engine.control": ("Halted",),
+    "dapa.search.engine.report": (
+        "Costs",
+        "Recheck",
+        "SearchProgress",
+        "SearchReport",
+    ),
+    "dapa.search.job": ("SearchJob",),
+    "dapa.search.priors": ("priors",),
+    "dapa.search.settings": (
+        "SearchRules",
+        "SearchSettings",
+    ),
+    "dapa.store.database": (
+        "Run",
+        "Store",
+        "digest",
+    ),
+    "dapa.workbench.base": ("RUN_DIR",),
+    "dapa.workbench.bench": ("Workbench",),
 }
+"""Room -> what of it is handed on here."""
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
-    "RUN_DIR",
+    "ALL",
+    "Agreement",
+    "Benchmark",
+    "CHUNK",
+    "COLUMNS",
+    "ChatSession",
     "ChatSettings",
+    "Compared",
+    "Costs",
+    "DTYPES",
+    "Evaluation",
     "EvaluationSettings",
+    "Exchange",
+    "FirstToken",
+    "GROUPS",
+    "HUMAN",
     "Halted",
+    "Judge",
+    "KIND",
+    "KIND_TITLES",
+    "Labelled",
+    "Line",
+    "LoadCancelled",
+    "MODES",
+    "NEED_ONE",
+    "NoOpeners",
+    "Opinions",
+    "PANES",
+    "PUBLISHED",
+    "Pair",
     "PairOptions",
     "PairSpec",
+    "Pane",
+    "PaneName",
+    "Preset",
+    "RUN_DIR",
+    "Recheck",
+    "Report",
+    "Reproduced",
+    "Round",
+    "Run",
     "SearchJob",
+    "SearchProgress",
+    "SearchReport",
+    "SearchRules",
     "SearchSettings",
+    "Store",
+    "Talk",
+    "Turn",
+    "WRAP",
+    "WhatIfs",
     "Workbench",
+    "Written",
+    "algorithms",
+    "benchmark",
+    "bundled",
+    "classes_of",
+    "digest",
+    "first_apart",
+    "forget_session",
+    "half",
+    "inspect",
+    "mapping",
+    "one_prompt",
+    "opinions",
+    "panel",
+    "panes_of",
+    "presets",
+    "priors",
+    "read_labelled",
+    "read_options",
+    "read_presets",
+    "read_prompts",
+    "read_replies",
+    "refuse_other_classes",
+    "rule",
+    "ruled",
+    "rulings_on",
+    "save_session",
+    "saved_session",
+    "sentences",
+    "session_names",
+    "short_name",
+    "sites_of",
+    "stored_replies",
+    "tally",
+    "units_for",
+    "vote",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is first asked for."""
-    if name not in _HOMES:
+    if name not in _HOME:
         raise AttributeError(f"module 'dapa.workbench' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOME[name]), name)

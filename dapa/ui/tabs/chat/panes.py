@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dapa.chat.conversation import PANES, Pane, first_apart
-from dapa.chat.sessions import Round, Talk, ruled
 from dapa.core.records import EMPTY, Label, Mask
-from dapa.model.decode.openers import FirstToken
 from dapa.ui.parts import THIN, badge, bar, esc, layered, names, two
+from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
 from dapa.writing.worddiff import changed_words
 
 _WAITING = {

@@ -11,18 +11,23 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from dapa.chat.ratings import forget_session, save_session, saved_session, session_names
-from dapa.chat.sessions import ChatSession as Saved
-from dapa.chat.sessions import Talk
 from dapa.core.records import Mask, PairError, SettingError
-from dapa.model.pair import PairSpec
 from dapa.ui import download, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import picture
-from dapa.workbench import ChatSettings
+from dapa.workbench import ChatSession as Saved
+from dapa.workbench import (
+    ChatSettings,
+    PairSpec,
+    Talk,
+    forget_session,
+    save_session,
+    saved_session,
+    session_names,
+)
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20

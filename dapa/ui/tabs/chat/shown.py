@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dapa.chat.conversation import PANES
-from dapa.chat.ratings import rulings_on
-from dapa.chat.sessions import Talk
 from dapa.core.records import Mask
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View, draw
-from dapa.workbench import ChatSettings
+from dapa.workbench import PANES, ChatSettings, Talk, rulings_on
 
 
 def picture(

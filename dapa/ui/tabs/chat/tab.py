@@ -10,11 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.chat.conversation import PaneName, panes_of
-from dapa.chat.sessions import Round, Talk
 from dapa.core.records import Mask, PromptError
 from dapa.core.settings import MAX_SEED
-from dapa.prompts.format import Turn
 from dapa.ui import forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session
@@ -22,7 +19,7 @@ from dapa.ui.tabs.chat import library, sessions, verdicts
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.ui.tabs.chat.shown import order, picture
-from dapa.workbench import ChatSettings
+from dapa.workbench import ChatSettings, PaneName, Round, Talk, Turn, panes_of
 
 _PAUSE = 0.08
 """Seconds between two pictures of a growing reply: the page starves at more than a dozen."""

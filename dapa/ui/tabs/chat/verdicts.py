@@ -7,16 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.chat.conversation import PANES
-from dapa.chat.ratings import rule, tally, vote
-from dapa.chat.sessions import Talk
 from dapa.core.records import Label, PromptError, SettingError
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, layered, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import order, picture
-from dapa.workbench import ChatSettings
+from dapa.workbench import PANES, ChatSettings, Talk, rule, tally, vote
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 

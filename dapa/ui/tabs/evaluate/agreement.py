@@ -16,11 +16,6 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import DapaError, SettingError, Verdict
-from dapa.judges.remembered import CHUNK
-from dapa.measure.opinions import Opinions, opinions
-from dapa.prompts.replies import Written
-from dapa.search.engine.control import Halted
-from dapa.store.database import digest
 from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, note, title
@@ -28,6 +23,7 @@ from dapa.ui.tabs.evaluate import judging, matrix
 from dapa.ui.tabs.evaluate.replysource import ALWAYS, FILE, RULED, choices, replies
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import progress_line, stage
+from dapa.workbench import CHUNK, Halted, Opinions, Written, digest, opinions
 from dapa.writing.tables import csv_text
 
 _TYPES = [".csv", ".tsv", ".jsonl", ".json", ".parquet"]

@@ -11,12 +11,12 @@ import gradio as gr
 
 from dapa.core.records import SettingError
 from dapa.core.settings import text
-from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import judging
+from dapa.workbench import EvaluationSettings
 
 _TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}

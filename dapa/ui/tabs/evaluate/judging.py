@@ -13,11 +13,9 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.judges.choose import read_options
-from dapa.judges.classifier import classes_of, mapping
-from dapa.judges.harm import refuse_other_classes
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, note
+from dapa.workbench import classes_of, mapping, read_options, refuse_other_classes
 
 CLASSIFIER = "classifier"
 _TITLES = {

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dapa.core.records import Rate
-from dapa.measure.agreement import HUMAN, Agreement
-from dapa.measure.opinions import Opinions
 from dapa.ui.parts import badge, esc, note, rate, table, title
+from dapa.workbench import HUMAN, Agreement, Opinions
 from dapa.writing.sentences import THIN
 
 _SHOWN = 200

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dapa.core.records import SettingError
-from dapa.measure.run_evaluation import KIND
-from dapa.prompts.replies import Written, read_replies
 from dapa.ui.dashboard import Dashboard, one_of, text
+from dapa.workbench import KIND, Written, read_replies
 
 RULED, FILE = "ruled", "file"
 ALWAYS = (("replies that people ruled on in the chat", RULED), ("an uploaded file", FILE))

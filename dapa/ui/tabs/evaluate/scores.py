@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Rate
-from dapa.measure.evaluation import COLUMNS, WRAP, Compared, Evaluation
 from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
+from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 
 TITLES = {
     "dsr": "refuses harmful, held out (DSR)",

@@ -14,8 +14,6 @@ import gradio as gr
 from dapa.core.records import Label, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.measure.evaluation import WRAP, Evaluation
-from dapa.store.database import digest
 from dapa.ui import download, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
@@ -24,6 +22,7 @@ from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, ended, progress_line, stage
+from dapa.workbench import WRAP, Evaluation, digest
 from dapa.writing.tables import csv_text
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")

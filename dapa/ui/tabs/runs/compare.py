@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from dapa.core.records import EMPTY, Mask, Rate
-from dapa.search.engine.report import SearchReport
-from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import esc, names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import report_of
+from dapa.workbench import Run, SearchReport
 from dapa.writing.sentences import overlap_sentence
 
 _WORDS = {

@@ -10,11 +10,6 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError, Trial
-from dapa.model.pair import short_name
-from dapa.search.algorithms.questions import algorithms
-from dapa.search.engine.report import SearchReport
-from dapa.search.settings import SearchSettings
-from dapa.store.database import Run
 from dapa.ui import replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
@@ -22,6 +17,7 @@ from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.tab import begin
+from dapa.workbench import Run, SearchReport, SearchSettings, algorithms, short_name
 
 _EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
 _MOST = 200

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.store.database import digest
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, note
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tasks import Task
+from dapa.workbench import digest
 from dapa.writing.sentences import estimate_sentence
 
 

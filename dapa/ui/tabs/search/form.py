@@ -11,12 +11,10 @@ import gradio as gr
 
 from dapa.core.records import SettingError
 from dapa.core.settings import text
-from dapa.model.families import ALL, KIND_TITLES
-from dapa.search.algorithms.questions import NEED_ONE
 from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import note
-from dapa.workbench import SearchSettings
+from dapa.workbench import ALL, KIND_TITLES, NEED_ONE, SearchSettings
 
 TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from dapa.core.records import Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
-from dapa.search.engine.report import SearchReport
-from dapa.store.database import Run
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
+from dapa.workbench import Run, SearchReport
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import result_sentence, unit_name
 

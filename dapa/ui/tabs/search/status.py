@@ -7,9 +7,6 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import NothingToLocalize, Outcome, Rate
-from dapa.search.algorithms.questions import algorithms
-from dapa.search.engine.report import Costs, SearchProgress
-from dapa.search.job import SearchJob
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard, text
 from dapa.ui.parts import (
@@ -26,6 +23,7 @@ from dapa.ui.parts import (
     two,
 )
 from dapa.ui.tabs.search import result
+from dapa.workbench import Costs, SearchJob, SearchProgress, algorithms
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
 

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.search.job import SearchJob
 from dapa.ui import replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
@@ -17,6 +16,7 @@ from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import closer, cost
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.status import SearchStatus
+from dapa.workbench import SearchJob
 
 _EMPTY = hint(
     "Which layers carry refusal?",
