@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from itertools import count
 from threading import Event
 
@@ -70,7 +71,7 @@ def test_more_prompts_and_budgets_show():
 
 
 def test_gpu_seconds_are_told_where_there_are_gpus():
-    body = costs(devices=2).as_dict()
+    body = replace(costs(), devices=2).as_dict()
     assert body["gpu_seconds"]["high"] == 2 * body["seconds"]["high"]
     assert "GPU" in estimate_sentence(body) and "GPU" not in estimate_sentence(costs().as_dict())
 

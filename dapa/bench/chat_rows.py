@@ -10,7 +10,7 @@ from dapa.bench.rivals import Copied, one_after_another
 from dapa.bench.row import Row, share, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
-from dapa.chat.conversation import PANES, converse
+from dapa.chat.conversation import PANES, Voice, converse
 from dapa.core.records import Mask
 from dapa.judges.base import judges
 from dapa.model.decode.sampling import Decoding
@@ -26,7 +26,7 @@ def _ours(scene: Scene, text: str, mask: Mask, judge: Any) -> tuple[dict[str, fl
     start = now(scene.device)
     turns = {name: [Turn("user", text)] for name in PANES}
     decoding = Decoding(scene.size.tokens)
-    for exchange in converse(scene.pair, turns, mask, judge, scene.how, decoding):
+    for exchange in converse(scene.pair, turns, mask, judge, Voice(scene.how, decoding)):
         for pane in exchange.panes:
             if pane.text.strip() and pane.name not in first:
                 first[pane.name] = now(scene.device) - start

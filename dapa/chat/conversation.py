@@ -75,14 +75,21 @@ class Exchange:
         return next(pane for pane in self.panes if pane.name == name)
 
 
+@dataclass(frozen=True)
+class Voice:
+    """How panes are asked and decoded: the same for all, so that equal models answer alike."""
+
+    how: PromptFormat = PromptFormat()
+    decoding: Decoding = Decoding()
+    seed: int = 0
+
+
 def converse(
     pair: Pair,
     turns: Mapping[PaneName, Sequence[Turn]],
     mask: Mask,
     judge: Judge,
-    how: PromptFormat | None = None,
-    decoding: Decoding | None = None,
-    seed: int = 0,
+    voice: Voice,
     stop: threading.Event | None = None,
     openers: Callable[[Role], Openers] | None = None,
 ) -> Iterator[Exchange]:
@@ -96,9 +103,7 @@ def converse(
         turns: The conversation of each pane asked, ending with the user's request.
         mask: What the patched pane transplants.
         judge: Judges each reply when it has ended.
-        how: The prompt's format.
-        decoding: The same for all panes.
-        seed: The same for all panes, so equal models give equal replies.
+        voice: How all panes are asked and decoded.
         stop: Set it, and decoding halts before the next step.
         openers: Finds a model's refusal openers (`model.openers.find_openers`, kept by the caller).
 
@@ -110,7 +115,7 @@ def converse(
         raise SettingError("no pane to ask; choose student, patched or teacher")
     if "teacher" in turns:
         pair.need_teacher("the teacher's reply")
-    how, decoding = how or PromptFormat(), decoding or Decoding()
+    how, decoding, seed = voice.how, voice.decoding, voice.seed
     pair.validate(mask)
     rows: dict[PaneName, Row] = {}
     rendered: dict[PaneName, str] = {}

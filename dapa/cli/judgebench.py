@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.console import RenderableType
 
 from dapa.cli.output import Output, progress, table
 from dapa.core.records import SettingError
+from dapa.core.settings import Settings, setting
 
 if TYPE_CHECKING:
     from dapa.core.records import Verdict
@@ -18,19 +20,37 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(Settings):
+    """Judges against people."""
+
+    benchmark: str | None = setting(
+        None, "benchmark", "Or: replies that people labelled; score judges against people."
+    )
+    halves: bool = setting(
+        False, "halves", "With --benchmark: the half by prompt digest that is not tuned on."
+    )
+    apart: tuple[str, ...] = setting(
+        (), "apart", "With --halves: a model never tuned on, reported whole; repeat.", lines=2
+    )
+    markdown: str | None = setting(
+        None, "markdown", "With --benchmark: write the tables to this file too."
+    )
+
+
 def compare(
     output: Output,
-    source: Path,
+    asked: BenchmarkSettings,
     names: Sequence[str],
     options: Sequence[str],
     people: str | None,
     run_dir: Path | None,
-    halves: bool,
-    apart: Sequence[str],
-    markdown: Path | None,
 ) -> None:
     """Score the judges called `names`, and those whose words stand in the file."""
     from dapa.workbench import Workbench, benchmark, read_labelled
+
+    source, apart, halves = Path(asked.benchmark or ""), asked.apart, asked.halves or asked.apart
+    markdown = None if asked.markdown is None else Path(asked.markdown)
 
     if markdown is not None and not markdown.absolute().parent.is_dir():
         raise SettingError(f"cannot write {markdown}: give a file in a folder that exists")
@@ -47,7 +67,7 @@ def compare(
             report(f"asking {judge.name}", number / len(panel.judges))
             said[judge.name] = (bench.remembering(judge) if run_dir else judge).all(pairs)
     found: dict[str, Benchmark] = {}
-    for title, places in _groups(written, halves, apart).items():
+    for title, places in _groups(written, bool(halves), apart).items():
         some = {judge: [words[i] for i in places] for judge, words in said.items()}
         found[title] = benchmark([written[i] for i in places], some)
     body = {title: one.as_dict() for title, one in found.items()}

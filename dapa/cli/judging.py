@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,11 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
+from dapa.cli.judgebench import BenchmarkSettings, compare
 from dapa.cli.output import Output, progress, table
+from dapa.cli.signature import options
 from dapa.core.records import SettingError
+from dapa.core.settings import Settings, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,87 +23,73 @@ if TYPE_CHECKING:
     from dapa.core.records import Label, Manner, Verdict
     from dapa.workbench import Agreement
 
-JudgeNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--judge",
-        help="rules (the default), released, classifier, endpoint or two-stage; repeat for more.",
-    ),
-]
+JUDGE_OPTION = (
+    "A judge's option, such as checkpoint=NousResearch/Minos-v1, "
+    "labels=A=refusal,B=compliance, url=http://localhost:8000/v1, model=NAME, "
+    "key=ENVIRONMENT_VARIABLE, per_minute=60, price=0.15,0.6, rubric=@FILE; repeat for more."
+)
 JudgeOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="KEY=VALUE",
-        help="A judge's option, such as checkpoint=NousResearch/Minos-v1, "
-        "labels=A=refusal,B=compliance, url=http://localhost:8000/v1, model=NAME, "
-        "key=ENVIRONMENT_VARIABLE, per_minute=60, price=0.15,0.6, rubric=@FILE; repeat for more.",
-    ),
-]
-HarmName = Annotated[
-    str | None,
-    typer.Option("--harm", help="Harm as a second axis: classifier, causal or chat."),
-]
-HarmOptions = Annotated[
-    list[str] | None,
-    typer.Option("--harm-option", metavar="KEY=VALUE", help="An option of the harm judge."),
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help=JUDGE_OPTION)
 ]
 _SHOWN = 20
 
 
-def judge(
-    replies: Annotated[
-        Path | None,
-        typer.Option(help="Rows of prompt and reply: JSONL, CSV, TSV, JSON or parquet."),
-    ] = None,
-    rulings: Annotated[
-        bool,
-        typer.Option(help="Or: the replies that people ruled on in the chat, from --run-dir."),
-    ] = False,
-    benchmark: Annotated[
-        Path | None,
-        typer.Option(help="Or: replies that people labelled; score judges against people."),
-    ] = None,
-    halves: Annotated[
-        bool, typer.Option(help="With --benchmark: the half by prompt digest that is not tuned on.")
-    ] = False,
-    apart: Annotated[
-        list[str] | None,
-        typer.Option(help="With --halves: a model never tuned on, reported whole; repeat."),
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="With --benchmark: write the tables to this file too.")
-    ] = None,
-    names: JudgeNames = None,
-    option: JudgeOptions = None,
-    human: Annotated[
-        str | None, typer.Option(help="Column with a person's labels, to agree with.")
-    ] = None,
-    harm: HarmName = None,
-    harm_option: HarmOptions = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Keep what judges say in this run folder; ask each once.")
-    ] = None,
-    json: o.Json = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings(Settings):
+    """Who judges, and what."""
+
+    replies: str | None = setting(
+        None, "replies", "Rows of prompt and reply: JSONL, CSV, TSV, JSON or parquet."
+    )
+    rulings: bool = setting(
+        False,
+        "rulings",
+        "Or: the replies that people ruled on in the chat, from --run-dir.",
+    )
+    names: tuple[str, ...] = setting(
+        (),
+        "judges",
+        "rules (the default), released, classifier, endpoint or two-stage; repeat for more.",
+        flag="--judge",
+        lines=2,
+    )
+    option: tuple[str, ...] = setting(
+        (), "a judge's option", JUDGE_OPTION, metavar="KEY=VALUE", lines=2
+    )
+    human: str | None = setting(
+        None, "people's column", "Column with a person's labels, to agree with."
+    )
+    harm: str | None = setting(None, "harm", "Harm as a second axis: classifier, causal or chat.")
+    harm_option: tuple[str, ...] = setting(
+        (), "the harm judge's option", "An option of the harm judge.", metavar="KEY=VALUE", lines=2
+    )
+    run_dir: str | None = setting(
+        None, "run folder", "Keep what judges say in this run folder; ask each once."
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where judges' words are kept."""
+        return None if self.run_dir is None else Path(self.run_dir)
+
+
+@options
+def judge(asked: JudgeSettings, scored: BenchmarkSettings, json: o.Json = None) -> None:
     """Judge the replies of a file; with several judges or a person's labels, show who agrees.
 
     With --benchmark: score every judge against people's labels, by model.
     """
     output = Output(json)
-    if benchmark is not None:
+    replies, rulings, human, run_dir = asked.replies, asked.rulings, asked.human, asked.folder
+    names, option, harm, harm_option = asked.names, asked.option, asked.harm, asked.harm_option
+    if scored.benchmark is not None:
         if replies is not None or rulings or harm is not None:
             raise SettingError(
                 "--benchmark stands alone; leave out --replies, --rulings and --harm"
             )
-        from dapa.cli.judgebench import compare
-
-        compare(
-            output, benchmark, names or ["rules", "released"], option or (), human, run_dir,
-            halves or bool(apart), apart or (), markdown,
-        )  # fmt: skip
+        compare(output, scored, names or ("rules", "released"), option, human, run_dir)
         return
-    if halves or apart or markdown:
+    if scored.halves or scored.apart or scored.markdown:
         raise SettingError("--halves, --apart and --markdown belong to --benchmark FILE; name one")
     from dapa.workbench import Workbench, read_replies
 
@@ -108,13 +98,13 @@ def judge(
     if rulings and not (run_dir and run_dir.is_dir()):
         raise SettingError("rulings are kept in a run folder; name it with --run-dir")
     bench = Workbench(run_dir) if run_dir else Workbench()
-    written = bench.ruled() if replies is None else read_replies(replies, human)
+    written = bench.ruled() if replies is None else read_replies(Path(replies), human)
     if not written:
         raise SettingError(f"nobody has ruled on a reply in {run_dir}; click a badge in the chat")
     pairs = [(row.prompt, row.reply) for row in written]
     with progress() as report:
         report("preparing the judges", None)
-        panel = bench.panel(names or ["rules"], option or (), harm, harm_option or ())
+        panel = bench.panel(names or ("rules",), option, harm, harm_option)
         said: dict[str, list[Verdict]] = {}
         for number, one in enumerate(panel.judges):
             report(f"asking {one.name}", number / len(panel.judges))

@@ -89,7 +89,9 @@ def _grid(
         ]
         for i, name in enumerate(names)
     ]
-    return grid(values, names, layers, hovers, CHANGE, palette(dark), "refusal", top, doubtful)
+    return grid(
+        values, names, layers, hovers, CHANGE, palette(dark), "refusal", top, doubtful=doubtful
+    )
 
 
 def cell_text(value: float, low: float, high: float) -> str:

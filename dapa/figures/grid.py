@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,20 @@ def shared_top(*values: Floats) -> float:
     return max(sizes, default=0.0) or 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class GridLook:
+    """What a heatmap may look like otherwise."""
+
+    doubtful: NDArray[np.bool_] | None = None
+    """Cells that get a dot: they cannot be told from zero."""
+    row: int = 34
+    """Pixels a row."""
+    left: int = LEFT
+    """Pixels for the names."""
+    axis_name: str = "layer"
+    """What a column is."""
+
+
 def grid(
     z: Floats,
     names: Sequence[str],
@@ -74,10 +89,7 @@ def grid(
     colours: Palette,
     kind: str = "quantity",
     top: float | None = None,
-    doubtful: NDArray[np.bool_] | None = None,
-    row: int = 34,
-    left: int = LEFT,
-    axis_name: str = "layer",
+    **look: Any,
 ) -> go.Figure:
     """A row per name, a column per layer.
 
@@ -90,11 +102,10 @@ def grid(
         colours: Of the page.
         kind: One of `SCALES`.
         top: The scale's end; by default the largest size in `z`.
-        doubtful: Cells that get a dot: they cannot be told from zero.
-        row: Pixels a row.
-        left: Pixels for the names.
-        axis_name: What a column is.
+        look: Of `GridLook`.
     """
+    asked = GridLook(**look)
+    doubtful, row, left, axis_name = asked.doubtful, asked.row, asked.left, asked.axis_name
     # Rows go in bottom first, as the axis runs: plotly reorders z by category, but not the text.
     traces: list[Any] = [
         go.Heatmap(

@@ -104,7 +104,7 @@ def agreement_heatmap(found: Any, dark: bool = False) -> go.Figure:
         palette(dark),
         "refusal",
         1.0,
-        doubtful,
+        doubtful=doubtful,
         axis_name="",
     )
     made.update_layout(height=made.layout.height + 52, margin_b=80)

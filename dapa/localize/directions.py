@@ -9,7 +9,6 @@ prompts, 1 the teacher on harmful ones. What is shown comes from other prompts.
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dapa.core.records import EMPTY, Mask, PromptError, Rate
+from dapa.core.running import Running
 from dapa.core.settings import check_seed
 from dapa.core.statistics import auc, mean_interval
 from dapa.localize.divergence.maps import plain
-from dapa.localize.standing import Progress, panes_of, standing
+from dapa.localize.standing import panes_of, standing
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
 
@@ -135,11 +135,7 @@ def refusal_directions(
     harmless: Sequence[str],
     how: PromptFormat,
     mask: Mask = EMPTY,
-    *,
-    seed: int = 0,
-    batch_size: int = 16,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> DirectionMap:
     """Fit the direction of every layer on half of the prompts, and show the other half along it.
 
@@ -150,14 +146,14 @@ def refusal_directions(
             twins do not stand on both sides.
         how: How a request is rendered.
         mask: Of the patched pane.
-        seed: Deals the prompts out.
-        batch_size: Prompts at once; halved where memory does not suffice.
-        progress: Told after every batch.
-        stop: When set, the map shows the test prompts seen so far, if it came to any.
+        options: Of `Running`; the seed deals the prompts out, and where it is stopped the map
+            shows the test prompts seen so far, if it came to any.
 
     Raises:
         PromptError: Fewer than four prompts of a class, or one that cannot be read.
     """
+    asked = Running(**options)
+    seed, batch_size, progress, stop = asked.seed, asked.batch_size, asked.progress, asked.stop
     check_seed(seed)
     sets = {"harmful": list(harmful), "harmless": list(harmless)}
     for kind, texts in sets.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError
+from dapa.core.running import Running
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
 from dapa.measure.decoded import Asked, Speaker, answer
@@ -60,22 +61,31 @@ class Plan:
             all_wraps[name]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(Running):
+    """What filling the table takes besides; `progress` is told (replies judged, replies wanted)."""
+
+    how: PromptFormat = PromptFormat()
+    """The prompts' format, where no plan brings one."""
+    max_new_tokens: int = 64
+    """The token limit of every reply, where no plan brings one."""
+    harm: HarmJudge | None = None
+    """The second axis."""
+    kept: ReplyStore | None = None
+    """Where replies are kept, and looked up."""
+    told: Callable[[Sequence[Judged]], None] | None = None
+    """Told of replies as they are judged."""
+    phase: Callable[[str], None] | None = None
+    """Told what is measured after the replies."""
+
+
 def evaluate(
     pair: Pair,
     sets: Mapping[Purpose, Sequence[Prompt]],
     mask: Mask,
     judge: Judge,
-    how: PromptFormat | None = None,
-    max_new_tokens: int = 64,
-    rows: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    stop: threading.Event | None = None,
-    *,
     plan: Plan | None = None,
-    harm: HarmJudge | None = None,
-    kept: ReplyStore | None = None,
-    told: Callable[[Sequence[Judged]], None] | None = None,
-    phase: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Ask every prompt of every set of all columns, greedily, and judge the whole replies.
 
@@ -84,21 +94,18 @@ def evaluate(
         sets: What each set of prompts measures.
         mask: What the patched model transplants.
         judge: Judges whole replies.
-        how: The prompts' format.
-        max_new_tokens: The token limit of every reply.
-        rows: Rows in flight at most.
-        progress: Told (replies judged, replies wanted).
-        stop: Set it, and what is judged so far is returned.
         plan: Further columns, wraps, text, KL and tasks; it brings mask, format and limits itself.
-        harm: The second axis.
-        kept: Where replies are kept, and looked up.
-        told: Told of replies as they are judged.
-        phase: Told what is measured after the replies.
+        options: Of `AskOptions`.
 
     Raises:
         PromptError: A prompt that cannot be rendered, before anything is decoded.
     """
-    plan = plan or Plan(mask, how=how or PromptFormat(), max_new_tokens=max_new_tokens, rows=rows)
+    asked_for = AskOptions(**options)
+    harm, kept, told, phase = asked_for.harm, asked_for.kept, asked_for.told, asked_for.phase
+    progress, stop = asked_for.progress, asked_for.stop
+    plan = plan or Plan(
+        mask, how=asked_for.how, max_new_tokens=asked_for.max_new_tokens, rows=asked_for.rows
+    )
     speakers = speakers_of(plan.mask, plan.saved, pair.whole)
     for speaker in speakers:
         pair.validate(speaker.mask)

@@ -12,7 +12,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -41,18 +41,29 @@ KIND = "reproduced"
 _KEPT = ("done", "nothing")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    """How the pairs are loaded and measured."""
+
+    text: Callable[[Pair], tuple[str, str] | None] = lambda pair: None
+    """(name, text) for perplexity."""
+    dtype: str = "auto"
+    device: str = "auto"
+    again: bool = False
+    """Measure what is written down, too."""
+    progress: Callable[[str, float | None], None] | None = None
+    """Told the pair and how far the whole is."""
+    stop: threading.Event | None = None
+    """Set it, and the lines so far are returned."""
+
+
 def reproduce(
     presets: Sequence[Preset],
     load: Callable[[PairSpec], Pair],
     prompts: Callable[[Pair], PromptSet],
     store: Store,
     settings: SearchSettings,
-    text: Callable[[Pair], tuple[str, str] | None] = lambda pair: None,
-    dtype: str = "auto",
-    device: str = "auto",
-    again: bool = False,
-    progress: Callable[[str, float | None], None] | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> Reproduced:
     """Measure every pair that is not written down yet.
 
@@ -62,13 +73,11 @@ def reproduce(
         prompts: Harmful prompts for a pair.
         store: Where searches, replies and lines are kept.
         settings: How each is searched, the same for all.
-        text: (name, text) for perplexity.
-        dtype: As in `PairSpec`.
-        device: As in `PairSpec`.
-        again: Measure what is written down, too.
-        progress: Told the pair and how far the whole is.
-        stop: Set it, and the lines so far are returned.
+        options: Of `ReproduceOptions`.
     """
+    asked = ReproduceOptions(**options)
+    text, dtype, device, again = asked.text, asked.dtype, asked.device, asked.again
+    progress, stop = asked.progress, asked.stop
     kept = store.ratings(KIND)
     lines: list[Line] = []
     for number, preset in enumerate(presets):

@@ -168,7 +168,6 @@ def simulated(
     rules: SearchRules,
     pace: ReplyPace,
     rows: int,
-    devices: int = 0,
 ) -> Estimate:
     """Search on paper, with replies as long as the timed ones.
 
@@ -181,7 +180,6 @@ def simulated(
         rules: The driver's.
         pace: Of `timed`.
         rows: Rows of a batch.
-        devices: GPUs at work.
     """
     few = min(max(prompts, LEAST), SIMULATED)
     rules = replace(rules, max_kl=None, max_tokens=None, max_seconds=None)
@@ -214,7 +212,6 @@ def simulated(
         _range(tokens),
         _range(work).times(pace.seconds),
         pace,
-        devices,
     )
 
 
@@ -272,7 +269,7 @@ def estimate(
     probed = [search[i * len(search) // count] for i in range(count)]
     split = oracle(pair, probed, settings.format(), settings.max_new_tokens, store)
     assert isinstance(split.runner, PairRunner), "a pair itself is decoded, not a view of it"
-    return simulated(
+    found = simulated(
         settings.algorithm,
         lambda prior: algorithms[settings.algorithm](seed=settings.seed, prior=prior),
         units,
@@ -281,5 +278,5 @@ def estimate(
         settings,
         timed(split, Mask.of(units), stop=stop),
         split.runner.capacity,
-        gpus(pair),
     )
+    return replace(found, devices=gpus(pair))

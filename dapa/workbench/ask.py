@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dapa.chat.conversation import Exchange, PaneName, converse, panes_of
+from dapa.chat.conversation import Exchange, PaneName, Voice, converse, panes_of
 from dapa.core.records import EMPTY, Label, Mask, Prompt, Verdict
 from dapa.judges.base import Judge, judges
 from dapa.judges.choose import Panel, panel, read_options
@@ -53,10 +53,10 @@ class Asking(Holding):
     ) -> Iterator[Exchange]:
         """Ask the panes named in `turns`; yields after every round of tokens."""
         pair = self.pair
+        voice = Voice(how or PromptFormat(), decoding or Decoding(), seed)
         return converse(
-            pair, turns, mask, judge or rules(), how, decoding, seed, stop,
-            lambda role: self._openers(pair, role),
-        )  # fmt: skip
+            pair, turns, mask, judge or rules(), voice, stop, lambda role: self._openers(pair, role)
+        )
 
     def generate(
         self, prompt: str, mask: Mask, how: PromptFormat | None = None, **options: Any

@@ -9,7 +9,6 @@ al. 2024, arXiv 2402.14811, section 5).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapa.core.records import PromptError, SettingError
+from dapa.core.running import Running
 from dapa.core.settings import check_seed
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.flips import Effect, counted, effect_of
-from dapa.localize.causes.restoring import Progress, Restore, blanks, record, restored_log_odds
+from dapa.localize.causes.restoring import Restore, blanks, record, restored_log_odds
 from dapa.localize.divergence.maps import plain
 from dapa.localize.divergence.recording import sites_of_pair, usual_sites
 from dapa.localize.divergence.significance import adjusted, bootstrap_p, significant
@@ -136,11 +136,7 @@ def patching(
     sites: Sequence[str] | None = None,
     position: str = "all",
     into: Role = "student",
-    *,
-    seed: int = 0,
-    rows: int | None = None,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> PatchMap:
     """Put one model's activations into the other, one layer and site at a time.
 
@@ -152,16 +148,15 @@ def patching(
         position: `all`: at every token, for prompts that both models read in the same tokens;
             `last`: at the last token alone.
         into: The model that runs and is patched with the other's activations.
-        seed: Of the bootstrap behind the p-values.
-        rows: Rows of one pass at most.
-        progress: Told after every prompt.
-        stop: When set, the map holds the prompts measured so far.
+        options: Of `Running`; the seed is of the bootstrap behind the p-values.
 
     Raises:
         SettingError: A site or position that does not exist.
         PromptError: No prompt, or none that both models read alike.
         NoOpeners: A vocabulary has no refusal opener.
     """
+    asked = Running(**options)
+    seed, rows, progress, stop = asked.seed, asked.rows, asked.progress, asked.stop
     check_seed(seed)
     if position not in POSITIONS:
         raise SettingError(f"position {position!r} is not known; choose {' or '.join(POSITIONS)}")

@@ -8,14 +8,16 @@ choices of corruption, window and log-odds follow Zhang and Nanda 2023, arXiv 23
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dapa.core.records import Prompt, PromptError, SettingError
+from dapa.core.running import Running
 from dapa.core.settings import check_seed
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.corruption import (
@@ -26,7 +28,7 @@ from dapa.localize.causes.corruption import (
     with_twins,
 )
 from dapa.localize.causes.flips import effect_of
-from dapa.localize.causes.restoring import Progress, Restore, blanks, record, restored_log_odds
+from dapa.localize.causes.restoring import Restore, blanks, record, restored_log_odds
 from dapa.localize.causes.trace_records import Floats, TokenTrace, TraceMap
 from dapa.localize.divergence.significance import bootstrap_p
 from dapa.localize.divergence.tokens import token_texts
@@ -39,6 +41,18 @@ KINDS = ("mlp", "attention")
 CORRUPTIONS = ("twin", "noise")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions(Running):
+    """What a trace takes besides what it measures; its seed is of the noise and the bootstrap."""
+
+    harmless: Sequence[str] = ()
+    """Where prompts have no twin of their own, it is looked for here."""
+    draws: int = 3
+    """Draws of noise a prompt."""
+    multiple: float = 3.0
+    """The noise's standard deviation in those of the embeddings."""
+
+
 def causal_trace(
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -47,14 +61,7 @@ def causal_trace(
     window: int = 1,
     kinds: Sequence[str] = KINDS,
     groups: Sequence[str] = tuple(TOKEN_GROUPS),
-    *,
-    harmless: Sequence[str] = (),
-    draws: int = 3,
-    multiple: float = 3.0,
-    seed: int = 0,
-    rows: int | None = None,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> TraceMap:
     """Trace refusal through the teacher.
 
@@ -67,19 +74,16 @@ def causal_trace(
         window: Layers restored at once, around each; even ones reach one further down.
         kinds: Taps whose outputs are restored: mlp, attention or residual.
         groups: Names in `sentences.TOKEN_GROUPS`.
-        harmless: Where prompts have no twin of their own, it is looked for here.
-        draws: Draws of noise a prompt.
-        multiple: The noise's standard deviation in those of the embeddings.
-        seed: Of the noise, and of the bootstrap behind the p-values.
-        rows: Rows of one pass at most.
-        progress: Told after every prompt.
-        stop: When set, the map holds the prompts measured so far.
+        options: Of `TraceOptions`.
 
     Raises:
         SettingError: A choice that does not exist.
         PromptError: No prompt, or none with a twin of equal length.
         NoOpeners: The teacher's vocabulary has no refusal opener.
     """
+    asked = TraceOptions(**options)
+    harmless, draws, multiple, seed = asked.harmless, asked.draws, asked.multiple, asked.seed
+    rows, progress, stop = asked.rows, asked.progress, asked.stop
     _check(pair, corruption, window, kinds, groups, draws, multiple, seed)
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
@@ -155,17 +159,15 @@ def token_trace(
     corruption: str = "twin",
     window: int = 1,
     kinds: Sequence[str] = KINDS,
-    *,
-    harmless: Sequence[str] = (),
-    draws: int = 3,
-    multiple: float = 3.0,
-    seed: int = 0,
-    rows: int | None = None,
+    **options: Any,
 ) -> TokenTrace:
     """Trace refusal through the teacher along one prompt, token by token.
 
     Arguments and errors are those of `causal_trace`.
     """
+    asked = TraceOptions(**options)
+    harmless, draws, multiple = asked.harmless, asked.draws, asked.multiple
+    seed, rows = asked.seed, asked.rows
     _check(pair, corruption, window, kinds, (), draws, multiple, seed)
     noise = corruption == "noise"
     ready = with_noise(pair, [prompt], how) if noise else with_twins(pair, [prompt], how, harmless)

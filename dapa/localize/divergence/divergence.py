@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError
+from dapa.core.running import Running
 from dapa.core.settings import check_seed
 from dapa.localize.divergence.maps import DivergenceMap, TokenMap
 from dapa.localize.divergence.metrics import metrics
@@ -30,6 +32,20 @@ Progress = Callable[[int, int], None]
 """(prompts done, prompts in all)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(Running):
+    """What a sweep takes besides what it measures; its seed is the bootstrap's."""
+
+    harmless: Sequence[str] | None = None
+    """Prompts to subtract, for a contrast."""
+    twins: bool = False
+    """`harmless[i]` is the twin of `prompts[i]`: the contrast is paired."""
+    sites: Sequence[str] | None = None
+    """Which sites to look at; by default the streams and the MLP's, pre-activation."""
+    sink: bool = False
+    """With position `all`, count attention sinks too: the first token, and those that stick out."""
+
+
 def divergence(
     pair: Pair,
     prompts: Sequence[str],
@@ -38,15 +54,7 @@ def divergence(
     reading: str = "local",
     position: Position = "last",
     mask: Mask = EMPTY,
-    harmless: Sequence[str] | None = None,
-    batch_size: int = 16,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
-    *,
-    twins: bool = False,
-    sites: Sequence[str] | None = None,
-    seed: int = 0,
-    sink: bool = False,
+    **options: Any,
 ) -> DivergenceMap:
     """Sweep prompts through both models and say how far apart they are at each layer and site.
 
@@ -59,20 +67,16 @@ def divergence(
             accumulate. `total`: each model on its own input, in its own tokens.
         position: `last`, `all` (mean over tokens), `instruction` (its last token) or an index.
         mask: What is transplanted in the student; a transplanted site is then no distance away.
-        harmless: Prompts to subtract, for a contrast.
-        batch_size: Prompts at once; halved where memory does not suffice.
-        progress: Told after every batch.
-        stop: When set, the map holds what was measured so far.
-        twins: `harmless[i]` is the twin of `prompts[i]`: the contrast is paired.
-        sites: Which sites to look at; by default the streams and the MLP's, pre-activation.
-        seed: Of the bootstrap.
-        sink: With `all`, count attention sinks too: the first token, and those that stick out.
+        options: Of `SweepOptions`.
 
     Raises:
         SettingError: A metric, reading, position, site or size that does not exist.
         PromptError: A prompt that cannot be read, or not at this position.
     """
-    sweep = Sweep(pair, how, metric, reading, position, mask, sites, sink)
+    asked = SweepOptions(**options)
+    harmless, twins, seed, batch_size = asked.harmless, asked.twins, asked.seed, asked.batch_size
+    progress, stop = asked.progress, asked.stop
+    sweep = Sweep(pair, how, metric, reading, position, mask, asked.sites, asked.sink)
     check_seed(seed)
     if batch_size < 1:
         raise SettingError(f"batch size {batch_size} is too small; choose 1 or more")
