@@ -22,6 +22,21 @@ core
 """
 """Top first. Two rooms on one floor do not know each other."""
 
+INSIDE = {
+    "search": ". | engine | settings | algorithms",
+    "judges": ". | rules | base parts text",
+    "model": "decode | .",
+    "localize": ". | causes | divergence",
+    "ui": "serve | page | tabs | measurements whatif | .",
+    "ui.tabs": "runs | search chat evaluate localize",
+    "workbench": "bench | measurements . ",
+    "cli": "app | .",
+}
+"""Inside a wing, top first; `.` is every file that is not named."""
+
+DOORS = {"cli": ("dapa.bench.command",)}
+"""The benchmark has options and output of its own."""
+
 ONLY_IN = {
     "gradio": ("app", "dapa.ui"),
     "plotly": ("dapa.figures",),
@@ -57,12 +72,12 @@ def tree(module):
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
-def nodes(module, late):
+def nodes(module, late, typed=False):
     """The statements that run at import; with `late`, those inside of functions too."""
     left = list(tree(module).body)
     while left:
         node = left.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             left += node.orelse
             continue
         yield node
@@ -71,10 +86,10 @@ def nodes(module, late):
 
 
 @cache
-def imports(module, late=False):
+def imports(module, late=False, typed=False):
     """Modules that this one imports, by their full names, our own and others'."""
     found = set()
-    for node in nodes(module, late):
+    for node in nodes(module, late, typed):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -85,7 +100,7 @@ def imports(module, late=False):
 
 
 @cache
-def reached(module, packages=True):
+def reached(module, packages=True, typed=False):
     """Everything that importing this module imports; with the packages above, which run too."""
     seen, left = set(), [module]
     while left:
@@ -94,7 +109,7 @@ def reached(module, packages=True):
             continue
         seen.add(name)
         if name in FILES:
-            left += imports(name)
+            left += imports(name, typed=typed)
             left += [name.rpartition(".")[0]] if packages and "." in name else []
     return seen
 
@@ -118,9 +133,43 @@ def test_imports_go_down():
         for module in FILES
         for name in imports(module, late=True)
         if name in FILES and room(name) not in (room(module), "dapa")
+        if module != "dapa"  # which hands on names when they are asked for
         if height.get(room(module), 0) <= height[room(name)]
     ]
     assert not upward
+
+
+def test_inside_a_wing_too_a_later_room_imports_an_earlier_one():
+    for wing, floors in INSIDE.items():
+        order = [rooms.split() for rooms in floors.split("|")]
+
+        def floor(module, wing=wing, order=order):
+            inner = module.removeprefix(f"dapa.{wing}").strip(".").partition(".")[0] or "."
+            found = [i for i, rooms in enumerate(order) if inner in rooms]
+            return found[0] if found else [i for i, rooms in enumerate(order) if "." in rooms][0]
+
+        inside = [m for m in FILES if m.startswith(f"dapa.{wing}.")]
+        for module in inside:
+            for name in imports(module, late=True) & set(inside):
+                assert floor(name) >= floor(module), f"{module} imports {name}, which lies above"
+
+
+def test_nothing_lies_loose_on_the_top_floor_of_the_package():
+    loose = {m.rpartition(".")[2] for m, p in FILES.items() if p.parent == ROOT / "dapa"}
+    assert loose <= {"dapa", "__main__"}, loose
+
+
+def test_screen_and_command_line_reach_the_workbench_and_the_ground_alone():
+    below = ("dapa.core", "dapa.figures", "dapa.writing", "dapa.workbench.measurements")
+    for wing in ("ui", "cli"):
+        for module in [m for m in FILES if within(m, [f"dapa.{wing}"])]:
+            ours = {name for name in imports(module, late=True) if within(name, ["dapa"])}
+            past = {
+                name
+                for name in ours - {"dapa", "dapa.workbench"}
+                if not within(name, (f"dapa.{wing}", *below, *DOORS.get(wing, ())))
+            }
+            assert not past, f"{module} goes past the workbench: {past}"
 
 
 def test_the_benchmark_is_known_to_the_command_line_only():
@@ -128,13 +177,24 @@ def test_the_benchmark_is_known_to_the_command_line_only():
     assert all(within(user, ["dapa.bench", "dapa.cli"]) for user in users), users
 
 
-def test_no_room_imports_in_circles():
+def test_no_file_imports_in_circles_not_even_for_its_types():
     for module in FILES:
-        for name in imports(module):
+        for name in imports(module, typed=True):
             if name in FILES and name != module and not module.startswith(f"{name}."):
-                assert module not in reached(name, packages=False), (
+                assert module not in reached(name, packages=False, typed=True), (
                     f"{module} and {name} import each other"
                 )
+
+
+def test_no_public_call_takes_more_than_eight_parameters():
+    for module in FILES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef) and (
+                not node.name.startswith("_") or node.name == "__init__"
+            ):
+                given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [one.arg for one in given if one.arg not in ("self", "cls")]
+                assert len(names) <= 8, f"{module}.{node.name} takes {len(names)}: {names}"
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

@@ -104,7 +104,7 @@ def test_a_search_that_is_stopped_before_its_prior_asks_nothing():
 def test_what_makes_no_prior_is_refused():
     with pytest.raises(SettingError, match="weighted or top-k"):
         SearchSettings(algorithm="ddmin", prior="gradient")
-    with pytest.raises(SettingError, match="not a prior"):
+    with pytest.raises(SettingError, match="does not exist"):
         SearchSettings(algorithm="weighted", prior="nothing")
     with pytest.raises(SettingError, match="blocks of neurons"):
         SearchSettings(blocks=0)

@@ -54,7 +54,7 @@ def divergence_heatmap(
         colours,
         "quantity" if difference is None else "signed",
         top,
-        doubtful,
+        doubtful=doubtful,
     )
 
 

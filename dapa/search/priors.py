@@ -25,7 +25,7 @@ from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
-from dapa.search.algorithms.questions import Steps, algorithms
+from dapa.search.algorithms.questions import PRIORS, Steps, algorithms
 from dapa.search.engine.control import Halted
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:
     return found
 
 
-@priors.add("divergence", "local divergence")
+@priors.add("divergence", PRIORS["divergence"])
 def divergence_prior(
     pair: Pair,
     units: Sequence[Unit],
@@ -143,7 +143,7 @@ def divergence_prior(
     return {unit: inside.get(unit, middle) for unit in units}
 
 
-@priors.add("gradient", "mask gradients")
+@priors.add("gradient", PRIORS["gradient"])
 def gradient_prior(
     pair: Pair,
     units: Sequence[Unit],
@@ -165,7 +165,7 @@ def gradient_prior(
     return dict(zip(found.units, found.values.tolist(), strict=True))
 
 
-@priors.add("single", "single units' log-odds")
+@priors.add("single", PRIORS["single"])
 def single_prior(
     pair: Pair,
     units: Sequence[Unit],
@@ -187,7 +187,7 @@ def single_prior(
     return dict(zip(found.units, found.values.tolist(), strict=True))
 
 
-priors.add("weights", "weight distance")(
+priors.add("weights", PRIORS["weights"])(
     lambda pair, units, prompts, how, stop, progress: weight_distance(pair, units)
 )
 

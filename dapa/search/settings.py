@@ -11,7 +11,7 @@ from dapa.core.settings import Seeded, one_of, setting
 from dapa.model.families import ALL, KIND_TITLES
 from dapa.prompts.settings import PromptSettings
 from dapa.search.algorithms import algorithms
-from dapa.search.algorithms.questions import NEED_ONE
+from dapa.search.algorithms.questions import NEED_ONE, PRIORS
 from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
@@ -93,12 +93,6 @@ def _kinds() -> Mapping[str, str]:
     return {name: title for name, title in KIND_TITLES.items()}
 
 
-def _priors() -> Mapping[str, str]:
-    from dapa.search.priors import priors
-
-    return priors.titles
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(PromptSettings, SearchRules):
     """The driver's rules, and beside them units, prompts and their format."""
@@ -120,7 +114,7 @@ class SearchSettings(PromptSettings, SearchRules):
     prior: str | None = setting(
         None, "ranking to follow",
         "What `weighted` and `top-k` follow: divergence, gradient, single or weights.",
-        choices=_priors, row=1,
+        choices=lambda: PRIORS, row=1,
     )  # fmt: skip
     """None takes mask gradients, or divergence where those are not defined."""
     blocks: int | None = setting(
@@ -149,7 +143,7 @@ class SearchSettings(PromptSettings, SearchRules):
         """A ranking is given to who reads one."""
         super().check()
         if self.prior is not None:
-            one_of(self.prior, "ranking", _priors())
+            one_of(self.prior, "ranking", PRIORS)
             if self.algorithm not in NEED_ONE:
                 raise SettingError(
                     f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
@@ -160,7 +154,7 @@ class SearchSettings(PromptSettings, SearchRules):
         if name == "retain" and self.target is not None:
             return ""
         if name == "algorithm" and self.prior is not None:
-            return f"{words} ({_priors()[self.prior]})"
+            return f"{words} ({PRIORS[self.prior]})"
         return words
 
     def sentence(self) -> str:

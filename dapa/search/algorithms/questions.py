@@ -58,6 +58,13 @@ empty one not to."""
 
 NEED_ONE = ("weighted", "top-k")
 """Algorithms that follow a ranking of the units."""
+PRIORS = {
+    "divergence": "local divergence",
+    "gradient": "mask gradients",
+    "single": "single units' log-odds",
+    "weights": "weight distance",
+}
+"""The rankings they may follow, by their names; how each is made is `search.priors`'s."""
 algorithms: Registry[Callable[..., Search]] = Registry("search algorithm")
 """Name -> factory(seed=..., prior=...) -> Search; a factory ignores options it has no use for."""
 
