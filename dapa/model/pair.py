@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from torch import nn
 
 from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
-from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
+from dapa.model.checkpoint import Progress, open_checkpoint
 from dapa.model.compatibility import Report, check
+from dapa.model.digests import digest_of, joined, pair_parts
 from dapa.model.distances import kinds_that_differ
 from dapa.model.families import (
     ALL,
@@ -62,14 +62,17 @@ class Pair:
         spec: PairSpec,
         digest: str,
         report: Report | None = None,
+        parts: Mapping[str, str] | None = None,
     ) -> None:
         """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both.
 
-        `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there.
+        `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there. `digest`
+        names all that decides a reply; `parts` names it part by part.
         """
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
         self.family, self.spec, self.digest, self.report = family, spec, digest, report
+        self.parts: Mapping[str, str] = parts or {"weights": digest}
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
         self.whole = not isinstance(teacher, LeanTeacher)
@@ -280,26 +283,6 @@ class Pair:
         return Share(moved, moved * size, moved / self.parameters)
 
 
-def digest_of(checkpoint: Checkpoint) -> str:
-    """A fingerprint of the weights: whole files up to 256 MiB, else 4 KiB out of every 8 MiB.
-
-    The sample meets every tensor of 8 MiB or more; smaller edits of a large file may escape it.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(set(checkpoint.shards.values())):
-        path = checkpoint.folder / file
-        size = path.stat().st_size
-        digest.update(f"{file}:{size}:".encode())
-        with path.open("rb") as opened:
-            if size <= 2**28:
-                digest.update(opened.read())
-                continue
-            for start in range(0, size, 2**23):
-                opened.seek(start)
-                digest.update(opened.read(4096))
-    return digest.hexdigest()
-
-
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
     """The same listener, for a stretch of the whole way."""
     if progress is None:
@@ -335,7 +318,7 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         teacher = load_weights(theirs, dtype, device, there)
     else:
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
-    digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
+    parts = pair_parts(ours, theirs, dtype)
     return Pair(
         student,
         teacher,
@@ -343,8 +326,9 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         theirs.tokenizer,
         family,
         spec,
-        digest,
+        joined(parts),
         report,
+        parts,
     )
 
 

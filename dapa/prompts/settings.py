@@ -42,10 +42,17 @@ class FormatSettings(Settings):
         row=90,
         told=lambda system: "system prompt" if system else "",
     )
+    thinking: bool = setting(
+        False,
+        "thinking",
+        "Let the template's own switch turn thinking on, where it has one.",
+        row=90,
+        told=lambda thinking: "thinking" if thinking else "",
+    )
 
     def format(self) -> PromptFormat:
         """The prompts' format."""
-        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+        return PromptFormat(self.mode, self.whose, self.system, self.thinking)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
