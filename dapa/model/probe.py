@@ -217,15 +217,15 @@ def _read(found: Mapping[str, tuple[str, str]], broken: str) -> Probe:
 
 def _fault(found: Mapping[str, tuple[str, str]], parts: bool) -> str:
     """Why content in this form does not do; empty if it does."""
-    texts = []
-    for name, request in zip(("first", "second"), REQUESTS, strict=True):
-        text, failed = found.get(_name(name, parts), ("", "it did not come to its end"))
+    nothing = ("", "it did not come to its end")
+    both = [found.get(_name(name, parts), nothing) for name in ("first", "second")]
+    for _, failed in both:
         if failed:
             return f"cannot render a request ({failed})"
-        texts.append(text)
-        if request not in text:
+    for request, (text, _) in zip(REQUESTS, both, strict=True):
+        if request not in text or "'type': 'text'" in text:  # a list written down is no content
             shown = text if len(text) <= 60 else f"{text[:57]}..."
-            same = " the same text for every request:" if len(set(texts)) < len(texts) else ""
+            same = " the same text for every request:" if both[0] == both[1] else ""
             return f"drops the request: it writes{same} {shown!r}"
     return ""
 
@@ -243,10 +243,11 @@ def end_of_turn(tokenizer: Any) -> str:
     Only a token that stands for itself ends a reply: what a model may also write as text does not.
     """
     template = template_text(tokenizer)
-    tail = probed(tokenizer).tail if template else ""
-    if not tail.strip():
+    tail = probed(tokenizer).tail.strip() if template else ""
+    if not tail:
         return ""
     own = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})}
+    own -= {tokenizer.unk_token_id}
     for token in tokenizer(tail, add_special_tokens=False)["input_ids"]:
         if token in own:
             return str(tokenizer.convert_ids_to_tokens(token))

@@ -258,8 +258,9 @@ def _ends_of(pair: Pair, tokenizer: Any) -> frozenset[int]:
         for end, token in zip(ids, own.convert_ids_to_tokens(ids), strict=True):
             ends.add(end if known is None else known.get(token))
         turn = end_of_turn(own)
-        if turn:
-            ends.add(tokenizer.get_vocab().get(turn))
+        place = tokenizer.convert_tokens_to_ids(turn) if turn else None
+        if place is not None and tokenizer.convert_ids_to_tokens(place) == turn:
+            ends.add(place)  # else this vocabulary has no such token
     return frozenset(end for end in ends if end is not None)
 
 
