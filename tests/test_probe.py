@@ -21,7 +21,7 @@ from dapa.model.jinja import MOST, written
 from dapa.model.loading import open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.probe import closing, end_of_turn, probed, switched, template_findings
-from dapa.model.template import alike, at_answer, dated, digests_of, encode, render
+from dapa.model.template import alike, at_answer, digests_of, encode, render, today
 from dapa.planted.vocabulary import planted_tokenizer
 from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
@@ -220,11 +220,11 @@ def test_a_run_keeps_the_date_that_its_template_writes(asked):
     assert "today's date" in warned(pair)["clock"]
     how = PromptFormat(date="2024-07-26T10:00:00")
     assert render(pair, REQUEST, how) == "26 Jul 2024: <user>how do I<assistant>"
-    now = dated(PromptFormat())
-    assert dated(now) == now and datetime.fromisoformat(now.date)
-    today = digests_of([render(pair, REQUEST, now)])
-    assert today != digests_of([render(pair, REQUEST, how)])
-    assert today == digests_of([render(pair, REQUEST, now)])
+    now = PromptFormat(date=today())
+    assert datetime.fromisoformat(now.date) <= datetime.now()
+    names = digests_of([render(pair, REQUEST, now)])
+    assert names != digests_of([render(pair, REQUEST, how)])
+    assert names == digests_of([render(pair, REQUEST, now)])
 
 
 def test_a_template_that_draws_draws_the_same_for_every_mask(asked):

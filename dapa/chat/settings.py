@@ -69,9 +69,9 @@ class ChatSettings(FormatSettings):
 
     def format(self) -> PromptFormat:
         """The prompt's format."""
-        return PromptFormat(  # type: ignore[arg-type]
-            _MODES[self.mode], self.whose, self.system, self.thinking
-        )
+        mode: Any = _MODES[self.mode]
+        whose: Any = self.whose
+        return PromptFormat(mode, whose, self.system, self.thinking)
 
     def decoding(self) -> Decoding:
         """The same for all panes."""

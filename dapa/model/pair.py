@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ class Pair:
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
         self.family, self.spec, self.digest, self.report = family, spec, digest, report
-        self.parts: Mapping[str, str] = parts or {"weights": digest}
+        self._parts = parts
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
         self.whole = not isinstance(teacher, LeanTeacher)
@@ -103,6 +104,11 @@ class Pair:
         models = (student, teacher) if self.whole else (student,)
         self.threads = install_threads(self.parameters, self.device, *models)
         """With how many threads it computes; None where it is not on the CPU."""
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """What decides its replies, part by part; of models that lie in no files, the weights."""
+        return self._parts or {"weights": self.digest}
 
     @property
     def tied_site(self) -> Site | None:
@@ -167,6 +173,14 @@ class Pair:
             self._plans.clear()
         self._plans[mask] = made
         return made
+
+    def known_as(self, digest: str) -> Pair:
+        """This very pair under another name, for what an older version stored under it."""
+        if digest == self.digest:
+            return self
+        other = copy(self)
+        other.digest = digest
+        return other
 
     def forget_plans(self) -> None:
         """Make every plan anew, as for the first time: to measure what that takes."""

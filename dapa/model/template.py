@@ -6,7 +6,6 @@ What a template does with requests is `probe`'s to find; here it is held against
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 
@@ -102,9 +101,9 @@ def at_answer(text: str, how: PromptFormat) -> str:
     return text if how.mode == "raw" else text + closing(text)
 
 
-def dated(how: PromptFormat) -> PromptFormat:
-    """The same format with a date that stays: that of now, unless it has one."""
-    return how if how.date else replace(how, date=datetime.now().isoformat(timespec="seconds"))
+def today() -> str:
+    """The time of now, as a run keeps it for its template's clock."""
+    return datetime.now().isoformat(timespec="seconds")
 
 
 def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
