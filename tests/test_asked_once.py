@@ -82,9 +82,11 @@ def test_prompts_that_render_alike_count_once_in_an_evaluation(tmp_path):
     )
     store = Store(tmp_path)
     found = run_evaluation(pair, store, settings, asked)
-    assert any("1 prompts render like another" in note for note in found.notes)
+    assert any(
+        "1 of 4 prompts renders like another and counts once" in note for note in found.notes
+    )
     assert len(store.run(found.run).settings["rendered"]["dsr"]) == 3
-    assert {reply.prompt for reply in found.replies} == set(texts)
+    assert {reply.prompt.text for reply in found.replies} == set(texts)
 
 
 def test_a_resumed_run_gets_its_date_again(tmp_path, monkeypatch):
@@ -135,12 +137,12 @@ def test_an_evaluation_is_not_resumed_on_another_pair(tmp_path):
 def test_a_run_that_knew_weights_alone_goes_on_with_what_it_stored(tmp_path):
     store = Store(tmp_path)
     old = pair_of().known_as(PARTS["weights"])
-    job = SearchJob(old, prompt_set(8), SETTINGS, store)
+    job = SearchJob(old, prompt_set(), SETTINGS, store)
     first = job.run()
     with sqlite3.connect(tmp_path / FILE) as connection:
         (made,) = connection.execute("select settings from runs").fetchone()
     assert "libraries" not in made
-    again = SearchJob(pair_of(parts=PARTS), prompt_set(8), SETTINGS, store, job.id).run()
+    again = SearchJob(pair_of(parts=PARTS), prompt_set(), SETTINGS, store, job.id).run()
     assert again.costs.tokens == 0 and again.units == first.units
-    fresh = SearchJob(pair_of(parts=PARTS), prompt_set(8), SETTINGS, store).run()
+    fresh = SearchJob(pair_of(parts=PARTS), prompt_set(), SETTINGS, store).run()
     assert fresh.costs.tokens > 0, "no new run looks there"

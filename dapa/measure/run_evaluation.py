@@ -22,7 +22,7 @@ from dapa.measure.evaluation import SAFETY, Evaluation, Judged
 from dapa.measure.evaluation_settings import EvaluationSettings, Purpose
 from dapa.measure.perplexity import perplexity
 from dapa.model.pair import Pair
-from dapa.model.template import alike, digests_of, render, today
+from dapa.model.template import alike, digests_of, render, today, told_once
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.text import read_text
 from dapa.search.setup import digest_then, refuse_changes
@@ -144,14 +144,14 @@ def _each_once(
     """Each set without prompts that render alike, a digest of every text, and what to say."""
     once: dict[Purpose, tuple[Prompt, ...]] = {}
     digests: dict[str, list[str]] = {}
-    left = 0
+    left = count = 0
     for purpose, prompts in sets.items():
         texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
         places = alike(texts)
         once[purpose] = tuple(prompts[i] for i in places)
         digests[purpose] = list(digests_of([texts[i] for i in places]))
-        left += len(texts) - len(places)
-    return once, digests, [f"{left} prompts render like another and count once."] if left else []
+        left, count = left + len(texts) - len(places), count + len(texts)
+    return once, digests, [f"{told_once(left, count)}."] if left else []
 
 
 def stored_replies(

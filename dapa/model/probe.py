@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import Thread
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dapa.model.findings import Finding
 from dapa.model.jinja import in_a_worker
@@ -114,7 +115,13 @@ def begin(tokenizers: Sequence[Any]) -> None:
 
 
 def _question(tokenizer: Any) -> tuple[str | None, str, str]:
-    return template_text(tokenizer), json.dumps(named_for(tokenizer)), _patterns(tokenizer)
+    if tokenizer not in _PATTERNS:
+        _PATTERNS[tokenizer] = _patterns(tokenizer)
+    return template_text(tokenizer), json.dumps(named_for(tokenizer)), _PATTERNS[tokenizer]
+
+
+_PATTERNS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""Of tokenizers that were asked about: a template may be exchanged, patterns never are."""
 
 
 def _patterns(tokenizer: Any) -> str:

@@ -106,6 +106,13 @@ def today() -> str:
     return datetime.now().isoformat(timespec="seconds")
 
 
+def told_once(left: int, every: int) -> str:
+    """What to say of prompts that were left out for rendering like others."""
+    if left == 1:
+        return f"1 of {every} prompts renders like another and counts once"
+    return f"{left} of {every} prompts render like another and count once"
+
+
 def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
     """A short name of each rendered prompt, which changes with it."""
     return tuple(

@@ -14,7 +14,7 @@ from dapa.model.blocks import finest
 from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
-from dapa.model.template import alike, digests_of
+from dapa.model.template import alike, digests_of, told_once
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.fast_screen import Floats, Odds
@@ -104,8 +104,7 @@ def each_once(
         tuple(every[i] for i in range(*span) if i in kept)
         for span in ((0, first), (first, second), (second, len(every)))
     )
-    left = len(every) - len(places)
-    note = f"{left} of {len(every)} prompts render like another and count once"
+    note = told_once(len(every) - len(places), len(every))
     note = f"{asked.note}; {note}" if asked.note else note
     return Divided(search, held_out, reserve, note), tuple(texts[i] for i in places)
 
