@@ -305,3 +305,9 @@ def test_the_date_of_a_row_does_not_reach_its_tokens_where_no_clock_is(planted_p
     how = PromptFormat(date="1999-01-01T00:00:00")
     texts = [render(planted_pair, REQUEST, one) for one in (how, PromptFormat())]
     assert len(alike(texts)) == 1 and Row(encode(planted_pair, texts[0], how)).ids
+
+
+def test_where_no_worker_can_be_started_templates_are_tried_here(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    tokenizer = speaking("{{ 'here: ' + messages[-1]['content'] }}")
+    assert probed(tokenizer).text.startswith("here: how do i") and not probed(tokenizer).fault

@@ -177,16 +177,11 @@ def in_a_worker(
         that took the worker's life has no text, and those behind it are missing.
     """
     asked = {"template": template, "jobs": dict(jobs), "patterns": patterns}
-    command = [sys.executable, "-I", __file__]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(asked).encode(), capture_output=True, timeout=PATIENCE
-        )
-        lines = done.stdout
-    except subprocess.TimeoutExpired as error:
-        lines = error.stdout or b""
     found = {}
-    for line in lines.splitlines():
+    ready, *lines = _lines_of(asked) or [b""]
+    if ready != _READY:  # no worker can be had on this machine, so all is tried here
+        return {name: (text, fault) for name, text, fault in _answers(asked)}
+    for line in lines:
         try:
             name, text, fault = json.loads(line)
         except ValueError:  # the worker died within the line
@@ -199,6 +194,27 @@ def in_a_worker(
         limits = f"it did not end within {SECONDS} seconds and {MEMORY >> 30} GiB of memory"
         found[lost] = ("", limits)
     return found
+
+
+_READY = b"ready"
+_START = "import runpy, sys; sys.path[:] = {path!r}; runpy.run_path({file!r}, run_name='__main__')"
+
+
+def _lines_of(asked: Mapping[str, Any]) -> list[bytes]:
+    """What the worker wrote before it ended or was ended; empty where none could be started."""
+    start = _START.format(path=[p for p in sys.path if p], file=__file__)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", start],
+            input=json.dumps(asked).encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+        return done.stdout.splitlines()
+    except subprocess.TimeoutExpired as error:
+        return (error.stdout or b"").splitlines()
+    except OSError:
+        return []
 
 
 def _limit() -> None:
@@ -255,6 +271,8 @@ def _answers(asked: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
 def _work() -> None:
     """Answer one request, a line a job."""
     asked = json.loads(sys.stdin.buffer.read())
+    sys.stdout.write(_READY.decode() + "\n")
+    sys.stdout.flush()
     _limit()
     for answer in _answers(asked):
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -168,8 +168,10 @@ class SearchJob:
         """One line that says where its numbers come from."""
         count, held = len(self.prompts), len(self.held_out)
         seed = self.settings.seed
+        thinks = " · thinking" if self.settings.thinking else ""
         return (
-            f"{self.title} · {count} search and {held} held-out prompts · seed {seed} · {self.id}"
+            f"{self.title} · {count} search and {held} held-out prompts · seed {seed}{thinks} · "
+            f"{self.id}"
         )
 
     @property
