@@ -20,8 +20,9 @@ from dapa.model.decode.sampling import Decoding
 from dapa.model.jinja import MOST, written
 from dapa.model.loading import open_checkpoint
 from dapa.model.pair import PairSpec, load_pair
-from dapa.model.probe import closing, end_of_turn, probed, switched, template_findings
+from dapa.model.probe import closing, end_of_turn, probed, switched
 from dapa.model.template import alike, at_answer, digests_of, encode, render, today
+from dapa.model.template_findings import template_findings
 from dapa.planted.vocabulary import planted_tokenizer
 from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
@@ -150,6 +151,11 @@ def asked_again(pair, template):
     tokenizer = speaking(template, *templates.SPECIAL)
     found = tuple(template_findings(tokenizer, tokenizer))
     return type("Told", (), {"report": type("Report", (), {"findings": found})})
+
+
+def test_a_template_that_forgets_the_conversation_warns(asked):
+    pair = asked("{% for m in messages[-1:] %}{{ m['content'] + '<eos>' }}{% endfor %}")
+    assert "earlier turns" in warned(pair)["conversation"]
 
 
 def test_tokens_that_the_student_lacks_are_counted():

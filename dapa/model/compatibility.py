@@ -18,8 +18,9 @@ from dapa.model.checkpoint import Checkpoint, Progress
 from dapa.model.distances import distances, places_of
 from dapa.model.families import Family, family_of
 from dapa.model.findings import Finding, Level
-from dapa.model.probe import begin, template_findings
+from dapa.model.probe import begin
 from dapa.model.stored import adapters, prefix_of, quantised, sizes, unused
+from dapa.model.template_findings import template_findings
 from dapa.model.vocabulary_rows import shared_rows
 
 _MUST_AGREE = {
