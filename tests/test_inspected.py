@@ -132,6 +132,16 @@ def test_names_under_a_wrapper_are_told_as_that(copies):
     blocked(copies, "named under _orig_mod. (torch.compile", "rename them")
 
 
+def test_a_model_saved_without_its_head_is_told_as_that(copies):
+    def bare(content):
+        for key in list(content):
+            content[key.removeprefix("model.")] = content.pop(key)
+        content.pop("lm_head.weight")
+
+    folders.tensors(copies[0], bare)
+    blocked(copies, "named as those of a model without a head", "embed_tokens.weight for model.")
+
+
 def adapter(folder):
     """Leave an adapter of full rank beside the weights."""
     content = {}

@@ -185,6 +185,12 @@ def prefix_of(checkpoint: Checkpoint, name: str) -> str:
                 f"its tensors are named under {prefix} ({maker} saved them so); rename them, "
                 f"{prefix}{name} to {name} and so on, or save the unwrapped model"
             )
+    bare = name.removeprefix("model.")
+    if bare != name and bare in checkpoint.shapes:
+        return (
+            f"its tensors are named as those of a model without a head ({bare} for {name}); save "
+            "the causal language model, head and all"
+        )
     return ""
 
 
