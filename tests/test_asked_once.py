@@ -31,8 +31,7 @@ def pair_of(chat_template=None, parts=None):
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     spec = PairSpec("student", "teacher", "", "float32", "cpu")
     return Pair(
-        models.student, models.teacher, tokenizer, tokenizer, models.family, spec, "whole",
-        parts=parts,
+        models.student, models.teacher, tokenizer, tokenizer, models.family, spec, parts or "whole"
     )  # fmt: skip
 
 

@@ -61,19 +61,19 @@ class Pair:
         teacher_tokenizer: Any,
         family: Family,
         spec: PairSpec,
-        digest: str,
+        digest: str | Mapping[str, str],
         report: Report | None = None,
-        parts: Mapping[str, str] | None = None,
     ) -> None:
         """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both.
 
         `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there. `digest`
-        names all that decides a reply; `parts` names it part by part.
+        names all that decides a reply, at once or part by part.
         """
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
-        self.family, self.spec, self.digest, self.report = family, spec, digest, report
-        self._parts = parts
+        self.family, self.spec, self.report = family, spec, report
+        self._parts = None if isinstance(digest, str) else digest
+        self.digest = digest if isinstance(digest, str) else joined(digest)
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
         self.whole = not isinstance(teacher, LeanTeacher)
@@ -332,7 +332,6 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         teacher = load_weights(theirs, dtype, device, there)
     else:
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
-    parts = pair_parts(ours, theirs, dtype)
     return Pair(
         student,
         teacher,
@@ -340,9 +339,8 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         theirs.tokenizer,
         family,
         spec,
-        joined(parts),
+        pair_parts(ours, theirs, dtype),
         report,
-        parts,
     )
 
 
