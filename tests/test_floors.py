@@ -53,7 +53,7 @@ TORCH_FREE = ("core", "prompts", "store", "writing", "figures", "judges.base", "
 TORCH_FREE += ("search.algorithms",)
 
 BARE_GPU = {"torch", "transformers", "accelerate", "safetensors", "numpy", "pandas", "scipy"}
-BARE_GPU |= {"tokenizers", "huggingface_hub", "psutil"}  # which those bring along
+BARE_GPU |= {"tokenizers", "huggingface_hub", "psutil", "jinja2"}  # which those bring along
 BARE_ROOMS = ("dapa.model", "dapa.search", "dapa.localize", "dapa.planted", "dapa.bench")
 
 PRINTS = ("app", "dapa.cli", "dapa.bench", "dapa.ui.serve")  # serve is what app.py tells a terminal

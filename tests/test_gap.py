@@ -122,7 +122,7 @@ def test_refusal_moved_into_attention_or_the_head_is_found_there(model_type):
 def test_templates_are_compared_for_both_models_with_the_system_prompt_apart():
     models = planted_models("llama", Planting(3, (1,)))
     tokenizer, other = models.tokenizer, deepcopy(models.tokenizer)
-    other.chat_template = "{{ messages[0]['content'] }}<assistant>"
+    other.chat_template = "{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}<assistant>"
     spec = PairSpec("a", "b")
     texts = harmful_prompts(4)
 

@@ -20,7 +20,7 @@ from dapa.model.decode.generation import Batch, Ending, Row, stream, visible
 from dapa.model.decode.openers import FirstToken, NoOpeners, Openers, Role, first_tokens_of
 from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair
-from dapa.model.template import encode, render
+from dapa.model.template import at_answer, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 
 PaneName = Literal["student", "patched", "teacher"]
@@ -119,10 +119,15 @@ def converse(
     pair.validate(mask)
     rows: dict[PaneName, Row] = {}
     rendered: dict[PaneName, str] = {}
+    answers: dict[PaneName, tuple[int, ...]] = {}
     for name, history in turns.items():
         rendered[name] = render(pair, history, how)
         ids = encode(pair, rendered[name], how, _role(name))
         rows[name] = Row(ids, mask if name == "patched" else EMPTY, seed, tag=name)
+        answered = at_answer(rendered[name], how)
+        answers[name] = ids
+        if answered != rendered[name]:
+            answers[name] = encode(pair, answered, how, _role(name))
     prompt = next(iter(turns.values()))[-1].text
     batches = [Batch(pair, decoding, "student"), Batch(pair, decoding, "teacher")]
     start = time.perf_counter()
@@ -158,7 +163,7 @@ def converse(
         yield look()  # the first pane's text shows before the others have read the prompt
     for _ in stream(batches, stop):
         yield look()
-    yield _compared(pair, look(), rows, openers)
+    yield _compared(pair, look(), rows, answers, openers)
 
 
 def _role(name: PaneName) -> Role:
@@ -177,12 +182,15 @@ def _compared(
     pair: Pair,
     exchange: Exchange,
     rows: Mapping[PaneName, Row],
+    answers: Mapping[PaneName, tuple[int, ...]],
     openers: Callable[[Role], Openers] | None,
 ) -> Exchange:
     """The exchange with what is known once all replies ended: their tokens, and what came first."""
     first: dict[str, FirstToken] = {}
     for role in ("student", "teacher") if openers is not None else ():
-        asked = [(name, row.ids, row.mask) for name, row in rows.items() if _role(name) == role]
+        asked = [
+            (name, answers[name], row.mask) for name, row in rows.items() if _role(name) == role
+        ]
         try:
             found = first_tokens_of(pair, asked, openers(role)) if asked and openers else ()
         except NoOpeners:  # no refusal opener in this vocabulary: the panes go without

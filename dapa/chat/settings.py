@@ -69,7 +69,9 @@ class ChatSettings(FormatSettings):
 
     def format(self) -> PromptFormat:
         """The prompt's format."""
-        return PromptFormat(_MODES[self.mode], self.whose, self.system)  # type: ignore[arg-type]
+        mode: Any = _MODES[self.mode]
+        whose: Any = self.whose
+        return PromptFormat(mode, whose, self.system, self.thinking)
 
     def decoding(self) -> Decoding:
         """The same for all panes."""
@@ -87,6 +89,7 @@ class ChatSettings(FormatSettings):
         """The settings as one line that reads as a sentence."""
         told = [f"{self.whose}'s template" if self.mode == "chat template" else self.mode]
         told += ["system prompt"] if self.system else []
+        told += ["thinking"] if self.thinking else []
         how = "greedy" if not self.temperature else f"temperature {self.temperature:g}"
         if self.temperature:
             how += f", top-p {self.top_p:g}" if self.top_p < 1 else ""

@@ -30,7 +30,8 @@ from dapa.localize.causes.hybrids import (
 from dapa.model.decode.openers import Ids, Openers, Role, find_openers, refusal_log_odds
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
-from dapa.model.template import encode, render
+from dapa.model.probe import template_text
+from dapa.model.template import at_answer, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 
 ROLES: tuple[Role, Role] = ("student", "teacher")
@@ -237,7 +238,10 @@ def template_cells(
 
 
 def _templates(pair: Pair) -> list[tuple[str, PromptFormat]]:
-    own = {"student": pair.tokenizer.chat_template, "teacher": pair.teacher_tokenizer.chat_template}
+    own = {
+        "student": template_text(pair.tokenizer),
+        "teacher": template_text(pair.teacher_tokenizer),
+    }
     if own["student"] and own["student"] == own["teacher"]:
         return [("both", PromptFormat(whose="student"))]
     found = [(role, PromptFormat(whose=role)) for role in ROLES if own[role]]
@@ -251,5 +255,6 @@ def _odds(pair: Pair, ids: Ids, role: Role, openers: Openers) -> Floats:
 
 def _encoded(pair: Pair, prompts: Sequence[str], how: PromptFormat, role: Role) -> Ids:
     return [
-        encode(pair, render(pair, [Turn("user", prompt)], how), how, role) for prompt in prompts
+        encode(pair, at_answer(render(pair, [Turn("user", prompt)], how), how), how, role)
+        for prompt in prompts
     ]

@@ -22,7 +22,10 @@ from dapa.measure.evaluation import SAFETY, Evaluation, Judged
 from dapa.measure.evaluation_settings import EvaluationSettings, Purpose
 from dapa.measure.perplexity import perplexity
 from dapa.model.pair import Pair
+from dapa.model.template import alike, digests_of, render, today, told_once
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.text import read_text
+from dapa.search.setup import digest_then, refuse_changes
 from dapa.store.database import Store
 from dapa.store.replies import ReplyStore
 
@@ -56,6 +59,13 @@ def run_evaluation(
         DapaError: What kept it from working, before anything is decoded where that can be known.
     """
     kept = ReplyStore(store)
+    stored = store.run(run_id) if run_id else None
+    date = stored.settings.get("date") if stored else settings.date
+    settings = replace(settings, date=str(date or today()))
+    if stored is not None:
+        then = stored.settings.get("made", {})
+        refuse_changes(stored, dict(pair.parts))
+        pair = pair.known_as(digest_then(pair, then))
     chosen = panel(
         [settings.judge],
         read_options(settings.judge_options),
@@ -87,7 +97,10 @@ def run_evaluation(
     if settings.fluency:
         judge, line = _fluent(pair, judge, sets, plan, kept)
         notes.append(line)
-    body = {**asdict(settings), "pair": asdict(pair.spec)}
+    sets, digests, doubled = _each_once(pair, sets, plan.how)
+    notes += doubled
+    body = {**asdict(settings), "pair": asdict(pair.spec), "rendered": digests}
+    body["made"] = dict(pair.parts)
     title = f"{pair.spec.name or pair.spec.title}: evaluation"
     run = store.reopen(run_id) if run_id else store.new_run(KIND, title, body)
     count = 0
@@ -123,6 +136,22 @@ def run_evaluation(
     store.add_trials(run.id, 0, [reply.as_dict() for reply in found.replies])  # in their order
     store.finish(run.id, "done" if found.complete else "stopped", found.as_dict())
     return found
+
+
+def _each_once(
+    pair: Pair, sets: Mapping[Purpose, Sequence[Prompt]], how: PromptFormat
+) -> tuple[dict[Purpose, tuple[Prompt, ...]], dict[str, list[str]], list[str]]:
+    """Each set without prompts that render alike, a digest of every text, and what to say."""
+    once: dict[Purpose, tuple[Prompt, ...]] = {}
+    digests: dict[str, list[str]] = {}
+    left = count = 0
+    for purpose, prompts in sets.items():
+        texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+        places = alike(texts)
+        once[purpose] = tuple(prompts[i] for i in places)
+        digests[purpose] = list(digests_of([texts[i] for i in places]))
+        left, count = left + len(texts) - len(places), count + len(texts)
+    return once, digests, [f"{told_once(left, count)}."] if left else []
 
 
 def stored_replies(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from dapa.core.records import PairError, Site
-from dapa.model.families import Family
+from dapa.model.families import FAMILIES, Family
 from dapa.prompts.hub import fetch
 
 Progress = Callable[[str, float], None]
@@ -45,16 +45,29 @@ class Checkpoint:
     dtypes: dict[str, str]
     bytes: int
 
-    @property
+    @cached_property
     def tied(self) -> bool:
-        """Is the head the embeddings' own matrix?"""
-        return bool(self.settings.tie_word_embeddings)
+        """Is the head the embeddings' own matrix in the loaded model?
+
+        The config asks for it, but a file that holds two different matrices is believed instead.
+        """
+        if not self.settings.tie_word_embeddings:
+            return False
+        family = FAMILIES.get(self.config["model_type"])
+        names = [f"{path}.weight" for path in (family.head, family.embeddings)] if family else []
+        if not names or any(name not in self.shapes for name in names):
+            return True
+        if self.shapes[names[0]] != self.shapes[names[1]]:
+            return False
+        return torch.equal(*(self.tensor(name) for name in names))
 
     def tensors_of(self, family: Family, site: Site) -> dict[str, str]:
         """A site's parameters, as parameter -> tensor name; empty where the file lacks them."""
         if site.module == "head" and self.tied:
             site = Site(site.layer, "embeddings")
         path = family.path(site)
+        if site.module == "embeddings" and f"{path}.weight" not in self.shapes and self.tied:
+            path = family.head  # stored under the other of the two names
         names = {part: f"{path}.{part}" for part in ("weight", "bias")}
         return {part: name for part, name in names.items() if name in self.shapes}
 
@@ -228,7 +241,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         )
         if not len(tokenizer):
             raise ValueError("it has no tokens")
-    except Exception as error:  # every tokenizer backend raises its own kind
+    except BaseException as error:  # every tokenizer backend raises its own kind, one a panic
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise PairError(
             f"{checkpoint.name}: its tokenizer cannot be read ({gist(error)}); "
             "give a folder with a whole tokenizer.json"

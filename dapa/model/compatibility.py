@@ -8,17 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from dapa.core.records import ENDS, OUTSIDE, PairError, Site
+from dapa.model.arithmetic import arithmetic
 from dapa.model.checkpoint import Checkpoint, Progress
 from dapa.model.distances import distances, places_of
 from dapa.model.families import Family, family_of
+from dapa.model.findings import Finding, Level
+from dapa.model.probe import begin
+from dapa.model.stored import adapters, prefix_of, quantised, sizes, unused
+from dapa.model.template_findings import template_findings
 from dapa.model.vocabulary_rows import shared_rows
-
-Level = Literal["blocks", "warns", "fine"]
 
 _MUST_AGREE = {
     "num_hidden_layers": "layers",
@@ -28,15 +31,6 @@ _MUST_AGREE = {
     "num_key_value_heads": "key-value heads",
     "head_dim": "head size",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
-
-    level: Level
-    what: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +95,7 @@ def check(
     findings: list[Finding] = []
     size = student.bytes + teacher.bytes
     for side, checkpoint in (("student", student), ("teacher", teacher)):
+        findings += quantised(side, checkpoint)
         findings += _one_sided(side, checkpoint.config)
     if student.config["model_type"] != teacher.config["model_type"]:
         why = (
@@ -111,15 +106,25 @@ def check(
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), 0, size, {}, {})
     family = family_of(student.config["model_type"])
+    findings += sizes("student", student) + sizes("teacher", teacher)
+    if any(finding.level == "blocks" for finding in findings):
+        return Report(tuple(findings), 0, size, {}, {})
     layers = int(student.settings.num_hidden_layers)
     findings += _sizes(student.settings, teacher.settings)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
+    findings += arithmetic(student.settings, teacher.settings)
+    tokenizers = (student.tokenizer, teacher.tokenizer)
+    begin(tokenizers)  # while the weights are compared
+    findings += _tokens(student, teacher)
+    place = len(findings)
     findings += _vocabulary(student, teacher)
     places = places_of(family, layers, kinds or family.single, student.tied and teacher.tied)
     findings += _weights_there(family, places, student, teacher)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
+    for side, checkpoint in (("student", student), ("teacher", teacher)):
+        findings += adapters(side, checkpoint) + unused(side, checkpoint, family, layers)
     distance = distances(family, places, student, teacher, progress)
     differs = {
         kind: tuple(
@@ -127,6 +132,7 @@ def check(
         )  # NaN differs too
         for kind, row in distance.items()
     }
+    findings[place:place] = template_findings(*tokenizers)
     findings += _difference(student, teacher, differs, distance, whole=kinds is None)
     return Report(tuple(findings), layers, size, differs, distance)
 
@@ -142,24 +148,12 @@ def _sizes(ours: Any, theirs: Any) -> list[Finding]:
                 "transplanted, so choose models of one size"
             )
             found.append(Finding("blocks", title, why))
-    a, b = getattr(ours, "hidden_act", None), getattr(theirs, "hidden_act", None)
-    if a != b:
-        why = (
-            f"the student's MLPs use {a}, the teacher's {b}; transplanted gates run under the "
-            "student's"
-        )
-        found.append(Finding("warns", "activation", why))
     return found
 
 
 def _one_sided(side: str, config: dict[str, Any]) -> list[Finding]:
     """What is wrong with one model whatever the other is."""
     found = []
-    quantised = config.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
-        why = f"its weights are stored as {method or 'unknown'}; give the unquantised checkpoint"
-        found.append(Finding("blocks", f"{side} quantised", why))
     names = [str(name) for name in config.get("architectures") or []]
     if config.get("is_encoder_decoder") or (
         names and not any("CausalLM" in n or "ConditionalGeneration" in n for n in names)
@@ -174,8 +168,8 @@ def _one_sided(side: str, config: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def _vocabulary(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
-    """Vocabulary, tokenizer, chat template, tied embeddings: none of them blocks."""
+def _tokens(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
+    """Vocabulary and tokenizer: neither blocks."""
     found = []
 
     def say(level: Level, what: str, why: str) -> None:
@@ -194,16 +188,29 @@ def _vocabulary(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
         shared = len(ours.get_vocab().items() & theirs.get_vocab().items())
         why = f"{shared} of {len(ours)} tokens agree; each model reads prompts with its own"
         say("warns", "tokenizer", why)
-    if not ours.chat_template and not theirs.chat_template:
-        say("warns", "chat template", "neither has one; prompts are given raw, as text")
-    elif not theirs.chat_template:
-        say("warns", "chat template", "the teacher has none; the student's serves both")
-    else:
-        say("fine", "chat template", "the teacher's serves both")
+    return found
+
+
+def _vocabulary(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
+    """What the two vocabularies mean for embeddings and head, and whether those are one matrix."""
+    found = []
+
+    def say(level: Level, what: str, why: str) -> None:
+        found.append(Finding(level, what, why))
+
+    a, b = student.settings.vocab_size, teacher.settings.vocab_size
+    ours, theirs = student.tokenizer, teacher.tokenizer
     shared = shared_rows(ours, theirs, (a, b))
     if shared is not None:
         why = f"{int(shared.sum())} of the student's {a} rows are the same token's in both; the"
         say("warns", "embeddings and head", f"{why} others stay the student's")
+    for side, checkpoint in (("student", student), ("teacher", teacher)):
+        if checkpoint.settings.tie_word_embeddings and not checkpoint.tied:
+            why = (
+                f"the {side}'s config ties its head to its embeddings, and its file holds two "
+                "different matrices; the file is believed, so they are two units"
+            )
+            say("warns", f"{side} config", why)
     if student.tied and teacher.tied:
         why = "the head is the embeddings' own matrix in both; one unit, embeddings, moves both"
         say("fine", "tied embeddings", why)
@@ -220,9 +227,10 @@ def _weights_there(
     for side, checkpoint in (("student", student), ("teacher", teacher)):
         for site in places:
             if "weight" not in checkpoint.tensors_of(family, site):
-                why = (
-                    f"{family.weight_name(site)} is not among its tensors; the checkpoint is not "
-                    "whole, so download it again"
+                name = family.weight_name(site)
+                why = prefix_of(checkpoint, name) or (
+                    f"{name} is not among its tensors; the checkpoint is not whole, so download it "
+                    "again"
                 )
                 return [Finding("blocks", f"{side} weights", why)]
     for site in places:

@@ -34,7 +34,12 @@ class LeanTeacher:
     """The teacher's configuration and the modules of its kept sites."""
 
     def __init__(
-        self, config: Any, ends: Any, kept: tuple[str, ...], modules: dict[Site, nn.Module]
+        self,
+        config: Any,
+        ends: Any,
+        kept: tuple[str, ...],
+        modules: dict[Site, nn.Module],
+        tied: bool,
     ) -> None:
         """Hold what was read.
 
@@ -43,8 +48,9 @@ class LeanTeacher:
             ends: Its generation config, which names the tokens that end a reply.
             kept: Kinds of site.
             modules: Every site of these kinds.
+            tied: Would the loaded model's head be its embeddings?
         """
-        self.config, self.generation_config = config, ends
+        self.config, self.generation_config, self.tied = config, ends, tied
         self.kept, self.modules = kept, modules
 
     def __getattr__(self, name: str) -> Any:
@@ -89,7 +95,8 @@ def read_lean(
         modules[site] = _site(checkpoint, submodule(student, family.path(site)), family, site)
     if progress:
         progress(f"reading {checkpoint.name}", 1.0)
-    return LeanTeacher(checkpoint.settings, _generation(checkpoint), kept, modules)
+    ends = _generation(checkpoint)
+    return LeanTeacher(checkpoint.settings, ends, kept, modules, checkpoint.tied)
 
 
 def _site(checkpoint: Checkpoint, mould: nn.Module, family: Family, site: Site) -> nn.Module:

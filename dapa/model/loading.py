@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import PairError
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer, open_checkpoint
+from dapa.model.stored import NO_ADAPTER
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
 
@@ -95,6 +96,7 @@ def load_weights(
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                **NO_ADAPTER,
                 **where,
             )
     except LoadCancelled:

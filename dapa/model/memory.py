@@ -17,6 +17,7 @@ from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import ALL, FAMILIES, GROUPS, kinds_of
 from dapa.model.machine import free_memory
+from dapa.model.stored import quantised, sizes
 
 Mode = Literal["full", "lean"]
 MODES = ("auto", "full", "lean")
@@ -119,8 +120,9 @@ def estimate_memory(
     """
     wanted, keep = parse_memory(memory)
     kinds = {checkpoint.config["model_type"] for checkpoint in (ours, theirs)}
-    odd = any(checkpoint.config.get("quantization_config") for checkpoint in (ours, theirs))
-    if odd or len(kinds) > 1 or not kinds <= FAMILIES.keys():
+    if len(kinds) > 1 or not kinds <= FAMILIES.keys():
+        return None
+    if any(quantised("", one) or sizes("", one) for one in (ours, theirs)):
         return None
     family, settings = FAMILIES[kinds.pop()], ours.settings
     width = torch.empty((), dtype=dtype).element_size()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
-from dapa.model.checkpoint import Checkpoint, Progress, open_checkpoint
+from dapa.model.checkpoint import Progress, open_checkpoint
 from dapa.model.compatibility import Report, check
+from dapa.model.digests import digest_of, joined, pair_parts
 from dapa.model.distances import kinds_that_differ
 from dapa.model.families import (
     ALL,
@@ -60,16 +61,19 @@ class Pair:
         teacher_tokenizer: Any,
         family: Family,
         spec: PairSpec,
-        digest: str,
+        digest: str | Mapping[str, str],
         report: Report | None = None,
     ) -> None:
         """Share equal tensors, wrap the student's sites, install taps. Takes ownership of both.
 
-        `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there.
+        `teacher` is a whole model, or a `LeanTeacher` of which only some sites are there. `digest`
+        names all that decides a reply, at once or part by part.
         """
         self.student, self.teacher = student, teacher
         self.tokenizer, self.teacher_tokenizer = tokenizer, teacher_tokenizer
-        self.family, self.spec, self.digest, self.report = family, spec, digest, report
+        self.family, self.spec, self.report = family, spec, report
+        self._parts = None if isinstance(digest, str) else digest
+        self.digest = digest if isinstance(digest, str) else joined(digest)
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
         self.whole = not isinstance(teacher, LeanTeacher)
@@ -100,6 +104,11 @@ class Pair:
         models = (student, teacher) if self.whole else (student,)
         self.threads = install_threads(self.parameters, self.device, *models)
         """With how many threads it computes; None where it is not on the CPU."""
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """What decides its replies, part by part; of models that lie in no files, the weights."""
+        return self._parts or {"weights": self.digest}
 
     @property
     def tied_site(self) -> Site | None:
@@ -164,6 +173,14 @@ class Pair:
             self._plans.clear()
         self._plans[mask] = made
         return made
+
+    def known_as(self, digest: str) -> Pair:
+        """This very pair under another name, for what an older version stored under it."""
+        if digest == self.digest:
+            return self
+        other = copy(self)
+        other.digest = digest
+        return other
 
     def forget_plans(self) -> None:
         """Make every plan anew, as for the first time: to measure what that takes."""
@@ -280,26 +297,6 @@ class Pair:
         return Share(moved, moved * size, moved / self.parameters)
 
 
-def digest_of(checkpoint: Checkpoint) -> str:
-    """A fingerprint of the weights: whole files up to 256 MiB, else 4 KiB out of every 8 MiB.
-
-    The sample meets every tensor of 8 MiB or more; smaller edits of a large file may escape it.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(set(checkpoint.shards.values())):
-        path = checkpoint.folder / file
-        size = path.stat().st_size
-        digest.update(f"{file}:{size}:".encode())
-        with path.open("rb") as opened:
-            if size <= 2**28:
-                digest.update(opened.read())
-                continue
-            for start in range(0, size, 2**23):
-                opened.seek(start)
-                digest.update(opened.read(4096))
-    return digest.hexdigest()
-
-
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
     """The same listener, for a stretch of the whole way."""
     if progress is None:
@@ -335,7 +332,6 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         teacher = load_weights(theirs, dtype, device, there)
     else:
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
-    digest = f"{digest_of(ours)}:{digest_of(theirs)}:{str(dtype).removeprefix('torch.')}"
     return Pair(
         student,
         teacher,
@@ -343,7 +339,7 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         theirs.tokenizer,
         family,
         spec,
-        digest,
+        pair_parts(ours, theirs, dtype),
         report,
     )
 

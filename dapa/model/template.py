@@ -1,12 +1,18 @@
-"""From a request to tokens: whose template, which mode, checked against the context."""
+"""From a request to tokens: whose template, which mode, checked against the context.
+
+What a template does with requests is `probe`'s to find; here it is held against each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from hashlib import blake2b
 
 from dapa.core.records import PromptError
+from dapa.model.jinja import told, written
 from dapa.model.pair import Pair
+from dapa.model.probe import closing, content, named_for, probed, switched, template_text
 from dapa.prompts.files import checked
 from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
@@ -28,16 +34,24 @@ def template_of(pair: Pair, whose: str) -> tuple[str | None, str]:
     order = ("teacher", "student") if whose == "teacher" else ("student", "teacher")
     tokenizers = {"teacher": pair.teacher_tokenizer, "student": pair.tokenizer}
     for side in order:
-        if tokenizers[side].chat_template:
-            return tokenizers[side].chat_template, side
+        template = template_text(tokenizers[side])
+        if template:
+            return template, side
     return None, "neither"
 
 
-def render(pair: Pair, turns: Sequence[Turn], how: PromptFormat) -> str:
+def render(pair: Pair, turns: Sequence[Turn], how: PromptFormat, ask: bool = True) -> str:
     """Write a conversation as the text that every model of the pair reads.
 
+    Args:
+        pair: Whose templates.
+        turns: The conversation; the last turn is the user's.
+        how: Which mode and template, and on which date.
+        ask: End with what opens the assistant's turn, where the template has such a thing.
+
     Raises:
-        PromptError: An empty prompt, or a template that cannot be used.
+        PromptError: An empty prompt, a template that cannot be used, or one in whose text a
+            request does not stand.
     """
     turns = [
         Turn(turn.role, clean(turn.text) if turn.role == "user" else readable(turn.text))
@@ -48,21 +62,70 @@ def render(pair: Pair, turns: Sequence[Turn], how: PromptFormat) -> str:
     if how.mode == "raw" or (template is None and how.mode == "template"):
         return "\n".join(turn.text for turn in turns)
     if template is None:  # prefill without a template, as the released scripts do it
-        return "\n".join(turn.text for turn in turns) + f". {PREFILL}"
+        return "\n".join(turn.text for turn in turns) + (f". {PREFILL}" if ask else "")
+    text = _templated(pair, template, whose, turns, how, ask)
+    if how.mode != "prefill" or not ask:
+        return text
+    return text + closing(text) + PREFILL  # the reply begins so, not the thought before it
+
+
+def _templated(
+    pair: Pair, template: str, whose: str, turns: Sequence[Turn], how: PromptFormat, ask: bool
+) -> str:
     tokenizer = pair.teacher_tokenizer if whose == "teacher" else pair.tokenizer
-    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    probe = probed(tokenizer)
+    if probe.fault:
+        raise PromptError(f"the {whose}'s chat template {probe.fault}; choose the raw mode")
+    messages = [{"role": turn.role, "content": content(turn.text, probe.parts)} for turn in turns]
     if how.system:
-        messages.insert(0, {"role": "system", "content": how.system})
+        messages.insert(0, {"role": "system", "content": content(how.system, probe.parts)})
+    named = {**named_for(tokenizer), **switched(how.thinking and how.mode != "prefill")}
     try:
-        text: Any = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        text = written(template, messages, named, how.date, ask)
     except Exception as error:  # jinja and the template's own raise_exception
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PromptError(
-            f"the {whose}'s chat template cannot render this prompt ({first}); choose the raw mode"
+            f"the {whose}'s chat template cannot render this prompt ({told(error)}); choose the "
+            "raw mode"
         ) from error
-    return str(text) + (PREFILL if how.mode == "prefill" else "")
+    for turn in turns:
+        if turn.role == "user" and turn.text.strip() not in text:
+            shown = turn.text if len(turn.text) <= 40 else f"{turn.text[:37]}..."
+            raise PromptError(
+                f"the {whose}'s chat template leaves out the request {shown!r}; choose the raw mode"
+            )
+    return text
+
+
+def at_answer(text: str, how: PromptFormat) -> str:
+    """A rendered prompt up to where the answer begins: an opened thought is closed, empty."""
+    return text if how.mode == "raw" else text + closing(text)
+
+
+def today() -> str:
+    """The time of now, as a run keeps it for its template's clock."""
+    return datetime.now().isoformat(timespec="seconds")
+
+
+def told_once(left: int, every: int) -> str:
+    """What to say of prompts that were left out for rendering like others."""
+    if left == 1:
+        return f"1 of {every} prompts renders like another and counts once"
+    return f"{left} of {every} prompts render like another and count once"
+
+
+def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """A short name of each rendered prompt, which changes with it."""
+    return tuple(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() for text in texts
+    )
+
+
+def alike(texts: Sequence[str]) -> tuple[int, ...]:
+    """Places of the rendered prompts that no earlier one equals: each prompt once."""
+    first: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        first.setdefault(text, place)
+    return tuple(first.values())
 
 
 def encode(pair: Pair, text: str, how: PromptFormat, role: str = "student") -> tuple[int, ...]:
@@ -74,7 +137,14 @@ def encode(pair: Pair, text: str, how: PromptFormat, role: str = "student") -> t
     """
     tokenizer = pair.teacher_tokenizer if role == "teacher" else pair.tokenizer
     templated = how.mode != "raw" and template_of(pair, how.whose)[0] is not None
-    ids = tokenizer(text, add_special_tokens=not templated)["input_ids"]
+    try:
+        ids = tokenizer(text, add_special_tokens=not templated)["input_ids"]
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a tokenizer's own, which is no Exception
+            raise
+        raise PromptError(
+            f"the {role}'s tokenizer cannot read this prompt ({told(error)}); shorten it"
+        ) from None
     if not ids:
         raise PromptError("the prompt has no token in this model's vocabulary; write words")
     model = pair.teacher if role == "teacher" else pair.student

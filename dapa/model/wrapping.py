@@ -54,7 +54,7 @@ def share_equal_tensors(student: nn.Module, teacher: nn.Module | LeanTeacher) ->
 def tied(model: Any) -> bool:
     """Is the head the embeddings' own matrix?"""
     if isinstance(model, LeanTeacher):
-        return bool(model.config.tie_word_embeddings)
+        return model.tied
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 

@@ -23,6 +23,11 @@ class PromptFormat:
     """`template`: a chat template; `raw`: the text alone; `prefill`: the reply begins `Sure,`."""
     whose: Literal["teacher", "student"] = "teacher"
     system: str = ""
+    thinking: bool = False
+    """The template's own switch, where it has one; a prefilled reply never thinks."""
+    date: str = ""
+    """ISO time that the template's clock tells, so that a run asks the same on every day; now if
+    empty."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dapa.core.settings import Seeded, Settings, setting
 from dapa.prompts.format import MODES, WHOSE, PromptFormat
@@ -42,10 +43,21 @@ class FormatSettings(Settings):
         row=90,
         told=lambda system: "system prompt" if system else "",
     )
+    thinking: bool = setting(
+        False,
+        "thinking",
+        "Let the template's own switch turn thinking on, where it has one.",
+        row=90,
+        told=lambda thinking: "thinking" if thinking else "",
+    )
+    date: str = ""
+    """ISO time at which a run began, which a template's clock tells again when it is resumed."""
 
     def format(self) -> PromptFormat:
         """The prompts' format."""
-        return PromptFormat(self.mode, self.whose, self.system)  # type: ignore[arg-type]
+        mode: Any = self.mode
+        whose: Any = self.whose
+        return PromptFormat(mode, whose, self.system, self.thinking, self.date)
 
 
 @dataclass(frozen=True, kw_only=True)

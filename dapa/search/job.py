@@ -16,6 +16,8 @@ from typing import Any
 
 from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Prompt
 from dapa.model.pair import Pair, Share
+from dapa.model.template import digests_of, render, today
+from dapa.prompts.format import Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
 from dapa.search.algorithms.questions import NEED_ONE
@@ -28,7 +30,9 @@ from dapa.search.priors import Led, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.setup import (
     batched,
+    digest_then,
     divided,
+    each_once,
     gpus,
     made_of,
     odds_of,
@@ -62,12 +66,17 @@ class SearchJob:
 
         Raises:
             DapaError: Units, prompts or settings that make no search; a run to resume whose
-                weights, prompts or judge changed.
+                model files, libraries, prompts (as rendered, too) or judge changed.
         """
-        self.settings, self.store = settings, store
+        stored = store.run(run_id) if run_id else None
+        date = stored.settings.get("date") if stored else settings.date
+        self.settings = settings = replace(settings, date=str(date or today()))
+        self.store = store
         self._pair = _Held(pair)
+        self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
         asked = divided(harmful, settings.seed, settings.prompt_limit)
+        asked, texts = each_once(asked, self._rendered)
         self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
@@ -104,12 +113,12 @@ class SearchJob:
             devices=gpus(pair),
             offers=[f"--sites {kind}" for kind in self.others],
         )
-        body = {**asdict(settings), "pair": asdict(pair.spec)}
+        body = {**asdict(settings), "pair": asdict(pair.spec), "rendered": digests_of(texts)}
         title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {algorithm}"
-        made = made_of(pair, self.prompts + self.held_out + asked.reserve)
-        if run_id:
-            refuse_changes(store.run(run_id), made)
-            run = store.reopen(run_id)
+        made = made_of(pair, self.prompts + self.held_out + asked.reserve, texts)
+        if stored is not None:
+            refuse_changes(stored, made)
+            run = store.reopen(stored.id)
         else:
             run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
@@ -142,7 +151,12 @@ class SearchJob:
 
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
         how, limit = self.settings.format(), self.settings.max_new_tokens
-        return oracle(self._pair.get(), prompts, how, limit, self.store, canonical=canonical)
+        pair = self._pair.get().known_as(self._digest)
+        return oracle(pair, prompts, how, limit, self.store, canonical=canonical)
+
+    def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
+        how, pair = self.settings.format(), self._pair.get()
+        return [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
 
     @property
     def full(self) -> Mask:
@@ -154,8 +168,10 @@ class SearchJob:
         """One line that says where its numbers come from."""
         count, held = len(self.prompts), len(self.held_out)
         seed = self.settings.seed
+        thinks = " · thinking" if self.settings.thinking else ""
         return (
-            f"{self.title} · {count} search and {held} held-out prompts · seed {seed} · {self.id}"
+            f"{self.title} · {count} search and {held} held-out prompts · seed {seed}{thinks} · "
+            f"{self.id}"
         )
 
     @property

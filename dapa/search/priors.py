@@ -23,7 +23,7 @@ from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
-from dapa.model.template import encode, render
+from dapa.model.template import at_answer, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms.questions import PRIORS, Steps, algorithms
 from dapa.search.engine.control import Halted
@@ -199,12 +199,12 @@ def opening_ids(
     units: Sequence[Unit],
     before: Sequence[Turn] = (),
 ) -> list[tuple[int, ...]]:
-    """Prompts as tokens, up to where a reply's first word stands: behind what blanks come first.
+    """Prompts as tokens, up to where the answer's first word stands: behind thought and blanks.
 
     `before` are the turns of a conversation that each of them goes on with.
     """
     asked = [[*before, Turn("user", prompt)] for prompt in prompts]
-    ids = [encode(pair, render(pair, turns, how), how) for turns in asked]
+    ids = [encode(pair, at_answer(render(pair, turns, how), how), how) for turns in asked]
     return past_blanks(pair, ids, Mask.of(units))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +14,7 @@ from dapa.model.blocks import finest
 from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
+from dapa.model.template import alike, digests_of, told_once
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.fast_screen import Floats, Odds
@@ -81,6 +82,33 @@ def divided(harmful: PromptSet, seed: int, limit: int | None) -> Divided:
     return Divided(search, tuple(split.held_out), tuple(few(rest, RESERVED)), split.note)
 
 
+def each_once(
+    asked: Divided, rendered: Callable[[Sequence[Prompt]], Sequence[str]]
+) -> tuple[Divided, tuple[str, ...]]:
+    """Prompts that render alike are one prompt: the search's, else the held-out one, else the last.
+
+    Args:
+        asked: What is to be asked.
+        rendered: Writes prompts as the models read them.
+
+    Returns:
+        What is asked once each, with a note of what was left out, and the texts in that order.
+    """
+    every = [*asked.search, *asked.held_out, *asked.reserve]
+    texts = rendered(every)
+    places = alike(texts)
+    if len(places) == len(every):
+        return asked, tuple(texts)
+    kept, first, second = set(places), len(asked.search), len(asked.search) + len(asked.held_out)
+    search, held_out, reserve = (
+        tuple(every[i] for i in range(*span) if i in kept)
+        for span in ((0, first), (first, second), (second, len(every)))
+    )
+    note = told_once(len(every) - len(places), len(every))
+    note = f"{asked.note}; {note}" if asked.note else note
+    return Divided(search, held_out, reserve, note), tuple(texts[i] for i in places)
+
+
 def gpus(pair: Pair) -> int:
     """How many devices that are no CPU hold the student."""
     return len({p.device for p in pair.student.parameters() if p.device.type != "cpu"})
@@ -91,13 +119,30 @@ def batched(pair: Pair) -> bool:
     return any(p.dtype != torch.float32 for p in pair.student.parameters())
 
 
-def made_of(pair: Pair, prompts: Sequence[Prompt]) -> dict[str, str]:
-    """What a run's verdicts hang on, each as a short name that changes with it."""
+def made_of(pair: Pair, prompts: Sequence[Prompt], texts: Sequence[str]) -> dict[str, str]:
+    """What a run's verdicts hang on, each as a short name that changes with it.
+
+    Args:
+        pair: Who answers.
+        prompts: What is asked.
+        texts: The same as the models read it.
+    """
     return {
-        "weights": pair.digest,
+        **pair.parts,
         "prompts": digest([prompt.text for prompt in prompts]),
         "judge": ", ".join(judges[name]().name for name in ("opening", "rules")),
+        "rendered prompts": digest(digests_of(texts)),
     }
+
+
+def digest_then(pair: Pair, made: Mapping[str, str]) -> str:
+    """Under which name of the pair a run stored its verdicts.
+
+    Version 0.1 named weights alone. Its runs go on with what they stored; whether a config or a
+    template changed since then, nobody can tell, so no new run looks there.
+    """
+    whole = all(part in made for part in pair.parts)
+    return pair.digest if whole else pair.parts["weights"]
 
 
 def refuse_changes(run: Run, made: Mapping[str, str]) -> None:
@@ -105,6 +150,6 @@ def refuse_changes(run: Run, made: Mapping[str, str]) -> None:
     for what, before in run.settings.get("made", {}).items():
         if made.get(what, before) != before:
             raise StoreError(
-                f"run {run.id} cannot be resumed: its {what} changed since ({before[:24]} then, "
-                f"{made[what][:24]} now); start a new search, the old run stays as it is"
+                f"run {run.id} cannot be resumed: its {what} changed since ({before[:80]} then, "
+                f"{made[what][:80]} now); start a new search, the old run stays as it is"
             )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dapa.core.records import PromptError, SettingError
 from dapa.model.pair import Pair
-from dapa.model.template import clean, encode, render, template_of
-from dapa.prompts.format import PREFILL, PromptFormat, Turn
+from dapa.model.template import at_answer, encode, render
+from dapa.prompts.format import PromptFormat, Turn
 
 POSITIONS = ("last", "all", "instruction")
 Position = str | int
@@ -44,7 +44,7 @@ def encoded(
     Raises:
         PromptError: The prompt is empty, too long, or its template fails.
     """
-    text = render(pair, [Turn("user", prompt)], how)
+    text = at_answer(render(pair, [Turn("user", prompt)], how), how)
     ids = encode(pair, text, how, role)
     if not header:
         return Encoded(ids, len(ids) - 1)
@@ -56,20 +56,9 @@ def encoded(
 
 def _without_header(pair: Pair, prompt: str, how: PromptFormat, text: str) -> str:
     """The part of the rendered `text` that ends with the user's turn."""
-    template, whose = template_of(pair, how.whose)
     if how.mode == "raw":
         return text
-    if template is None:
-        return text.removesuffix(f". {PREFILL}") if how.mode == "prefill" else text
-    tokenizer = pair.teacher_tokenizer if whose == "teacher" else pair.tokenizer
-    messages = [{"role": "user", "content": clean(prompt)}]
-    if how.system:
-        messages.insert(0, {"role": "system", "content": how.system})
-    # `render` has just run this template with the header, so it renders without one too.
-    short = str(
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
-    )
-    return text[: shared(text, short)]
+    return text[: shared(text, render(pair, [Turn("user", prompt)], how, ask=False))]
 
 
 def shared(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -24,6 +24,7 @@ from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.sampling import GREEDY, Decoding, choose
 from dapa.model.decode.transcript import Transcript, Words, visible
 from dapa.model.pair import Pair
+from dapa.model.probe import end_of_turn
 from dapa.model.transplant import Plan, masked
 
 Ending = Literal["end", "length", "settled", "stopped"]
@@ -245,7 +246,9 @@ def _ends_of(pair: Pair, tokenizer: Any) -> frozenset[int]:
     """What ends a reply of either model: a patched student may end as its teacher does.
 
     A base student that reads the teacher's template closes its turn with the teacher's token too,
-    which its own settings do not name. Tokens are matched by text, since vocabularies may differ.
+    which its own settings do not name; nor do some aligned models' settings, so that what a chat
+    template puts behind the assistant's words is an end too. Tokens are matched by text, since
+    vocabularies may differ.
     """
     sides = ((pair.student, pair.tokenizer), (pair.teacher, pair.teacher_tokenizer))
     ends = set()
@@ -254,6 +257,10 @@ def _ends_of(pair: Pair, tokenizer: Any) -> frozenset[int]:
         known = tokenizer.get_vocab() if own is not tokenizer else None
         for end, token in zip(ids, own.convert_ids_to_tokens(ids), strict=True):
             ends.add(end if known is None else known.get(token))
+        turn = end_of_turn(own)
+        place = tokenizer.convert_tokens_to_ids(turn) if turn else None
+        if place is not None and tokenizer.convert_ids_to_tokens(place) == turn:
+            ends.add(place)  # else this vocabulary has no such token
     return frozenset(end for end in ends if end is not None)
 
 

@@ -31,6 +31,7 @@ _WORDS = {
     "whose": "template of",
     "mode": "prompt format",
     "system": "system prompt",
+    "thinking": "thinking",
     "prior": "prior",
     "blocks": "blocks a site",
 }
