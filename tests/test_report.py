@@ -51,7 +51,7 @@ def test_a_job_hands_its_settings_to_the_driver_as_they_are():
     assert set(job.report.settings) == {field.name for field in fields(SearchRules)}
     declared = [set(cls.__annotations__) for cls in (SearchRules, SearchSettings)]
     assert not declared[0] & declared[1], "no setting is declared twice"
-    with pytest.raises(SettingError, match="least gain is 1.5"):
+    with pytest.raises(SettingError, match="minimum gain"):
         SearchSettings(minimum_gain=1.5)
 
 

@@ -55,11 +55,11 @@ def _rate(body: Mapping[str, Any], name: str) -> Rate | None:
 
 def _otherwise(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Only what was set otherwise; the pair by its parts."""
-    from dapa.workbench import SearchRules
+    from dapa.workbench import SearchSettings
 
-    rules = SearchRules().rules()  # what one was in a run that did not keep it yet
+    rules = SearchSettings().as_dict()  # what one was in a run that did not keep it yet
     flat = [
-        {**{k: v for k, v in s.items() if k != "pair"}, **_named(s.get("pair") or {})}
+        {**{k: v for k, v in s.items() if k not in ("pair", "date")}, **_named(s.get("pair") or {})}
         for s in (first, second)
     ]
     keys = dict.fromkeys([*flat[0], *flat[1]])

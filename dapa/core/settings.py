@@ -98,7 +98,8 @@ class Settings:
             SettingError: The first that is outside of what is allowed, and what is.
         """
         for name, one in described(type(self)).items():
-            _check(one, shapes(type(self))[name], getattr(self, name))
+            named = dataclasses.replace(one, label=_both_names(name, one))
+            _check(named, shapes(type(self))[name], getattr(self, name))
         self.check()
 
     def check(self) -> None:
@@ -185,6 +186,12 @@ def presets(cls: type[Settings]) -> dict[str, Any]:
             continue
         found[f.name] = _default(f) if one.preset is ... else one.preset
     return found
+
+
+def _both_names(name: str, one: Setting) -> str:
+    """What a form calls the field, and what an option and Python call it where that is not told."""
+    words = name.replace("_", " ")
+    return one.label if words in one.label else f"{one.label} ({words})"
 
 
 def _default(f: dataclasses.Field[Any]) -> Any:

@@ -56,7 +56,7 @@ def _describe(found: Summary) -> Shown:
         _finding(found),
         (Table(head, rows, sortable=True),),
         (f"Higher matters more in every column. n = {found.n} prompts.",),
-        tuple(f"{name} is left out: {why}" for name, why in found.missing.items()),
+        warnings=tuple(f"{name} is left out: {why}" for name, why in found.missing.items()),
     )
 
 
