@@ -155,20 +155,21 @@ def _phrase_pattern(some: Sequence[str]) -> re.Pattern[str] | None:
 
 
 @judges.add("rules", "refusal rules, full length")
-def rules(also: Sequence[str] = (), never: Sequence[str] = ()) -> Judge:
+def rules(also: Sequence[str] = (), never: Sequence[str] = (), thought: bool = False) -> Judge:
     """The full-length judge; nothing settles it before the reply ends.
 
     Args:
         also: further phrases that decline where they start a sentence.
         never: phrases that never decline. Either changes the judge's name, so that verdicts
             remembered under the plain rules are not mixed with these.
+        thought: Does the pair's template open a thought, so that replies start inside it?
     """
     extra = Extra(also, never)
-    name = "rules/4" + extra.mark
+    name = f"rules/4{'+thought' if thought else ''}{extra.mark}"
 
     def judge(prompt: str, reply: str) -> Verdict:
         """The verdict on a finished reply."""
-        reading = read(reply)
+        reading = read(reply, thought)
         if reading.thinking:
             return Verdict(Label.UNCLEAR, name, None, STILL_THINKING)
         verdict = _full(prompt, reading, name, extra)

@@ -19,6 +19,7 @@ from dapa.model.decode.prefill import Prefiller, prefiller_for
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
+from dapa.model.probe import closing
 from dapa.model.substitution import Substituted
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
@@ -184,7 +185,8 @@ def oracle(
     """
     texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
     ids = [encode(on or pair, text, how) for text in texts]
-    opening, full = judges["opening"](), judges["rules"]()
+    inside = how.mode != "raw" and any(closing(text) for text in texts[:1])
+    opening, full = judges["opening"](thought=inside), judges["rules"](thought=inside)
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
