@@ -22,6 +22,7 @@ from dapa.workbench.measurements import baselines
 from dapa.workbench.measurements import placebos
 from dapa.workbench.measurements import skill
 from dapa.workbench.measurements import stability
+from dapa.workbench.measurements import chance
 from dapa.workbench.measurements import necessity
 from dapa.workbench.measurements import dose
 from dapa.workbench.measurements import categories
@@ -38,6 +39,7 @@ __all__ = [
     "Table",
     "baselines",
     "categories",
+    "chance",
     "directions",
     "divergence",
     "dose",
