@@ -8,6 +8,7 @@ from typing import Any
 from dapa.core.records import Rate
 from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
+from dapa.writing.sentences import cut_sentence
 
 TITLES = {
     "dsr": "refuses harmful, held out (DSR)",
@@ -72,7 +73,9 @@ def draw(found: Evaluation) -> str:
     notes = "".join(note(esc(one)) for one in found.notes)
     body = table(("share of replies", *columns), rows) if rows else note("Nothing was judged.")
     head = title("Student, patched and teacher on the same prompts", line)
-    return f"{head}{partial}{body}{notes}{_paired(found.paired())}"
+    many = cut_sentence(found.cut, found.limit)
+    cut = note(esc(many), "warn") if many else ""
+    return f"{head}{cut}{partial}{body}{notes}{_paired(found.paired())}"
 
 
 def _mask(found: Evaluation) -> str:
@@ -188,7 +191,8 @@ def _line(row: Mapping[str, Any]) -> str:
     span = row.get("span")
     spans = [(span[0], span[1], f"evidence {row['verdict']}")] if span else []
     text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
-    told = [esc(row["category"]), f"{row['tokens']} tokens", esc(row["reason"])]
+    length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
+    told = [esc(row["category"]), length, esc(row["reason"])]
     if row.get("answer"):
         told.append(f"expected: {esc(row['answer'])}")
     return (
