@@ -17,6 +17,7 @@ from dapa.workbench.measurements import patching
 from dapa.workbench.measurements import directions
 from dapa.workbench.measurements import projection
 from dapa.workbench.measurements import summary
+from dapa.workbench.measurements import length
 from dapa.workbench.measurements import whatif
 from dapa.workbench.measurements import baselines
 from dapa.workbench.measurements import placebos
@@ -47,6 +48,7 @@ __all__ = [
     "gap",
     "gradients",
     "interactions",
+    "length",
     "measurements",
     "necessity",
     "pairs",
