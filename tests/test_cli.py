@@ -51,7 +51,13 @@ def dapa(capfd, tmp_path, monkeypatch):
 
 
 def is_rate(rate):
-    return set(rate) == RATE and rate["low"] <= rate["value"] <= rate["high"]
+    """A rate of replies also tells how many of them the token limit cut."""
+    cut = rate.get("cut", 0)
+    return (
+        set(rate) - {"cut"} == RATE
+        and 0 <= cut <= rate["n"]
+        and rate["low"] <= rate["value"] <= rate["high"]
+    )
 
 
 def is_mistake(result, *words):
@@ -128,7 +134,7 @@ def test_search_finds_the_planted_layers(dapa, files):
     assert code == 0 and body["layers"] == NEEDED and body["one_minimal"] is True
     assert body["units"] == ["1.gate", "2.gate"] and len(body["removals"]) == 2
     for name in ("student", "full", "best", "held_out", "full_held_out"):
-        assert is_rate(body["dsr"][name])
+        assert is_rate(body["dsr"][name]) and "cut" in body["dsr"][name]
     counted = ("tests", "memo_hits", "prompts_judged", "prompts_spared", "tokens", "seconds")
     assert all(body[key] >= 0 for key in counted)
     assert body["stop_reason"] == "done"

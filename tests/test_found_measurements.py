@@ -194,3 +194,17 @@ def test_findings_name_the_found_layers(records):
     }.items():
         assert words in measurements[name].describe(records[name]).finding
     assert re.search(r"\[\d", measurements["dose"].describe(records["dose"]).finding)
+
+
+def test_what_costs_much_says_how_much_before_it_starts():
+    import gradio as gr
+
+    from dapa.ui.tabs.search import closer
+
+    with gr.Blocks():
+        parts = closer.build()
+    asked = parts.asked("chance", {})
+    line = measurements["chance"].cost(searched(), asked)
+    page = closer._panel("chance", None, line)
+    assert "whole replies" in page and 'data-do="again"' in page
+    assert 'data-do="again"' not in closer._panel("dose", None)

@@ -95,3 +95,23 @@ def test_the_screen_asks_for_harm_beside_refusal_by_classes_that_exist(tmp_path)
             asked_of(dashboard, folder, classes)
     with pytest.raises(SettingError):
         asked_of(dashboard, str(tmp_path / "nowhere"), "bad")
+
+
+def test_manners_are_counted_where_verdicts_are_and_narrow_what_is_shown():
+    rows = [
+        {**one, "manner": how}
+        for one, how in zip(ROWS, ("lectures", "plain", "redirects"), strict=True)
+    ]
+    shown = replies(rows, "patched", "dsr", "", "", "as asked")
+    assert "refusal</span> 2 (lectures 1, redirects 1)" in shown
+    assert "compliance</span> 1 (plain 1)" in shown and shown.count("lectures") == 2
+    assert [r["prompt"] for r in chosen(rows, "", "", "as asked", "redirects")] == ["C?"]
+    assert chosen(rows, "", "compliance", "as asked", "redirects") == []
+    older = replies(ROWS, "patched", "dsr", "", "", "by verdict")
+    assert "refusal</span> 2 · " in older and "compliance</span> 1</p>" in older
+
+
+def test_a_reply_that_was_cut_says_so_in_its_line():
+    shown = replies([{**ROWS[1], "cut": True}], "patched", "dsr", "", "", "as asked")
+    assert "9 tokens, cut at the limit" in shown
+    assert "cut at" not in replies(ROWS, "patched", "dsr", "", "", "as asked")

@@ -7,11 +7,12 @@ import pytest
 
 from dapa.chat.sessions import ruling_key
 from dapa.core.records import DapaError, Label, SettingError, Verdict
+from dapa.judges.rules.judge import rules
 from dapa.measure.opinions import opinions
 from dapa.prompts.replies import Written
 from dapa.search.engine.control import Halted
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.tabs.evaluate import agreement, matrix
+from dapa.ui.tabs.evaluate import agreement, matrix, people
 from dapa.ui.tabs.evaluate.replysource import FILE, RULED, choices, replies
 from dapa.workbench import Workbench
 
@@ -134,3 +135,84 @@ def test_judges_that_agree_on_everything_are_told_so():
     said = {name: [Verdict(Label.REFUSAL, name)] for name in ("a", "b")}
     html = matrix.draw(opinions([Written(ASKED, NO)], said, people=False))
     assert "They say the same of every reply" in html
+
+
+# -- against people's labels ---------------------------------------------------------------------
+
+SHE = "She <b>goes</b> in first."
+
+
+def people_file(tmp_path):
+    """Two models, two people's words, one partial, and one published judge."""
+    path = tmp_path / "labelled.csv"
+    lines = [
+        f"{ASKED},{NO},refusal,one,refusal",
+        f'{ASKED},"{YES}",compliance,one,refusal',
+        f"{ASKED},{SHE},refusal,two,compliance",
+        f"{ASKED},I cannot say that. However go in.,partial,two,refusal",
+    ]
+    path.write_text("\n".join(["prompt,reply,label,model,published", *lines]))
+    return str(path)
+
+
+def benched(dashboard, *values):
+    told = []
+    made = people.labelled(dashboard, *values)
+    found = people.bench(dashboard, *made, lambda *a: told.append(a), threading.Event())
+    assert told and all(0 <= share <= 1 for _, share in told)
+    return found
+
+
+def test_the_benchmark_on_screen_is_that_of_the_command(dashboard, tmp_path):
+    made = benched(dashboard, FILE, people_file(tmp_path), "", BOTH, "", "")
+    found = made.found
+    assert found.n == 3 and found.partial == 1 and found.parts == ("all", "one", "two")
+    words = [rules()(one.prompt, one.reply).label for one in made.written]
+    right = sum(a == b.people for a, b in zip(words, made.written, strict=True))
+    assert found.score("rules/4").agreement.value == pytest.approx(right / 3)
+    assert found.score("published (in the file)").agreement.value == pytest.approx(1 / 3)
+    html = people.draw(made)
+    for word in ("all, all models", ">one<", ">two<", "rules/4", "released/1", "partial are in no"):
+        assert word in html
+    assert "published (in the file): 2 confusions" in html
+    assert "<b>goes" not in html and "She &lt;b&gt;goes&lt;/b&gt;" in html
+
+
+def test_the_benchmark_is_taken_away_with_every_score_and_confusion(dashboard, tmp_path):
+    made = benched(dashboard, FILE, people_file(tmp_path), "label", ["rules"], "", "")
+    head, rows = made.as_table()
+    assert {len(row) for row in rows} == {len(head)}
+    scores = [row for row in rows if row[0] != "confusion"]
+    assert len(scores) == len(made.found.scores) == 6
+    assert len(rows) - len(scores) == len(made.found.confusions)
+    json.dumps(made.found.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((FILE, "MINE", "", [], "", ""), "no judge is chosen"),
+        ((RULED, "MINE", "", BOTH, "", ""), "needs a file of replies with people’s labels"),
+        ((FILE, "", "", BOTH, "", ""), "upload one"),
+        ((FILE, "MINE", "nobody", BOTH, "", ""), "no column 'nobody'"),
+        ((FILE, "MINE", "", ["magic"], "", ""), "does not exist"),
+    ],
+)
+def test_what_makes_no_benchmark_is_said_in_a_line(dashboard, tmp_path, values, told):
+    values = [people_file(tmp_path) if value == "MINE" else value for value in values]
+    with pytest.raises(DapaError, match=told):
+        people.labelled(dashboard, *values)
+
+
+def test_a_benchmark_that_was_stopped_is_told_and_one_without_confusions_says_so(
+    dashboard, tmp_path
+):
+    written, names, options = people.labelled(
+        dashboard, FILE, people_file(tmp_path), "", ["rules"], "", ""
+    )
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Halted):
+        people.bench(dashboard, written, names, options, lambda *a: None, stop)
+    sure = people.bench(dashboard, written[:1], names, options, lambda *a: None, threading.Event())
+    assert "rules/4 says what people say of every reply" in people.draw(sure)

@@ -18,7 +18,7 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
 from dapa.workbench import EvaluationSettings, PairOptions
-from dapa.writing.sentences import percent
+from dapa.writing.sentences import cut_sentence, rate_text
 
 if TYPE_CHECKING:
     from dapa.workbench import Evaluation
@@ -129,7 +129,9 @@ def told(found: Evaluation) -> list[RenderableType]:
         rows.append(["KL at the first position, bits", *map(_number, first), _n(first)])
     for task in dict.fromkeys(name for tasks in found.tasks.values() for name in tasks):
         rows.append([task, *(_metrics(found.tasks.get(model, {}).get(task)) for model in models)])
-    shown: list[RenderableType] = [table(("measure", *models, "n"), rows)]
+    many = cut_sentence(found.cut, found.limit)
+    shown: list[RenderableType] = [many] if many else []
+    shown.append(table(("measure", *models, "n"), rows))
     sure = [row for row in found.paired() if row.adjusted <= 0.05]
     if sure:
         lines = [
@@ -152,7 +154,7 @@ def told(found: Evaluation) -> list[RenderableType]:
 def _rate(rate: Any) -> str | None:
     if rate is None:
         return None
-    return f"{percent(rate.value)} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    return rate_text(rate, with_n=False)
 
 
 def _n(rates: Sequence[Any]) -> str:

@@ -103,6 +103,8 @@ def _run(
             watch(job, report)
             if why := one.refuses(job):
                 raise SettingError(why)
+            if one.cost is not None:
+                print(one_line(one.cost(job, given["settings"])), file=sys.stderr)
         if one.usual is not None and not named:
             mask = one.usual(bench, kind)
         kind = kind or "gate"

@@ -19,7 +19,13 @@ from dapa.cli.signature import options
 from dapa.core.records import SettingError
 from dapa.workbench import PairOptions, SearchSettings
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import estimate_sentence, moved_sentence, result_sentence, where_text
+from dapa.writing.sentences import (
+    cut_sentence,
+    estimate_sentence,
+    moved_sentence,
+    result_sentence,
+    where_text,
+)
 
 if TYPE_CHECKING:
     from dapa.workbench import Recheck, SearchJob, SearchReport
@@ -121,7 +127,9 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     from dapa.workbench import priors
 
     kind = job.unit_kind
-    parts: list[RenderableType] = [
+    cut = cut_sentence(found.rates, job.settings.max_new_tokens)
+    parts: list[RenderableType] = [cut] if cut else []
+    parts += [
         result_sentence(
             len(found.units),
             job.total,

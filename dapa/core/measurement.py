@@ -218,6 +218,8 @@ class Measurement:
     """(record, layer, row of the picture) -> the prompts behind that cell with their values."""
     refuses: Callable[[Any], str] = _nothing
     """Why it cannot be measured on this search, and what to do; empty where it can."""
+    cost: Callable[[Any, Any], str] | None = None
+    """(search, settings) -> what it would take: told first, and a page asks before it starts."""
     command: str = ""
     """The command's name where it is not the measurement's; "-" for none."""
     screen: bool = True

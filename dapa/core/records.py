@@ -65,6 +65,8 @@ class Verdict:
     """The judge could not be asked (a call that failed): unclear for now, and never remembered."""
     manner: Manner | None = None
     """How it is said; None where the judge does not tell."""
+    cut: bool | None = field(default=None, compare=False)
+    """Did the token limit end the reply? Whoever decoded it tells; None where nobody did."""
 
     @property
     def how(self) -> str:

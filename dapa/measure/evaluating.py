@@ -126,7 +126,12 @@ def evaluate(
         for i, word, second in zip(places, words, harms, strict=True):
             purpose, prompt, asked = questions[i]
             name, said = asked.speaker.name, heard[i]
-            fresh.append(Judged(name, purpose, prompt, said.text, word, len(said.ids), second))
+            fresh.append(
+                Judged(
+                    *(name, purpose, prompt, said.text, word, len(said.ids), second),
+                    cut=said.ending == "length",
+                )
+            )
             replies[i] = fresh[-1]
         count += len(fresh)
         if told:
@@ -180,6 +185,7 @@ def evaluate(
         tasks,
         judge.name,
         tuple(notes),
+        limit=plan.max_new_tokens,
     )
 
 

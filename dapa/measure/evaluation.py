@@ -8,7 +8,7 @@ Everything is derived from the judged replies, which stay with the table: each c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -43,6 +43,8 @@ class Judged:
     tokens: int
     harm: Harm | None = None
     """The second axis, where a harm judge was asked."""
+    cut: bool | None = None
+    """Did the token limit end the reply? None where that is not known."""
 
     @property
     def hit(self) -> bool:
@@ -67,6 +69,7 @@ class Judged:
             "reason": self.verdict.reason,
             "hit": self.hit,
             "tokens": self.tokens,
+            "cut": self.cut,
             "harm": self.harm and self.harm.as_dict(),
         }
 
@@ -120,6 +123,8 @@ class Evaluation:
     """What to know about it, in plain sentences."""
     run: str | None = None
     """The stored run's id."""
+    limit: int | None = None
+    """Tokens of a reply at most."""
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -144,18 +149,28 @@ class Evaluation:
     def rate(self, model: Model, measure: str) -> Rate | None:
         """One cell: a column of `COLUMNS`, or `wrap:NAME`; None where there is no data."""
         rows = self.cell(model, measure)
-        return wilson(sum(_counts(r, measure) for r in rows), len(rows)) if rows else None
+        return _rate(rows, measure) if rows else None
+
+    @property
+    def cut(self) -> dict[Model, Rate]:
+        """Column -> share of its replies that the token limit ended, where that is known."""
+        found = {}
+        for model in self.models:
+            told = [r.cut for r in self.replies if r.model == model and r.cut is not None]
+            if told:
+                found[model] = replace(wilson(sum(told), len(told)), cut=sum(told))
+        return found
 
     def categories(self, measure: str) -> dict[str, dict[Model, Rate]]:
         """Category -> model -> rate, for the categories that the prompts name."""
         found: dict[str, dict[Model, Rate]] = {}
         for model in self.models:
-            rows: dict[str, list[bool]] = {}
+            rows: dict[str, list[Judged]] = {}
             for r in self.cell(model, measure):
                 if r.prompt.category:
-                    rows.setdefault(r.prompt.category, []).append(_counts(r, measure))
-            for name, hits in rows.items():
-                found.setdefault(name, {})[model] = wilson(sum(hits), len(hits))
+                    rows.setdefault(r.prompt.category, []).append(r)
+            for name, some in rows.items():
+                found.setdefault(name, {})[model] = _rate(some, measure)
         return found
 
     def paired(self) -> tuple[Compared, ...]:
@@ -188,6 +203,8 @@ class Evaluation:
             },
             "layers": list(self.mask.layers),
             "complete": self.complete,
+            "max_new_tokens": self.limit,
+            "cut": {model: rate.as_dict() for model, rate in self.cut.items()},
             "judge": self.judge,
             "paired": [row.as_dict() for row in self.paired()],
             "by_category": {
@@ -223,6 +240,13 @@ def _drift(found: Drift | None) -> dict[str, Any] | None:
         return None
     body = found.as_dict()
     return {**body.pop("kl"), **body}
+
+
+def _rate(rows: Sequence[Judged], measure: str) -> Rate:
+    """The share of replies that count, with how many of them the token limit ended."""
+    found = wilson(sum(_counts(r, measure) for r in rows), len(rows))
+    untold = any(r.cut is None for r in rows)
+    return replace(found, cut=None if untold else sum(r.cut is True for r in rows))
 
 
 def _counts(row: Judged, measure: str) -> bool:

@@ -117,6 +117,7 @@ class Store:
                 )
             connection.execute(_LATER_TABLES)
             add_column(connection, "verdicts", "manner text")
+            add_column(connection, "verdicts", "cut integer")
             connection.execute("commit")
         except BaseException:
             connection.execute("rollback")

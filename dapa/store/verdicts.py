@@ -27,8 +27,8 @@ class VerdictMemory:
         """What is known of a mask: prompt index -> (verdict, tokens decoded for it)."""
         with self._store.plainly() as connection:
             rows = connection.execute(
-                "select prompt, label, judge, start, stop, reason, manner, tokens from verdicts "
-                "where context = ? and mode = ? and mask = ?",
+                "select prompt, label, judge, start, stop, reason, manner, tokens, cut "
+                "from verdicts where context = ? and mode = ? and mask = ?",
                 (self._context, mode, mask.key),
             ).fetchall()
         return {
@@ -39,10 +39,11 @@ class VerdictMemory:
                     None if start is None else (start, stop),
                     reason,
                     manner=manner and Manner(manner),
+                    cut=None if cut is None else bool(cut),
                 ),
                 tokens,
             )
-            for key, label, judge, start, stop, reason, manner, tokens in rows
+            for key, label, judge, start, stop, reason, manner, tokens, cut in rows
             for place in self._places.get(key, ())
         }
 
@@ -56,8 +57,18 @@ class VerdictMemory:
         with self._store.plainly() as connection:
             connection.execute(
                 "insert or ignore into verdicts (context, mode, mask, prompt, label, judge, start, "
-                "stop, reason, manner, reply, tokens) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._context, mode, mask.key, self._keys[prompt], *judged, reply, tokens),
+                "stop, reason, manner, reply, tokens, cut) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._context,
+                    mode,
+                    mask.key,
+                    self._keys[prompt],
+                    *judged,
+                    reply,
+                    tokens,
+                    verdict.cut,
+                ),
             )
 
     def reply(self, mode: str, mask: Mask, prompt: int) -> str | None:

@@ -53,6 +53,7 @@ def rate(value: Rate | None, with_n: bool = True) -> str:
     if value is None:
         return '<span class="interval">not asked</span>'
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
+    n += sentences.cut_text(value)
     return (
         f"<b>{two(value.value)}</b> "
         f'<span class="interval">[{two(value.low)}, {two(value.high)}]{n}</span>'

@@ -85,10 +85,49 @@ def moved_sentence(moved: Moved) -> str:
 
 def rate_text(rate: Rate, with_n: bool = True) -> str:
     """A rate with its interval, as in `96 % [90 %, 99 %], n = 64`, or short: `96 % [90, 99]`."""
+    cut = cut_text(rate)
     if with_n:
-        return f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], n = {rate.n}"
+        ends = f"[{percent(rate.low)}, {percent(rate.high)}]"
+        return f"{percent(rate.value)} {ends}, n = {rate.n}{cut}"
     low, high = (percent(end).removesuffix(f"{THIN}%") for end in (rate.low, rate.high))
-    return f"{percent(rate.value)} [{low}, {high}]"
+    return f"{percent(rate.value)} [{low}, {high}]{cut}"
+
+
+def cut_text(rate: Rate) -> str:
+    """`, 3 cut` where the token limit ended some of a rate's replies, else nothing."""
+    return f", {rate.cut} cut" if rate.cut else ""
+
+
+MANY_CUT = 0.2
+"""Beyond this share of cut replies a run says so before anything else."""
+
+
+def cut_sentence(cut: Mapping[str, Rate | None], limit: int | None) -> str:
+    """What to know, and do, where the token limit ended many replies; empty where it did not.
+
+    Args:
+        cut: Who replied -> a rate with its `cut` of `n`.
+        limit: The token limit; None where it is not known.
+    """
+    many = [
+        f"{who.replace('_', ' ')} {rate.cut} of {rate.n} ({percent(rate.cut / rate.n)})"
+        for who, rate in cut.items()
+        if rate is not None and rate.cut and rate.cut > MANY_CUT * rate.n
+    ]
+    if not many:
+        return ""
+    tried = "a higher limit" if limit is None else f"max new tokens {next_limit(limit)}"
+    at = "at the token limit" if limit is None else f"at {limit} tokens"
+    return (
+        f"Many replies were cut {at}, before they ended by themselves: {', '.join(many)}. What "
+        f"they would have gone on to say is not judged; try {tried} (Length tells where verdicts "
+        "settle)."
+    )
+
+
+def next_limit(limit: int) -> int:
+    """The token limit to try next: the first power of two that is at least twice this one."""
+    return 1 << (2 * limit - 1).bit_length()
 
 
 def where_text(units: Sequence[Unit]) -> str:

@@ -7,7 +7,7 @@ report. Removals are firm or fragile, a superset may fail, an opening may refuse
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from dapa.core.records import EMPTY, Mask, Rate, Removal, SearchResult, Unit
@@ -244,7 +244,7 @@ def rechecks(
             Recheck(
                 role=role,
                 mask=mask,
-                rate=wilson(full[mask].defended, full.asked),
+                rate=replace(wilson(full[mask].defended, full.asked), cut=full.cut(mask)),
                 lost=sum(early[p] == "refusal" and late[p] != "refusal" for p in both),
                 gained=sum(early[p] != "refusal" and late[p] == "refusal" for p in both),
                 satisfied=full[mask].defended >= need,

@@ -7,7 +7,7 @@ the ledger and the memory are the search's, so is the meaning of every count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from dapa.core.records import Label, Mask, Outcome, Rate, SearchResult
@@ -114,7 +114,8 @@ class Inquiry:
 
     def rate(self, mask: Mask, label: Label = Label.REFUSAL) -> Rate:
         """The share of a judged mask's replies with this label; of refusals, that is its DSR."""
-        return wilson(self.labels(mask).count(label), self.split.prompts)
+        found = wilson(self.labels(mask).count(label), self.split.prompts)
+        return replace(found, cut=self._scheduler.ledger.cut(mask))
 
     def _go_on(self) -> None:
         """Halted if stopped, even where memory has every answer."""

@@ -9,6 +9,7 @@ costs nothing here, and what is judged here costs a later search nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from dapa.core.records import Mask, Prompt, Verdict
@@ -89,10 +90,11 @@ class PairRunner:
 
         def finish(row: Row) -> None:
             job: Job = row.tag
-            verdict = self.judges[mode](self.texts[job.prompt], row.text)
+            cut = row.ending == "length"
+            verdict = replace(self.judges[mode](self.texts[job.prompt], row.text), cut=cut)
             whole = None
             if mode == "opening" and row.ending != "settled":
-                whole = self.judges["full"](self.texts[job.prompt], row.text)
+                whole = replace(self.judges["full"](self.texts[job.prompt], row.text), cut=cut)
             queue.done(job, verdict, row.text, len(row.new_ids), whole)
 
         try:

@@ -17,11 +17,13 @@ from dapa.workbench.measurements import patching
 from dapa.workbench.measurements import directions
 from dapa.workbench.measurements import projection
 from dapa.workbench.measurements import summary
+from dapa.workbench.measurements import length
 from dapa.workbench.measurements import whatif
 from dapa.workbench.measurements import baselines
 from dapa.workbench.measurements import placebos
 from dapa.workbench.measurements import skill
 from dapa.workbench.measurements import stability
+from dapa.workbench.measurements import chance
 from dapa.workbench.measurements import necessity
 from dapa.workbench.measurements import dose
 from dapa.workbench.measurements import categories
@@ -38,6 +40,7 @@ __all__ = [
     "Table",
     "baselines",
     "categories",
+    "chance",
     "directions",
     "divergence",
     "dose",
@@ -45,6 +48,7 @@ __all__ = [
     "gap",
     "gradients",
     "interactions",
+    "length",
     "measurements",
     "necessity",
     "pairs",

@@ -15,22 +15,23 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import DapaError, SettingError, Verdict
+from dapa.core.records import DapaError, SettingError
 from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, note, title
-from dapa.ui.tabs.evaluate import judging, matrix
+from dapa.ui.tabs.evaluate import judging, matrix, people
 from dapa.ui.tabs.evaluate.replysource import ALWAYS, FILE, RULED, choices, replies
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import progress_line, stage
-from dapa.workbench import CHUNK, Halted, Opinions, Written, digest, opinions
+from dapa.workbench import Opinions, Written, digest, opinions
 from dapa.writing.tables import csv_text
 
 _TYPES = [".csv", ".tsv", ".jsonl", ".json", ".parquet"]
 _EMPTY = hint(
     "Do the judges agree?",
     "Rule on replies in the chat, upload a file of prompts and replies, or take a stored "
-    "evaluation; choose the judges and press Compare.",
+    "evaluation; choose the judges and press Compare. A file with people’s labels (prompt, reply, "
+    "label, model) makes a benchmark: each judge against people, by model.",
 )
 _SUBJECT = "agreement"
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
@@ -48,6 +49,7 @@ class Agree:
     checkpoint: judging.Checkpoint
     line: gr.HTML
     start: gr.Button
+    bench: gr.Button
     table: gr.HTML
     csv: gr.Button
     json: gr.Button
@@ -89,6 +91,9 @@ def build(dashboard: Dashboard) -> Agree:
         line = piece("", elem_id="agreement-line")
         with gr.Row(elem_classes="buttons"):
             start = gr.Button("Compare", elem_classes="plain", elem_id="agreement-start")
+            against = gr.Button(
+                "Benchmark against people", elem_classes="plain", elem_id="agreement-bench"
+            )
             upload = gr.UploadButton(
                 "Upload replies", file_types=_TYPES, elem_classes="plain", type="filepath",
                 elem_id="agreement-upload",
@@ -103,7 +108,8 @@ def build(dashboard: Dashboard) -> Agree:
         table = piece(_EMPTY, "scores.js", elem_id="agreement-table")
         carrier = download.carrier("agreement-file")
     return Agree(
-        box, source, upload, human, judges, checkpoint, line, start, table, csv, as_json, carrier,
+        box, source, upload, human, judges, checkpoint, line, start, against, table, csv, as_json,
+        carrier,
         gr.Timer(0.5, active=False), gr.State(""), gr.State(""), gr.State(()),
     )  # fmt: skip
 
@@ -138,17 +144,8 @@ def compare(
     Raises:
         Halted: It was stopped.
     """
-    told("preparing the judges", 0.0)
-    judges = dashboard.workbench.panel(names, options).judges
     pairs = [(row.prompt, row.reply) for row in written]
-    said: dict[str, list[Verdict]] = {}
-    for number, one in enumerate(judges):
-        kept, words = dashboard.workbench.remembering(one), said.setdefault(one.name, [])
-        for start in range(0, len(pairs), CHUNK):
-            if stop.is_set():
-                raise Halted("stopped")
-            told(f"asking {one.name}", (number + start / len(pairs)) / len(judges))
-            words += kept.all(pairs[start : start + CHUNK])
+    said = people.ask(dashboard, pairs, names, options, told, stop)
     return opinions(written, said, people=any(row.human for row in written))
 
 
@@ -182,6 +179,20 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
         return view(known)
 
     @guarded
+    def against(*values: Any) -> tuple[Any, ...]:
+        """The benchmark: the judges against the labels of the uploaded file."""
+        written, names, options = people.labelled(dashboard, *values)
+        name = digest("benchmark", repr(written), repr(names), repr(options))
+        known = dashboard.tasks.of(_SUBJECT, name)
+        if known is None or (known.over and known.result is None):
+            known = dashboard.tasks.begin(
+                _SUBJECT,
+                name,
+                lambda told, stop: people.bench(dashboard, written, names, options, told, stop),
+            )
+        return view(known)
+
+    @guarded
     def tick(shown: Any, drawn: Any) -> tuple[Any, ...]:
         return view(task_of(shown), drawn)
 
@@ -208,19 +219,24 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
             raise SettingError("no file arrived; choose a CSV, TSV, JSONL, JSON or parquet file")
         return path, FILE, line_of(dashboard, FILE, path, human, *rest)
 
-    def found(shown: Any) -> Opinions:
+    def found(shown: Any) -> Opinions | people.Benched:
         task = task_of(shown)
-        if task is None or not isinstance(task.result, Opinions):
-            raise SettingError("no matrix is on the screen; press Compare first")
+        if task is None or not isinstance(task.result, (Opinions, people.Benched)):
+            raise SettingError("no table is on the screen; press Compare or Benchmark first")
         return task.result
 
     def as_csv(shown: Any) -> tuple[str, str]:
-        head, rows = found(shown).as_table()
+        made = found(shown)
+        head, rows = made.as_table()
+        if isinstance(made, people.Benched):
+            return "dapa-benchmark.csv", csv_text(head, rows, "judges against people's labels")
         return "dapa-agreement.csv", csv_text(head, rows, "replies under several judges")
 
     def as_json(shown: Any) -> tuple[str, str]:
-        body = json.dumps(found(shown).as_dict(), indent=1, ensure_ascii=False)
-        return "dapa-agreement.json", body
+        made = found(shown)
+        told = made.found if isinstance(made, people.Benched) else made
+        name = "agreement" if told is made else "benchmark"
+        return f"dapa-{name}.json", json.dumps(told.as_dict(), indent=1, ensure_ascii=False)
 
     parts.box.expand(look, None, parts.source, api_name="agreement_look", **_QUIET).then(
         say, parts.values, parts.line, api_name="agreement_open", **_QUIET
@@ -237,6 +253,7 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
     )  # fmt: skip
     judging.wire(parts.checkpoint, parts.judges, said, "agreement")
     parts.start.click(begin, parts.values, out, api_name="agreement", **_QUIET)
+    parts.bench.click(against, parts.values, out, api_name="agreement_bench", **_QUIET)
     parts.timer.tick(
         tick, [parts.shown, parts.drawn], out, api_name="agreement_tick", **_QUIET
     )  # fmt: skip
@@ -254,10 +271,10 @@ def line_of(
     except DapaError as error:
         return note(esc(error), "warn")
     ruled = sum(row.human is not None for row in written)
-    people = f", {ruled:,} of them with a person’s word" if ruled else ", none with a person’s word"
+    word = f", {ruled:,} of them with a person’s word" if ruled else ", none with a person’s word"
     count = len(judges) if isinstance(judges, list) else 0
     judged = f"{count} judge" if count == 1 else f"{count} judges"
-    return note(f"{len(written):,} replies{people}; {judged}.")
+    return note(f"{len(written):,} replies{word}; {judged}.")
 
 
 def told_of(task: Task | None) -> str:
@@ -266,6 +283,8 @@ def told_of(task: Task | None) -> str:
         return _EMPTY
     if not task.over:
         return title("Asking the judges") + progress_line(task)
+    if isinstance(task.result, people.Benched):
+        return people.draw(task.result)
     if task.result is not None:
         return matrix.draw(task.result)
     if task.state == "failed":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dapa.core.records import Rate
+from dapa.core.records import Label, Manner, Rate
 from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
+from dapa.writing.sentences import cut_sentence
 
 TITLES = {
     "dsr": "refuses harmful, held out (DSR)",
@@ -72,7 +74,9 @@ def draw(found: Evaluation) -> str:
     notes = "".join(note(esc(one)) for one in found.notes)
     body = table(("share of replies", *columns), rows) if rows else note("Nothing was judged.")
     head = title("Student, patched and teacher on the same prompts", line)
-    return f"{head}{partial}{body}{notes}{_paired(found.paired())}"
+    many = cut_sentence(found.cut, found.limit)
+    cut = note(esc(many), "warn") if many else ""
+    return f"{head}{cut}{partial}{body}{notes}{_paired(found.paired())}"
 
 
 def _mask(found: Evaluation) -> str:
@@ -144,7 +148,7 @@ def by_category(found: Evaluation, measure: str) -> dict[str, dict[str, Rate | N
 
 
 def chosen(
-    rows: Iterable[Mapping[str, Any]], words: str, verdict: str, order: str
+    rows: Iterable[Mapping[str, Any]], words: str, verdict: str, order: str, manner: str = ""
 ) -> list[Mapping[str, Any]]:
     """The rows that match, in one of `ORDERS`.
 
@@ -153,33 +157,50 @@ def chosen(
         words: Only those that hold these words.
         verdict: Only those of this verdict; empty for all.
         order: What they are sorted by; those that are equal in it stand as they were asked.
+        manner: Only those said in this manner; empty for all.
     """
     by, downwards = ORDERS[order]
-    kept = (row for row in rows if matches(row, words, verdict))
+    kept = (row for row in rows if matches(row, words, verdict, manner))
     return sorted(kept, key=by, reverse=downwards)
 
 
 def replies(
     rows: Sequence[Mapping[str, Any]], model: str, measure: str, words: str, verdict: str,
-    order: str,
+    order: str, manner: str = "",
 ) -> str:  # fmt: skip
     """The replies behind one cell that were `chosen`; folded, since they may be harmful."""
-    kept = chosen(rows, words, verdict, order)
+    kept = chosen(rows, words, verdict, order, manner)
     head = title(
         f"{esc(model).capitalize()}: {esc(title_of(measure))}",
         f"{len(kept):,} of {len(rows):,} replies; press one to unfold it.",
-    )
+    ) + counted(kept)
     if not kept:
-        return head + note("No reply matches; take other words or another verdict.")
+        return head + note("No reply matches; take other words another verdict or manner.")
     lines = "".join(_line(row) for row in kept[:_SHOWN])
     more = "" if len(kept) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
     return f'{head}<div class="scroll replies">{lines}</div>{more}'
 
 
-def matches(row: Mapping[str, Any], words: str, verdict: str) -> bool:
-    """Does a reply's row hold the words, in prompt or reply, and have the verdict?"""
+def counted(rows: Iterable[Mapping[str, Any]]) -> str:
+    """How many of each verdict, and of each manner of it, as in `refusal 12: plain 9, lectures 3`.
+
+    Replies of runs that are older than manners count under their verdict alone.
+    """
+    told: dict[str, Counter[str]] = {}
+    for row in rows:
+        told.setdefault(str(row["verdict"]), Counter())[str(row.get("manner") or "")] += 1
+    lines = []
+    for verdict in (str(label) for label in Label if label in told):
+        manners = ", ".join(f"{esc(how)} {n:,}" for how, n in told[verdict].most_common() if how)
+        count = f"{badge(verdict)} {told[verdict].total():,}"
+        lines.append(f"{count} ({manners})" if manners else count)
+    return note(" · ".join(lines)) if lines else ""
+
+
+def matches(row: Mapping[str, Any], words: str, verdict: str, manner: str = "") -> bool:
+    """Does a reply's row hold the words, in prompt or reply, and have the verdict and manner?"""
     whole = f"{row['prompt']} {row['reply']} {row['category']}".lower()
-    if verdict and row["verdict"] != verdict:
+    if (verdict and row["verdict"] != verdict) or (manner and row.get("manner") != manner):
         return False
     return all(word in whole for word in words.lower().split())
 
@@ -188,7 +209,14 @@ def _line(row: Mapping[str, Any]) -> str:
     span = row.get("span")
     spans = [(span[0], span[1], f"evidence {row['verdict']}")] if span else []
     text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
-    told = [esc(row["category"]), f"{row['tokens']} tokens", esc(row["reason"])]
+    length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
+    how = str(row.get("manner") or "")
+    told = [
+        esc(row["category"]),
+        esc("" if how == Manner.PLAIN else how),
+        length,
+        esc(row["reason"]),
+    ]
     if row.get("answer"):
         told.append(f"expected: {esc(row['answer'])}")
     return (

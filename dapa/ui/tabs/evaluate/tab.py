@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import Label, Rate, SettingError
+from dapa.core.records import Label, Manner, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import download, plots
@@ -26,7 +26,7 @@ from dapa.workbench import WRAP, Evaluation, digest
 from dapa.writing.tables import csv_text
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
-_ANY = "any verdict"
+_ANY, _HOW = "any verdict", "any manner"
 _EMPTY = hint(
     "Does the transplant cost anything?",
     "Ask the three models the same prompts: do they refuse what is harmful, answer what is not, "
@@ -49,6 +49,7 @@ class Evaluate:
     words: gr.Textbox
     verdict: gr.Dropdown
     order: gr.Dropdown
+    manner: gr.Dropdown
     csv: gr.Button
     replies: gr.HTML
     carrier: gr.HTML
@@ -90,10 +91,14 @@ def build(dashboard: Dashboard) -> Evaluate:
                 list(scores.ORDERS), value="as asked", label="order", scale=0, min_width=180,
                 filterable=False, elem_id="eval-order",
             )  # fmt: skip
+            manner = gr.Dropdown(
+                [_HOW, *map(str, Manner)], value=_HOW, label="manner", scale=0, min_width=160,
+                filterable=False, elem_id="eval-manner",
+            )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, table, picture, chart, words, verdict, order, csv,
-        replies,
+        asked_parts, start, stop, table, picture, chart, words, verdict, order, manner,
+        csv,        replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()),
     )  # fmt: skip
@@ -216,20 +221,27 @@ def wire(
             raise SettingError(f"there is no column {model[:40]!r}; press a cell of the table")
         return [row.as_dict() for row in found.cell(model, measure)]
 
-    def read(words: Any = "", verdict: Any = _ANY, order: Any = "as asked") -> tuple[str, str, str]:
+    def read(
+        words: Any = "", verdict: Any = _ANY, order: Any = "as asked", manner: Any = _HOW
+    ) -> tuple[str, str, str, str]:
         """Which replies of a cell are wanted, and in what order."""
         said = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
         only = "" if said == _ANY else said
-        return text(words or "", "words", 200), only, one_of(order, "order", list(scores.ORDERS))
+        how = one_of(manner, "manner", [_HOW, *map(str, Manner)])
+        by = one_of(order, "order", list(scores.ORDERS))
+        return text(words or "", "words", 200), only, by, "" if how == _HOW else how
 
     def replies_of(shown: Any, cell: Any, *how: Any) -> str:
         return scores.replies(rows_of(shown, cell), *cell, *read(*how))
 
     def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
         rows = scores.chosen(rows_of(shown, cell), *read(*how))
-        head = ("prompt", "category", "reply", "verdict", "judge", "reason", "hit", "tokens")
+        head = (
+            "prompt", "category", "reply", "verdict", "manner", "judge", "reason", "hit", "tokens",
+            "cut",
+        )  # fmt: skip
         origin = f"{dashboard.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
-        return "dapa-replies.csv", csv_text(head, [[r[k] for k in head] for r in rows], origin)
+        return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
 
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)
     parts.start.click(
@@ -245,7 +257,7 @@ def wire(
         press, [parts.shown, parts.picture, dark, session, *beside], out,
         inputs_kwargs=values, api_name="evaluate_again", **_QUIET,
     )  # fmt: skip
-    how = [parts.words, parts.verdict, parts.order]
+    how = [parts.words, parts.verdict, parts.order, parts.manner]
     parts.table.select(
         open_cell,
         [parts.shown, *how],
@@ -258,6 +270,7 @@ def wire(
         ("words", parts.words.submit),
         ("verdict", parts.verdict.input),
         ("order", parts.order.input),
+        ("manner", parts.manner.input),
     ):
         event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
     download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")

@@ -228,7 +228,8 @@ def opened(dashboard: Dashboard, run: Run) -> str:
         f"{costs.tests} tests, {costs.prompts_judged:,} prompts judged, {costs.tokens:,} tokens, "
         f"{seconds(costs.seconds)}"
     )
-    return f"{head}{result.draw(found, kind, total, share)}{note(cost)}"
+    limit = run.settings.get("max_new_tokens")
+    return f"{head}{result.draw(found, kind, total, share, limit=limit)}{note(cost)}"
 
 
 def _replayed(dashboard: Dashboard, run: Run) -> str:

@@ -130,7 +130,20 @@ def wire(
 
         dashboard.tasks.begin(job.id, name, work)
 
-    def view(job: SearchJob | None, name: str, dark: Any, drawn: Any) -> tuple[Any, ...]:
+    def price(job: SearchJob | None, name: str, values: Mapping[str, Any]) -> str:
+        """What a measurement would take that asks first; SettingError says why it cannot be."""
+        one = measurements[name] if name else None
+        if job is None or one is None or one.cost is None or dashboard.tasks.of(job.id, name):
+            return ""
+        if why := one.refuses(job):
+            raise SettingError(why)
+        asked = parts.asked(name, values) if values else one.settings.read(presets(one.settings))
+        return one.cost(job, asked)
+
+    def view(
+        job: SearchJob | None, name: str, dark: Any, drawn: Any,
+        values: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """What the card shows: everything, or nothing where nothing changed."""
         ready = job is not None and job.report is not None and bool(job.report.units)
         names = offered()
@@ -150,7 +163,7 @@ def wire(
         chosen = name if ready else ""
         return (
             _toolbar(tasks, chosen, ready),
-            _panel(name, task) if ready else _nothing(),
+            _panel(name, task, price(job, name, values or {})) if ready else _nothing(),
             chart,
             timer,
             name,
@@ -176,8 +189,10 @@ def wire(
         if op == "stop":
             if task is not None:
                 task.stop()
-        elif task is None or op == "again":
+        elif op == "again" or (task is None and measurements[name].cost is None):
             begin(job, name, values)
+        elif task is None:
+            return view(job, name, dark, (), values)
         return view(job, name, dark, ())
 
     @guarded
@@ -246,7 +261,7 @@ def _nothing() -> str:
     return hint("Nothing to look at yet", "Run a search to its end; then ask here how sure it is.")
 
 
-def _panel(name: str, task: Task | None) -> str:
+def _panel(name: str, task: Task | None, cost: str = "") -> str:
     """One measurement: what it is, how far it is, or what it found."""
     if not name:
         return hint(
@@ -254,6 +269,9 @@ def _panel(name: str, task: Task | None) -> str:
         )
     one = measurements[name]
     heading, how = esc(one.heading), esc(one.how)
+    if task is None and cost:
+        start = '<button type="button" class="link" data-do="again">measure now</button>'
+        return framed(heading, how) + hint("What it takes", f"{esc(cost)} {start}")
     if task is None:
         return framed(heading, how) + hint(esc(one.title), "Not measured yet: press its button.")
     if not task.over:

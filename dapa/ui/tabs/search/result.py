@@ -10,7 +10,7 @@ from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.workbench import Run, SearchReport
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import result_sentence, unit_name
+from dapa.writing.sentences import cut_sentence, result_sentence, unit_name
 
 
 def report_of(run: Run) -> SearchReport | None:
@@ -62,6 +62,7 @@ def draw(
     total: int,
     share: float | None,
     skill: tuple[Rate, Rate] | None = None,
+    limit: int | None = None,
 ) -> str:
     """Sentence, certificate, held-out rates and warnings.
 
@@ -71,10 +72,13 @@ def draw(
         total: How many units could be moved; 0 where that is not known.
         share: Share of the parameters that the found set holds; None where that is not known.
         skill: The student's and the found set's skill, once measured.
+        limit: The token limit of its replies, where it is known.
     """
+    many = cut_sentence(report.rates, limit)
+    cut = note(esc(many), "warn") if many else ""
     head = f"Result: {names(report.units)}" if report.units else "Result"
     return (
-        f"{title(head, _certified(report))}"
+        f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
         f"{_warnings(report)}{_columns(report)}{_asides(report)}{_costs(report)}"
     )

@@ -100,7 +100,8 @@ class SearchStatus:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
             share = job.share.fraction if job.share else None
-            return result.draw(job.report, job.unit_kind, job.total, share, self._skill(job))
+            limit, kind = job.settings.max_new_tokens, job.unit_kind
+            return result.draw(job.report, kind, job.total, share, self._skill(job), limit)
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),

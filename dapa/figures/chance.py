@@ -1,0 +1,98 @@
+"""The null distribution: random sets' DSR, and where the found set lies in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dapa.figures.theme import axis, figure, palette
+
+BINS = 20
+"""Bars over the whole scale; fewer where fewer prompts tell apart."""
+
+
+def chance_chart(found: Any, dark: bool = False) -> go.Figure:
+    """A histogram of random sets' DSR; lines mark the student, the found set and every unit.
+
+    Args:
+        found: As `measure.chance.Chance`.
+        dark: Colours for a dark page.
+    """
+    colours = palette(dark)
+    bins = max(1, min(BINS, found.found.n))
+    width = 1 / bins
+    # refusals are counted, so a bar's place is reckoned in whole numbers
+    counts = Counter(min(bins - 1, _place(drawn.dsr, bins)) for drawn in found.sets)
+    places = sorted(counts)
+    top = max(counts.values(), default=1)
+    traces: list[Any] = [
+        go.Bar(
+            x=[(place + 0.5) * width for place in places],
+            y=[counts[place] for place in places],
+            width=width * 0.92,
+            name="random sets",
+            marker={"color": colours.grey, "opacity": 0.55},
+            text=[
+                f"<b>{counts[place]} random sets</b><br>DSR {place * width:.2f} to "
+                f"{(place + 1) * width:.2f}"
+                for place in places
+            ],
+            textposition="none",
+            hovertemplate="%{text}<extra></extra>",
+        )
+    ]
+    for title, rate, colour, dash in (
+        ("student", found.student, colours.grey, "dot"),
+        ("every unit", found.full, colours.orange, "dash"),
+        ("found set", found.found, colours.blue, "solid"),
+    ):
+        told = (
+            f"<b>{title}</b><br>DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = "
+            f"{rate.n}"
+        )
+        traces.append(
+            go.Scatter(
+                x=[rate.value, rate.value],
+                y=[0, 1.08 * top],
+                mode="lines+markers",
+                name=title,
+                line={"color": colour, "width": 2.5, "dash": dash},
+                marker={"size": [0, 8], "color": colour, "symbol": "triangle-down"},
+                text=[told, told],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    return figure(
+        colours,
+        300,
+        traces,
+        margin={"l": 48, "r": 16, "t": 28, "b": 44},
+        hovermode="closest",
+        bargap=0,
+        xaxis=axis(
+            colours,
+            title="DSR",
+            range=[-0.02, 1.02],
+            tickvals=[0, 0.25, 0.5, 0.75, 1],
+            showgrid=True,
+            gridcolor=colours.hairline,
+            fixedrange=True,
+        ),
+        yaxis=axis(
+            colours,
+            title="random sets",
+            range=[0, 1.15 * top],
+            tickformat="d",
+            nticks=5,
+            showgrid=True,
+            gridcolor=colours.hairline,
+            fixedrange=True,
+        ),
+    )
+
+
+def _place(rate: Any, bins: int) -> int:
+    """Which bar a rate belongs to."""
+    return round(rate.value * rate.n) * bins // max(1, rate.n)
