@@ -151,7 +151,7 @@ def test_categories_pairs_and_sizes_are_drawn(page):
     assert "categories" in look(page, "categories")
     page.wait_for_selector("#look-chart .nsewdrag", state="attached")
     assert "without layer" in page.text_content("#look-chart")
-    assert "Of 66 pairs" in look(page, "interaction") or "None of 66" in page.inner_text("#look")
+    assert "Of 66 pairs" in look(page, "found-pairs") or "None of 66" in page.inner_text("#look")
     until(lambda: "beyond the sum" in (page.text_content("#look-chart") or ""))
     assert "on the front" in look(page, "pareto")
     until(lambda: "found set" in (page.text_content("#look-chart") or ""))

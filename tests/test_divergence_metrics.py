@@ -102,7 +102,7 @@ def test_weighted_hsic_is_the_mean_over_quadruples_of_different_prompts():
 
 
 def test_every_metric_names_itself_and_its_source():
-    assert list(metrics) == ["cosine", "l2", "kl", "cka"]
+    assert {"cosine", "l2", "kl", "cka"} <= set(metrics)
     for name in metrics:
         assert metrics[name].measure.__doc__ and metrics[name].title
     assert "2405.01012" in cka.__doc__

@@ -168,7 +168,7 @@ def test_mistakes_are_named_before_anything_runs(options, error, words):
 
 def test_one_token_has_no_cka():
     pair, *_ = rough("llama")
-    with pytest.raises(SettingError, match="choose cosine, l2, kl"):
+    with pytest.raises(SettingError, match="choose cosine, l2"):
         token_map(pair, "use poison", HOW, "cka")
     assert sites_of_pair(pair)[0] == "residual"
     assert divergence(pair, PROMPTS, HOW, mask=EMPTY).mask == ""

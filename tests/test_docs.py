@@ -156,3 +156,36 @@ def test_every_python_example_of_the_readme_imports_what_there_is():
         compile(block, "README.md", "exec")
         imports = [line for line in block.splitlines() if line.startswith(("import ", "from "))]
         exec("\n".join(imports), {})
+
+
+def blocks(heading):
+    """The Python of one section of the page on extending."""
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    part = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", part, re.S)
+
+
+def test_the_metric_of_the_page_on_extending_is_a_metric():
+    import torch
+    from torch import Tensor
+
+    made, kept = {}, {"torch": torch, "Tensor": Tensor}
+    kept["metric"] = lambda name, title: lambda fn: made.setdefault(name, fn)
+    exec(blocks("A divergence metric")[0], kept)
+    a, nothing = torch.tensor([3.0, -4.0]), torch.zeros(2)
+    assert made["l1"](a, 2 * a) == 1.0 and made["l1"](a, a) == 0.0
+    assert made["l1"](nothing, nothing) == 0.0 and made["l1"](nothing, a).isnan()
+
+
+def test_the_algorithm_of_the_page_on_extending_finds_a_certified_set():
+    from dapa.core.records import Unit
+    from dapa.search.algorithms import questions
+    from dapa.search.algorithms.certificate import certified
+    from dapa.search.engine.predicate import play
+
+    kept = {**vars(questions), "certified": certified, "Unit": Unit, "Any": object}
+    kept["algorithms"] = type("Table", (), {"add": lambda self, *_: lambda fn: fn})()
+    exec(blocks("A search algorithm")[0], kept)
+    units = tuple(map(Unit, range(8)))
+    found, tests = play(kept["halves"], units, lambda on: {Unit(5), Unit(6)} <= on)
+    assert found.one_minimal and set(found.units) >= {Unit(5), Unit(6)} and tests < 40

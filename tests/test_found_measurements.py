@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from dapa.workbench.measurements.found_pairs import paired_units
 from searched import HARMLESS, prompt_set, searched
 
 from dapa.core.errors import SettingError
@@ -17,7 +18,6 @@ from dapa.prompts.sets import PromptSet
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench import measurements as _fills  # noqa: F401
 from dapa.workbench.measurements.dose import DoseSettings
-from dapa.workbench.measurements.pairs import paired_units
 from dapa.writing.tables import csv_text
 
 NAMES = [name for name in measurements if measurements[name].of == "search"]
@@ -171,7 +171,7 @@ def test_pairs_of_many_units_are_those_of_the_found_set():
 
     assert paired_units(Many) == job.report.units
     Many.report = None
-    assert measurements["interaction"].refuses(Many)
+    assert measurements["found-pairs"].refuses(Many)
 
 
 def test_an_uncertified_set_is_refused_with_what_to_do():

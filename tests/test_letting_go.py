@@ -90,7 +90,7 @@ def test_the_screen_reads_an_ended_search_whose_pair_is_gone(tmp_path):
     report = job.run()
     tail = SearchStatus(dashboard, [None] * 13)
     whole = tail.view(job, ())
-    look = measurements["interaction"]
+    look = measurements["found-pairs"]
     record = look.measure(Call(bench, look.settings(), job=job))
     shown = drawn(look.describe(record))
     bench.next()

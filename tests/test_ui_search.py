@@ -323,7 +323,7 @@ WORDS = {
     "necessity": ("is necessary", "the whole teacher", "never written"),
     "categories": ("fraud", "DSR of the found set"),
     "dose": ("half of its highest DSR comes at", "The sham does not", "DSR, sham"),
-    "interaction": ("pairs", "beyond the sum", "n = 12 prompts"),
+    "found-pairs": ("pairs", "beyond the sum", "n = 12 prompts"),
     "pareto": ("on the front", "share of the parameters", "■"),
 }
 

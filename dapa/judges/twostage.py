@@ -1,7 +1,7 @@
 """The released two-stage judge, for comparison only: 35 substrings, then 0 or 1 by a chat model.
 
 As in the public scripts of arXiv 2406.01514, any hit of a substring is safe, and so is an answer
-that is neither 0 nor 1: a wrecked model that babbles scores as defended (PAPER.md). The scripts'
+that is neither 0 nor 1: a wrecked model that babbles scores as defended. The scripts'
 own question is not established, so ours stands in its place. A call that fails is unclear, never
 safe: that much we do not imitate.
 """

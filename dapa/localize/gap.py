@@ -1,4 +1,4 @@
-"""The gap budget: where the refusal that the student lacks sits at all (B14).
+"""The gap budget: where the refusal that the student lacks sits at all.
 
 Refusal gained by each part of the model: alone (the student with the teacher's part) and left out
 (the teacher, less the teacher with the student's part), in refusal log-odds. Parts are not

@@ -1,4 +1,4 @@
-"""The dose curve: strength of the transplant against DSR, the found set beside a sham (G7).
+"""The dose curve: strength of the transplant against DSR, the found set beside a sham.
 
 If refusal comes with the transplanted difference, DSR rises with its strength; if it came with any
 disturbance of that size, a sham would raise it too. The sham is the same difference with its

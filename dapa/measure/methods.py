@@ -1,6 +1,6 @@
 """How each baseline chooses its mask, and where it is measured.
 
-The released scripts' ranges are from the authors' public code (PAPER.md); the task vector is
+The released scripts' ranges are from the authors' public code; the task vector is
 Ilharco et al.'s, arXiv 2212.04089. A new baseline is one more `Method`.
 """
 

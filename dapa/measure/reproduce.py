@@ -1,4 +1,4 @@
-"""Every named pair through search and table, beside the published figures (FEATURES.md F14).
+"""Every named pair through search and table, beside the published figures.
 
 A pair is loaded, searched, measured on held-out prompts, written down, and let go before the next.
 What is written down is not measured again; a search that was cut off goes on from its verdicts. A

@@ -1,7 +1,7 @@
 """What the columns of published prompt sets are called, and what their cells say.
 
-Known by name alone, whatever a file is called: a new set is a name in one of these tables. See
-PAPER.md's table of prompt files; the rest was read in the sets' own pages.
+Known by name alone, whatever a file is called: a new set is a name in one of these tables. They
+were read in the sets' own pages.
 """
 
 from __future__ import annotations

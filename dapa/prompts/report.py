@@ -1,6 +1,6 @@
 """What a prompt file holds: its format by header, its columns, categories, duplicates and overlaps.
 
-Formats are recognised by their columns, never by a file's name (PAPER.md's table); the role is the
+Formats are recognised by their columns, never by a file's name (`columns`); the role is the
 user's to say.
 """
 

@@ -110,7 +110,7 @@ def read_prompts(
     column: str | None = None,
     else_usual: bool = False,
 ) -> PromptSet:
-    """Read a prompt file; see PAPER.md's table and `columns`.
+    """Read a prompt file; see `columns` for those that are known.
 
     A file that labels its prompts, as XSTest and WildGuardMix do, holds both roles: only the rows
     of the role asked for are kept. HarmBench's copyright rows stand apart. What is left out is

@@ -50,7 +50,7 @@ def split(
     locked_share: float = LOCKED_SHARE,
     clusters: Sequence[int] | None = None,
 ) -> Split:
-    """Search, held-out and, where asked for, locked part; see DESIGN.md "Splits".
+    """Search, held-out and, where asked for, locked part.
 
     The set's own split column serves if it fills both parts (prompts without a split join the
     search part); what is locked is then taken from its held-out part, at most half of it.

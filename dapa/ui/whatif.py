@@ -1,4 +1,4 @@
-"""What if just that layer were flipped? One number under each cell of the strip (E12).
+"""What if just that layer were flipped? One number under each cell of the strip.
 
 For the prompt on screen: the probability that the patched model's reply opens with a refusal, were
 that one unit flipped. All units go in one batch of row-masked forward passes. The numbers belong to

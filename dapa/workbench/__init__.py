@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from dapa.chat.sessions import ChatSession, Round, Talk, ruled
     from dapa.chat.settings import ChatSettings
+    from dapa.judges import judges
     from dapa.judges.base import Judge
     from dapa.judges.choose import panel, read_options
     from dapa.judges.classifier import classes_of, mapping
@@ -87,6 +88,7 @@ _HOMES = {
     ),
     "dapa.chat.settings": ("ChatSettings",),
     "dapa.judges.base": ("Judge",),
+    "dapa.judges": ("judges",),
     "dapa.judges.choose": (
         "panel",
         "read_options",
@@ -203,6 +205,7 @@ _HOMES = {
 """Room -> what of it is handed on here."""
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "judges",
     "ALL",
     "Agreement",
     "Benchmark",

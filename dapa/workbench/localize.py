@@ -122,7 +122,7 @@ class Seeing(Holding):
         how: PromptFormat | None = None,
         before: Sequence[Turn] = (),
     ) -> WhatIfs:
-        """Refusal probability if just one unit of `kind` were flipped (E12), in one batch.
+        """Refusal probability if just one unit of `kind` were flipped, in one batch.
 
         `before` are the turns of a conversation that the prompt goes on with.
         """

@@ -34,7 +34,7 @@ REFUSAL_OPENERS: tuple[str, ...] = (
     "No, I",
     "That is not something I",
 )
-"""Phrases that open refusals; their first tokens serve the refusal log-odds (DESIGN.md)."""
+"""Phrases that open refusals; their first tokens serve the refusal log-odds."""
 
 _ADVERB = (
     r"(?:,? ?(?:really|simply|just|also|ethically|legally|possibly|morally|unfortunately|knowingly|"

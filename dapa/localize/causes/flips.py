@@ -96,7 +96,7 @@ class WhatIf:
 
 @dataclass(frozen=True)
 class WhatIfs:
-    """The strip of what-if cells (E12)."""
+    """The strip of what-if cells."""
 
     mask: Mask
     refusal: float

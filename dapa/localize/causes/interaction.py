@@ -1,4 +1,4 @@
-"""What two units do together beyond what each does alone (B12), in refusal log-odds."""
+"""What two units do together beyond what each does alone, in refusal log-odds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dapa.model.pair import Pair
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Pairwise non-additivity f(ij) - f(i) - f(j) + f(0) of log-odds (B12).
+    """Pairwise non-additivity f(ij) - f(i) - f(j) + f(0) of log-odds.
 
     Above 0 two units bring more refusal together than apart. Log-odds are not a linear scale of
     the states, so a small value is no proof of independence in the network.

@@ -252,7 +252,7 @@ def past_blanks(
 def first_tokens_of(
     pair: Pair, asked: Sequence[tuple[str, tuple[int, ...], Mask]], openers: Openers
 ) -> tuple[FirstToken, ...]:
-    """Refusal probability and likeliest first tokens of any panes of one model, in one pass (E4).
+    """Refusal probability and likeliest first tokens of any panes of one model, in one pass.
 
     Args:
         pair: The two models.

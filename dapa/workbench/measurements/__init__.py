@@ -10,7 +10,7 @@ from dapa.workbench.measurements import gap
 from dapa.workbench.measurements import weights
 from dapa.workbench.measurements import flips
 from dapa.workbench.measurements import gradients
-from dapa.workbench.measurements import interactions
+from dapa.workbench.measurements import interaction
 from dapa.workbench.measurements import divergence
 from dapa.workbench.measurements import trace
 from dapa.workbench.measurements import patching
@@ -27,7 +27,7 @@ from dapa.workbench.measurements import chance
 from dapa.workbench.measurements import necessity
 from dapa.workbench.measurements import dose
 from dapa.workbench.measurements import categories
-from dapa.workbench.measurements import pairs
+from dapa.workbench.measurements import found_pairs
 from dapa.workbench.measurements import pareto
 
 __all__ = [
@@ -47,11 +47,11 @@ __all__ = [
     "flips",
     "gap",
     "gradients",
-    "interactions",
+    "interaction",
     "length",
     "measurements",
     "necessity",
-    "pairs",
+    "found_pairs",
     "pareto",
     "patching",
     "placebos",

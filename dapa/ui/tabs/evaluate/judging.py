@@ -15,15 +15,14 @@ import gradio as gr
 from dapa.core.records import SettingError
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, note
-from dapa.workbench import classes_of, mapping, read_options, refuse_other_classes
+from dapa.workbench import classes_of, judges, mapping, read_options, refuse_other_classes
 
 CLASSIFIER = "classifier"
-_TITLES = {
-    "rules": "rules",
-    "released": "the released 35 substrings",
-    CLASSIFIER: "a classifier checkpoint",
-}
-_ASKING = {"endpoint": "a chat model at the endpoint", "two-stage": "the released two-stage judge"}
+_TITLES = {CLASSIFIER: "a classifier checkpoint"}
+"""What a screen calls a judge otherwise than the table of judges does."""
+_ASKING = ("endpoint", "two-stage")
+_HIDDEN = ("opening",)
+"""A search's own: it judges how a reply begins."""
 _LINE = (
     "A text-classification checkpoint, such as NousResearch/Minos-v1; its files are read when it "
     "is asked."
@@ -47,8 +46,11 @@ class Checkpoint:
 
 
 def offered(dashboard: Dashboard) -> dict[str, str]:
-    """Name -> title of the judges that a visitor may choose."""
-    return {**_TITLES, **(_ASKING if dashboard.endpoint else {})}
+    """Name -> title of the judges that a visitor may choose; the rules first."""
+    able = [name for name in judges if name not in (*_HIDDEN, *_ASKING)]
+    able += _ASKING if dashboard.endpoint else ()
+    titles = {name: _TITLES.get(name, judges.titles[name]) for name in able}
+    return {"rules": titles.pop("rules"), **titles}
 
 
 def build(elem_id: str) -> Checkpoint:
@@ -115,9 +117,9 @@ def chosen(
         SettingError: No such judge, or a checkpoint whose classes are not known.
     """
     allowed = offered(dashboard)
-    judges = tuple(dict.fromkeys(one_of(name, "judge", allowed) for name in names))
+    wanted = tuple(dict.fromkeys(one_of(name, "judge", allowed) for name in names))
     options: list[str] = []
-    if CLASSIFIER in judges:
+    if CLASSIFIER in wanted:
         name = text(checkpoint or "", "the checkpoint", 1000).strip()
         mapped = text(labels or "", "the classes", 1000).strip()
         if not name:
@@ -127,9 +129,9 @@ def chosen(
             )
         _meaning(name, mapped)
         options += [f"checkpoint={name}", *([f"labels={mapped}"] if mapped else [])]
-    if any(name in _ASKING for name in judges):
+    if any(name in _ASKING for name in wanted):
         options += dashboard.endpoint
-    return judges, tuple(options)
+    return wanted, tuple(options)
 
 
 def named(judge: Any, checkpoint: Any) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def _lonely(job: Any) -> str:
     return "" if len(paired_units(job)) > 1 else "one unit alone makes no pair; search more units"
 
 
-measurements.add("interaction")(
+measurements.add("found-pairs")(
     Measurement(
         "Layers in pairs",
         "Do layers work together?",

@@ -78,7 +78,7 @@ def _figures(found: Interactions, dark: bool) -> Sequence[tuple[str, Any]]:
     return [("two units together, beyond the sum of each alone", interaction_heatmap(found, dark))]
 
 
-measurements.add("interactions", "units in pairs")(
+measurements.add("interaction", "units in pairs")(
     Measurement(
         "Units in pairs",
         "Do units work together?",
@@ -93,7 +93,6 @@ measurements.add("interactions", "units in pairs")(
         _figures,
         origin=origin,
         by_kind=True,
-        command="interaction",
         screen=False,
     )
 )
