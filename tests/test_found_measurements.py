@@ -6,7 +6,6 @@ import threading
 from dataclasses import replace
 
 import pytest
-from dapa.workbench.measurements.found_pairs import paired_units
 from searched import HARMLESS, prompt_set, searched
 
 from dapa.core.errors import SettingError
@@ -18,6 +17,7 @@ from dapa.prompts.sets import PromptSet
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench import measurements as _fills  # noqa: F401
 from dapa.workbench.measurements.dose import DoseSettings
+from dapa.workbench.measurements.found_pairs import paired_units
 from dapa.writing.tables import csv_text
 
 NAMES = [name for name in measurements if measurements[name].of == "search"]

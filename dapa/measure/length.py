@@ -7,12 +7,12 @@ largest; what a reply that is cut there too would have gone on to say is not kno
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dapa.core.records import Label, Mask, Prompt, PromptError, Rate, SettingError
+from dapa.core.running import Running
 from dapa.core.statistics import wilson
 from dapa.judges.base import Judge
 from dapa.measure.decoded import Asked, Speaker, answer
@@ -125,8 +125,7 @@ def length(
     how: PromptFormat | None = None,
     longest: int = 256,
     kept: ReplyStore | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> Lengths:
     """Decode once with the largest limit, and judge every reply at every length.
 
@@ -138,13 +137,15 @@ def length(
         how: The prompts' format.
         longest: The largest limit, in tokens.
         kept: Where replies are kept and looked up.
-        progress: Told (replies decoded, replies wanted).
-        stop: Set it, and what was decoded by then is judged.
+        options: Of `Running`: `progress` is told (replies decoded, replies wanted); where it is
+            stopped, what was decoded by then is judged.
 
     Raises:
         PromptError: No prompt.
         SettingError: A limit below 1.
     """
+    running = Running(**options)
+    progress, stop = running.progress, running.stop
     if not prompts:
         raise PromptError("reply length needs harmful prompts; give some")
     if longest < 1:

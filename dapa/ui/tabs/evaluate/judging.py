@@ -50,7 +50,8 @@ def offered(dashboard: Dashboard) -> dict[str, str]:
     able = [name for name in judges if name not in (*_HIDDEN, *_ASKING)]
     able += _ASKING if dashboard.endpoint else ()
     titles = {name: _TITLES.get(name, judges.titles[name]) for name in able}
-    return {"rules": titles.pop("rules"), **titles}
+    first = {name: titles.pop(name) for name in ("rules", "released")}
+    return {**first, **titles}
 
 
 def build(elem_id: str) -> Checkpoint:
