@@ -64,7 +64,7 @@ def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     # Search: the picture grows a row per test; the result comes with its certificate.
     tab(page, "Search")
     page.click("#search-settings button.label-wrap")
-    set_number(page, "search prompts at most", 16)
+    set_number(page, "prompt limit (0: no limit)", 16)
     page.click("#search-start")
     seen = set()
     end = time.monotonic() + 240
@@ -104,7 +104,7 @@ def test_a_search_goes_on_without_its_tab_and_is_found_again(board, visit, monke
     tab(page, "Search")
     page.wait_for_selector("#search-start")
     page.click("#search-settings button.label-wrap")
-    set_number(page, "search prompts at most", 24)
+    set_number(page, "prompt limit (0: no limit)", 24)
     set_number(page, "seed", 5)
     before = len(board.workbench.jobs())
     page.click("#search-start")
