@@ -79,6 +79,11 @@ class Openers:
         """The openers of more than one token."""
         return tuple(phrase for node in self.nodes for phrase in node.phrases)
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Every opener once, for people: without outer spaces, single tokens first."""
+        return tuple(dict.fromkeys(text.strip() for text in (*self.texts, *self.phrases)))
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         told = {"role": self.role, "ids": list(self.ids), "texts": list(self.texts)}
