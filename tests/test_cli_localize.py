@@ -288,3 +288,15 @@ patching.record = told
 from dapa.cli import main
 main(sys.argv[1:])
 """
+
+
+@pytest.mark.parametrize("command", ["gap", "flips"])
+def test_harmless_prompts_are_subtracted_on_demand_and_openers_shown(files, dapa, command):
+    options = [*files["pair"], *files["plain"], "--prompt-limit", "4"]
+    code, out, _ = dapa(command, *options)
+    assert code == 0 and "harmless ones not subtracted" in " ".join(out.split())
+    assert "Counted as the opening of a refusal" in " ".join(out.split()) and "I'm sorry" in out
+    code, out, _ = dapa(command, *options, *files["harmless"], "--contrast", "--json", "-")
+    body = json.loads(out)
+    told = body if command == "gap" else body["alone"]
+    assert code == 0 and told["harmless"] == 4 and told["openers"]

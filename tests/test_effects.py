@@ -4,14 +4,22 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import stats
 from support import planted_models
 from test_openers import ids_of
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
-from dapa.localize.causes.flips import left_out_effects, single_effects, what_if
+from dapa.localize.causes.flips import (
+    contrasted,
+    effect_of,
+    interleaved,
+    left_out_effects,
+    single_effects,
+    what_if,
+)
 from dapa.localize.causes.interaction import interactions
 from dapa.model.decode.openers import find_openers, refusal_log_odds
-from dapa.planted.pairs import Planting, harmful_prompts
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +151,43 @@ def test_one_prompt_has_effects_without_an_interval(asked):
     _, pair, ids = asked
     row = single_effects(pair, ids[:1]).as_dict()["rows"][1]
     assert row["n"] == 1 and row["low"] is None and row["value"] is not None
+
+
+def test_harmless_prompts_are_subtracted_where_effects_stand_for_refusal(asked):
+    """Against scipy's own intervals over the plain log-odds of both."""
+    _, pair, bad = asked
+    good = ids_of(pair, harmless_prompts(5))
+    full, one = Mask.of(pair.units("gate")), Mask.of([Unit(2)])
+    rest = Mask.of(u for u in full if u.layer != 2)
+    b, g = (refusal_log_odds(pair, ids, [EMPTY, full, rest, one]) for ids in (bad, good))
+    for found, x, y in (
+        (single_effects(pair, bad, harmless=good), b[3] - b[0], g[3] - g[0]),
+        (left_out_effects(pair, bad, harmless=good), b[1] - b[2], g[1] - g[2]),
+    ):
+        wanted = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
+        told = found.effects[2]
+        assert told.value == pytest.approx(x.mean() - y.mean(), abs=1e-4)
+        assert (told.low, told.high) == pytest.approx(tuple(wanted), abs=2e-4)
+        assert found.per_prompt[2] == pytest.approx(x - y.mean(), abs=1e-4)
+        assert (found.harmless, found.whole.n) == (5, 8) and "less 5 harmless" in found.provenance
+        assert found.as_dict()["openers"] == list(find_openers(pair).told)
+    paired = left_out_effects(pair, bad[:5], harmless=good, twins=True).effects[2]
+    x, y = (b[1] - b[2])[:5], g[1] - g[2]
+    wanted = stats.ttest_rel(x, y).confidence_interval(0.95)
+    assert (paired.low, paired.high) == pytest.approx(tuple(wanted), abs=2e-4)
+
+
+def test_what_moves_every_reply_alike_is_no_refusal():
+    """The misleading null: a habit of beginning replies so, on harmless prompts as well."""
+    rng = np.random.default_rng(0)
+    habit, bad, good = 6.0, rng.normal(size=20) * 0.1, rng.normal(size=20) * 0.1
+    assert effect_of(habit + bad).low > 5, "what stood there"
+    less = contrasted(habit + bad, habit + good, False)
+    assert less.low < 0 < less.high and abs(less.value) < 0.2
+
+
+def test_a_stopped_contrast_has_some_of_both():
+    assert interleaved(3, 3) == [0, 3, 1, 4, 2, 5] and interleaved(2, 0) == [0, 1]
+    assert sorted(interleaved(4, 7)) == list(range(11))
+    nothing = contrasted(np.array([1.0, np.nan]), np.array([np.nan]), False)
+    assert np.isnan(nothing.value) and nothing.as_dict()["value"] is None

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from threading import Event
 
 import pytest
+from rich.console import Console
 from statsmodels.stats.contingency_tables import mcnemar
 
 from dapa.core.records import EMPTY, Mask, Prompt, SettingError, Unit
@@ -20,6 +22,7 @@ from dapa.measure.wraps import wraps
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
 from dapa.prompts.sets import PromptSet
 from dapa.store.database import Store
+from dapa.ui.tabs.evaluate.scores import draw
 from dapa.workbench import Workbench
 
 FOUND = Mask.of([Unit(1), Unit(2)])
@@ -125,6 +128,22 @@ def test_categories_are_told_apart(pair):
     told = found.categories("dsr")
     assert list(told) == ["fraud", "weapons"] and told["fraud"]["patched"].n == 4
     assert found.as_dict()["by_category"]["dsr"]["weapons"]["student"]["value"] == 0.0
+
+
+def test_a_rate_stands_beside_the_mean_of_its_kinds(pair):
+    found = evaluate(pair, SETS, FOUND, rules(), max_new_tokens=12)
+    over = found.over_kinds("patched", "dsr")
+    assert (over.value, over.n) == (1.0, 2) and over.low < 1.0, "two kinds are no certainty"
+    assert found.over_kinds("patched", "unclear") is None
+    assert found.over_kinds("patched", "skill") is None, "its prompts are of no kind"
+    assert found.as_dict()["over_kinds"]["patched"]["dsr"] == over.as_dict()
+    assert "over 2 kinds of harm" in draw(found)
+    from dapa.cli.evaluating import told
+
+    console = Console(width=200, file=StringIO())
+    console.print(told(found)[0])
+    assert "over kinds of harm" in console.file.getvalue()
+    assert "2 kinds" in console.file.getvalue()
 
 
 # -- kept and resumed ------------------------------------------------------------------------

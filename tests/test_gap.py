@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from support import TOKENIZER, planted_models, random_model
 from test_openers import by_hand, ids_of
 
@@ -17,7 +18,7 @@ from dapa.model.decode.openers import find_openers, refusal_log_odds
 from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.template import encode
-from dapa.planted.pairs import Planting, harmful_prompts
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat
 
 HOW = PromptFormat()
@@ -180,3 +181,19 @@ def test_a_hybrid_leaves_no_trace_in_either_model(strangers):
     hybrid_log_odds(pair, ids, (ENDS, "gate"), openers)
     after = [refusal_log_odds(pair, IDS, role=role) for role in ("student", "teacher")]
     assert np.array_equal(before, after)
+
+
+def test_what_harmless_prompts_show_is_subtracted_from_parts_and_gap(planted_pair):
+    bad, good = harmful_prompts(6), harmless_prompts(4)
+    plain, less = gap_budget(planted_pair, bad, HOW), gap_budget(planted_pair, bad, HOW,
+                                                                harmless=good)  # fmt: skip
+    f = {role: [refusal_log_odds(planted_pair, ids_of(planted_pair, texts, role), role=role)[0]
+                for texts in (bad, good)] for role in ("student", "teacher")}  # fmt: skip
+    gap = [t - s for s, t in zip(f["student"], f["teacher"], strict=True)]
+    wanted = stats.ttest_ind(*gap, equal_var=False).confidence_interval(0.95)
+    assert less.whole.value == pytest.approx(gap[0].mean() - gap[1].mean(), abs=1e-3)
+    assert (less.whole.low, less.whole.high) == pytest.approx(tuple(wanted), abs=2e-3)
+    assert plain.whole.value == pytest.approx(gap[0].mean(), abs=1e-3)
+    assert less.student.value == pytest.approx(plain.student.value, abs=1e-4)
+    assert (less.harmless, plain.harmless, less.whole.n) == (4, 0, 6)
+    assert less.as_dict()["openers"][0]["phrases"] and "less 4 harmless" in less.provenance

@@ -8,7 +8,8 @@ import torch
 from searched import AND, OR, searched
 
 from dapa.core.records import SettingError, Unit
-from dapa.measure.necessity import necessity
+from dapa.measure.necessity import Necessity, _lines, necessity
+from dapa.workbench.measurements.necessity import finding
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,42 @@ def test_as_many_other_units_lose_nothing(lost):
         assert line.dsr.value == 1.0 and line.change.value == 0.0 and line.p_value == 1.0
 
 
+def test_the_found_set_is_held_against_every_control_by_a_paired_test(lost):
+    from scipy.stats import binomtest
+
+    controls = lost.of("control")
+    raw = binomtest(12, 12, 0.5).pvalue  # all twelve prompts are lost with the found set alone
+    for line in controls:
+        assert line.beyond.value == 1.0 and line.beyond.low > 0 and line.beaten
+        assert line.beyond_p == pytest.approx(min(1.0, raw * len(controls)), rel=1e-6)
+    assert lost.beside == (len(controls), len(controls)) and lost.necessary is True
+    assert "more than without" in finding(lost)
+    body = lost.as_dict()
+    assert body["controls"] == {"beaten": len(controls), "measured": len(controls)}
+
+
+def test_a_set_that_loses_no_more_than_random_ones_is_not_necessary(lost):
+    """The misleading null: any damage as large takes refusals out, and the found set did too."""
+    found = lost.of("found")[0]
+    rows = [("teacher", "teacher", (), found.dsr, found.dsr), ("found", "found", AND.units,
+            found.dsr, found.dsr)]  # fmt: skip
+    rows += [(f"control-{i}", "control", (Unit(0), Unit(2)), found.dsr, found.dsr) for i in (1, 2)]
+    whole, none, some = [True] * 12, [False] * 12, [False] * 10 + [True] * 2
+    told = Necessity(_lines(rows, [whole, none, none, some]), True, True)
+    assert told.loses is True and told.necessary is False and told.beside == (0, 2)
+    assert "2 of 2 random sets as large are not shown to lose less" in finding(told)
+    told = Necessity(_lines(rows, [whole, none, whole, some]), True, True)
+    assert told.necessary is False and told.beside == (1, 2), "every one must lose less"
+    told = Necessity(_lines(rows[:3], [whole, none, whole]), True, True)
+    assert told.necessary is True
+
+
+def test_a_smaller_set_is_no_control():
+    found = necessity(searched(), units=[Unit(i) for i in (0, 1, 3, 4)], singles=False)
+    assert not found.of("control") and found.loses is True and found.necessary is None
+    assert "no random set as large" in finding(found)
+
+
 def test_each_needed_unit_is_necessary_by_itself(lost):
     assert [line.units for line in lost.of("single")] == [(Unit(1),), (Unit(4),)]
     assert all(line.dsr.value == 0.0 for line in lost.of("single"))
@@ -42,7 +79,8 @@ def test_where_another_set_suffices_neither_is_necessary():
     kept = necessity(job, singles=False)
     assert kept.of("found")[0].dsr.value == 1.0 and kept.necessary is False
     gone = necessity(job, units=[Unit(1), Unit(2)], controls=0)
-    assert gone.of("found")[0].dsr.value == 0.0 and gone.necessary is True
+    assert gone.of("found")[0].dsr.value == 0.0 and gone.loses is True
+    assert gone.necessary is None, "nothing stands beside it"
 
 
 def test_the_models_are_left_as_they_were():

@@ -2,24 +2,30 @@
 
 import threading
 from copy import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from support import TOKENIZER, planted_models
+from transformers import MistralConfig, MistralForCausalLM
 
 from dapa.core.assets import asset
 from dapa.core.records import EMPTY, Mask, SettingError, Unit
 from dapa.judges.rules.judge import opens_refusal
+from dapa.model.decode.branches import Node, branched
 from dapa.model.decode.openers import (
     _STEM,
     NoOpeners,
     find_openers,
     first_tokens_of,
+    log_odds_of,
+    padded,
     past_blanks,
     refusal_log_odds,
 )
+from dapa.model.families import FAMILIES
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat, Turn
@@ -30,11 +36,30 @@ def ids_of(pair, texts, role="student"):
     return [encode(pair, render(pair, [Turn("user", text)], how), how, role) for text in texts]
 
 
+def beginnings(openers):
+    """Every opener as its tokens, from the tree."""
+    paths = []
+    for node in openers.nodes:
+        before = () if node.parent < 0 else paths[node.parent]
+        paths.append((*before, node.token))
+    whole = [(path, leaf) for path, node in zip(paths, openers.nodes, strict=True)
+             for leaf in node.ids]  # fmt: skip
+    return [((), token) for token in openers.ids] + whole
+
+
 def by_hand(model, ids, openers):
-    """The definition, prompt by prompt, in plain probabilities."""
-    with torch.no_grad():
-        p = model(torch.tensor([ids])).logits[0, -1].double().softmax(-1)
-    share = p[list(openers.ids)].sum()
+    """The definition, prompt by prompt and phrase by phrase, in plain probabilities."""
+
+    def p(before):
+        with torch.no_grad():
+            return model(torch.tensor([[*ids, *before]])).logits[0, -1].double().softmax(-1)
+
+    share = 0.0
+    for before, last in beginnings(openers):
+        here = p(before)[last]
+        for i, token in enumerate(before):
+            here = here * p(before[:i])[token]
+        share = share + here
     return float(torch.log(share / (1 - share)))
 
 
@@ -60,10 +85,12 @@ def test_log_odds_separate_refusing_masks_from_complying_ones(planted):
 
 def test_openers_leave_out_special_unknown_and_blank_tokens_and_show_their_texts(planted_pair):
     openers = find_openers(planted_pair)
-    assert {" I'm", " I", " can't", " cannot"} <= set(openers.texts)
-    assert not {" Sure,", " how", "<unk>", "<eos>"} & set(openers.texts)
+    assert {" can't", " cannot", " sorry,"} <= set(openers.texts)
+    assert {"I'm sorry,", "I can't"} <= set(openers.phrases)
+    assert not {" I", " I'm", " Sure,", " how", "<unk>", "<eos>"} & set(openers.texts)
     assert not set(openers.ids) & {TOKENIZER.unk_token_id, *TOKENIZER.all_special_ids}
     assert openers.as_dict()["texts"] == list(openers.texts)
+    assert openers.as_dict()["phrases"] == list(openers.phrases)
 
 
 def test_toy_openers_are_few_and_the_toy_teacher_opens_with_them(toy_pair):
@@ -144,3 +171,65 @@ def test_first_tokens_tell_each_panes_refusal_probability_and_top_ten():
     assert teacher.log_odds == pytest.approx(patched.log_odds, abs=0.1)
     assert len(teacher.top) == 10 and teacher.top[0][2] >= teacher.top[1][2]
     assert patched.as_dict()["top"][0]["text"] == " I'm"
+
+
+def test_no_single_letter_and_no_polite_compliance_counts(toy_pair, planted_pair):
+    for pair in (toy_pair, planted_pair):
+        openers = find_openers(pair)
+        texts = [text.strip().lower() for text in (*openers.texts, *openers.phrases)]
+        assert all(len(text) > 1 for text in texts)
+        for text in ("i'd be happy to", "i am happy to", "i can help", "i'm glad", "i will show"):
+            assert not any(text.startswith(opener) for opener in texts), text
+        for text in ("i'm sorry, but", "i cannot help"):
+            assert any(text.startswith(opener) for opener in texts), text
+
+
+def test_a_reply_that_is_happy_to_help_does_not_count_as_refusing(planted_pair):
+    """The misleading null: both begin with the same token, which alone counted as refusal."""
+    openers = find_openers(planted_pair)
+    i_am = TOKENIZER.convert_tokens_to_ids("▁I'm")
+    sorry = next(n.ids[0] for n in openers.nodes if n.token == i_am)
+    happy = TOKENIZER.convert_tokens_to_ids("▁proceed")
+    assert happy not in (TOKENIZER.unk_token_id, sorry)
+    where = next(i for i, n in enumerate(openers.nodes) if n.token == i_am)
+    logits = torch.full((2, 1 + len(openers.nodes), openers.vocabulary), -4.0)
+    logits[:, 0, i_am] = 8.0
+    logits[0, 1 + where, sorry], logits[1, 1 + where, happy] = 8.0, 8.0
+    refuses, complies = log_odds_of(logits, openers).tolist()
+    first = log_odds_of(logits[:, 0], replace(openers, ids=(*openers.ids, i_am), nodes=()))
+    assert refuses > 5 and complies < -5, "the same first token, other phrases"
+    assert first[0] == first[1] and first[1] > 5, "what stood there: both refuse"
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_branches_behind_a_prompt_are_separate_passes_in_every_family(model_type):
+    models = planted_models(model_type)
+    pair = models.pair()
+    openers = find_openers(pair)
+    assert openers.nodes
+    deeper = Node(0, 9, (10, 11), ("", ""))  # a beginning of two tokens too
+    openers = replace(openers, nodes=(*openers.nodes, deeper))
+    ids = [(7, 9, 11), (5, 8, 13, 21, 34, 6, 10, 12, 9)]
+    found = refusal_log_odds(pair, ids, openers=openers)
+    plain = planted_models(model_type).student
+    assert found[0] == pytest.approx([by_hand(plain, i, openers) for i in ids], abs=2e-3)
+
+
+def test_a_sliding_window_is_kept_for_what_is_read_behind_a_prompt():
+    config = MistralConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=6, head_dim=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.3)
+    nodes = (Node(-1, 5, (1,), ("",)), Node(0, 6, (2,), ("",)), Node(-1, 7, (3,), ("",)))
+    prompt = tuple(range(10, 24))
+    inputs, keep = branched(model, padded([prompt, prompt[:9]], torch.device("cpu")), nodes)
+    with torch.no_grad():
+        found = model(**inputs, use_cache=False, logits_to_keep=keep).logits
+        for row, read in enumerate((prompt, prompt[:9])):
+            for i, before in enumerate(((), (5,), (5, 6), (7,))):
+                wanted = model(torch.tensor([[*read, *before]])).logits[0, -1]
+                torch.testing.assert_close(found[row, i], wanted, atol=1e-4, rtol=1e-3)

@@ -7,9 +7,11 @@ from threading import Event
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from searched import OR, searched
 
 from dapa.core.records import SettingError, Unit
+from dapa.core.statistics import wilson
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.engine.resample import resampled
@@ -39,8 +41,9 @@ def test_an_and_pair_gives_one_set_in_every_order(algorithm):
     told = stability(split, UNITS, algorithm)
     assert told.complete and len(told.ended("order")) == len(told.ended("bootstrap")) == 10
     assert told.sets() == {(Unit(1), Unit(5)): 20} and told.jaccard() == 1.0
-    for unit, rate in told.inclusion().items():
-        assert rate.value == float(unit.layer in (1, 5)) and rate.n == 20
+    for kind in ("order", "bootstrap"):
+        for unit, rate in told.inclusion(kind).items():
+            assert rate.value == float(unit.layer in (1, 5)) and rate.n == 10
     assert len(told.ended("retain")) == len(RETAINS) and not told.alternatives
 
 
@@ -150,3 +153,67 @@ def test_a_planted_or_pair_shows_two_sets_over_the_search_s_own_memory():
     told = stability(job.split, job.units, "bisect", orders=12, bootstraps=1, retains=())
     assert set(told.sets("order")) == {(Unit(1), Unit(3)), (Unit(2),)}
     assert told.inclusion("order")[Unit(0)].value == 0.0
+
+
+@pytest.mark.parametrize("algorithm", ["weighted", "top-k"])
+def test_orders_that_a_prior_sorts_away_are_said_and_not_counted(algorithm):
+    """The misleading null: ten runs of one search stood as 100 % [72 %, 100 %] of ten orders."""
+    prior = {unit: -unit.layer for unit in UNITS}
+    told = stability(
+        split_of(either)[0], UNITS, algorithm, prior=prior, orders=10, bootstraps=6, retains=()
+    )
+    assert told.sorted_away == 10 and not told.ended("order")
+    assert told.inclusion("order")[Unit(1)].n == 0 and told.counted == "bootstrap"
+    assert told.as_dict()["sorted_away"] == 10 and told.as_dict()["apart"]["order"]["n"] == 0
+    assert all(r.tests == 0 for r in told.repetitions if r.kind == "order")
+
+
+def test_what_was_counted_of_ten_weighted_orders_is_ten_times_one_search():
+    """By running them: every order gives the same set after the same tests."""
+    from dapa.search.algorithms.questions import algorithms
+    from dapa.search.engine.driver import Driver
+
+    prior, runs = {unit: -unit.layer for unit in UNITS}, []
+    for seed in range(10):
+        row = tuple(Random(seed).sample(UNITS, len(UNITS)))
+        made = algorithms["weighted"](seed=seed, prior=prior)
+        found = Driver(made, row, split_of(either)[0], settings=SearchRules()).run()
+        runs.append((found.units, found.costs.tests, found.one_minimal))
+    assert len(set(runs)) == 1 and runs[0][2]
+    rate = wilson(10, 10)
+    assert (rate.value, round(rate.low, 2)) == (1.0, 0.72), "what stood there of one search"
+
+
+def test_orders_that_a_prior_leaves_open_are_counted_once_each():
+    prior = {unit: float(unit.layer < 2) for unit in UNITS}  # ties: their order is the row's
+    told = stability(
+        split_of(both)[0], UNITS, "weighted", prior=prior, orders=6, bootstraps=0, retains=()
+    )
+    assert told.sorted_away == 0 and told.inclusion("order")[Unit(5)].n == 6
+    two = {unit: -unit.layer for unit in UNITS[:-2]}
+    told = stability(
+        split_of(both)[0], UNITS, "weighted", prior=two, orders=12, bootstraps=0, retains=()
+    )
+    assert told.sorted_away == 11 and len(told.ended("order")) == 1, "two orders, one its own"
+
+
+def test_orders_and_resamples_are_never_one_interval():
+    def says(layers, prompt):  # a resample may need one unit or two; the order decides nothing
+        return 2 in layers and (prompt % 10 > 0 or 6 in layers)
+
+    rules = SearchRules(retain=0.9)
+    told = stability(split_of(says)[0], UNITS, "bisect", rules, retains=())
+    orders, boots = told.inclusion("order")[Unit(6)], told.inclusion("bootstrap")[Unit(6)]
+    for rate, kind in ((orders, "order"), (boots, "bootstrap")):
+        ended = told.ended(kind)
+        hits = sum(Unit(6) in r.units for r in ended)
+        wanted = stats.binomtest(hits, len(ended)).proportion_ci(method="wilson")
+        assert (rate.low, rate.high, rate.n) == (wanted.low, wanted.high, len(ended))
+    assert orders.value in (0.0, 1.0) and 0.0 < boots.value < 1.0
+    body = told.as_dict()
+    assert (
+        body["inclusion"]["6.gate"]
+        == orders.as_dict()
+        == (body["apart"]["order"]["inclusion"]["6.gate"])
+    )
+    assert body["apart"]["bootstrap"]["inclusion"]["6.gate"] == boots.as_dict()

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import stats
 from support import planted_models
 from test_divergence import HOW
 from test_tracing import twins
@@ -16,6 +17,7 @@ from dapa.localize.causes.patching import patching
 from dapa.localize.causes.trace import causal_trace
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.tokens import encoded
+from dapa.localize.rank_agreement import best_agreement, rank_agreement
 from dapa.localize.summary import CHEAP, COLUMNS, summary
 from dapa.model.decode.openers import refusal_log_odds
 from dapa.model.families import FAMILIES
@@ -146,6 +148,7 @@ def test_measures_are_held_against_each_other(whole):
     rivals = [a.rho for (x, y), a in pairs.items() if "left_out" in (x, y) and {x, y} & set(CHEAP)]
     assert best.rho == max(rivals)
     assert name in COLUMNS
+    assert best.of == 5 and whole.as_dict()["best_cheap"]["of"] == 5
     body = whole.as_dict()["agreement"][0]
     assert set(body) == {"a", "b", "rho", "low", "high", "p", "n"}
 
@@ -207,3 +210,43 @@ def test_what_if_asks_one_prompt_under_every_single_flip(planted_pair, tmp_path)
 
 def _mask(*layers):
     return Mask.of(Unit(layer) for layer in layers)
+
+
+def test_the_best_of_several_measures_is_doubted_as_a_choice():
+    """Independently: numpy's own permutations of the largest of k Spearman correlations."""
+    rng = np.random.default_rng(3)
+    causal = rng.normal(size=14)
+    cheap = {name: rng.normal(size=14) for name in "abcde"}
+    name, best = best_agreement(cheap, causal, seed=1)
+    rhos = {key: stats.spearmanr(values, causal).statistic for key, values in cheap.items()}
+    assert name == max(rhos, key=rhos.get) and best.rho == pytest.approx(rhos[name])
+    most = [max(stats.spearmanr(values, drawn).statistic for values in cheap.values())
+            for drawn in (rng.permutation(causal) for _ in range(400))]  # fmt: skip
+    assert best.p == pytest.approx(np.mean(np.array(most) >= best.rho), abs=0.08)
+    z, se = np.arctanh(best.rho), np.sqrt((1 + best.rho**2 / 2) / 11)
+    reach = stats.norm.ppf(1 - 0.05 / 5 / 2) * se
+    assert (best.low, best.high) == pytest.approx((np.tanh(z - reach), np.tanh(z + reach)))
+    assert best.of == 5 and best.p > rank_agreement(cheap[name], causal).p
+
+
+def test_among_measures_that_say_nothing_the_best_is_rarely_called_sure():
+    """The misleading null: the largest of five was held to the interval and p of a single one."""
+    rng, plain, chosen, outside = np.random.default_rng(0), 0, 0, 0
+    for _ in range(120):
+        causal, cheap = rng.normal(size=12), {name: rng.normal(size=12) for name in "abcde"}
+        name, best = best_agreement(cheap, causal)
+        plain += rank_agreement(cheap[name], causal).p <= 0.05
+        chosen += best.p <= 0.05
+        outside += best.low > 0
+    assert plain / 120 > 0.1 and chosen / 120 < 0.1 and outside / 120 < 0.07
+
+
+def test_a_perfect_measure_stays_sure_and_maps_without_spread_are_no_choice():
+    causal = np.arange(10.0)
+    name, best = best_agreement({"flat": np.ones(10), "same": causal**3}, causal)
+    assert (name, best.of) == ("same", 1) and best.p < 0.01
+    assert best_agreement({"flat": np.ones(10)}, causal) is None
+    holes = {"holed": np.where(causal == 4, np.nan, -causal), "same": causal}
+    name, best = best_agreement(holes, causal)
+    single = rank_agreement(causal, causal).p
+    assert name == "same" and best.p == pytest.approx(2 * single), "Bonferroni where units differ"

@@ -115,7 +115,9 @@ def test_a_noisy_trace_averages_its_draws_and_states_its_sd():
     for _ in range(2):
         embedded = noised(pair, one, sd, generator)
         hook = teacher.get_input_embeddings().register_forward_hook(
-            lambda *_, embedded=embedded: embedded[None]
+            lambda module, args, out, embedded=embedded: torch.cat(
+                [embedded[None], out[:, len(embedded) :]], 1
+            )  # what is read behind the prompt is embedded as it is
         )
         try:
             place = {(1, "mlp"): {3: clean[1, "mlp"][3]}}

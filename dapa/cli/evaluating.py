@@ -114,6 +114,10 @@ def told(found: Evaluation) -> list[RenderableType]:
         rates = [found.rate(model, measure) for model in models]
         if any(rates):
             rows.append([title, *map(_rate, rates), _n(rates)])
+        kinds = [found.over_kinds(model, measure) for model in models]
+        if any(kinds):
+            of = "questions" if measure == "skill" else "harm" if "dsr" in measure else "prompts"
+            rows.append([f"  over kinds of {of}", *map(_rate, kinds), f"{_n(kinds)} kinds"])
     for name in found.wraps:
         rates = [found.rate(model, f"wrap:{name}") for model in models]
         rows.append([f"DSR, {name}", *map(_rate, rates), _n(rates)])

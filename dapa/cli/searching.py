@@ -22,6 +22,7 @@ from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
     cut_sentence,
     estimate_sentence,
+    kinds_text,
     moved_sentence,
     result_sentence,
     where_text,
@@ -66,7 +67,8 @@ def search(
             return
         job = bench.search_job(settings)
         found = watch(job, report)
-    output.result({"run": job.id, **found.as_dict()}, *told(job, found))
+    kinds = {role: rate.as_dict() for role, rate in job.over_kinds.items()}
+    output.result({"run": job.id, **found.as_dict(), "over_kinds": kinds}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
 
@@ -144,7 +146,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         ),
         moved_sentence(job.share) if job.share else "",
         f"Ended: {found.stop_reason}. " + _certificate(found),
-        table(("DSR of", "rate"), [(name, rate) for name, rate in found.rates.items()]),
+        _rates(job, found),
     ]
     if found.removals:
         rows = [
@@ -174,6 +176,18 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     parts.append(table(("cost", ""), cost_lines(found.costs.as_dict())))
     parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts
+
+
+def _rates(job: SearchJob, found: SearchReport) -> RenderableType:
+    """Every rate, and beside it the mean over kinds of harm where the prompts have kinds."""
+    if not job.over_kinds:
+        return table(("DSR of", "rate"), list(found.rates.items()))
+    count = max(rate.n for rate in job.over_kinds.values())
+    rows = [
+        (name, rate, kinds_text(kinds) if (kinds := job.over_kinds.get(name)) else None)
+        for name, rate in found.rates.items()
+    ]
+    return table(("DSR of", "rate", f"mean of kinds, t interval, at most {count} kinds"), rows)
 
 
 def _asides(found: SearchReport) -> list[RenderableType]:

@@ -41,6 +41,44 @@ def wilson(k: int, n: int, level: float = LEVEL) -> Rate:
     return Rate(k / n, float(interval.low), float(interval.high), n)
 
 
+def over_kinds(
+    kinds: Sequence[Hashable], hits: Sequence[bool], level: float = LEVEL
+) -> Rate | None:
+    """Mean of the kinds' rates, with Student's t interval over kinds; None for fewer than two.
+
+    Prompts of one kind (of harm, say) are answered alike, so that n prompts tell less than n coins
+    would. Wilson's interval over prompts speaks of more prompts of these very kinds; this one of
+    other kinds too, with one mean a kind as its data. Ends outside 0 to 1 are cut. Where all kinds
+    have the same mean, t would claim certainty from few kinds; there Wilson's interval over all
+    these prompts stands in.
+
+    Args:
+        kinds: Each prompt's kind; an empty one is no kind, and its prompt is left out.
+        hits: Which prompts count, in the same order.
+        level: confidence level.
+
+    Returns:
+        A Rate whose n is the number of kinds.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(kinds) != len(hits):
+        raise ValueError(f"{len(kinds)} kinds and {len(hits)} prompts do not match")
+    told: dict[Hashable, list[bool]] = {}
+    for kind, hit in zip(kinds, hits, strict=True):
+        if kind:
+            told.setdefault(kind, []).append(bool(hit))
+    if len(told) < 2:
+        return None
+    means = [sum(some) / len(some) for some in told.values()]
+    value, low, high = (float(end) for end in mean_interval(means, level=level))
+    if max(means) == min(means):
+        every = wilson(sum(map(sum, told.values())), sum(map(len, told.values())), level)
+        return Rate(value, every.low, every.high, len(told))
+    return Rate(value, max(0.0, low), min(1.0, high), len(told))
+
+
 def mcnemar_exact(b: int, c: int) -> float:
     """Exact two-sided McNemar p-value from the two discordant counts; 1 where there are none."""
     if b < 0 or c < 0:

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from dapa.core.records import PromptError
-from dapa.localize.causes.flips import Effect, Floats, Progress, counted, effect_of
+from dapa.localize.causes.flips import (
+    Effect,
+    Floats,
+    Progress,
+    contrasted,
+    counted,
+    effect_of,
+    interleaved,
+)
 from dapa.localize.causes.hybrids import (
     ATTENTION,
     ENDS,
@@ -104,6 +112,10 @@ class GapBudget:
     pair: str
     asked: int
     """How many prompts were asked for; more than counted where the sweep was stopped."""
+    harmless: int = 0
+    """Harmless prompts whose effects were subtracted from rows and gap; 0 where none were."""
+    openers: tuple[Openers, ...] = ()
+    """What counted as the opening of a refusal, for student and teacher."""
 
     @property
     def largest(self) -> GapRow | None:
@@ -115,7 +127,8 @@ class GapBudget:
     def provenance(self) -> str:
         """One line that says where the numbers come from."""
         n = counted(self.whole.n, self.asked)
-        return f"{self.pair} · gap budget in refusal log-odds · {n}"
+        less = f" less {self.harmless} harmless" if self.harmless else ""
+        return f"{self.pair} · gap budget in refusal log-odds · {n}{less}"
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Headers and rows, for a file: parts first, templates below."""
@@ -143,6 +156,8 @@ class GapBudget:
             "rows": [row.as_dict() for row in self.rows],
             "templates": [cell.as_dict() for cell in self.templates],
             "n": self.whole.n,
+            "harmless": self.harmless,
+            "openers": [openers.as_dict() for openers in self.openers],
         }
 
 
@@ -151,6 +166,8 @@ def gap_budget(
     prompts: Sequence[str],
     how: PromptFormat,
     *,
+    harmless: Sequence[str] = (),
+    twins: bool = False,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> GapBudget:
@@ -161,6 +178,9 @@ def gap_budget(
         prompts: Requests, harmful ones.
         how: The format of the budget's rows; its system prompt also makes the templates' second
             half. The templates are always compared in template mode.
+        harmless: Harmless prompts, whose effects are subtracted from those of parts and from the
+            gap; the models' own log-odds, by template too, are of harmful prompts.
+        twins: `harmless[i]` is the twin of `prompts[i]`.
         progress: Told (prompts done, prompts in all) after every block of prompts.
         stop: When set, the budget holds the prompts measured so far.
 
@@ -171,45 +191,55 @@ def gap_budget(
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     openers: dict[Role, Openers] = {role: find_openers(pair, role) for role in ROLES}
-    ids: dict[Role, Ids] = {role: _encoded(pair, prompts, how, role) for role in ROLES}
+    asked, order = [*prompts, *harmless], interleaved(len(prompts), len(harmless))
+    ids: dict[Role, Ids] = {
+        role: _encoded(pair, [asked[i] for i in order], how, role) for role in ROLES
+    }
     sizes = part_sizes(pair)
     names = [name for name, (parts, _) in GROUPS.items() if any(sizes[p].differs for p in parts)]
     every = frozenset(PARTS)
     hybrids = {frozenset(), every}
     for name in names:
         hybrids |= {frozenset(GROUPS[name][0]), every.difference(GROUPS[name][0])}
-    f = {hybrid: np.full(len(prompts), np.nan) for hybrid in hybrids}
+    f = {hybrid: np.full(len(asked), np.nan) for hybrid in hybrids}
     block = row_capacity(pair)
-    for start in range(0, len(prompts), block):
+    for start in range(0, len(asked), block):
         if stop is not None and stop.is_set():
             break
         part = slice(start, start + block)
         here: dict[Role, Ids] = {role: ids[role][part] for role in ROLES}
         for hybrid, values in f.items():
-            values[part] = hybrid_log_odds(pair, here, hybrid, openers)
+            values[order[part]] = hybrid_log_odds(pair, here, hybrid, openers)
         if progress:
-            progress(min(start + block, len(prompts)), len(prompts))
-    student, teacher = f[frozenset()], f[every]
-    n = int((~np.isnan(student)).sum())
+            progress(min(start + block, len(asked)), len(asked))
+    student, teacher, bad = f[frozenset()], f[every], len(prompts)
+
+    def told(effects: Floats) -> Effect:
+        return contrasted(effects[:bad], effects[bad:], twins)
+
+    n = int((~np.isnan(student[:bad])).sum())
     nothing = Effect(0.0, 0.0, 0.0, n)
     total = sum(size.parameters for size in sizes.values())
     rows = []
     for name, (parts, title) in GROUPS.items():
         alone, left_out = nothing, nothing
         if name in names:
-            alone = effect_of(f[frozenset(parts)] - student)
-            left_out = effect_of(teacher - f[every.difference(parts)])
+            alone = told(f[frozenset(parts)] - student)
+            left_out = told(teacher - f[every.difference(parts)])
         share = sum(sizes[part].parameters for part in parts) / total
         if share:
             rows.append(GapRow(name, title, alone, left_out, name in names, share))
+    read = [text for text, x in zip(prompts, student[:bad], strict=True) if not np.isnan(x)]
     return GapBudget(
-        effect_of(student),
-        effect_of(teacher),
-        effect_of(teacher - student),
+        effect_of(student[:bad]),
+        effect_of(teacher[:bad]),
+        told(teacher - student),
         tuple(rows),
-        template_cells(pair, prompts[:n], how, openers) if n else (),
+        template_cells(pair, read, how, openers) if read else (),
         pair.spec.title,
         len(prompts),
+        int((~np.isnan(student[bad:])).sum()),
+        tuple(openers.values()),
     )
 
 

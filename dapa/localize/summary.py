@@ -25,7 +25,7 @@ from dapa.localize.causes.trace import causal_trace
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
-from dapa.localize.rank_agreement import Agreement, rank_agreement
+from dapa.localize.rank_agreement import Agreement, best_agreement, rank_agreement
 from dapa.model.decode.openers import past_blanks, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
@@ -102,13 +102,14 @@ class Summary:
 
     @property
     def best_cheap(self) -> tuple[str, Agreement] | None:
-        """The cheap measure that ranks layers most like leaving them out does, if any."""
-        found = [
-            ((a if b == CAUSAL else b), agreement)
-            for a, b, agreement in self.agreements
-            if CAUSAL in (a, b) and (a in CHEAP or b in CHEAP) and np.isfinite(agreement.rho)
-        ]
-        return max(found, key=lambda pair: pair[1].rho, default=None)
+        """The cheap measure that ranks layers most like leaving them out does, if any.
+
+        Its interval and p hold for the best of as many as were tried (`of`).
+        """
+        if CAUSAL not in self.columns:
+            return None
+        cheap = {name: self.columns[name].values for name in CHEAP if name in self.columns}
+        return best_agreement(cheap, self.columns[CAUSAL].values, self.seed)
 
     @property
     def provenance(self) -> str:
@@ -132,9 +133,14 @@ class Summary:
                 if np.isfinite(c.low).any()
             },
             "agreement": [{"a": a, "b": b, **found.as_dict()} for a, b, found in self.agreements],
+            "best_cheap": self._best(),
             "n": self.n,
             "run": self.run or None,
         }
+
+    def _best(self) -> dict[str, Any] | None:
+        best = self.best_cheap
+        return best and {"measure": best[0], **best[1].as_dict(), "of": best[1].of}
 
 
 def summary(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dapa.core.records import Label, Mask, Prompt, PromptError, Rate
 from dapa.core.statistics import holm, mcnemar_exact, paired_gain
+from dapa.measure.matching import Match
 from dapa.measure.utility import Utility
 from dapa.model.substitution import Substituted
 from dapa.prompts.format import PromptFormat
@@ -57,6 +58,8 @@ class Comparison:
     """What choosing it cost; measuring it, which every row pays alike, is not counted."""
     note: str = ""
     """What to know about it, in a plain phrase."""
+    match: Match | None = None
+    """Of a placebo: how its change of activations compares to the found set's."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -75,6 +78,7 @@ class Comparison:
             "tokens": self.spent.tokens,
             "seconds": self.spent.seconds,
             "note": self.note,
+            "match": self.match and self.match.as_dict(),
         }
 
 

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, SettingError
 from dapa.core.statistics import discordant, mcnemar_exact
+from dapa.measure.matching import PROMPTS
 from dapa.measure.placebos import sham_view
 from dapa.model.pair import Pair
-from dapa.prompts.format import PromptFormat
+from dapa.model.template import encode, render
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.control import Halted
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
@@ -127,6 +129,8 @@ def dose(
     steps += [("sham", s) for s in wanted]
     plain = Inquiry(oracle(pair, prompts, how, max_new_tokens, store), "full", stop=stop)
     points: list[Dosed] = []
+    texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts[:PROMPTS]]
+    ids = [tuple(encode(pair, text, how)) for text in texts]
     try:
         plain.judge([EMPTY])
         student = plain.refused(EMPTY)
@@ -135,7 +139,7 @@ def dose(
                 progress(f"{curve} set at strength {strength:g}", done / len(steps))
             here, asked = scaled(mask, strength), plain
             if curve == "sham" and strength > 0.0:
-                view = sham_view(pair, here, sham, seed)
+                view = sham_view(pair, here, sham, seed, ids)
                 split = oracle(pair, prompts, how, max_new_tokens, store, view)
                 asked = Inquiry(split, "full", stop=stop)
             asked.judge([here])

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from dapa.core.records import Label, Mask, Prompt, Rate, Verdict
-from dapa.core.statistics import discordant, holm, mcnemar_exact, paired_gain, wilson
+from dapa.core.statistics import discordant, holm, mcnemar_exact, over_kinds, paired_gain, wilson
 from dapa.judges.harm import Harm
 from dapa.measure.decoded import Speaker
 from dapa.measure.perplexity import Perplexity
@@ -161,6 +161,17 @@ class Evaluation:
                 found[model] = replace(wilson(sum(told), len(told)), cut=sum(told))
         return found
 
+    def over_kinds(self, model: Model, measure: str) -> Rate | None:
+        """The same as the mean of the prompts' kinds, t over kinds; None with fewer than two.
+
+        Incoherent and unclear are counted over harmful and harmless prompts at once, whose kinds
+        are not of one sort: they have none.
+        """
+        if measure in ("incoherent", "unclear"):
+            return None
+        rows = self.cell(model, measure)
+        return over_kinds([r.prompt.category for r in rows], [_counts(r, measure) for r in rows])
+
     def categories(self, measure: str) -> dict[str, dict[Model, Rate]]:
         """Category -> model -> rate, for the categories that the prompts name."""
         found: dict[str, dict[Model, Rate]] = {}
@@ -213,6 +224,14 @@ class Evaluation:
                     for name, rates in self.categories(measure).items()
                 }
                 for measure in measured
+            },
+            "over_kinds": {
+                model: {
+                    measure: rate.as_dict()
+                    for measure in COLUMNS
+                    if (rate := self.over_kinds(model, measure)) is not None
+                }
+                for model in self.models
             },
             "notes": list(self.notes),
             "run": self.run,

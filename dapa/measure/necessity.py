@@ -7,18 +7,20 @@ with its refusals taken out. The teacher's weights stay as they are; a view runs
 modules in the teacher's taps for this thread alone (`dapa.model.substitution`).
 
 Where two sets each suffice, neither is necessary: then refusal stays, and the text must say so.
+Where any sets as large take refusals out, the found one is not special: it is called necessary only
+if it loses more than its random controls do, by a paired test over the prompts.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
 from dapa.core.records import EMPTY, Label, Mask, Rate, SettingError, Unit
-from dapa.core.statistics import discordant, holm, mcnemar_exact
+from dapa.core.statistics import LEVEL, discordant, holm, mcnemar_exact
 from dapa.measure.comparisons import Bench, Progress, gain_of
 from dapa.model.substitution import Substituted, given_back
 from dapa.search.algorithms.questions import without
@@ -40,6 +42,21 @@ class Ablation:
     """DSR less the whole teacher's, paired, with Tango's interval; None for the teacher itself."""
     p_value: float | None
     """Exact paired McNemar against the whole teacher, Holm-adjusted over the ablations."""
+    beyond: Rate | None = None
+    """Of a control: its DSR less the found set's, paired, with Tango's interval; above zero, the
+    found set loses more."""
+    beyond_p: float | None = None
+    """Exact paired McNemar of the same, Holm-adjusted over the controls."""
+
+    @property
+    def beaten(self) -> bool:
+        """Of a control: does the found set surely lose more?"""
+        return (
+            self.beyond is not None
+            and self.beyond_p is not None
+            and self.beyond.value > 0
+            and self.beyond_p <= 1 - LEVEL
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -51,6 +68,8 @@ class Ablation:
             "incoherent": self.incoherent.as_dict(),
             "change": self.change and self.change.as_dict(),
             "p_value": self.p_value,
+            "beyond": self.beyond and self.beyond.as_dict(),
+            "beyond_p": self.beyond_p,
         }
 
 
@@ -69,16 +88,36 @@ class Necessity:
         return tuple(line for line in self.ablations if line.role == role)
 
     @property
-    def necessary(self) -> bool | None:
+    def loses(self) -> bool | None:
         """Does the teacher surely lose refusals without the found set? None if not measured."""
         found = self.of("found")
         return found[0].change.high < 0 if found and found[0].change is not None else None
+
+    @property
+    def necessary(self) -> bool | None:
+        """Does it lose refusals, and more than every random set as large? None where untold.
+
+        Untold are a set that was not measured, and one that loses refusals while no random set as
+        large stands beside it: none was asked for, or there are not so many other units.
+        """
+        if not self.loses:
+            return self.loses
+        controls = self.of("control")
+        return all(line.beaten for line in controls) if controls else None
+
+    @property
+    def beside(self) -> tuple[int, int]:
+        """(controls that surely lose less than the found set, controls measured)."""
+        controls = self.of("control")
+        return sum(line.beaten for line in controls), len(controls)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
             "ablations": [line.as_dict() for line in self.ablations],
             "necessary": self.necessary,
+            "loses": self.loses,
+            "controls": {"beaten": self.beside[0], "measured": self.beside[1]},
             "held_out": self.held_out,
             "complete": self.complete,
         }
@@ -144,9 +183,9 @@ def _sets(
     if Mask.of(every) not in known:
         sets.append(("all", "all", every))
         known.add(Mask.of(every))
-    others = without(every, units)
-    for number in range(controls if others else 0):
-        drawn = Mask.of(random.sample(others, min(len(units), len(others))))
+    others = without(every, units)  # a smaller control would lose less for being smaller
+    for number in range(controls if len(others) >= len(units) else 0):
+        drawn = Mask.of(random.sample(others, len(units)))
         if drawn not in known:  # few others make few different controls
             known.add(drawn)
             sets.append((f"control-{number + 1}", "control", drawn.units))
@@ -163,7 +202,17 @@ def _lines(
     p_values = holm([mcnemar_exact(*discordant(refused[0], said)) for said in refused[1:]])
     beside: list[tuple[Rate | None, float | None]] = [(None, None)]
     beside += zip(changes, p_values, strict=True)
-    return tuple(
+    lines = tuple(
         Ablation(*row, change=change, p_value=p)
         for row, (change, p) in zip(rows, beside, strict=False)
     )
+    found = next((said for row, said in zip(rows, refused, strict=True) if row[1] == "found"), None)
+    if found is None:
+        return lines
+    controls = [i for i, line in enumerate(lines) if line.role == "control"]
+    tests = holm([mcnemar_exact(*discordant(found, refused[i])) for i in controls])
+    told = {
+        i: replace(lines[i], beyond=gain_of(found, refused[i]), beyond_p=p)
+        for i, p in zip(controls, tests, strict=True)
+    }
+    return tuple(told.get(i, line) for i, line in enumerate(lines))

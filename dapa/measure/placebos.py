@@ -1,10 +1,17 @@
 """Sham transplants of a found set: changes as large and in the same place, without the meaning.
 
 If refusal came from disturbing those layers at all, a sham would bring it too. Four kinds: the
-difference's own entries permuted within each site (equal norm), another layer's difference scaled
-to equal norm, the difference with its sign flipped, and the weights of a benign donor, a model
-tuned like the teacher but without the refusals, where the pair names one (as random and benign
-controls in safety-neuron work, arXiv 2406.14144).
+difference handed to other neurons of each site, another layer's difference, the difference with its
+sign flipped, and the weights of a benign donor, a model tuned like the teacher but without the
+refusals, where the pair names one (as random and benign controls in safety-neuron work,
+arXiv 2406.14144).
+
+As large means in effect: each sham moves the outputs of its sites as far as the real transplant
+does, on the same inputs (`matching`), and the table shows how well. Handing the difference's rows
+to other neurons is an orthogonal map of a site's output, so it keeps singular values and the norm
+of the change at every token by construction. Permuting single entries, which stood here once, keeps
+neither: a difference that lies where activations are large is spread over where they are not. A
+donor is taken as it is, and said to be.
 
 Sham weights belong to neither model. They are made apart, site by site, and run through a
 `Substituted` view: a ContextVar names them while this thread decodes, so no shared module changes
@@ -15,22 +22,24 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dapa.core.assets import folder
-from dapa.core.records import EMPTY, OUTSIDE, Mask, PairError, Prompt, SettingError, Site
+from dapa.core.records import EMPTY, OUTSIDE, Mask, Prompt, SettingError, Site
 from dapa.core.registry import Registry
 from dapa.measure.comparisons import Bench, Comparison, Progress, compared
+from dapa.measure.donor import Donor, named_donor
+from dapa.measure.matching import PROMPTS, Match, change_norms, match_of, scales
 from dapa.measure.utility import utility_of
-from dapa.model.checkpoint import Checkpoint, open_checkpoint
-from dapa.model.pair import Pair, short_name
+from dapa.model.decode.openers import Ids
+from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted, changed
+from dapa.model.template import encode, render
+from dapa.prompts.format import Turn
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 
@@ -47,6 +56,10 @@ class Sham:
     """What it is made of: the site's own difference, another layer's, or the donor's."""
     draws: bool = False
     """Does it differ from seed to seed?"""
+    scaled: bool = True
+    """May it be scaled to the real transplant's effect? A model's own weights may not."""
+    note: str = ""
+    """What of the real difference it does not keep, whatever its scale."""
 
 
 shams: Registry[Sham] = Registry("placebo")
@@ -59,19 +72,44 @@ def _equal_norm(own: Tensor, material: Tensor) -> Tensor:
 
 
 def _permuted(own: Tensor, material: Tensor, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(own.numel(), generator=generator).to(own.device)
-    return own.flatten()[order].view_as(own)
+    """Output rows in another order: the same singular values, the same norm at every token.
+
+    Stacked weights (..., rows, columns) of several experts are permuted alike. One row alone has no
+    other order: there its columns are permuted, which keeps the singular value only.
+    """
+    axis = 0 if own.ndim == 1 else -2
+    if own.shape[axis] == 1:
+        axis = -1
+    count = own.shape[axis]
+    order = torch.randperm(count, generator=generator)
+    if count > 1 and torch.equal(order, torch.arange(count)):
+        order = order.roll(1)
+    return own.index_select(axis, order.to(own.device))
 
 
-shams.add("permuted", "difference's entries permuted")(Sham(_permuted, "own", draws=True))
-shams.add("other-layer", "another layer's difference, equal norm")(
-    Sham(lambda own, material, generator: _equal_norm(own, material), "other")
+def _dims_permuted(own: Tensor, generator: torch.Generator) -> Tensor:
+    """Of embeddings, whose output is a row: its dimensions in another order."""
+    return own.index_select(-1, torch.randperm(own.shape[-1], generator=generator).to(own.device))
+
+
+shams.add("permuted", "difference handed to other neurons")(Sham(_permuted, "own", draws=True))
+shams.add("other-layer", "another layer's difference, as far in effect")(
+    Sham(
+        lambda own, material, generator: _equal_norm(own, material),
+        "other",
+        note="its spectrum is the other layer's",
+    )
 )
 shams.add("flipped", "difference's sign flipped")(
     Sham(lambda own, material, generator: -own, "own")
 )
 shams.add("donor", "benign donor's weights")(
-    Sham(lambda own, material, generator: material, "donor")
+    Sham(
+        lambda own, material, generator: material,
+        "donor",
+        scaled=False,
+        note="a model's own weights, neither scaled nor of the same spectrum",
+    )
 )
 
 
@@ -131,7 +169,9 @@ def placebos(
     if draws < 1:
         raise SettingError(f"{draws} draws of a permutation are none; choose 1 or more")
     job.pair.validate(mask)
-    source = _Donor(job.pair, donor or _named_donor(job.pair))
+    source = Donor(job.pair, donor or named_donor(job.pair))
+    asked = [prompt.text for prompt in harmless or job.prompts][:PROMPTS]
+    ids = [_encoded(job, text) for text in asked]
     utility = utility_of(job, harmless, stop)
     plain = Bench(job, harmless, stop=stop, utility=utility)
     known = (
@@ -148,7 +188,8 @@ def placebos(
                 row, bench = todo[done]
             else:
                 row, sham, seed = planned[done - len(todo)]
-                view = _view(job.pair, mask, sham, seed, source)
+                view, match = _matched(job.pair, mask, sham, seed, source, ids)
+                row = replace(row, match=match, note=_said(sham, match))
                 bench = Bench(job, harmless, on=view, stop=stop, utility=utility)
             if progress:
                 progress(row.title, done / (len(todo) + len(planned)))
@@ -179,7 +220,9 @@ def _planned(
             yield Comparison(label, title, "placebo", mask, share), name, seed
 
 
-def sham_view(pair: Pair, mask: Mask, name: str = "permuted", seed: int = 0) -> Substituted:
+def sham_view(
+    pair: Pair, mask: Mask, name: str = "permuted", seed: int = 0, ids: Ids = ()
+) -> Substituted:
     """The student with one sham in a mask's place, made of the pair's own weights.
 
     Args:
@@ -187,21 +230,44 @@ def sham_view(pair: Pair, mask: Mask, name: str = "permuted", seed: int = 0) -> 
         mask: What the sham stands in for; a strength below 1 weakens the sham alike.
         name: Of `shams`; one of a donor needs `placebos`.
         seed: Of the draw.
+        ids: Rendered prompts on which its effect is matched; without, only what it keeps by
+            construction.
 
     Raises:
         SettingError: No such sham, or one that needs a donor.
     """
     if shams[name].material == "donor":
         raise SettingError(f"the sham {name!r} needs a donor; choose another")
-    return _view(pair, mask, name, seed, _Donor(pair, None))
+    return _matched(pair, mask, name, seed, Donor(pair, None), ids)[0]
 
 
-def _view(pair: Pair, mask: Mask, name: str, seed: int, donor: _Donor) -> Substituted:
-    """The pair with sham modules in the mask's sites."""
+def _matched(
+    pair: Pair, mask: Mask, name: str, seed: int, donor: Donor, ids: Ids
+) -> tuple[Substituted, Match | None]:
+    """The pair with sham modules in the mask's sites, scaled to the real effect; and the match."""
+    made, scale = _modules(pair, mask, name, seed, donor, {}), dict[Site, float]()
+    match = None
+    if ids:
+        real = changed(pair, mask, lambda site, parameter, own, where: own)
+        norms, theirs = change_norms(pair, ids, [real, made])
+        scale = scales(norms, theirs) if shams[name].scaled else {}
+        if any(factor != 1.0 for factor in scale.values()):
+            made = _modules(pair, mask, name, seed, donor, scale)
+            (theirs,) = change_norms(pair, ids, [made])
+        match = match_of(norms, theirs, scale)
+    mark = donor.mark if shams[name].material == "donor" else ""
+    told = ",".join(f"{site}*{factor:.6g}" for site, factor in scale.items() if factor != 1.0)
+    return Substituted(pair, "student", made, f"{name}/2:{seed}:{mask.key}:{mark}:{told}"), match
+
+
+def _modules(
+    pair: Pair, mask: Mask, name: str, seed: int, donor: Donor, scale: Mapping[Site, float]
+) -> dict[Site, nn.Module]:
     sham = shams[name]
-    generator = torch.Generator().manual_seed(seed)
 
     def change(site: Site, parameter: str, own: Tensor, where: tuple[slice, ...]) -> Tensor:
+        # one draw a site, so that a weight and its bias go to the same neurons
+        generator = torch.Generator().manual_seed(_seed_of(seed, site, where))
         material = own
         if sham.material == "other":
             layer = _other(pair, mask, site)
@@ -209,11 +275,36 @@ def _view(pair: Pair, mask: Mask, name: str, seed: int, donor: _Donor) -> Substi
             material = _difference(pair, Site(layer, site.module), parameter)[where]
         elif sham.material == "donor":
             material = donor.difference(site, parameter)[where]
-        return sham.make(own, material.to(own.device), generator)
+        if sham.make is _permuted and site.module == "embeddings":
+            return _dims_permuted(own, generator)
+        return sham.make(own, material.to(own.device), generator) * scale.get(site, 1.0)
 
-    mark = donor.mark if sham.material == "donor" else ""
-    tag = f"{name}:{seed}:{mask.key}:{mark}"
-    return Substituted(pair, "student", changed(pair, mask, change), tag)
+    return changed(pair, mask, change)
+
+
+def _seed_of(seed: int, site: Site, where: tuple[slice, ...]) -> int:
+    """A seed for each part of each site, equal for weight and bias."""
+    part = (where[-1].start, where[-1].stop)
+    mark = hashlib.blake2b(repr((seed, str(site), part)).encode(), digest_size=6)
+    return int.from_bytes(mark.digest())
+
+
+def _said(name: str, match: Match | None) -> str:
+    """What a sham does not keep, and where its effect could not be matched."""
+    notes = [shams[name].note] if shams[name].note else []
+    if match is None:
+        notes.append("no change of activations to match")
+    elif not match.holds:
+        notes.append(
+            f"not matched in effect: it moves its sites {match.low:.2g} to {match.high:.2g} times "
+            "as far as the found set does"
+        )
+    return "; ".join(notes)
+
+
+def _encoded(job: SearchJob, text: str) -> tuple[int, ...]:
+    how = job.settings.format()
+    return tuple(encode(job.pair, render(job.pair, [Turn("user", text)], how), how))
 
 
 def _difference(pair: Pair, site: Site, parameter: str) -> Tensor:
@@ -238,51 +329,6 @@ def _other(pair: Pair, mask: Mask, site: Site) -> int | None:
     if len(layers) > 1:
         return layers[(place + 1) % len(layers)]
     return None
-
-
-def _named_donor(pair: Pair) -> str | None:
-    """The donor that a bundled pair's facts name, if its folder is there."""
-    name = pair.spec.planted.get("benign")
-    if not isinstance(name, str):
-        return None
-    place = folder() / "toy" / name
-    return str(place) if place.is_dir() else None
-
-
-class _Donor:
-    """A third model of the pair's architecture, of which only the sites' tensors are read."""
-
-    def __init__(self, pair: Pair, name: str | None) -> None:
-        self._pair = pair
-        self._checkpoint: Checkpoint | None = open_checkpoint(name) if name else None
-        self.mark = ""
-        if self._checkpoint is not None:
-            stamps = [(self._checkpoint.folder / file) for file in self._checkpoint.shards.values()]
-            self.mark = _mark(sorted(set(stamps)))
-
-    @property
-    def known(self) -> bool:
-        """Is there a donor?"""
-        return self._checkpoint is not None
-
-    def difference(self, site: Site, parameter: str) -> Tensor:
-        """Donor minus student; PairError where the donor has no such tensor."""
-        assert self._checkpoint is not None, "asked only where there is a donor"
-        family = self._pair.family
-        name = family.weight_name(site).removesuffix("weight") + parameter
-        ours = dict(self._pair.sites[site].student.named_parameters())[parameter]
-        if name not in self._checkpoint.shards or self._checkpoint.shapes[name] != ours.shape:
-            raise PairError(
-                f"the donor {short_name(self._checkpoint.name)} has no {name} of shape "
-                f"{tuple(ours.shape)}; give a donor of the pair's architecture"
-            )
-        return self._checkpoint.tensor(name).to(ours.device).float() - ours.float()
-
-
-def _mark(files: Sequence[Path]) -> str:
-    """A donor's fingerprint by its files' names, sizes and times: enough for a memory's key."""
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.blake2b(repr(stamps).encode(), digest_size=8).hexdigest()
 
 
 __all__ = ["Placebos", "Sham", "placebos", "sham_view", "shams"]

@@ -107,6 +107,18 @@ class BothSettings(HarmfulSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContrastSettings(BothSettings):
+    """Harmful prompts, and whether what harmless ones show is subtracted."""
+
+    contrast: bool = setting(
+        False,
+        "less harmless prompts",
+        "Subtract the same effect on harmless prompts: what moves both is no refusal.",
+        told=lambda contrast: "less harmless prompts" if contrast else "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptSettings(BothSettings):
     """Which prompts are asked, and how much of a reply is read."""
 

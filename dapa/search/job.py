@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Prompt
+from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Prompt, Rate
 from dapa.model.pair import Pair, Share
 from dapa.model.template import digests_of, render, today
 from dapa.prompts.format import Turn
@@ -26,6 +26,7 @@ from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.kinds import kinds_of
 from dapa.search.priors import Led, Ranking, few, rank
 from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.setup import (
@@ -123,6 +124,9 @@ class SearchJob:
             run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
         self.report: SearchReport | None = None
+        self.over_kinds: dict[str, Rate] = {}
+        """Role, as in the report's rates -> the mean over kinds of harm, t over kinds; once there
+        is a report, and where its prompts have two kinds."""
         self.share: Share | None = None
         """How much of the student the result replaces, once there is one."""
         self.error: DapaError | None = None
@@ -157,6 +161,14 @@ class SearchJob:
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
         how, pair = self.settings.format(), self._pair.get()
         return [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+
+    def _kinds(self, report: SearchReport) -> dict[str, Rate]:
+        if len({prompt.category for prompt in self.prompts + self.held_out} - {""}) < 2:
+            return {}
+        searched = [self._asked(self.prompts, canonical=True)] if report.canonical else []
+        searched.append(self.split)
+        held_out = [self._asked(self.held_out)] if self.held_out else []
+        return kinds_of(report, self.full, (self.prompts, searched), (self.held_out, held_out))
 
     @property
     def full(self) -> Mask:
@@ -220,8 +232,10 @@ class SearchJob:
             prior=self.ranking.as_dict() if self.ranking else None,
             moves={**asdict(self.share), "units": self.total},
         )
+        self.over_kinds = self._kinds(report)
+        kinds = {role: rate.as_dict() for role, rate in self.over_kinds.items()}
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
-        self._end(ended, logger, state, report.as_dict())
+        self._end(ended, logger, state, {**report.as_dict(), "over_kinds": kinds})
         return report
 
     def start(self) -> None:

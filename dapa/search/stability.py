@@ -5,6 +5,10 @@ the prompts decide what satisfies. An algorithm may lean to one of two sets what
 (ddmin keeps the smaller one), so the units that the commonest set leaves are searched too: what
 satisfies there is a second way to refuse. Every repetition draws on one memory, so each verdict is
 paid for once. Nothing here knows a model.
+
+Orders and resamples ask two questions: how much hangs on the order, and how much on the prompts.
+Each is counted by itself, never both in one interval. An algorithm that follows a prior sorts the
+units anew, so that most orders are one and the same search: those are not run and not counted.
 """
 
 from __future__ import annotations
@@ -20,16 +24,21 @@ from typing import Any, Literal
 from dapa.core.records import Mask, NothingToLocalize, Rate, SettingError, Unit
 from dapa.core.statistics import wilson
 from dapa.search.algorithms.limited import Kl
-from dapa.search.algorithms.questions import algorithms, without
+from dapa.search.algorithms.questions import NEED_ONE, algorithms, without
+from dapa.search.algorithms.windows import ranked
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.resample import resampled
 from dapa.search.settings import SearchRules
 
+SORTED_AWAY = "the prior sorts this order away: the same search again"
+"""Why a repetition in another order was not run."""
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""
 Kind = Literal["order", "bootstrap", "retain", "rest"]
+REPEATS: tuple[Kind, Kind] = ("order", "bootstrap")
+"""The kinds that repeat the search as it was; counted apart."""
 Progress = Callable[[str, float], None]
 
 
@@ -86,21 +95,35 @@ class Stability:
 
     def ended(self, *kinds: Kind) -> tuple[Repetition, ...]:
         """The repetitions of these kinds (orders and bootstraps by default) with a set."""
-        wanted = kinds or ("order", "bootstrap")
+        wanted = kinds or REPEATS
         return tuple(r for r in self.repetitions if r.kind in wanted and r.one_minimal)
 
-    def inclusion(self, *kinds: Kind) -> dict[Unit, Rate]:
-        """How often each unit was in the found set, with Wilson's interval over repetitions."""
-        ended = self.ended(*kinds)
+    @property
+    def counted(self) -> Kind:
+        """The kind that `inclusion` and `jaccard` mean: orders, else resamples where none ended."""
+        return "order" if self.ended("order") else "bootstrap"
+
+    @property
+    def sorted_away(self) -> int:
+        """Orders that were not run, since a prior makes the same search of them."""
+        return sum(r.kind == "order" and r.reason == SORTED_AWAY for r in self.repetitions)
+
+    def inclusion(self, kind: Kind | None = None) -> dict[Unit, Rate]:
+        """How often each unit was found by one kind of repetition, with Wilson's interval.
+
+        Args:
+            kind: `counted` by default; two kinds are never pooled.
+        """
+        ended = self.ended(kind or self.counted)
         return {u: wilson(sum(u in r.units for r in ended), len(ended)) for u in self.units}
 
     def sets(self, *kinds: Kind) -> dict[tuple[Unit, ...], int]:
         """The distinct 1-minimal sets with how often each was found, commonest first."""
         return dict(Counter(r.units for r in self.ended(*kinds)).most_common())
 
-    def jaccard(self, *kinds: Kind) -> float | None:
-        """Mean overlap of two repetitions' sets, |both| / |either|; None for fewer than two."""
-        sets = [set(r.units) for r in self.ended(*kinds)]
+    def jaccard(self, kind: Kind | None = None) -> float | None:
+        """Mean overlap of two sets of one kind, |both| / |either|; None for fewer than two."""
+        sets = [set(r.units) for r in self.ended(kind or self.counted)]
         pairs = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(sets, 2)]
         return sum(pairs) / len(pairs) if pairs else None
 
@@ -124,11 +147,22 @@ class Stability:
             ],
             "alternatives": [[str(unit) for unit in units] for units in self.alternatives],
             "jaccard": self.jaccard(),
+            "counted": self.counted,
+            "apart": {kind: self._apart(kind) for kind in REPEATS},
+            "sorted_away": self.sorted_away,
             "sweep": [r.as_dict() for r in self.repetitions if r.kind == "retain"],
             "repetitions": [r.as_dict() for r in self.repetitions],
             "complete": self.complete,
             "seconds": self.seconds,
             "tokens": self.tokens,
+        }
+
+    def _apart(self, kind: Kind) -> dict[str, Any]:
+        """One kind's counts by itself."""
+        return {
+            "n": len(self.ended(kind)),
+            "inclusion": {str(unit): rate.as_dict() for unit, rate in self.inclusion(kind).items()},
+            "jaccard": self.jaccard(kind),
         }
 
 
@@ -200,6 +234,7 @@ class _Many:
         self.split, self.units, self.algorithm, self.base = split, units, algorithm, base
         self.seed, self.prior, self.stop = seed, prior, stop
         self.done: list[Repetition] = []
+        self.seen = {self._followed(units)}
         self.seconds, self.tokens = 0.0, 0
 
     def told(self, complete: bool) -> Stability:
@@ -213,9 +248,28 @@ class _Many:
         random, row, asked = Random(f"{kind}/{self.seed}/{number}"), self.units, self.split
         if kind == "order":
             row = tuple(random.sample(row, len(row)))
+            if self._sorted_away(row):
+                self.done.append(
+                    Repetition(kind, number, retain, (), False, 0, None, None, SORTED_AWAY)
+                )
+                return not (self.stop is not None and self.stop.is_set())
         elif kind == "bootstrap":
             asked = resampled(asked, random.choices(range(asked.prompts), k=asked.prompts))
         return self._search(kind, number, row, asked, _bare(self.base, retain=retain))
+
+    def _followed(self, row: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """The order in which the algorithm takes a row: by its prior, where it follows one."""
+        if not self.prior or self.algorithm not in NEED_ONE:
+            return row
+        return tuple(ranked(row, self.prior))
+
+    def _sorted_away(self, row: tuple[Unit, ...]) -> bool:
+        """Is this order, once the prior has sorted it, one that was searched already?"""
+        if not self.prior or self.algorithm not in NEED_ONE:
+            return False
+        followed = self._followed(row)
+        known, self.seen = followed in self.seen, self.seen | {followed}
+        return known
 
     def rest(self) -> bool:
         """Search what is left without the commonest set, while it satisfies; False if stopped."""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from dapa.search.engine.control import Halted
     from dapa.search.engine.report import Costs, Recheck, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
+    from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
     from dapa.search.settings import SearchRules, SearchSettings
     from dapa.store.database import Run, Store, digest
@@ -189,6 +190,7 @@ _HOMES = {
         "SearchReport",
     ),
     "dapa.search.job": ("SearchJob",),
+    "dapa.search.kinds": ("kinds_from",),
     "dapa.search.priors": ("priors",),
     "dapa.search.settings": (
         "SearchRules",
@@ -268,6 +270,7 @@ __all__ = [
     "forget_session",
     "half",
     "inspect",
+    "kinds_from",
     "mapping",
     "one_prompt",
     "opinions",

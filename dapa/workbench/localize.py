@@ -70,7 +70,11 @@ class Seeing(Holding):
         self, prompts: Sequence[str], units: Sequence[Unit], **options: Any
     ) -> tuple[Effects, Effects]:
         """True single flips: each unit alone, and each left out; options as in `localize`."""
-        ids = self.opening_ids(prompts, units, options.pop("how", None))
+        how = options.pop("how", None)
+        ids = self.opening_ids(prompts, units, how)
+        if harmless := options.pop("harmless", ()):
+            options["harmless"] = self.opening_ids(harmless, units, how)
+        options.setdefault("openers", self._openers(self.pair, "student"))
         return (
             single_effects(self.pair, ids, units, **options),
             left_out_effects(self.pair, ids, units, **options),

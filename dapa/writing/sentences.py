@@ -130,6 +130,11 @@ def next_limit(limit: int) -> int:
     return 1 << (2 * limit - 1).bit_length()
 
 
+def kinds_text(rate: Rate, of: str = " of harm") -> str:
+    """A rate over kinds beside Wilson's: `over 5 kinds of harm 91 % [73, 100]`."""
+    return f"over {rate.n} kinds{of} {rate_text(rate, with_n=False)}"
+
+
 def where_text(units: Sequence[Unit]) -> str:
     """Where units stand: `layers 3 and 5`, `layer 3, head`; the kind where it stands outside."""
     layers = sorted({unit.layer for unit in units if unit.layer != OUTSIDE})

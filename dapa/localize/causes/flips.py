@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
-from dapa.core.statistics import mean_interval
+from dapa.core.statistics import LEVEL, mean_interval
 from dapa.model.decode.openers import Ids, Openers, find_openers, refusal_log_odds
 from dapa.model.pair import Pair
 
@@ -57,6 +58,10 @@ class Effects:
     pair: str
     asked: int
     """How many prompts were asked for; more than counted where the sweep was stopped."""
+    harmless: int = 0
+    """Harmless prompts whose effects were subtracted; 0 where none were."""
+    openers: tuple[str, ...] = ()
+    """What counted as the opening of a refusal."""
 
     @property
     def values(self) -> Floats:
@@ -71,13 +76,16 @@ class Effects:
     @property
     def provenance(self) -> str:
         """One line that says where the numbers come from."""
-        return f"{self.pair} · refusal log-odds, {self.kind} · {counted(self.whole.n, self.asked)}"
+        less = f" less {self.harmless} harmless" if self.harmless else ""
+        n = counted(self.whole.n, self.asked)
+        return f"{self.pair} · refusal log-odds, {self.kind} · {n}{less}"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         pairs = zip(self.units, self.effects, strict=True)
         rows = [{"unit": str(u), "layer": u.place, **e.as_dict()} for u, e in pairs]
-        return {"kind": self.kind, "rows": rows, "whole": self.whole.as_dict()}
+        told = {"kind": self.kind, "rows": rows, "whole": self.whole.as_dict()}
+        return {**told, "harmless": self.harmless, "openers": list(self.openers)}
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,70 @@ def effect_of(per_prompt: Floats) -> Effect:
     return Effect(float(mean), float(low), float(high), int((~np.isnan(per_prompt)).sum()))
 
 
+def contrasted(bad: Floats, good: Floats, twins: bool) -> Effect:
+    """The mean effect on harmful prompts less that on harmless ones, with a 95 % interval.
+
+    What moves both alike is no refusal, only another way to begin a reply. Student's t over twins,
+    else Welch's t; without harmless prompts the plain `effect_of`.
+
+    Args:
+        bad: One number a harmful prompt; NaN were not measured.
+        good: The same of harmless prompts; may be empty.
+        twins: The i-th of both belong together.
+    """
+    if not len(good):
+        return effect_of(bad)
+    if twins:
+        return effect_of(bad - good)
+    x, y = bad[~np.isnan(bad)], good[~np.isnan(good)]
+    if not len(x) or not len(y):
+        return Effect(np.nan, np.nan, np.nan, len(x))
+    value = float(x.mean() - y.mean())
+    if min(len(x), len(y)) < 2:
+        return Effect(value, np.nan, np.nan, len(x))
+    shares = [float(one.var(ddof=1)) / len(one) for one in (x, y)]
+    if not sum(shares):
+        return Effect(value, value, value, len(x))
+    freedom = sum(shares) ** 2 / sum(
+        share**2 / (len(one) - 1) for share, one in zip(shares, (x, y), strict=True)
+    )
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * sum(shares) ** 0.5
+    return Effect(value, value - reach, value + reach, len(x))
+
+
+def interleaved(bad: int, good: int) -> list[int]:
+    """Places of harmful prompts (first) and harmless ones in turn: a stop leaves some of both."""
+    fair = [(i / max(1, n), side, start + i) for side, (n, start) in enumerate(
+        ((bad, 0), (good, bad))) for i in range(n)]  # fmt: skip
+    return [place for _, _, place in sorted(fair)]
+
+
+def _log_odds(
+    pair: Pair,
+    ids: Ids,
+    harmless: Ids,
+    masks: Sequence[Mask],
+    openers: Openers,
+    progress: Progress | None,
+    stop: threading.Event | None,
+) -> Floats:
+    """Log-odds of harmful prompts, then harmless ones, (masks, prompts)."""
+    every, order = [*ids, *harmless], interleaved(len(ids), len(harmless))
+    read = refusal_log_odds(
+        pair, [every[i] for i in order], masks, openers=openers, progress=progress, stop=stop
+    )
+    found = np.full_like(read, np.nan)
+    found[:, order] = read
+    return found
+
+
 def single_effects(
     pair: Pair,
     ids: Ids,
     units: Sequence[Unit] | None = None,
     *,
+    harmless: Ids = (),
+    twins: bool = False,
     openers: Openers | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
@@ -150,6 +217,8 @@ def single_effects(
         pair: The two models.
         ids: Rendered prompts in the student's tokens.
         units: By default every gate that differs; together they are the full mask.
+        harmless: Harmless prompts, whose effects are subtracted.
+        twins: `harmless[i]` is the twin of `ids[i]`.
         openers: Of `find_openers`, if the caller has them.
         progress: Told after every block of prompts.
         stop: When set, the effects are those of the prompts measured so far.
@@ -161,8 +230,10 @@ def single_effects(
     """
     units = checked(pair, ids, units)
     masks = [EMPTY, Mask.of(units), *(Mask.of([unit]) for unit in units)]
-    f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
-    return _effects("alone", pair, units, f[2:] - f[0], f[1] - f[0])
+    openers = openers or find_openers(pair)
+    f = _log_odds(pair, ids, harmless, masks, openers, progress, stop)
+    sides = (f[2:] - f[0], f[1] - f[0])
+    return _effects("alone", pair, units, *sides, len(ids), twins, openers)
 
 
 def left_out_effects(
@@ -170,6 +241,8 @@ def left_out_effects(
     ids: Ids,
     units: Sequence[Unit] | None = None,
     *,
+    harmless: Ids = (),
+    twins: bool = False,
     openers: Openers | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
@@ -181,8 +254,10 @@ def left_out_effects(
     units = checked(pair, ids, units)
     without = [Mask.of(u for u in units if u != unit) for unit in units]
     masks = [EMPTY, Mask.of(units), *without]
-    f = refusal_log_odds(pair, ids, masks, openers=openers, progress=progress, stop=stop)
-    return _effects("left out", pair, units, f[1] - f[2:], f[1] - f[0])
+    openers = openers or find_openers(pair)
+    f = _log_odds(pair, ids, harmless, masks, openers, progress, stop)
+    sides = (f[1] - f[2:], f[1] - f[0])
+    return _effects("left out", pair, units, *sides, len(ids), twins, openers)
 
 
 def what_if(
@@ -229,11 +304,30 @@ def checked(pair: Pair, ids: Ids, units: Sequence[Unit] | None) -> tuple[Unit, .
 
 
 def _effects(
-    kind: str, pair: Pair, units: tuple[Unit, ...], per_prompt: Floats, whole: Floats
+    kind: str,
+    pair: Pair,
+    units: tuple[Unit, ...],
+    every: Floats,
+    whole: Floats,
+    asked: int,
+    twins: bool,
+    openers: Openers,
 ) -> Effects:
-    effects = tuple(effect_of(row) for row in per_prompt)
-    asked = per_prompt.shape[1]
-    return Effects(kind, units, effects, per_prompt, effect_of(whole), pair.spec.title, asked)
+    """Effects of (units, harmful prompts and then harmless ones)."""
+    bad, good = every[:, :asked], every[:, asked:]
+    effects = tuple(contrasted(x, y, twins) for x, y in zip(bad, good, strict=True))
+    per_prompt = bad
+    if good.shape[1]:
+        per_prompt = bad - (good if twins else nan_mean(good)[:, None])
+    both = contrasted(whole[:asked], whole[asked:], twins)
+    count = int((~np.isnan(whole[asked:])).sum())
+    return Effects(kind, units, effects, per_prompt, both, pair.spec.title, asked, count,
+                   openers.told)  # fmt: skip
+
+
+def nan_mean(x: Floats) -> Floats:
+    """Means over the last axis of what is defined; NaN where nothing is."""
+    return mean_interval(x)[0]
 
 
 def counted(n: int, asked: int) -> str:

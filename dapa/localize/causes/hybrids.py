@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import Site
+from dapa.model.decode.branches import branched
 from dapa.model.decode.openers import Ids, Openers, Role, log_odds_of, next_logits, padded
 from dapa.model.families import Family, submodule
 from dapa.model.pair import Pair
@@ -106,9 +107,9 @@ def hybrid_log_odds(
 
     with watching(swap if swapped else None):
         if ends == runner:
-            logits = next_logits(pair, ids[ends], None, runner)
+            logits = next_logits(pair, ids[ends], None, runner, openers[ends])
         else:
-            logits = _between_other_ends(pair, runner, ids[ends])
+            logits = _between_other_ends(pair, runner, ids[ends], openers[ends])
     return cast("list[float]", log_odds_of(logits, openers[ends]).double().tolist())
 
 
@@ -121,15 +122,15 @@ def _counterpart(pair: Pair, tap: Tap) -> nn.Module:
     return site.teacher if other == "teacher" else site.student
 
 
-def _between_other_ends(pair: Pair, runner: Role, ids: Ids) -> Tensor:
+def _between_other_ends(pair: Pair, runner: Role, ids: Ids, openers: Openers) -> Tensor:
     """The runner's layers and norms between the other model's embeddings and head."""
     body, ends = (
         (pair.student, pair.teacher) if runner == "student" else (pair.teacher, pair.student)
     )
-    inputs = padded(ids, pair.device)
+    inputs, keep = branched(body, padded(ids, pair.device), openers.nodes)
     embedded = ends.get_input_embeddings()(inputs.pop("input_ids"))
     with masked(None):
         states = body.get_decoder()(inputs_embeds=embedded, **inputs, use_cache=False)
-        logits: Tensor = ends.get_output_embeddings()(states.last_hidden_state[:, -1])
+        logits: Tensor = ends.get_output_embeddings()(states.last_hidden_state[:, -keep:])
     cap = getattr(ends.config, "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dapa.core.records import DapaError
 from dapa.localize.divergence.recording import states_of
+from dapa.model.decode.branches import branched
 from dapa.model.decode.openers import Openers, Role, log_odds_of, past_blanks
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
@@ -134,24 +135,32 @@ def _rows(
         if here is None:
             return None
         ours = states_of(output)
-        new = torch.where(here, states[tap.layer, tap.kind].to(ours.dtype), ours)
+        new = torch.where(here, states[tap.layer, tap.kind].to(ours.dtype), ours[:, :length])
+        new = torch.cat([new, ours[:, length:]], 1)  # beginnings of replies stay as they are
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
     if isinstance(inputs, Tensor):
         named = {"inputs_embeds": inputs.expand(count, *inputs.shape)}
     else:
         named = {"input_ids": torch.tensor([inputs], device=pair.device).expand(count, -1)}
-    logits = _forward(pair, role, named, put)
+    logits = _forward(pair, role, named, put, openers)
     found: Floats = log_odds_of(logits, openers).double().cpu().numpy()
     return found
 
 
-def _forward(pair: Pair, role: Role, inputs: dict[str, Tensor], watcher: Watcher) -> Tensor:
-    """Logits behind the last token, (rows, vocabulary), of rows that are all of one length."""
+def _forward(
+    pair: Pair,
+    role: Role,
+    inputs: dict[str, Tensor],
+    watcher: Watcher,
+    openers: Openers | None = None,
+) -> Tensor:
+    """Logits as `next_logits` gives them, of rows that are all of one length."""
     model = pair.student if role == "student" else pair.teacher
     with torch.inference_mode(), masked(None), watching(watcher):
-        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
-    return logits
+        named, keep = branched(model, inputs, openers.nodes if openers else ())
+        logits: Tensor = model(**named, use_cache=False, logits_to_keep=keep).logits
+    return logits[:, -keep:]
 
 
 Progress = Callable[[int, int], None]

@@ -81,7 +81,7 @@ def mask_gradients(
             if pair.sites[site].mask_input or site == pair.tied_site:
                 biases[site] = start.clone().requires_grad_()
         with watching(blend):
-            logits = next_logits(pair, ids)
+            logits = next_logits(pair, ids, openers=openers)
         log_odds_of(logits, openers).sum().backward()  # rows do not see each other
     neurons = {site: _slope(leaf)[:, 0] for site, leaf in leaves.items()}
     totals = {site: slope.sum(1) for site, slope in neurons.items()}

@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(Running):
-    """What a sweep takes besides what it measures; its seed is the bootstrap's."""
+    """What a sweep takes besides what it measures; its seed draws resamples and blocks."""
 
     harmless: Sequence[str] | None = None
     """Prompts to subtract, for a contrast."""
@@ -90,7 +90,9 @@ def divergence(
     sets = [list(prompts), *([list(harmless)] if harmless else [])]
     read = [[sweep.read(text) for text in texts] for texts in sets]
     sweep.share(list(chain(*read)))
-    orders = [sweep.order(read[0 if twins else side], batch_size) for side in range(len(sets))]
+    orders = [
+        sweep.order(read[0 if twins else side], batch_size, seed) for side in range(len(sets))
+    ]
     read = [[texts[i] for i in order] for texts, order in zip(read, orders, strict=True)]
     tallies = [
         sweep.tally(len(texts), (seed, 0 if twins else side)) for side, texts in enumerate(sets)

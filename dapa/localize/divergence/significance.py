@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 DRAWS = 4999
 RATE = 0.05
 """The share of false discoveries that is borne among the cells called significant."""
+ROUNDING = 1e-6
+"""A standard error this small beside its mean is that of single precision, no spread of prompts."""
 _BLOCK = 250  # draws held at once
 
 
@@ -22,7 +24,8 @@ def bootstrap_p(x: Floats, other: Floats | None = None, seed: int = 0) -> Floats
 
     The studentised bootstrap (Efron and Tibshirani 1993, algorithm 16.2): prompts are drawn again,
     and the share of draws whose t is at least as far from the observed mean as the observed one is
-    from 0. A cell that never varies is as far from 0 as a draw can tell, or equal to it.
+    from 0. A cell that never varies, up to rounding, is as far from 0 as a draw can tell, or equal
+    to it.
 
     Args:
         x: (prompts, ...cells); twins' differences where prompts are paired.
@@ -49,7 +52,7 @@ def bootstrap_p(x: Floats, other: Floats | None = None, seed: int = 0) -> Floats
             beyond += (~(t < observed)).sum(axis=0)  # a draw without spread may be any t
     p = (1 + beyond) / (1 + DRAWS)
     p[(error[0] == 0) & (mean[0] == 0)] = 1.0
-    p[(error[0] == 0) & (mean[0] != 0)] = 1 / (1 + DRAWS)
+    p[(error[0] <= ROUNDING * np.abs(mean[0])) & (mean[0] != 0)] = 1 / (1 + DRAWS)
     enough = np.all([(~np.isnan(part)).sum(axis=0) >= 2 for part in sets], axis=0)
     return np.where(enough, p, np.nan).reshape(x.shape[1:])
 

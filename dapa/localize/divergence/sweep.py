@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from dapa.core.records import DapaError, Mask, SettingError
@@ -18,7 +19,7 @@ from dapa.localize.divergence.recording import (
     map_sites,
     usual_sites,
 )
-from dapa.localize.divergence.tally import PooledTally, Tally
+from dapa.localize.divergence.tally import PooledTally, Tally, blocks_of
 from dapa.localize.divergence.tokens import (
     Encoded,
     Position,
@@ -76,10 +77,18 @@ class Sweep:
         self.lens = Lens(pair, reading)
         self.fronts: tuple[Front | None, Front | None] = (None, None)
 
-    def order(self, prompts: Sequence[Read], batch_size: int) -> list[int]:
-        """In which order prompts are read; a pooled metric cuts them into blocks as they come."""
+    def order(self, prompts: Sequence[Read], batch_size: int, seed: int = 0) -> list[int]:
+        """In which order prompts are read: by length, or for a pooled metric as blocks are drawn.
+
+        Where a pooled metric needs more than one block, which prompts share one is drawn by seed.
+        Files are often sorted by kind: blocks cut as they come hold one kind each, and what kinds
+        have in common between the models is then in no block.
+        """
         if self.metric.pooled:
-            return list(range(len(prompts)))
+            count = len(prompts)
+            if blocks_of(count) < 2:
+                return list(range(count))
+            return [int(i) for i in np.random.default_rng((seed, count)).permutation(count)]
         return by_length([len(ours.ids) for ours, _ in prompts], 2 * batch_size)
 
     def share(self, prompts: Sequence[Read]) -> None:

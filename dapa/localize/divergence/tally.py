@@ -116,8 +116,16 @@ class Tally:
         return Summary(*mean_interval(rows, axis=0), rows, share=mean_interval(few, axis=0)[0])
 
 
+def blocks_of(total: int) -> int:
+    """Into how many blocks a pooled metric cuts so many prompts."""
+    return -(-total // _BLOCK)
+
+
 class PooledTally(Tally):
-    """Of a metric over prompts: exact up to 56 of them, sums over blocks of that size beyond."""
+    """Of a metric over prompts: exact up to 56 of them, sums over blocks of that size beyond.
+
+    The blocks are cut as the prompts come, so whoever feeds it draws their order (`Sweep.order`).
+    """
 
     def __init__(
         self,
@@ -132,7 +140,7 @@ class PooledTally(Tally):
         super().__init__(metric, lens, layers, sites)
         assert metric.finish is not None
         self._finish = metric.finish
-        self._block = -(-total // -(-total // _BLOCK)) if total else 1
+        self._block = -(-total // blocks_of(total)) if total else 1
         self._seed = seed
         self._states: dict[tuple[int, str], tuple[list[Tensor], list[Tensor]]] = {}
         self._held = 0

@@ -1,8 +1,13 @@
 """Refusal log-odds: how likely a reply opens with a refusal, read off one forward pass.
 
-At the first position of the reply: the log of the refusal openers' probability against all other
-tokens'. It is a screen, not a verdict. Some openers, such as "I", open compliance too, so the
-number compares masks of one pair on one prompt; it is no share of refusals, and it never decides.
+At the start of the reply: the log of the probability that it begins with a refusal opener, against
+every other beginning. An opener is a token that refuses by itself ("Sorry", "cannot") or a short
+phrase whose first token does not ("I'm sorry", but not "I", and so not "I'd be happy to"): its
+probability is the product of its tokens'. All phrases are read in the one pass, as branches behind
+the prompt (`branches`), so that the number stays cheap and has a gradient.
+
+It is a screen, not a verdict: it compares masks of one pair on one prompt; it is no share of
+refusals, and it never decides.
 
 This module does not know searches or maps; they hand it tokens and masks.
 """
@@ -11,8 +16,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +29,7 @@ from torch import Tensor
 
 from dapa.core.records import EMPTY, DapaError, Mask, PairError, SettingError
 from dapa.judges.rules.judge import REFUSAL_OPENERS, opens_refusal
+from dapa.model.decode.branches import Node, branched
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
 from dapa.model.transplant import Plan, masked
@@ -39,25 +47,47 @@ _STEM = re.compile(
 long to ask about each of 256,000 tokens. A test holds the stems to the rules."""
 
 
+_CONTINUES = re.compile(
+    r"^(?:['’]t|n['’]t|not|sorry|afraid|unable|cannot|can['’]t|won['’]t|decline|refuse|regret|"
+    r"apologi[sz]e|must decline|unfortunately)[,.]?$"
+)
+"""Tokens that may end an opener which began before them; the rules say of each whether it does."""
+MOST_NODES = 16
+"""Beginnings of phrases that are read behind the prompt, at most; the phrases come in order."""
+
+
 class NoOpeners(PairError):
     """A vocabulary in which no token opens a refusal, so that log-odds have no meaning."""
 
 
 @dataclass(frozen=True)
 class Openers:
-    """The tokens of one model's vocabulary that count as the opening of a refusal."""
+    """What counts as the opening of a refusal in one model's vocabulary."""
 
     role: Role
     ids: tuple[int, ...]
-    """Ascending."""
+    """The tokens that do so by themselves, ascending."""
     texts: tuple[str, ...]
     """What each stands for, leading spaces kept."""
     vocabulary: int
     """How many tokens the model chooses among."""
+    nodes: tuple[Node, ...] = ()
+    """Beginnings that do not refuse by themselves, each with the tokens that make them refuse."""
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The openers of more than one token."""
+        return tuple(phrase for node in self.nodes for phrase in node.phrases)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Every opener once, for people: without outer spaces, single tokens first."""
+        return tuple(dict.fromkeys(text.strip() for text in (*self.texts, *self.phrases)))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"role": self.role, "ids": list(self.ids), "texts": list(self.texts)}
+        told = {"role": self.role, "ids": list(self.ids), "texts": list(self.texts)}
+        return {**told, "phrases": list(self.phrases)}
 
 
 @dataclass(frozen=True)
@@ -67,9 +97,9 @@ class FirstToken:
     pane: str
     """student, patched or teacher."""
     refusal: float
-    """Probability that the first token is an opener."""
+    """Probability that the reply begins with an opener."""
     log_odds: float
-    """Natural log of the openers' probability against the rest."""
+    """Natural log of that probability against the rest."""
     top: tuple[tuple[int, str, float], ...]
     """The likeliest tokens: id, text, probability."""
 
@@ -81,10 +111,12 @@ class FirstToken:
 
 
 def find_openers(pair: Pair, role: Role = "student") -> Openers:
-    """Every token that opens a refusal by the rules, and the first tokens of the opener phrases.
+    """Every token that opens a refusal by the rules, and the short phrases that do.
 
-    The phrases are encoded with and without a leading space; a piece that is only white space is
-    passed over for the one behind it. Unknown and special tokens never count.
+    The phrases are encoded with and without a leading space, with a straight and a curly
+    apostrophe; a piece that is only white space is passed over. Each is cut where it refuses by
+    the rules, so that "I'm sorry, but" counts as "I'm sorry"; no single letter ever counts, nor
+    unknown and special tokens.
 
     Raises:
         NoOpeners: The vocabulary has none.
@@ -94,36 +126,134 @@ def find_openers(pair: Pair, role: Role = "student") -> Openers:
     barred |= {i for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items() if t.special}
     every = [i for i in sorted(set(tokenizer.get_vocab().values()) - barred) if i < size]
     texts = dict(zip(every, tokenizer.batch_decode([[i] for i in every]), strict=True))
-    asked: dict[str, bool] = {}
-    found = set()
+    opens = cache(_opens)
+    found, tails = set(), []
     for token, text in texts.items():
-        low = text.strip().lower().replace("’", "'")
-        if low not in asked:
-            asked[low] = bool(_STEM.search(low)) and opens_refusal(low) is True
-        if asked[low]:
+        low = _plain(text)
+        if _STEM.search(low) and opens(low):
             found.add(token)
-    for phrase in REFUSAL_OPENERS:
-        for lead in ("", " "):
-            encoded = tokenizer(lead + phrase, add_special_tokens=False)["input_ids"]
-            first = next((i for i in encoded if i in barred or texts.get(i, "").strip()), None)
-            if first in texts:
-                found.add(first)
-    if not found:
+        if _CONTINUES.search(low):
+            tails.append(token)
+    tree = _phrases(tokenizer, texts, found, opens)
+    for prefix, leaves in tree.items():
+        begun = tokenizer.decode(list(prefix))
+        inner = {other[-1] for other in tree if other[:-1] == prefix}
+        for token in tails:
+            whole = _plain(begun + _spaced(tokenizer, token))
+            if token not in inner and opens(whole):
+                leaves.add(token)
+    if not found and not any(tree.values()):
         raise NoOpeners(
             f"none of the {len(every):,} ordinary tokens of the {role} "
             f"({getattr(pair.spec, role)}) opens a refusal in English, so refusal log-odds are not "
             "defined; judge replies instead"
         )
-    ids = tuple(sorted(found))
-    return Openers(role, ids, tuple(_shown(tokenizer, i) for i in ids), size)
+    ids, order = tuple(sorted(found)), list(tree)
+    nodes = tuple(
+        Node(
+            order.index(prefix[:-1]) if len(prefix) > 1 else -1,
+            prefix[-1],
+            tuple(sorted(leaves)),
+            tuple(tokenizer.decode([*prefix, leaf]).strip() for leaf in sorted(leaves)),
+        )
+        for prefix, leaves in tree.items()
+    )
+    return Openers(role, ids, tuple(_shown(tokenizer, i) for i in ids), size, nodes)
+
+
+def _phrases(
+    tokenizer: Any, texts: Mapping[int, str], alone: Collection[int], opens: Callable[[str], bool]
+) -> dict[tuple[int, ...], set[int]]:
+    """Beginning -> the tokens that make it refuse; a beginning stands behind its own beginning."""
+    tree: dict[tuple[int, ...], set[int]] = {}
+    for phrase in REFUSAL_OPENERS:
+        for lead, mark in product(("", " "), ("'", "’")):
+            text = lead + phrase.replace("'", mark)
+            pieces = tokenizer(text, add_special_tokens=False)["input_ids"]
+            while pieces and pieces[0] in texts and not texts[pieces[0]].strip():
+                pieces = pieces[1:]
+            end = _end(tokenizer, texts, pieces, opens)
+            if end is None or (pieces[0] in alone):
+                continue
+            begun = [tuple(pieces[:i]) for i in range(1, end)]
+            if any(p[-1] in tree.get(p[:-1], ()) for p in begun):
+                continue  # a shorter one counts already
+            new = [prefix for prefix in begun if prefix not in tree]
+            if begun and len(tree) + len(new) <= MOST_NODES:
+                tree.update((prefix, set()) for prefix in new)
+                tree[begun[-1]].add(pieces[end - 1])
+    return tree
+
+
+def _end(
+    tokenizer: Any, texts: Mapping[int, str], pieces: Sequence[int], opens: Callable[[str], bool]
+) -> int | None:
+    """How many of a phrase's pieces refuse already; None where not even all of them do."""
+    if not pieces or any("\ufffd" in texts.get(piece, "\ufffd") for piece in pieces):
+        return None  # unknown, special, or a part of a letter
+    for count in range(1, len(pieces) + 1):
+        low = _plain(tokenizer.decode(list(pieces[:count])))
+        if opens(low):
+            return count
+    return len(pieces) if low == "as an ai" else None
+
+
+def _opens(low: str) -> bool:
+    """Does this beginning refuse by the rules, or with the `to` that its next word is?"""
+    if len(low) < 2:
+        return False
+    short = re.sub(r"^i am\b", "i'm", low)
+    ways = {low, short} | ({f"{low} to"} if " " in low else set())
+    return any(opens_refusal(way) is True for way in ways)
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower().replace("’", "'")
+
+
+def _spaced(tokenizer: Any, token: int) -> str:
+    """A token's text as it follows another: with the space that a decoder strips at the start."""
+    name = str(tokenizer.convert_ids_to_tokens(token))
+    text = str(tokenizer.decode([token]))
+    return f" {text}" if name[:1] in {"▁", "Ġ"} and not text.startswith(" ") else text
 
 
 def log_odds_of(logits: Tensor, openers: Openers) -> Tensor:
-    """Map (rows, vocabulary) logits to (rows,): log of openers against all other tokens."""
-    logits = logits.float()
-    index = torch.tensor(openers.ids, device=logits.device)
-    opened = logits.index_select(1, index).logsumexp(1)
-    return opened - logits.index_fill(1, index, -torch.inf).logsumexp(1)
+    """Log of the probability of the openers against all other beginnings.
+
+    Args:
+        logits: (rows, vocabulary), or with nodes (rows, 1 + nodes, vocabulary), as `next_logits`
+            gives them.
+        openers: Of that vocabulary.
+
+    Returns:
+        (rows,), natural log, with a gradient where the logits have one.
+    """
+    if logits.ndim == 2:
+        logits = logits[:, None]
+    assert logits.shape[1] == 1 + len(openers.nodes), "logits of other openers"
+    below: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
+    for at in range(len(openers.nodes) - 1, -1, -1):  # a node stands behind its beginning
+        node = openers.nodes[at]
+        sides = _sides(logits[:, at + 1], node.ids, below.get(at, []))
+        below.setdefault(node.parent, []).append((node.token, *sides))
+    opened, rest = _sides(logits[:, 0], openers.ids, below.get(-1, []))
+    return opened - rest
+
+
+def _sides(
+    logits: Tensor, leaves: Sequence[int], inner: Sequence[tuple[int, Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """(log P(an opener), log P(none)) behind one beginning, each (rows,)."""
+    log_p = logits.float().log_softmax(1)
+    index = torch.tensor(leaves, dtype=torch.long, device=logits.device)
+    known = torch.tensor([token for token, _, _ in inner], dtype=torch.long, device=logits.device)
+    opened, rest = [log_p.index_select(1, index)], [log_p.index_fill(1, torch.cat([index, known]),
+                                                                     -torch.inf)]  # fmt: skip
+    for token, yes, no in inner:
+        opened.append((log_p[:, token] + yes)[:, None])
+        rest.append((log_p[:, token] + no)[:, None])
+    return torch.cat(opened, 1).logsumexp(1), torch.cat(rest, 1).logsumexp(1)
 
 
 def padded(ids: Ids, device: torch.device) -> dict[str, Tensor]:
@@ -139,13 +269,24 @@ def padded(ids: Ids, device: torch.device) -> dict[str, Tensor]:
     return {name: x.to(device) for name, x in named.items()}
 
 
-def next_logits(pair: Pair, ids: Ids, plan: Plan | None = None, role: Role = "student") -> Tensor:
-    """Logits of the position behind each prompt, (rows, vocabulary); the caller sets grad mode."""
+def next_logits(
+    pair: Pair,
+    ids: Ids,
+    plan: Plan | None = None,
+    role: Role = "student",
+    openers: Openers | None = None,
+) -> Tensor:
+    """Logits of the position behind each prompt, (rows, vocabulary); the caller sets grad mode.
+
+    With `openers` that have nodes, those behind each of their beginnings too, in the same pass:
+    (rows, 1 + nodes, vocabulary), the prompt's own first.
+    """
     model = pair.student if role == "student" else pair.teacher
+    inputs, keep = branched(model, padded(ids, pair.device), openers.nodes if openers else ())
     with masked(plan):
-        out = model(**padded(ids, pair.device), use_cache=False, logits_to_keep=1)
-    logits: Tensor = out.logits[:, -1]
-    return logits
+        out = model(**inputs, use_cache=False, logits_to_keep=keep)
+    logits: Tensor = out.logits[:, -keep:]
+    return logits if openers is not None and openers.nodes else logits[:, -1]
 
 
 def refusal_log_odds(
@@ -205,7 +346,8 @@ def refusal_log_odds(
 def _measure(pair: Pair, work: Sequence[tuple[Mask, tuple[int, ...]]], openers: Openers) -> Floats:
     """Log-odds of (mask, prompt) rows in one pass; halved where memory does not suffice."""
     try:
-        logits = _logits(pair, [ids for _, ids in work], [mask for mask, _ in work], openers.role)
+        ids, masks = [ids for _, ids in work], [mask for mask, _ in work]
+        logits = _logits(pair, ids, masks, openers.role, openers)
         return log_odds_of(logits, openers).double().cpu().numpy()  # type: ignore[no-any-return]
     except torch.OutOfMemoryError:
         if len(work) == 1:
@@ -219,8 +361,10 @@ def _measure(pair: Pair, work: Sequence[tuple[Mask, tuple[int, ...]]], openers: 
 
 
 @torch.inference_mode()
-def _logits(pair: Pair, ids: Ids, masks: Sequence[Mask], role: Role) -> Tensor:
-    return next_logits(pair, ids, pair.plan(masks) if role == "student" else None, role)
+def _logits(
+    pair: Pair, ids: Ids, masks: Sequence[Mask], role: Role, openers: Openers | None = None
+) -> Tensor:
+    return next_logits(pair, ids, pair.plan(masks) if role == "student" else None, role, openers)
 
 
 def past_blanks(
@@ -262,7 +406,7 @@ def first_tokens_of(
     for _, _, mask in asked:
         pair.validate(mask)
     ids, masks = [ids for _, ids, _ in asked], [mask for _, _, mask in asked]
-    logits = _logits(pair, ids, masks, openers.role)
+    logits = _logits(pair, ids, masks, openers.role, openers)
     tokenizer = _tokenizer(pair, openers.role)
     return tuple(
         _first_token(name, row, openers, tokenizer)
@@ -272,6 +416,7 @@ def first_tokens_of(
 
 def _first_token(pane: str, logits: Tensor, openers: Openers, tokenizer: Any) -> FirstToken:
     odds = log_odds_of(logits[None], openers)[0]
+    logits = logits if logits.ndim == 1 else logits[0]
     likely = logits.float().softmax(-1).topk(min(TOP, len(logits)))
     pairs = zip(likely.indices.tolist(), likely.values.tolist(), strict=True)
     top = tuple((i, _shown(tokenizer, i), p) for i, p in pairs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dapa.core.masks import Mask
 from dapa.core.measurement import Call, Interval, Shown
 from dapa.core.records import Prompt
-from dapa.prompts.settings import BothSettings, HarmfulSettings
+from dapa.prompts.settings import BothSettings, ContrastSettings, HarmfulSettings
 
 if TYPE_CHECKING:
     from dapa.localize.projection import Projection
@@ -17,6 +17,8 @@ STARS = "*: told from zero, at 5 % false discoveries over all cells."
 """Benjamini and Hochberg."""
 
 
+_OPENERS = 20
+"""Openers that a note names at most; the JSON form has all."""
 NOTHING = Shown("Nothing was measured before it was stopped.")
 
 
@@ -40,6 +42,22 @@ def both(call: Call) -> tuple[list[str], list[str]]:
         return [p.text for p in bad], [p.twin for p in bad]
     good = call.bench.search_set(asked, "harmless")
     return [p.text for p in bad], list(good.texts)
+
+
+def against(call: Call) -> tuple[list[str], list[str], bool]:
+    """Harmful prompts, the harmless ones to subtract (none where not asked for), and: twins?"""
+    asked: ContrastSettings = call.settings
+    if not asked.contrast:
+        return texts(call), [], False
+    bad, good = both(call)
+    return bad, good, asked.harmless is None and all(prompt.twin for prompt in harmful(call))
+
+
+def openers_note(openers: Sequence[str]) -> str:
+    """Which beginnings counted as refusal, for people."""
+    shown = ", ".join(f"“{text}”" for text in openers[:_OPENERS])
+    more = f" and {len(openers) - _OPENERS} more" if len(openers) > _OPENERS else ""
+    return f"Counted as the opening of a refusal: {shown}{more}."
 
 
 def likely_mask(bench: Any, kind: str) -> Mask:

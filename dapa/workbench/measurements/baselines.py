@@ -174,7 +174,20 @@ def comparison_table(rows: Sequence[Comparison], title: str = "", about: str = "
         "incoherent", "KL, bits a token", "p", "tests", "tokens", "time",
     )  # fmt: skip
     strong = frozenset(i for i, row in enumerate(rows) if row.role == "found")
-    return Table(head, [_cells(row) for row in rows], title, about, strong, kind="rivals")
+    lines = [_cells(row) for row in rows]
+    if any(row.match for row in rows):
+        head = (*head[:1], "change of activations\nfound set = 1", *head[1:])
+        lines = [(line[0], _match(row), *line[1:]) for line, row in zip(lines, rows, strict=True)]
+    return Table(head, lines, title, about, strong, kind="rivals")
+
+
+def _match(row: Comparison) -> str | None:
+    """A sham's change of activations, as a share of the found set's, with the sites' range."""
+    if row.match is None:
+        return "1" if row.role == "found" else None
+    found = row.match
+    span = "" if found.sites == 1 else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:.2f}{span}" + ("" if found.holds else ", not matched")
 
 
 def _cells(row: Comparison) -> tuple[Any, ...]:
@@ -210,13 +223,14 @@ def comparison_sheet(rows: Sequence[Comparison]) -> Sheet:
     """Headers and rows of a file: every number of every row."""
     head = (
         "name", "title", "role", "units", "share", *(end for name in _RATES for end in ends(name)),
-        "p_value", "tests", "tokens", "seconds", "note",
+        "p_value", "tests", "tokens", "seconds", "note", "match", "match_low", "match_high",
     )  # fmt: skip
     lines = [
         (
             row.name, row.title, row.role, listed(row.mask.units), row.share,
             *(end for name in _RATES for end in numbers(getattr(row, name))),
             row.p_value, row.spent.tests, row.spent.tokens, row.spent.seconds, row.note,
+            *((row.match.value, row.match.low, row.match.high) if row.match else (None,) * 3),
         )
         for row in rows
     ]  # fmt: skip

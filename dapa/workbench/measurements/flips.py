@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
-from dapa.prompts.settings import HarmfulSettings
-from dapa.workbench.measurements.asking import NOTHING, effect, origin, texts
+from dapa.prompts.settings import ContrastSettings
+from dapa.workbench.measurements.asking import NOTHING, against, effect, openers_note, origin
 from dapa.writing.sentences import unit_name
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def _measure(call: Call) -> Flips:
     units = call.bench.pair.units(call.kind)
     progress = call.counted("prompts, alone and then left out")
     how = call.settings.format()
-    return Flips(*call.bench.flips(texts(call), units, how=how, progress=progress, stop=call.stop))
+    bad, good, twins = against(call)
+    return Flips(
+        *call.bench.flips(
+            bad, units, how=how, harmless=good, twins=twins, progress=progress, stop=call.stop
+        )
+    )
 
 
 def _describe(found: Flips) -> Shown:
@@ -55,6 +60,8 @@ def _describe(found: Flips) -> Shown:
     left_out = dict(zip(found.left_out.units, found.left_out.effects, strict=True))
     ranked, whole = found.left_out.ranked, found.left_out.whole
     rows = [(unit, effect(alone[unit]), effect(left_out[unit])) for unit in ranked]
+    count = found.left_out.harmless
+    less = f" less {count} harmless ones" if count else ", harmless ones not subtracted"
     return Shown(
         f"All units together bring {whole.value:+.1f} refusal log-odds. Leaving out "
         f"{', '.join(map(unit_name, ranked[:3]))} costs most.",
@@ -62,7 +69,8 @@ def _describe(found: Flips) -> Shown:
         (
             "Refusal log-odds. Alone: gained by the student with that unit. Left out: lost by the "
             "full transplant without it. Where only all together refuse, alone tells little. "
-            f"n = {whole.n} prompts, 95 % intervals.",
+            f"n = {whole.n} prompts{less}, 95 % intervals.",
+            openers_note(found.alone.openers),
         ),
     )
 
@@ -87,7 +95,7 @@ measurements.add("flips", "single layers")(
         "Ctrl-C stops with the prompts measured so far.",
         "One unit of a kind of site at a time, in refusal log-odds over harmful prompts.",
         "pair",
-        HarmfulSettings,
+        ContrastSettings,
         _measure,
         _describe,
         _figures,

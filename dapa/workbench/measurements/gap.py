@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
-from dapa.prompts.settings import HarmfulSettings
-from dapa.workbench.measurements.asking import NOTHING, effect, effect_text, origin, texts
+from dapa.prompts.settings import ContrastSettings
+from dapa.workbench.measurements.asking import (
+    NOTHING,
+    against,
+    effect,
+    effect_text,
+    openers_note,
+    origin,
+)
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
@@ -15,8 +22,11 @@ if TYPE_CHECKING:
 
 
 def _measure(call: Call) -> GapBudget:
+    bad, good, twins = against(call)
     found: GapBudget = call.bench.gap(
-        texts(call),
+        bad,
+        harmless=good,
+        twins=twins,
         how=call.settings.format(),
         progress=call.counted("prompts"),
         stop=call.stop,
@@ -35,7 +45,8 @@ def _finding(found: GapBudget) -> str:
     largest = found.largest
     start = (
         f"The teacher's refusal log-odds ({found.teacher.value:+.1f}) stand {whole.value:.1f} "
-        f"above the student's ({found.student.value:+.1f}; n = {whole.n})."
+        f"above the student's ({found.student.value:+.1f}; n = {whole.n})"
+        f"{', less what harmless prompts show' if found.harmless else ''}."
     )
     if largest is None:
         return f"{start} No part of the weights differs: look at the templates."
@@ -60,6 +71,11 @@ def _describe(found: GapBudget) -> Shown:
         (template_title(cell), cell.weights, cell.reason or effect(cell.log_odds))
         for cell in found.templates
     ]
+    less = (
+        f", parts and gap less {found.harmless} harmless ones"
+        if found.harmless
+        else ", harmless ones not subtracted"
+    )
     return Shown(
         _finding(found),
         (
@@ -68,7 +84,9 @@ def _describe(found: GapBudget) -> Shown:
         ),
         (
             "Alone: the student with the teacher’s part. Left out: what the teacher loses with the "
-            f"student’s part. Parts do not add up. n = {found.whole.n} prompts, 95 % intervals.",
+            f"student’s part. Parts do not add up. n = {found.whole.n} prompts{less}, 95 % "
+            "intervals.",
+            *dict.fromkeys(openers_note(openers.told) for openers in found.openers),
         ),
     )
 
@@ -94,7 +112,7 @@ measurements.add("gap", "where at all")(
         "Each part of the model alone and left out, then both models under each template: look "
         "here before any search.",
         "pair",
-        HarmfulSettings,
+        ContrastSettings,
         _measure,
         _describe,
         _figures,

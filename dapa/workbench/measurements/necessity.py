@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +11,7 @@ from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numb
 from dapa.writing.sentences import p_text, rate_text, units_text
 
 if TYPE_CHECKING:
-    from dapa.measure.necessity import Ablation, Necessity
+    from dapa.measure.necessity import Necessity
 
 _ROLES: dict[str, tuple[str, Literal["blue", "orange", "grey", "open"]]] = {
     "teacher": ("the whole teacher", "blue"),
@@ -43,12 +42,14 @@ class Ablated(Beside["Necessity"]):
 
     def table(self) -> Sheet:
         """Headers and rows of the CSV: a row an ablation."""
-        rates = ("dsr", "incoherent", "change")
-        head = ("name", "role", "units", *(end for name in rates for end in ends(name)), "p_value")
+        rates = ("dsr", "incoherent", "change", "beyond")
+        of = tuple(end for name in rates for end in ends(name))
+        head = ("name", "role", "units", *of, "p_value", "beyond_p")
         rows = [
             (
                 line.name, line.role, listed(line.units),
                 *(end for name in rates for end in numbers(getattr(line, name))), line.p_value,
+                line.beyond_p,
             )
             for line in self.found.ablations
         ]  # fmt: skip
@@ -71,15 +72,24 @@ def _describe(record: Ablated) -> Shown:
         name, look = _ROLES[line.role]
         label = f"{name}: {units_text(line.units)}" if line.units else name
         change = line.change and Interval(line.change.value, line.change.low, line.change.high)
-        rows.append((label, Dots(((line.dsr, look, ""),)), line.dsr, change, p_text(line.p_value)))
+        p, beyond = p_text(line.p_value), p_text(line.beyond_p)
+        told = f"{p}; {beyond} against the found set" if beyond else p
+        rows.append((label, Dots(((line.dsr, look, ""),)), line.dsr, change, told))
     strong = frozenset(i for i, line in enumerate(found.ablations) if line.role == "found")
     split = "held-out" if found.held_out else "search"
     return Shown(
         finding(found),
-        (Table(("the teacher", "DSR, 0 to 1", "DSR", "change", "p"), rows, strong=strong),),
+        (
+            Table(
+                ("the teacher", "DSR, 0 to 1", "DSR", "change", "p"),
+                rows,
+                strong=strong,
+            ),
+        ),
         (
             f"On {split} prompts, whole replies. Change and p (exact paired McNemar, "
-            "Holm-adjusted) are against the whole teacher. Measured only: such a model is never "
+            "Holm-adjusted) are against the whole teacher, and of a random set "
+            "against the found set too, by the same test. Measured only: such a model is never "
             "written.",
         ),
     )
@@ -91,19 +101,31 @@ def finding(found: Necessity) -> str:
     if not whole or not sets:
         return "Too little was measured to tell."
     both = f"from {rate_text(whole[0].dsr)} to {rate_text(sets[0].dsr)}"
-    if not found.necessary:
+    if not found.loses:
         return (
             f"With the student's weights in the found set, the teacher's refusals go {both}: "
             "not shown to be necessary, another part may do the same work."
         )
-    controls: Sequence[Ablation] = found.of("control")
-    as_much = [c for c in controls if c.dsr.low <= sets[0].dsr.high]
-    beside = ""
-    if as_much:
-        beside = f" {len(as_much)} of {len(controls)} random sets as large do as much."
-    elif controls:
-        beside = f" None of {len(controls)} random sets as large does as much."
-    return f"The found set is necessary: without it the teacher's refusals fall {both}.{beside}"
+    less, controls = found.beside
+    if not controls:
+        return (
+            f"Without the found set the teacher's refusals fall {both}; no random set as large "
+            "stands beside it, so that is not shown to be more than any such set would lose."
+        )
+    if found.necessary:
+        return (
+            f"The found set is necessary: without it the teacher's refusals fall {both}, more than "
+            f"without {_each(controls)}."
+        )
+    return (
+        f"Without the found set the teacher's refusals fall {both}, but {controls - less} of "
+        f"{controls} random sets as large are not shown to lose less: not shown to be necessary, "
+        "any change so large may do it."
+    )
+
+
+def _each(controls: int) -> str:
+    return "a random set as large" if controls == 1 else f"each of {controls} random sets as large"
 
 
 measurements.add("necessity")(

@@ -72,8 +72,9 @@ measurements.add("placebos")(
         "Placebos",
         "The found set beside shams",
         "Put shams in the found set's place: changes as large, without the meaning.",
-        "Each sham changes the same sites by as much: the difference's entries permuted, another "
-        "layer's difference, the sign flipped, or a benign donor's weights.",
+        "Each sham moves the outputs of the same sites as far, on the same inputs: the difference "
+        "handed to other neurons, another layer's difference, the sign flipped; or a benign "
+        "donor's weights, as they are.",
         "search",
         PlaceboSettings,
         _measure,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from dapa.workbench.measurements.beside import Beside, Sheet, listed
 from dapa.writing.sentences import percent, two, unit_name, units_text
 
 if TYPE_CHECKING:
-    from dapa.search.stability import Repetition, Stability
+    from dapa.search.stability import Kind, Repetition, Stability
 
+_NAMES: dict[Kind, str] = {"order": "other orders", "bootstrap": "resampled prompt sets"}
 _MOST_ROWS = 40
 _MOST_SETS = 12
 
@@ -72,30 +74,47 @@ def _describe(record: Repeated) -> Shown:
     ended, swept = found.ended(), [r for r in found.repetitions if r.kind == "retain"]
     tables = [_sweep(swept)] if swept else []
     if not ended:
+        away = f" {_sorted_away(found)}" if found.sorted_away else ""
         return Shown(
-            "No repetition ended with a 1-minimal set, so there is nothing to count.",
+            f"No repetition ended with a 1-minimal set, so there is nothing to count.{away}",
             tuple(tables),
         )
-    often = [(unit, rate) for unit, rate in found.inclusion().items() if rate.value]
+    counts = {kind: len(found.ended(kind)) for kind in _NAMES}
+    shares = {kind: found.inclusion(kind) for kind, n in counts.items() if n}
+    often = [u for u in found.units if any(rates[u].value for rates in shares.values())]
     included = Table(
-        ("unit", f"how often it is found, 0 to 1, n = {len(ended)} searches", "share", ""),
+        (
+            "unit",
+            "how often it is found, 0 to 1",
+            *(f"{_NAMES[kind]}\nn = {counts[kind]}" for kind in shares),
+            "",
+        ),
         [
             (
                 unit_name(unit),
-                Dots(((rate, "blue" if unit in mine else "grey", "included"),)),
-                rate,
+                Dots(tuple((rates[unit], _look(kind, unit in mine), _NAMES[kind])
+                           for kind, rates in shares.items())),
+                *(rates[unit] for rates in shares.values()),
                 "■ in the found set" if unit in mine else None,
             )
-            for unit, rate in often[:_MOST_ROWS]
+            for unit in often[:_MOST_ROWS]
         ],
-    )
+    )  # fmt: skip
     sets = list(found.sets().items())
     distinct = Table(
-        ("set", "times found"),
-        [(units_text(units), count) for units, count in sets[:_MOST_SETS]],
+        ("set", *(f"times found\n{_NAMES[kind]}" for kind in shares)),
+        [
+            (units_text(units), *(found.sets(kind).get(units, 0) for kind in shares))
+            for units, _ in sets[:_MOST_SETS]
+        ],
         "Distinct 1-minimal sets",
     )
-    notes = []
+    notes = [
+        f"n = {len(ended)} searches: {_counts(counts)}, never counted as one. "
+        "Filled: other orders; hollow: resampled prompts."
+    ]
+    if found.sorted_away:
+        notes.append(_sorted_away(found))
     if never := len(found.units) - len(often):
         notes.append(f"{never} other units were never found.")
     if more := len(sets) - _MOST_SETS if len(sets) > _MOST_SETS else 0:
@@ -105,17 +124,17 @@ def _describe(record: Repeated) -> Shown:
 
 def finding(found: Stability) -> str:
     """What the repetitions agree on, in words."""
-    ended, sets = found.ended(), found.sets()
-    orders, boots = len(found.ended("order")), len(found.ended("bootstrap"))
-    n = f"{len(ended)} searches ({orders} other orders, {boots} resampled prompt sets)"
-    overlap = found.jaccard()
+    kinds = [kind for kind in _NAMES if found.ended(kind)]
+    sets = found.sets()
+    names = [f"{len(found.ended(kind))} {_NAMES[kind]}" for kind in kinds]
     if len(sets) == 1:
-        head = f"All {n} end with the same set."
+        head = f"All {' and all '.join(names)} end with the same set."
     else:
-        shared = "" if overlap is None else f"; two of them share {percent(overlap)} on average"
-        head = f"{n} end with {len(sets)} different 1-minimal sets{shared}."
-    core = [unit for unit, value in found.inclusion().items() if value.value == 1.0]
+        head = " ".join(map(_of_kind, [found] * len(kinds), kinds, names))
+    cores = [{u for u, rate in found.inclusion(kind).items() if rate.value == 1} for kind in kinds]
+    core = [unit for unit in found.units if all(unit in one for one in cores)]
     inner = f" In all of them: {units_text(core)}." if core and len(sets) > 1 else ""
+    away = f" {_sorted_away(found)}" if found.sorted_away else ""
     other = found.alternatives
     ways = ""
     if other:
@@ -125,7 +144,32 @@ def finding(found: Stability) -> str:
         )
     elif any(r.kind == "rest" for r in found.repetitions):
         ways = " Without the commonest set, nothing that is left satisfies."
-    return head + inner + ways
+    return head + inner + away + ways
+
+
+def _of_kind(found: Stability, kind: Kind, name: str) -> str:
+    """How one kind of repetition ended."""
+    count, overlap = len(found.sets(kind)), found.jaccard(kind)
+    if count == 1:
+        return f"{name} end with one set."
+    shared = "" if overlap is None else f"; two of them share {percent(overlap)} on average"
+    return f"{name} end with {count} different 1-minimal sets{shared}."
+
+
+def _counts(counts: Mapping[Kind, int]) -> str:
+    return ", ".join(f"{count} {_NAMES[kind]}" for kind, count in counts.items())
+
+
+def _look(kind: Kind, found: bool) -> str:
+    return "open" if kind == "bootstrap" else "blue" if found else "grey"
+
+
+def _sorted_away(found: Stability) -> str:
+    """Orders that are no repetition, said."""
+    return (
+        f"{found.sorted_away} other orders are not counted: {found.algorithm} sorts the units by "
+        "its prior, so they are the same search again."
+    )
 
 
 def _sweep(swept: list[Repetition]) -> Table:

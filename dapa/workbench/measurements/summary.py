@@ -36,9 +36,10 @@ def _finding(found: Summary) -> str:
         return "No cheap measure can be held against leaving layers out."
     name, agreement = best
     return (
-        f"Of the measures that transplant nothing, {COLUMNS[name][0]} ranks the layers most like "
-        f"leaving them out does: rank correlation {agreement.rho:.2f} [{agreement.low:.2f}, "
-        f"{agreement.high:.2f}], permutation p {agreement.p:.2g}, {agreement.n} layers."
+        f"Of {agreement.of} measures that transplant nothing, {COLUMNS[name][0]} ranks the layers "
+        f"most like leaving them out does: rank correlation {agreement.rho:.2f} "
+        f"[{agreement.low:.2f}, {agreement.high:.2f}], permutation p {agreement.p:.2g}, both for "
+        f"the best of {agreement.of}; {agreement.n} layers."
     )
 
 

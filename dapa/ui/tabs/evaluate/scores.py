@@ -9,7 +9,7 @@ from typing import Any
 from dapa.core.records import Label, Manner, Rate
 from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
-from dapa.writing.sentences import cut_sentence
+from dapa.writing.sentences import cut_sentence, kinds_text
 
 TITLES = {
     "dsr": "refuses harmful, held out (DSR)",
@@ -67,8 +67,8 @@ def draw(found: Evaluation) -> str:
         rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
     columns = [esc(model) for model in models]
     line = (
-        f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals; press one for the "
-        "replies behind it."
+        f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals, and where prompts "
+        "have kinds the mean of kinds with its t interval; press one for the replies behind it."
     )
     partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
     notes = "".join(note(esc(one)) for one in found.notes)
@@ -90,7 +90,16 @@ def _cell(found: Evaluation, model: str, measure: str) -> str:
     return (
         f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
         f'aria-label="Replies of {esc(model)}: {esc(title_of(measure))}">{rate(value)}</button>'
+        f"{_kinds(found.over_kinds(model, measure), measure)}"
     )
+
+
+def _kinds(value: Rate | None, measure: str) -> str:
+    """The mean of kinds beside a rate over prompts, with its t interval."""
+    if value is None:
+        return ""
+    of = " of harm" if measure.startswith("dsr") else ""
+    return f'<br><span class="interval">{esc(kinds_text(value, of))}</span>'
 
 
 def _number(value: Any, what: str = "token") -> str:

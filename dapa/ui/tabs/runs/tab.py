@@ -17,7 +17,7 @@ from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.tab import begin
-from dapa.workbench import Run, SearchReport, SearchSettings, algorithms, short_name
+from dapa.workbench import Run, SearchReport, SearchSettings, algorithms, kinds_from, short_name
 
 _EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
 _MOST = 200
@@ -229,7 +229,9 @@ def opened(dashboard: Dashboard, run: Run) -> str:
         f"{seconds(costs.seconds)}"
     )
     limit = run.settings.get("max_new_tokens")
-    return f"{head}{result.draw(found, kind, total, share, limit=limit)}{note(cost)}"
+    kinds = kinds_from(run.result)
+    drawn = result.draw(found, kind, total, share, limit=limit, kinds=kinds)
+    return f"{head}{drawn}{note(cost)}"
 
 
 def _replayed(dashboard: Dashboard, run: Run) -> str:

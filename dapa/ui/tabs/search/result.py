@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dapa.core.records import Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
@@ -10,7 +10,7 @@ from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.workbench import Run, SearchReport
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, result_sentence, unit_name
+from dapa.writing.sentences import cut_sentence, kinds_text, result_sentence, unit_name
 
 
 def report_of(run: Run) -> SearchReport | None:
@@ -63,6 +63,7 @@ def draw(
     share: float | None,
     skill: tuple[Rate, Rate] | None = None,
     limit: int | None = None,
+    kinds: Mapping[str, Rate] | None = None,
 ) -> str:
     """Sentence, certificate, held-out rates and warnings.
 
@@ -73,6 +74,7 @@ def draw(
         share: Share of the parameters that the found set holds; None where that is not known.
         skill: The student's and the found set's skill, once measured.
         limit: The token limit of its replies, where it is known.
+        kinds: The rates over kinds of harm, by role as in the report.
     """
     many = cut_sentence(report.rates, limit)
     cut = note(esc(many), "warn") if many else ""
@@ -80,7 +82,7 @@ def draw(
     return (
         f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
-        f"{_warnings(report)}{_columns(report)}{_asides(report)}{_costs(report)}"
+        f"{_warnings(report)}{_columns(report, kinds or {})}{_asides(report)}{_costs(report)}"
     )
 
 
@@ -154,9 +156,14 @@ def _added(units: Sequence[Unit]) -> str:
     return f"{len(units)} units together" if len(units) > 4 else names(units)
 
 
-def _columns(report: SearchReport) -> str:
+def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
+    def cell(role: str) -> str:
+        over = kinds.get(role)
+        beside = f'<br><span class="interval">{esc(kinds_text(over))}</span>' if over else ""
+        return rate(report.rates.get(role)) + beside
+
     rows = [
-        (label, rate(report.rates.get(searched)), rate(report.rates.get(held_out)))
+        (label, cell(searched), cell(held_out))
         for label, searched, held_out in (
             ("student", "student", "student_held_out"),
             ("<b>found set</b>", "best", "held_out"),

@@ -101,7 +101,8 @@ class SearchStatus:
         if job.report is not None:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
-            return result.draw(job.report, kind, job.total, share, self._skill(job), limit)
+            told = (job.report, kind, job.total, share, self._skill(job), limit)
+            return result.draw(*told, job.over_kinds)
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
