@@ -143,6 +143,17 @@ class Summary:
         return best and {"measure": best[0], **best[1].as_dict(), "of": best[1].of}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weighing:
+    """How a summary is run."""
+
+    seed: int = 0
+    """Of every random choice."""
+    progress: Progress | None = None
+    """Told which column is being measured, and how far the whole is."""
+    stop: threading.Event | None = None
+
+
 def summary(
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -152,9 +163,7 @@ def summary(
     weigh: Weigh,
     found: tuple[str, Sequence[Unit]] | None = None,
     harmless: Sequence[str] = (),
-    seed: int = 0,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> Summary:
     """Measure every column for one kind of unit, or for several that move together.
 
@@ -167,14 +176,14 @@ def summary(
         weigh: The change of each unit's weights.
         found: A stored search of this pair and kind: its run and the units it found.
         harmless: For the trace, where prompts have no twin of their own.
-        seed: Of every random choice.
-        progress: Told which column is being measured, and how far the whole is.
-        stop: When set, the columns not finished by then are left out.
+        options: Of `Weighing`; where it is stopped, the columns not finished are left out.
 
     Raises:
         SettingError: A kind that does not exist, or that stands outside of the layers.
         PromptError: No prompt, or one that cannot be read.
     """
+    asked = Weighing(**options)
+    seed, progress, stop = asked.seed, asked.progress, asked.stop
     check_seed(seed)
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")

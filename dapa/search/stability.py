@@ -166,19 +166,34 @@ class Stability:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Repeating:
+    """How often a search is repeated, and how."""
+
+    orders: int = 10
+    """Permutations of the units."""
+    bootstraps: int = 10
+    """Resamples of the prompts."""
+    retains: Sequence[float] = RETAINS
+    """Relative targets to sweep, in the units' own order; none where the target is absolute."""
+    seed: int = 0
+    """Of permutations and resamples."""
+    prior: Mapping[Unit, float] | None = None
+    """For algorithms that want one."""
+    progress: Progress | None = None
+    """Told before every repetition."""
+    stop: threading.Event | None = None
+    """Set it, and the repetitions that ended are returned."""
+    kl: Kl | None = None
+    """What a mask costs on harmless prompts; needed where the settings limit it."""
+
+
 def stability(
     split: Workload,
     units: Sequence[Unit],
     algorithm: str,
     settings: SearchRules | None = None,
-    orders: int = 10,
-    bootstraps: int = 10,
-    retains: Sequence[float] = RETAINS,
-    seed: int = 0,
-    prior: Mapping[Unit, float] | None = None,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
-    kl: Kl | None = None,
+    **options: Any,
 ) -> Stability:
     """Search again and again over one memory.
 
@@ -187,19 +202,14 @@ def stability(
         units: What may be transplanted.
         algorithm: A name in `algorithms`.
         settings: The search's own rules; closing checks are left out.
-        orders: Permutations of the units.
-        bootstraps: Resamples of the prompts.
-        retains: Relative targets to sweep, in the units' own order; none where the settings'
-            target is absolute.
-        seed: Of permutations and resamples.
-        prior: For algorithms that want one.
-        progress: Told before every repetition.
-        stop: Set it, and the repetitions that ended are returned.
-        kl: What a mask costs on harmless prompts; needed where the settings limit it.
+        options: Of `Repeating`.
 
     Raises:
         SettingError: Nothing to repeat.
     """
+    asked = Repeating(**options)
+    orders, bootstraps, retains, seed = asked.orders, asked.bootstraps, asked.retains, asked.seed
+    prior, progress, stop, kl = asked.prior, asked.progress, asked.stop, asked.kl
     if min(orders, bootstraps) < 0 or not orders + bootstraps + len(retains):
         raise SettingError(f"{orders} orders and {bootstraps} bootstraps; choose 1 or more of one")
     base = settings or SearchRules()
