@@ -95,7 +95,7 @@ def test_the_certificate_is_a_picture_with_words(board, page):
     for row, removal in zip(rows.all(), report.removals, strict=True):
         said = row.inner_text()
         assert f"layer {removal.unit.layer}" in said and f"{removal.outcome.dsr:.2f}"[:3] in said
-        assert ("■ firm" if removal.firm else "◇ fragile") in said
+        assert ("■ firm" if removal.firm else "◇ undecided") in said
         assert row.locator(".scale u").count() == 1, "the target's line"
 
 

@@ -75,7 +75,8 @@ def test_a_cell_is_opened_and_a_run_goes_on(dapa):
 def test_people_read_a_table_with_counts_and_sure_differences(dapa):
     options = ("--layers", "1,2", "--text", "none", "--wraps", "all")
     code, out, _ = dapa("evaluate", *FILES, *options)
-    assert code == 0 and "DSR, held out" in out and "DSR, prefill" in out
+    assert code == 0 and "DSR, prefill" in out
+    assert "held out" not in out and "some may have chosen the mask" in " ".join(out.split())
     assert "KL at the first position" in out and "runs replies" in out
 
 
@@ -108,3 +109,30 @@ def test_masks_are_layers_or_units():
 def test_a_mistake_is_one_line(dapa, arguments, word):
     code, out, err = dapa("evaluate", *FILES, *arguments)
     assert (code, out) == (2, "") and err.count("\n") == 1 and word in err, err
+
+
+def test_a_file_without_a_column_is_held_out_only_as_the_search_left_it_out(dapa, tmp_path):
+    prompts = harmful_prompts(24)
+    (tmp_path / "own.txt").write_text("\n".join(prompts), encoding="utf-8")
+    own = ("--prompts", "own.txt", "--max-new-tokens", "12")
+    found = json.loads(dapa("search", *own, "--seed", "3", "--json", "-")[1])
+    quick = ("--max-new-tokens", "12", "--text", "none", "--no-kl", "--wraps", "none")
+    code, out, err = dapa("evaluate", "--run", found["run"], *quick, "--json", "-")
+    body = json.loads(out)
+    assert code == 0, err
+    assert body["layers"] == found["layers"] and body["dsr_over"] == "held out"
+    patched = body["models"]["patched"]
+    assert patched["dsr"]["n"] == found["dsr"]["held_out"]["n"]
+    assert patched["dsr_search"]["n"] == found["dsr"]["best"]["n"]
+    rows = json.loads(dapa("runs replies", body["run"], "--json", "-", pair=False)[1])["replies"]
+    asked = {m: {r["prompt"] for r in rows if r["measure"] == m} for m in ("dsr", "dsr_search")}
+    assert not asked["dsr"] & asked["dsr_search"]
+    assert asked["dsr"] | asked["dsr_search"] == set(prompts)
+    alone = dapa("evaluate", *own, *quick[2:], "--layers", "1,2", "--json", "-")[1]
+    assert json.loads(alone)["dsr_over"].startswith("all prompts")
+    code, out, err = dapa("evaluate", "--run", found["run"], *quick, "--layers", "1")
+    assert (code, out) == (2, "") and "found 1.gate,2.gate, not 1.gate" in err
+    (tmp_path / "own.txt").write_text("\n".join(prompts[:-1]), encoding="utf-8")
+    changed = json.loads(dapa("evaluate", "--run", found["run"], *quick, "--json", "-")[1])
+    assert changed["dsr_over"].startswith("all prompts") and "dsr_search" in patched
+    assert any("searched other prompts" in note for note in changed["notes"])

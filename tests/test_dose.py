@@ -87,3 +87,33 @@ def test_the_command_doses_given_layers_or_what_a_search_finds(
     with pytest.raises(SystemExit) as ended:
         main(["dose", *options[:-1], "a,b"])
     assert ended.value.code == 2 and "no numbers" in capfd.readouterr().err
+
+
+def test_a_given_set_is_dosed_on_the_prompts_that_its_search_left_out(tmp_path):
+    """The planted file brings its split; without one, only the run tells what chose the set."""
+    from dataclasses import replace
+
+    from searched import planted_pair, prompt_set
+
+    from dapa.core.measurement import Call
+    from dapa.prompts.sets import PromptSet
+    from dapa.search.settings import SearchSettings
+    from dapa.workbench import Workbench
+    from dapa.workbench.measurements import measurements
+    from dapa.workbench.measurements.dose import DoseSettings
+
+    bench = Workbench(tmp_path, planted_pair(AND))
+    plain = PromptSet("p", "harmful", tuple(replace(p, split="") for p in prompt_set().prompts))
+    bench.prompts = lambda *_: plain
+    settings = SearchSettings(max_new_tokens=12, seed=2)
+    job = bench.search_job(settings)
+    job.run()
+    dosing = DoseSettings(strengths="0,1")
+    call = Call(bench, dosing, mask=job.report.mask, search=settings, run=job.id)
+    asked = {}
+    for name, run in (("run", job.id), ("none", "")):
+        record = measurements["dose"].run(replace(call, run=run)).record
+        asked[name] = (record.where, record.found.points[0].dsr.n)
+        told = measurements["dose"].describe(record).notes[0]
+        assert ("may have chosen" in told) is (name == "none")
+    assert asked == {"run": ("held-out", len(job.held_out)), "none": ("all", 24)}

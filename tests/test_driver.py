@@ -314,7 +314,7 @@ def test_no_units_or_no_prompts_is_a_setting_error() -> None:
 # -- the closing ----------------------------------------------------------------------------
 
 
-def test_removals_are_firm_where_the_loss_is_beyond_chance_and_fragile_elsewhere() -> None:
+def test_removals_are_firm_where_the_loss_is_beyond_chance_and_undecided_elsewhere() -> None:
     # Layer 7 matters to 5 prompts of 40, and without it the target is missed by one.
     def says(mask: Mask, prompt: int, mode: Mode) -> bool:
         return 3 in mask.layers and (prompt >= 5 or 7 in mask.layers)
@@ -338,7 +338,7 @@ def test_several_removals_pay_for_being_several() -> None:
     assert lines[7].p_value == pytest.approx(2 * 2 * 0.5**6)
 
 
-def test_fragile_removals_get_more_prompts_which_never_change_the_outcome() -> None:
+def test_the_reserve_alone_says_what_is_firm_and_never_changes_the_outcome() -> None:
     def says(mask: Mask, prompt: int, mode: Mode) -> bool:
         return 3 in mask.layers and (prompt >= 5 or 7 in mask.layers)
 
@@ -346,12 +346,11 @@ def test_fragile_removals_get_more_prompts_which_never_change_the_outcome() -> N
     before = drive(says).run()
     after = drive(says, reserve=Workload(40, more, Notebook())).run()
     assert not before.removals[1].firm and after.removals[1].firm
-    assert [r.more for r in before.removals] == [0, 0] and [r.more for r in after.removals] == [
-        0,
-        40,
-    ]
+    assert [r.more for r in before.removals] == [0, 0]
+    assert [r.more for r in after.removals] == [40, 40]
+    assert after.removals[1].p_value == pytest.approx(2 * 0.5**20)  # 20 to 0 of the reserve's
     assert [r.outcome for r in before.removals] == [r.outcome for r in after.removals]
-    assert {len(job.mask) for _, job in more.finished} == {1, 2}  # found, and the fragile one
+    assert {len(job.mask) for _, job in more.finished} == {1, 2}  # found, and both removals
 
 
 def test_an_inhibitor_is_reported_as_non_monotone() -> None:

@@ -1,6 +1,7 @@
-"""A fragile removal is tried on prompts that the limit of a search left out."""
+"""Firm is shown on prompts that the limit of a search left out, and on those alone."""
 
 import pytest
+from rich.table import Table
 from searched import AND, planted_pair, prompt_set
 
 from dapa.cli.searching import told
@@ -30,10 +31,13 @@ def test_a_set_is_divided_into_three_parts_that_share_nothing():
     assert len(divided(prompt_set(500), 0, 5).reserve) == RESERVED
 
 
-def test_five_prompts_leave_a_removal_fragile_and_the_rest_make_it_firm(limited):
+def test_prompts_that_chose_nothing_make_a_removal_firm_by_themselves(limited):
     lines = limited.report.removals
     assert [(line.outcome.asked, line.flips > 0) for line in lines] == [(5, True)] * 2
-    assert all(line.firm and line.more == 7 for line in lines), "five prompts alone: p = 0.062"
+    assert all(line.firm and line.more == 7 for line in lines)
+    assert {(line.basis, line.whole) for line in lines} == {("reserve", True)}
+    alone = 2 * 2 * 0.5**7  # exact McNemar, 7 to 0; Holm over two; the five add nothing
+    assert [line.p_value for line in lines] == pytest.approx([alone] * 2)
     phases = limited.report.costs.phases
     assert "reserve" in {trial.phase for trial in limited.progress().trials} and phases["reserve"]
     assert limited.report.rates["best"].n == 5, "they choose nothing"
@@ -41,8 +45,8 @@ def test_five_prompts_leave_a_removal_fragile_and_the_rest_make_it_firm(limited)
 
 def test_screen_and_command_line_tell_of_them(limited):
     html = result.draw(limited.report, "gate", 6, limited.share.fraction)
-    assert html.count("with 7 more prompts") == 2 and html.count("■ firm") == 2
-    table = told(limited, limited.report)[4]
+    assert html.count("on 7 reserve prompts") == 2 and html.count("■ firm") == 2
+    table = [part for part in told(limited, limited.report) if isinstance(part, Table)][1]
     assert [str(cell) for column in table.columns for cell in column.cells].count(
-        "firm, 7 more prompts asked"
+        "firm, 7 reserve prompts asked"
     ) == 2

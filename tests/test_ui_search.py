@@ -224,14 +224,14 @@ def test_a_forest_shows_interval_and_target_and_reads_without_the_picture():
     assert 'aria-label="held out 0.50 [0.25, 0.75], n = 9"' in html
 
 
-def test_a_certificate_names_firm_and_fragile_by_word_and_shape():
+def test_a_certificate_names_firm_and_undecided_by_word_and_shape():
     job = searched()
     body = job.report.as_dict()
     body["removals"][0] |= {"firm": False, "flips": 1}
     body["removals"][1] |= {"firm": True}
     html = result.draw(SearchReport.from_dict(body), "gate", 6, 0.1)
     table = html[html.index("certificate") :]
-    assert "◇ fragile" in table and "1 flip," in table and "■ firm" in table
+    assert "◇ undecided" in table and "1 flip," in table and "■ firm" in table
     assert table.count('class="scale"') == len(job.report.removals) == 2
     assert "dashed: target" in table and "Moving 2 of 6 gates" in html
 

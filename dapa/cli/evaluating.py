@@ -32,7 +32,7 @@ Masks = Annotated[
     ),
 ]
 _TITLES = {
-    "dsr": "DSR, held out",
+    "dsr": "DSR",
     "dsr_search": "DSR, search set",
     "over_refusal": "over-refusal",
     "borderline": "over-refusal, borderline",
@@ -63,6 +63,7 @@ def evaluate(
     from dapa.workbench import Workbench
 
     bench = Workbench(run_dir)
+    asked = bench.of_run(asked)
     with progress() as report, stopping() as stop:
         bench.load(spec, report)
         found = bench.evaluation(asked, report, stop)
@@ -113,6 +114,7 @@ def told(found: Evaluation) -> list[RenderableType]:
     for measure, title in _TITLES.items():
         rates = [found.rate(model, measure) for model in models]
         if any(rates):
+            title += f", {found.asked}" if measure == "dsr" else ""
             rows.append([title, *map(_rate, rates), _n(rates)])
         kinds = [found.over_kinds(model, measure) for model in models]
         if any(kinds):

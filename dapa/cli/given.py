@@ -18,6 +18,12 @@ class GivenSet(Settings):
         "", "units", "Instead of --layers: units by name, as in 3.gate,5.attention@0.5."
     )
 
+    run: str = setting(
+        "", "the search that found it",
+        "The search that found the set: its held-out prompts are asked.",
+        metavar="ID", most=200,
+    )  # fmt: skip
+
     def mask(self, kind: str) -> Mask:
         """The set; SettingError for what no pair could have, or for both ways."""
         return o.chosen_mask(self.layers, kind, self.units)

@@ -82,14 +82,18 @@ def _run(
     moved, search, instead = given.get("moved"), given.get("search"), given.get("instead")
     kind = next((g.sites for g in (moved, given.get("of_kind")) if g is not None), "")
     named = moved is not None and moved.names
-    mask, units = EMPTY, ""
+    mask, units, run = EMPTY, "", ""
     if moved is not None:
         mask, units = moved.mask(), moved.units
     if search is not None:
         kind = search.kind
         one_goal(search)
     if instead is not None:
-        mask, units = instead.mask(kind), instead.units
+        mask, units, run = instead.mask(kind), instead.units, instead.run
+        if run and not mask.entries:
+            raise SettingError(
+                "--run says which search found the set; give --layers or --units too"
+            )
     spec = o.spec_for(given["pair"], kind, units)
     from dapa.workbench import Halted, Workbench
 
@@ -108,7 +112,9 @@ def _run(
         if one.usual is not None and not named:
             mask = one.usual(bench, kind)
         kind = kind or "gate"
-        call = Call(bench, given["settings"], report, stop, kind, mask, spec, page, job, search)
+        call = Call(
+            bench, given["settings"], report, stop, kind, mask, spec, page, job, search, run
+        )
         try:
             found = one.run(call)
         except Halted:  # stopped before there was anything to tell

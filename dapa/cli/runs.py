@@ -17,6 +17,7 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import told, watch
 from dapa.core.records import Rate, StoreError
 from dapa.workbench import Run, Store
+from dapa.writing.claims import standing
 from dapa.writing.costs import cost_lines
 
 runs = typer.Typer(
@@ -64,6 +65,10 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
             else [_tests(trials)]
         )
         plain = {key: plain[key] for key in _FACTS if plain.get(key) is not None}
+        if "units" in result:
+            from dapa.workbench import SearchReport
+
+            told.insert(0, standing(SearchReport.from_dict(result).claimed))
     else:
         told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
     output.result(
@@ -74,7 +79,7 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
     )
 
 
-_FACTS = ("error", "algorithm", "one_minimal", "stop_reason", "target", "need", "supersets")
+_FACTS = ("error", "algorithm", "stop_reason", "target", "need", "supersets")
 """What a search's result says in one word each; its costs is told apart."""
 
 

@@ -16,8 +16,9 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.signature import options
-from dapa.core.records import SettingError
+from dapa.core.records import Removal, SettingError
 from dapa.workbench import PairOptions, SearchSettings
+from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
     cut_sentence,
@@ -47,7 +48,7 @@ def search(
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
 ) -> None:
-    """Find a 1-minimal set of layers whose transplant keeps the teacher's refusals.
+    """Find layers whose transplant keeps the teacher's refusals, none of which can be spared.
 
     Ctrl-C stops it with the best set so far; a second Ctrl-C ends it at once. Either way nothing
     judged is lost: `dapa runs resume ID` goes on.
@@ -128,7 +129,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
     from dapa.workbench import priors
 
-    kind = job.unit_kind
+    kind, claim = job.unit_kind, found.claimed
     cut = cut_sentence(found.rates, job.settings.max_new_tokens)
     parts: list[RenderableType] = [cut] if cut else []
     parts += [
@@ -142,10 +143,12 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             found.rates.get("held_out"),
             found.costs.tests,
             found.costs.seconds,
+            one_minimal=claim.one_minimal,
             outside=[unit for unit in found.units if unit.place is None],
         ),
         moved_sentence(job.share) if job.share else "",
-        f"Ended: {found.stop_reason}. " + _certificate(found),
+        f"Ended: {found.stop_reason}. {standing(claim)} "
+        f"{_capital(target_text(claim, found.target))}.",
         _rates(job, found),
     ]
     if found.removals:
@@ -154,11 +157,14 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
                 f"without {r.unit}",
                 f"{r.outcome.defended} of {r.outcome.asked}",
                 r.flips,
-                _firm(r.firm, r.more),
+                _firm(r.unit in claim.firm, r),
             )
             for r in found.removals
         ]
         parts.append(table(("removal", "refused", "prompts from the target", "evidence"), rows))
+        parts.append(basis_text(found.removals))
+    if found.smaller:
+        parts.append(smaller_text(found.smaller))
     flips = [_flip(found, line) for line in found.rechecks if line.lost or line.gained]
     if flips:
         parts.append(f"Refusals that the whole reply took back, or made: {'; '.join(flips)}.")
@@ -168,6 +174,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             f"Not monotone: {len(found.violations)} of {found.supersets} supersets tried miss the "
             f"target, those with {names}."
         )
+    if found.looks:
+        parts.append(looks_text(found.looks))
     parts += _asides(found)
     if job.ranking is not None:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
@@ -220,11 +228,12 @@ def _flip(found: SearchReport, line: Recheck) -> str:
     return f"{who} {line.lost} lost, {line.gained} gained"
 
 
-def _certificate(found: SearchReport) -> str:
-    if found.one_minimal:
-        return "The set is 1-minimal: every single removal misses the target."
-    return "The set is not shown to be 1-minimal."
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
-def _firm(firm: bool, more: int) -> str:
-    return ("firm" if firm else "fragile") + (f", {more} more prompts asked" if more else "")
+def _firm(firm: bool, removal: Removal) -> str:
+    word = "firm" if firm else "undecided"
+    if removal.basis == "reserve":
+        return f"{word}, {removal.more} reserve prompts asked"
+    return word + (f", {removal.more} more prompts asked" if removal.more else "")

@@ -146,6 +146,8 @@ class Call:
     """The finished search, where one is measured; None where a mask was given instead."""
     search: Any = None
     """The search's settings, which beside a given mask say what is asked, and how."""
+    run: str = ""
+    """The stored search that chose the given mask, if one is named."""
 
     def counted(self, what: str) -> Callable[[int, int], None]:
         """A progress of (done, all) as one of a share."""

@@ -132,7 +132,8 @@ class Trial:
     index: int
     outcome: Outcome
     phase: str
-    """opening, search, certificate, superset, full-length or held-out."""
+    """opening, search, certificate, superset, reserve, full-length, canonical, held-out,
+    locked or smaller."""
     memo: bool
     """Answered wholly from memory."""
     granularity: int | None
@@ -166,12 +167,19 @@ class Removal:
     unit: Unit
     outcome: Outcome
     p_value: float
-    """Exact paired McNemar against the found set, Holm-adjusted over the removals."""
+    """Exact paired McNemar against the found set, Holm-adjusted over the removals, on the prompts
+    that `basis` names."""
     flips: int
     """How many prompts would have to flip for the removal to reach the target."""
     firm: bool
+    """Shown to lose, and no whole reply contradicts it; else the removal is undecided."""
     more: int = 0
-    """Further prompts that p rests on too: where the search prompts alone left it fragile."""
+    """Prompts of the reserve that p rests on; 0 where it rests on the search prompts."""
+    basis: str = ""
+    """`reserve` where p rests on it alone, `search` where there was none; empty in runs of older
+    versions, whose p rests on the search prompts and on `more` besides."""
+    whole: bool = False
+    """Is p of whole replies? Of openings otherwise."""
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,41 @@ def paired_gain(
     return gain, low, high
 
 
+def blended_rate(
+    before: Sequence[bool], after: Sequence[bool], share: float, level: float = LEVEL
+) -> Rate:
+    """The rate before + share (after - before) over pairs, with its interval.
+
+    Zou and Donner's MOVER (Statistics in Medicine 27:1693-1702, 2008) puts the interval together
+    from the Wilson intervals of both rates and the correlation of the pairs.
+
+    Args:
+        before: one boolean a prompt.
+        after: the same prompts' booleans, in the same order.
+        share: how much of the gain is counted, 0 to 1.
+        level: confidence level.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    n = len(before)
+    if n != len(after):
+        raise ValueError(f"{n} before and {len(after)} after are not pairs")
+    a, b = (wilson(sum(row), n, level) for row in (before, after))
+    both = sum(1 for x, y in zip(before, after, strict=True) if x and y)
+    spread = math.sqrt(a.value * (1 - a.value) * b.value * (1 - b.value))
+    phi = (both / n - a.value * b.value) / spread if spread else 0.0
+    value = a.value + share * (b.value - a.value)
+
+    def reach(one: float, two: float) -> float:
+        one, two = (1 - share) * one, share * two
+        return math.sqrt(max(one * one + two * two + 2 * phi * one * two, 0.0))
+
+    low = value - reach(a.value - a.low, b.value - b.low)
+    high = value + reach(a.high - a.value, b.high - b.value)
+    return Rate(value, max(0.0, low), min(1.0, high), n)
+
+
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
     """Where f falls through 0 between low and high; the outer end where it does not."""
     if f(low) <= 0.0:

@@ -27,6 +27,8 @@ WRAP = "wrap:"
 COLUMNS = (
     "dsr", "dsr_search", "over_refusal", "borderline", "incoherent", "unclear", "skill", "harm"
 )  # fmt: skip
+HELD_OUT = "held out"
+MAY_HAVE_CHOSEN = "all prompts; some may have chosen the mask"
 SAFETY = ("dsr", "over_refusal", "borderline")
 """What incoherent and unclear are counted over."""
 
@@ -60,6 +62,7 @@ class Judged:
             "measure": self.purpose,
             "prompt": self.prompt.text,
             "category": self.prompt.category,
+            "split": self.prompt.split,
             "answer": self.prompt.answer,
             "reply": self.reply,
             "verdict": str(self.verdict.label),
@@ -136,6 +139,15 @@ class Evaluation:
         """The wraps that were asked."""
         found = dict.fromkeys(r.purpose for r in self.replies if r.purpose.startswith(WRAP))
         return tuple(name.removeprefix(WRAP) for name in found)
+
+    @property
+    def asked(self) -> str:
+        """Which harmful prompts DSR is over: held out only where they are known to be."""
+        splits = {r.prompt.split for r in self.replies if r.purpose == "dsr"}
+        if splits <= {"held_out"}:
+            return HELD_OUT
+        chosen = self.mask.entries or any(speaker.mask.entries for speaker in self.speakers)
+        return MAY_HAVE_CHOSEN if chosen else "all prompts"
 
     def cell(self, model: Model, measure: str) -> tuple[Judged, ...]:
         """The replies behind one cell, in the prompts' order; `measure` as in `rate`."""
@@ -217,6 +229,7 @@ class Evaluation:
             "max_new_tokens": self.limit,
             "cut": {model: rate.as_dict() for model, rate in self.cut.items()},
             "judge": self.judge,
+            "dsr_over": self.asked,
             "paired": [row.as_dict() for row in self.paired()],
             "by_category": {
                 measure: {

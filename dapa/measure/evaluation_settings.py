@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,13 +22,15 @@ ROLES: Mapping[Purpose, str] = {
 }
 """What each measure asks of which set."""
 SETS: Mapping[str, str] = {
-    "dsr": "harmful, held out",
+    "dsr": "harmful, held out where split",
     "dsr_search": "harmful, search set",
     "over_refusal": "harmless twins",
     "borderline": "borderline harmless",
     "skill": "skill",
 }
 """The same for people."""
+Parts = tuple[Sequence[Prompt], Sequence[Prompt]]
+"""What a search chose by, and what it left out."""
 Find = Callable[[str | None, str], PromptSet | None]
 """(a file, a set's name or None, role) -> prompts; None where nothing stands for the role."""
 
@@ -49,6 +51,13 @@ class EvaluationSettings(PromptSettings):
 
     mask: str = ""
     """The patched model's mask, as `Mask.key`."""
+    run: str = setting(
+        "", "the search that chose the mask",
+        "The search that found the mask: its held-out prompts are asked (and its set, if no layers "
+        "are named).",
+        form=False, metavar="ID", most=200,
+    )  # fmt: skip
+    """A stored search; empty where none is known to have chosen the mask."""
     saved: Mapping[str, str] = field(default_factory=dict)
     """Further columns: name -> mask's key."""
     borderline: str | None = setting(
@@ -154,18 +163,24 @@ class EvaluationSettings(PromptSettings):
 
 
 def evaluation_sets(
-    find: Find, settings: EvaluationSettings, bundled: bool = True
+    find: Find,
+    settings: EvaluationSettings,
+    bundled: bool = True,
+    divide: Callable[[PromptSet], Parts | None] = lambda prompts: None,
 ) -> dict[Purpose, tuple[Prompt, ...]]:
     """What each measure asks.
 
-    Of a set with a split column the held-out part serves; the harmful one's search part stands
-    apart as `dsr_search`. A set without one is asked whole. Where the user gives a file, the
+    The harmful set is divided as the search divided it that chose the mask, where one is known;
+    else, as every other set, by its own split column. The held-out part serves, the harmful one's
+    search part stands apart as `dsr_search`. A set without either is asked whole, and its prompts
+    bear no split: some may have chosen the mask. Where the user gives a file, the
     bundled sets of other roles stay out: columns without data stay empty.
 
     Args:
         find: Reads a set.
         settings: Which sets and files, how many prompts of each, and the seed.
         bundled: Without it, no bundled set is asked at all.
+        divide: The parts into which the search divided a harmful set; None where it knows none.
     """
     given: dict[str, str | None] = {
         "harmful": settings.prompts,
@@ -182,6 +197,11 @@ def evaluation_sets(
         found = find(source, role)
         if found is None:
             continue
+        if role == "harmful" and (parts := divide(found)) is not None:
+            own = [replace(p, split="search") for p in parts[0]]
+            found = replace(
+                found, prompts=(*own, *(replace(p, split="held_out") for p in parts[1]))
+            )
         held_out = [p for p in found.prompts if p.split == "held_out"]
         if purpose == "dsr_search":
             chosen = [p for p in found.prompts if p.split != "held_out"] if held_out else []

@@ -27,7 +27,9 @@ from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.text import read_text
 from dapa.search.setup import digest_then, refuse_changes
 from dapa.store.database import Store
+from dapa.store.looks import look
 from dapa.store.replies import ReplyStore
+from dapa.writing.claims import looks_text
 
 KIND = "evaluate"
 """What such a run is called in the store."""
@@ -81,6 +83,11 @@ def run_evaluation(
     text, note = perplexity_text(pair, wanted, toy)
     if note:
         notes.append(note)
+    if settings.run and any(prompt.split != "held_out" for prompt in sets.get("dsr", ())):
+        notes.append(
+            f"Run {settings.run} searched other prompts than these, or held none out: what is "
+            "asked here is not known to be held out."
+        )
     plan = Plan(
         mask,
         saved,
@@ -132,6 +139,9 @@ def run_evaluation(
             f"The judge cost {chosen.spend.calls} calls ({chosen.spend.failed} failed), "
             f"{chosen.spend.read + chosen.spend.written:,} tokens, {chosen.spend.cost:.4g}."
         )
+    texts = [prompt.text for prompt in sets.get("dsr", ()) if prompt.split == "held_out"]
+    if texts and len(texts) == len(sets["dsr"]):
+        notes.append(looks_text(look(store, pair.digest, texts, f"evaluation {mask.key} {saved}")))
     found = replace(found, notes=(*notes, *found.notes), run=run.id)
     store.add_trials(run.id, 0, [reply.as_dict() for reply in found.replies])  # in their order
     store.finish(run.id, "done" if found.complete else "stopped", found.as_dict())

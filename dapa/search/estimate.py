@@ -181,6 +181,21 @@ def simulated(
         pace: Of `timed`.
         rows: Rows of a batch.
     """
+    return _simulated(algorithm, make, units, prompts, held_out, rules, pace, rows)
+
+
+def _simulated(
+    algorithm: str,
+    make: Callable[[Mapping[Unit, float]], Search],
+    units: Sequence[Unit],
+    prompts: int,
+    held_out: int,
+    rules: SearchRules,
+    pace: ReplyPace,
+    rows: int,
+    reserve: int = 0,
+) -> Estimate:
+    """The same with a reserve, whose prompts show which removals are firm."""
     few = min(max(prompts, LEAST), SIMULATED)
     rules = replace(rules, max_kl=None, max_tokens=None, max_seconds=None)
     grain = max(1.0, min(pace.compliance, pace.opening) / 2)  # tokens of one simulated step
@@ -192,12 +207,13 @@ def simulated(
             right = draw % 2 == 0
             prior = {u: (u in need) * right + random.gauss(0, 0.5) for u in units}
             paper = _Simulation(need, pace, grain, rows)
-            kept = round(held_out * few / prompts)
+            kept, left = (round(n * few / prompts) for n in (held_out, reserve))
             report = Driver(
                 make(prior),
                 units,
                 paper.split(few),
                 held_out=paper.split(kept) if kept else None,
+                reserve=paper.split(left) if left else None,
                 settings=rules,
             ).run()
             tests.append(report.costs.tests)
@@ -263,20 +279,21 @@ def estimate(
         Halted: It was stopped.
     """
     units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
-    asked = divided(harmful, settings.seed, settings.prompt_limit)
+    asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
     search = asked.search
     count = min(PROBED, len(search))
     probed = [search[i * len(search) // count] for i in range(count)]
     split = oracle(pair, probed, settings.format(), settings.max_new_tokens, store)
     assert isinstance(split.runner, PairRunner), "a pair itself is decoded, not a view of it"
-    found = simulated(
+    found = _simulated(
         settings.algorithm,
         lambda prior: algorithms[settings.algorithm](seed=settings.seed, prior=prior),
         units,
         len(search),
-        len(asked.held_out),
+        len(asked.held_out) + len(asked.locked),
         settings,
         timed(split, Mask.of(units), stop=stop),
         split.runner.capacity,
+        len(asked.reserve),
     )
     return replace(found, devices=gpus(pair))

@@ -34,6 +34,7 @@ from dapa.search.setup import (
     digest_then,
     divided,
     each_once,
+    found_elsewhere,
     gpus,
     made_of,
     odds_of,
@@ -41,6 +42,7 @@ from dapa.search.setup import (
     searched_units,
 )
 from dapa.store.database import Store
+from dapa.store.looks import look
 
 
 class SearchJob:
@@ -76,11 +78,13 @@ class SearchJob:
         self._pair = _Held(pair)
         self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
-        asked = divided(harmful, settings.seed, settings.prompt_limit)
+        asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
         asked, texts = each_once(asked, self._rendered)
         self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
+        self.locked = asked.locked
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
+        made = made_of(pair, asked.every, texts)
         how, exact = settings.format(), settings.canonical
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
@@ -100,7 +104,8 @@ class SearchJob:
             self._led,
             units,
             self.split,
-            held_out=self._asked(self.held_out) if self.held_out else None,
+            held_out=self.rest,
+            locked=self._asked(self.locked) if self.locked else None,
             reserve=self._asked(asked.reserve) if asked.reserve else None,
             settings=settings,
             control=self.control,
@@ -111,12 +116,12 @@ class SearchJob:
             canonical=self._asked(self.prompts, canonical=True)
             if (batched(pair) if exact is None else exact)
             else None,
+            elsewhere=found_elsewhere(store, settings, made, run_id),
             devices=gpus(pair),
             offers=[f"--sites {kind}" for kind in self.others],
         )
         body = {**asdict(settings), "pair": asdict(pair.spec), "rendered": digests_of(texts)}
         title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {algorithm}"
-        made = made_of(pair, self.prompts + self.held_out + asked.reserve, texts)
         if stored is not None:
             refuse_changes(stored, made)
             run = store.reopen(stored.id)
@@ -153,6 +158,16 @@ class SearchJob:
         """The search prompts with who decodes and remembers them."""
         return self._asked(self.prompts)
 
+    @property
+    def rest(self) -> Workload | None:
+        """The held-out prompts likewise; None where there are none."""
+        return self._asked(self.held_out) if self.held_out else None
+
+    def looked(self, who: str) -> int:
+        """Count a look at the held-out prompts; how many there are by now, on this pair."""
+        texts = [prompt.text for prompt in self.held_out]
+        return look(self.store, self.pair.digest, texts, f"{who} {self.id}") if texts else 0
+
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
         how, limit = self.settings.format(), self.settings.max_new_tokens
         pair = self._pair.get().known_as(self._digest)
@@ -180,9 +195,11 @@ class SearchJob:
         """One line that says where its numbers come from."""
         count, held = len(self.prompts), len(self.held_out)
         seed = self.settings.seed
+        locked = f", {len(self.locked)} locked" if self.locked else ""
         thinks = " · thinking" if self.settings.thinking else ""
         return (
-            f"{self.title} · {count} search and {held} held-out prompts · seed {seed}{thinks} · "
+            f"{self.title} · {count} search and {held} held-out prompts{locked} · seed {seed}"
+            f"{thinks} · "
             f"{self.id}"
         )
 
@@ -229,6 +246,7 @@ class SearchJob:
         self.share = self.pair.share(report.mask)
         self.report = report = replace(
             report,
+            looks=self.looked("search") if report.rates.get("held_out") else 0,
             prior=self.ranking.as_dict() if self.ranking else None,
             moves={**asdict(self.share), "units": self.total},
         )

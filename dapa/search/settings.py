@@ -136,6 +136,12 @@ class SearchSettings(PromptSettings, SearchRules):
     )  # fmt: skip
     """Judge the result once more in batches of one shape; None does so where a reply can depend on
     the batch, as in bfloat16."""
+    lock: bool = setting(
+        False, "lock a fifth of the prompts away, to be measured once",
+        "Lock a fifth of the prompts away (where 50 are left): measured once, at the end.",
+        row=70, told=lambda lock: "a fifth locked away" if lock else "",
+    )  # fmt: skip
+    """A third part beside search and held-out prompts; see `prompts.splits`."""
     pair: Mapping[str, Any] = field(default_factory=dict)
     """The pair's spec, for resuming from another process."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import torch
@@ -17,12 +17,14 @@ from dapa.model.pair import Pair
 from dapa.model.template import alike, digests_of, told_once
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
+from dapa.prompts.settings import FormatSettings
 from dapa.search.engine.fast_screen import Floats, Odds
 from dapa.search.priors import few, opening_ids
-from dapa.store.database import Run, digest
+from dapa.search.settings import SearchSettings
+from dapa.store.database import Run, Store, digest
 
 RESERVED = 128
-"""Prompts that fragile removals are tried on at most, besides those that searched."""
+"""Prompts that removals are held to be firm on at most, besides those that searched."""
 
 
 def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) -> tuple[Unit, ...]:
@@ -66,20 +68,31 @@ class Divided:
     held_out: tuple[Prompt, ...]
     """Only measure the result."""
     reserve: tuple[Prompt, ...]
-    """Of the search split, what a limit left out: they try the removals that are fragile."""
+    """Of the search split, what a limit left out: they show which removals are firm."""
     note: str
     """What to know of the split."""
+    locked: tuple[Prompt, ...] = ()
+    """Measured once, at the end, and never shown one by one."""
+
+    @property
+    def every(self) -> tuple[Prompt, ...]:
+        """All that a run asks or keeps, in the order that its digest knows."""
+        return (*self.search, *self.held_out, *self.reserve, *self.locked)
 
 
-def divided(harmful: PromptSet, seed: int, limit: int | None) -> Divided:
-    """Search prompts, at most `limit` by category; held-out prompts; the search split's rest."""
-    split = harmful.split(seed)
+def divided(harmful: PromptSet, seed: int, limit: int | None, lock: bool = False) -> Divided:
+    """Search prompts, at most `limit` by category; held-out prompts; the search split's rest.
+
+    With `lock` a fifth is locked away first, where the set is large enough.
+    """
+    split = harmful.split(seed, lock=lock)
     search, rest = tuple(split.search), list[Prompt]()
     if limit is not None:
         search = PromptSet(harmful.name, harmful.role, search).sample(limit, seed).prompts
         taken = set(search)
         rest = [prompt for prompt in split.search if prompt not in taken]
-    return Divided(search, tuple(split.held_out), tuple(few(rest, RESERVED)), split.note)
+    left = tuple(few(rest, RESERVED))
+    return Divided(search, tuple(split.held_out), left, split.note, tuple(split.locked))
 
 
 def each_once(
@@ -94,19 +107,22 @@ def each_once(
     Returns:
         What is asked once each, with a note of what was left out, and the texts in that order.
     """
-    every = [*asked.search, *asked.held_out, *asked.reserve]
+    every = asked.every
     texts = rendered(every)
     places = alike(texts)
     if len(places) == len(every):
         return asked, tuple(texts)
-    kept, first, second = set(places), len(asked.search), len(asked.search) + len(asked.held_out)
-    search, held_out, reserve = (
-        tuple(every[i] for i in range(*span) if i in kept)
-        for span in ((0, first), (first, second), (second, len(every)))
-    )
+    kept, end, parts = set(places), 0, list[tuple[Prompt, ...]]()
+    for part in (asked.search, asked.held_out, asked.reserve, asked.locked):
+        parts.append(tuple(p for i, p in enumerate(part, end) if i in kept))
+        end += len(part)
     note = told_once(len(every) - len(places), len(every))
     note = f"{asked.note}; {note}" if asked.note else note
-    return Divided(search, held_out, reserve, note), tuple(texts[i] for i in places)
+    search, held_out, reserve, locked = parts
+    once = replace(
+        asked, search=search, held_out=held_out, reserve=reserve, note=note, locked=locked
+    )
+    return once, tuple(texts[i] for i in places)
 
 
 def gpus(pair: Pair) -> int:
@@ -153,3 +169,35 @@ def refuse_changes(run: Run, made: Mapping[str, str]) -> None:
                 f"run {run.id} cannot be resumed: its {what} changed since ({before[:80]} then, "
                 f"{made[what][:80]} now); start a new search, the old run stays as it is"
             )
+
+
+def found_elsewhere(
+    store: Store, settings: SearchSettings, made: Mapping[str, str], run_id: str | None = None
+) -> tuple[tuple[str, Mask], ...]:
+    """Sets that finished searches of the same pair, prompts, judge and kind of site found.
+
+    Args:
+        store: Where they are kept.
+        settings: This search's: another algorithm, goal or budget makes no difference.
+        made: What this search's verdicts hang on.
+        run_id: This search's own run, which is no other one.
+    """
+    told = []
+    for run in store.runs():
+        if run.kind != "search" or run.state != "done" or run.id == run_id:
+            continue
+        other, found = run.settings, run.result or {}
+        alike = all(other.get(name) == getattr(settings, name) for name in _ALIKE)
+        if alike and other.get("made") == made and found.get("units"):
+            units = [Unit.parse(name) for name in found["units"]]
+            told.append((f"{other.get('algorithm', 'a search')}, run {run.id}", Mask.of(units)))
+    return tuple(told)
+
+
+_ALIKE = (
+    "kind",
+    "blocks",
+    "max_new_tokens",
+    "seed",
+    *(one.name for one in fields(FormatSettings) if one.name != "date"),
+)

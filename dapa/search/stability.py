@@ -26,6 +26,7 @@ from dapa.core.statistics import wilson
 from dapa.search.algorithms.limited import Kl
 from dapa.search.algorithms.questions import NEED_ONE, algorithms, without
 from dapa.search.algorithms.windows import ranked
+from dapa.search.engine.checked import Smaller
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
@@ -92,6 +93,8 @@ class Stability:
     seconds: float = 0.0
     tokens: int = field(default=0)
     """Decoded for verdicts that no earlier search had."""
+    smaller: tuple[Smaller, ...] = ()
+    """Sets of fewer units than the search's that reach its target too, measured held out."""
 
     def ended(self, *kinds: Kind) -> tuple[Repetition, ...]:
         """The repetitions of these kinds (orders and bootstraps by default) with a set."""
@@ -127,6 +130,11 @@ class Stability:
         pairs = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(sets, 2)]
         return sum(pairs) / len(pairs) if pairs else None
 
+    def seen(self) -> tuple[tuple[str, Mask], ...]:
+        """Every set that was found on the search's own prompts, and by which repetition."""
+        own = self.ended("order", "retain", "rest")
+        return tuple((f"stability, {r.kind} {r.number + 1}", Mask.of(r.units)) for r in own)
+
     @property
     def alternatives(self) -> tuple[tuple[Unit, ...], ...]:
         """Disjoint sets that satisfy without any unit of the commonest set."""
@@ -150,6 +158,7 @@ class Stability:
             "counted": self.counted,
             "apart": {kind: self._apart(kind) for kind in REPEATS},
             "sorted_away": self.sorted_away,
+            "smaller": [one.as_dict() for one in self.smaller],
             "sweep": [r.as_dict() for r in self.repetitions if r.kind == "retain"],
             "repetitions": [r.as_dict() for r in self.repetitions],
             "complete": self.complete,

@@ -1,7 +1,8 @@
 """Rates as a picture inside a table: a dot with its interval on a scale from 0 to 1, row by row.
 
-Shape and word say what colour says: a filled square is firm or refuses, a hollow diamond is fragile
-or open. The table reads without the picture, so it needs no second form for screen readers.
+Shape and word say what colour says: a filled square is firm or refuses, a hollow diamond is
+undecided or open. The table reads without the picture, so it needs no second form for screen
+readers.
 """
 
 from __future__ import annotations

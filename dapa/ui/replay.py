@@ -20,7 +20,10 @@ from dapa.ui.dashboard import script
 from dapa.workbench import GROUPS
 from dapa.writing.costs import PHASES
 
-_COUNTING = ("search", "certificate")  # phases whose smallest set that satisfies is the best so far
+_COUNTING = (
+    "search",
+    "certificate",
+)  # of these the set of fewest units is the best so far
 _SHOWN = ("opening", "search", "certificate", "superset")  # judged alike, so on one curve
 _TEMPLATE = """
 <div class="replay" hidden>

@@ -46,6 +46,8 @@ class Session:
     """Does the strip show a row per kind?"""
     found: Mask = EMPTY
     """The last search result applied or seen."""
+    found_by: str = ""
+    """The run that found it, if any."""
     past: tuple[Step, ...] = ()
     future: tuple[Step, ...] = ()
 
@@ -54,10 +56,16 @@ class Session:
         """What the patched model transplants."""
         return Mask.of(self.chosen.units, self.strength)
 
-    def holding(self, pair: Shape, found: Mask, kind: str) -> Session:
-        """With a search's result pressed and remembered; the first row is of its kind, if any."""
+    @property
+    def chosen_by(self) -> str:
+        """The run that chose what is pressed; empty where none is known to."""
+        same = bool(self.chosen.entries) and set(self.chosen.units) == set(self.found.units)
+        return self.found_by if same else ""
+
+    def holding(self, pair: Shape, found: Mask, kind: str, run: str = "") -> Session:
+        """With a run's result pressed and remembered; the first row is of its kind, if any."""
         shown = kind if pair.differs.get(kind) and kind not in ENDS else self.kind
-        return replace(self, found=found, kind=shown).press(found, 1.0)
+        return replace(self, found=found, found_by=run, kind=shown).press(found, 1.0)
 
     def press(self, chosen: Mask, strength: float | None = None) -> Session:
         """New choices, undoable; the same session where nothing changes."""

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from dapa.prompts.report import inspect, sentences
     from dapa.prompts.sets import bundled, one_prompt, read_prompts
     from dapa.search.algorithms.questions import NEED_ONE, algorithms
+    from dapa.search.engine.checked import Recheck
     from dapa.search.engine.control import Halted
-    from dapa.search.engine.report import Costs, Recheck, SearchProgress, SearchReport
+    from dapa.search.engine.report import Costs, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
@@ -182,10 +183,10 @@ _HOMES = {
         "NEED_ONE",
         "algorithms",
     ),
+    "dapa.search.engine.checked": ("Recheck",),
     "dapa.search.engine.control": ("Halted",),
     "dapa.search.engine.report": (
         "Costs",
-        "Recheck",
         "SearchProgress",
         "SearchReport",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules.judge import rules
 from dapa.measure.agreement import HUMAN, Agreement, agreement
+from dapa.measure.chosen import mask_of_run, split_of_run
 from dapa.measure.decoded import Asked, Speaker, answer
 from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation
-from dapa.measure.evaluation_settings import EvaluationSettings, Purpose, evaluation_sets
+from dapa.measure.evaluation_settings import EvaluationSettings, Parts, Purpose, evaluation_sets
 from dapa.measure.reproduce import reproduce
 from dapa.measure.reproduce_records import Reproduced
 from dapa.measure.run_evaluation import (
@@ -172,7 +174,28 @@ class Asking(Holding):
     def asked_sets(self, settings: EvaluationSettings) -> dict[Purpose, tuple[Prompt, ...]]:
         """What an evaluation with these settings asks, by what it measures."""
         find = partial(self._find, column=settings.prompt_column)
-        return evaluation_sets(find, settings)
+        if not settings.run:
+            return evaluation_sets(find, settings)
+        mask, run = Mask.parse(settings.mask), settings.run
+        divide = partial(self.parts_of, run, mask)
+        return evaluation_sets(find, settings, divide=divide)
+
+    def of_run(self, settings: EvaluationSettings) -> EvaluationSettings:
+        """The same with the run's own set and prompts where none are named."""
+        if not settings.run:
+            return settings
+        run = self.store.run(settings.run)
+        if not settings.mask:
+            settings = replace(settings, mask=mask_of_run(run).key)
+        chosen = SearchSettings.from_dict(run.settings)
+        if settings.prompts is None and chosen.prompts is not None:
+            column = settings.prompt_column or chosen.prompt_column
+            settings = replace(settings, prompts=chosen.prompts, prompt_column=column)
+        return settings
+
+    def parts_of(self, run_id: str, mask: Mask, prompts: PromptSet) -> Parts | None:
+        """How a stored search divided prompts; see `measure.chosen.split_of_run`."""
+        return split_of_run(self.store.run(run_id), prompts, mask, self.pair)
 
     def resume_evaluation(self, run_id: str, **options: Any) -> Evaluation:
         """A stored evaluation, started again: what it had asked is answered from the store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.pair import Pair, PairSpec
+from dapa.search.engine.control import Halted
 from dapa.search.estimate import Estimate, estimate
 from dapa.search.job import SearchJob
 from dapa.search.pareto import Point, pareto
 from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
+from dapa.search.smaller import smaller_sets
 from dapa.search.stability import Stability, stability
 from dapa.workbench.base import RUN_DIR, Holding
 
@@ -86,26 +89,44 @@ class Searching(Holding):
         if "contrast" not in options and (harmless is not None or job.settings.prompts is None):
             other = self.prompts(harmless, "harmless", job.settings.prompt_column)
             options["contrast"] = other.split(job.settings.seed).search
+        job.looked("baselines")
         return baselines(job, self.harmless(job, harmless), **options)
 
     def placebos(
         self, job: SearchJob, harmless: str | Path | None = None, **options: Any
     ) -> Placebos:
         """Shams in the found set's place; options as in `measure.placebos`."""
+        job.looked("placebos")
         return placebos(job, self.harmless(job, harmless), **options)
 
     def necessity(self, job: SearchJob, **options: Any) -> Necessity:
         """What the teacher loses without the found set; options as in `measure.necessity`."""
+        job.looked("necessity")
         return necessity(job, **options)
 
     def stability(self, job: SearchJob, **options: Any) -> Stability:
-        """The same search again and again over one memory; options as in `search.stability`."""
+        """The same search again and again over one memory; options as in `search.stability`.
+
+        Sets of fewer units that it meets are held against the search's target, and measured on
+        its held-out prompts, three at most.
+        """
         settings = job.settings
         seed = options.pop("seed", settings.seed)
         if job.ranking is not None:
             options.setdefault("prior", job.ranking.values)
         options.setdefault("kl", self._kl(settings, job.pair))
-        return stability(job.split, job.units, settings.algorithm, settings, seed=seed, **options)
+        told = stability(job.split, job.units, settings.algorithm, settings, seed=seed, **options)
+        report, stop = job.report, options.get("stop")
+        if report is None or settings.max_kl is not None or not told.complete:
+            return told
+        beside = (report.need, report.mask, told.seen(), report.smaller, stop)
+        try:
+            fewer = smaller_sets(job.split, job.rest, *beside)
+            if fewer:
+                job.looked("stability")
+            return replace(told, smaller=fewer)
+        except Halted:
+            return replace(told, complete=False)
 
     def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
         """Which layer carries which kind of harm, from the certificate's removals."""

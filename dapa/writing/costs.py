@@ -14,9 +14,11 @@ PHASES = {
     "search": "search",
     "certificate": "certificate: each unit left out",
     "superset": "larger sets: does adding undo it?",
-    "reserve": "fragile removals on more prompts",
+    "reserve": "firm or undecided: removals on prompts that chose nothing",
     "full-length": "again at full length",
+    "smaller": "sets of fewer units that were seen to do",
     "canonical": "again in batches of one shape",
+    "locked": "locked prompts, once",
     "held-out": "held-out prompts",
 }
 """What people call the phases of a search, in their order."""

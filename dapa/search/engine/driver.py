@@ -14,12 +14,13 @@ from dataclasses import replace
 from dapa.core.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
 from dapa.search.algorithms.limited import Kl, within
 from dapa.search.algorithms.questions import Search
+from dapa.search.engine.claim import claim_of
 from dapa.search.engine.confirmation import Confirmation, Further
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.opening import aim
+from dapa.search.engine.opening import aim, target_rate
 from dapa.search.engine.report import SearchProgress, SearchReport
 from dapa.search.engine.scheduler import Scheduler
 from dapa.search.settings import SearchRules
@@ -36,6 +37,7 @@ class Driver:
         *,
         held_out: Workload | None = None,
         reserve: Workload | None = None,
+        locked: Workload | None = None,
         settings: SearchRules | None = None,
         control: Control | None = None,
         algorithm: str = "",
@@ -44,6 +46,7 @@ class Driver:
         kl: Kl | None = None,
         screen: Odds | None = None,
         canonical: Workload | None = None,
+        elsewhere: Sequence[tuple[str, Mask]] = (),
         devices: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +57,9 @@ class Driver:
             units: What may be transplanted, in the order in which the algorithm sees it.
             split: The search prompts; the target and every choice come from these alone.
             held_out: Prompts that only measure the result.
-            reserve: Further prompts for fragile removals; never the held-out ones.
+            reserve: Further prompts, which show the removals that are firm; never the held-out
+                ones.
+            locked: Prompts that measure the result once more and confirm nothing.
             settings: The rules; defaults if None.
             control: The handle to pause and stop it by; a new one if None.
             algorithm: Its name, for the report.
@@ -64,6 +69,8 @@ class Driver:
             screen: Log-odds that order prompts and candidates; none where it is None.
             canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
                 result is judged there once more. Not done where it is None.
+            elsewhere: Sets that other searches of these very prompts found, each with the search's
+                name: those with fewer units than the result are measured beside it.
             devices: How many GPUs are at work, for the costs.
             offers: What to try where there is nothing to localize, as in `--sites mlp`.
             clock: Seconds that only grow.
@@ -91,7 +98,7 @@ class Driver:
         self.meter = Meter(self.units, self.control, clock, devices)
         self._scheduler = Scheduler(split, "opening", self.settings, self.meter)
         self.meter.ledger = self._scheduler.ledger
-        further = Further(held_out, reserve, canonical)
+        further = Further(held_out, reserve, elsewhere, canonical, locked)
         self._after = Confirmation(self._scheduler, self.units, further, self.settings)
 
     def snapshot(self) -> SearchProgress:
@@ -179,6 +186,8 @@ class Driver:
             named.update({line.role: line.rate for line in lines if line.role in rates})
         screening, kl = self._screened(), self._kl(found)
         names = ("held_out", "full_held_out", "student_held_out")
+        removals = after.certificate(result)
+        claim = claim_of(found.units, result.one_minimal, removals, after.rechecks, self._target())
         self.meter.end("done")
         return SearchReport(
             algorithm=self.algorithm,
@@ -187,11 +196,17 @@ class Driver:
             stop_reason=result.reason,
             target=self.meter.target or 0.0,
             need=ledger.need or 0,
-            rates={**named, **{name: after.held_out.get(name) for name in names}},
+            rates={
+                **named,
+                **{name: after.held_out.get(name) for name in names},
+                **after.locked,
+            },
             best_bounds=ledger.outcome(found).bounds,
-            removals=after.certificate(result),
+            removals=removals,
             rechecks=after.rechecks,
             canonical=after.reshaped,
+            claim=claim,
+            smaller=after.smaller,
             kl=kl,
             screen=screening.as_dict() if screening else None,
             violations=after.violations,
@@ -201,6 +216,12 @@ class Driver:
             settings=self.settings.rules(),
             trials=tuple(self.meter.trials),
         )
+
+    def _target(self) -> Rate | None:
+        """The target with its interval; None where it was given, or there is none yet."""
+        if self.settings.target is not None or self.meter.target is None:
+            return None
+        return target_rate(self._scheduler.ledger, self.full, self.settings.retain)
 
     def _kl(self, found: Mask) -> dict[str, float] | None:
         """What found set and full mask cost, where a limit was set."""

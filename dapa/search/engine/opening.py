@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, Rate
-from dapa.core.statistics import paired_gain, wilson
+from dapa.core.statistics import blended_rate, paired_gain, wilson
 from dapa.search.engine.ledger import Ledger
 from dapa.search.settings import SearchRules
 
@@ -44,6 +44,21 @@ def aim(ledger: Ledger, full: Mask, rules: SearchRules, offers: Sequence[str] = 
         raise NothingToLocalize(f"nothing to localize: {trouble} ({seen}){hint}", student, whole)
     ledger.need = need
     return target
+
+
+def target_rate(ledger: Ledger, full: Mask, retain: float) -> Rate:
+    """A relative target with its interval: it derives from two rates of the same prompts.
+
+    Args:
+        ledger: Holds student and full mask, judged in full.
+        full: The mask of all units.
+        retain: Share of the gain to keep.
+    """
+    before, after = (
+        [ledger[mask].labels[p] is Label.REFUSAL for p in range(ledger.asked)]
+        for mask in (EMPTY, full)
+    )
+    return blended_rate(before, after, retain)
 
 
 def _told(rate: Rate) -> str:

@@ -6,11 +6,22 @@ and `--json` have its JSON form, and a stored run is read back from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dapa.core.records import Mask, Outcome, Rate, Removal, Trial, Unit
+from dapa.search.engine.checked import (
+    Recheck,
+    Smaller,
+    Violation,
+    outcome_dict,
+    outcome_of,
+    removal_dict,
+    removal_of,
+    units_of,
+)
+from dapa.search.engine.claim import Claim, claim_of
 
 State = Literal["ready", "running", "paused", "done", "failed"]
 
@@ -70,7 +81,7 @@ class SearchProgress:
     asking: tuple[Outcome, ...]
     """The masks being judged now, most wanted first."""
     best: tuple[Unit, ...]
-    """The smallest set that satisfied so far; all units at first."""
+    """Of the sets that satisfied so far, the one with fewest units; all units at first."""
     best_seen: Outcome | None
     """The highest DSR among the masks that were asked in full."""
     target: float | None
@@ -87,69 +98,14 @@ class SearchProgress:
 
 
 @dataclass(frozen=True)
-class Violation:
-    """A superset of the found set that does not satisfy: refusal is not monotone here."""
-
-    added: tuple[Unit, ...]
-    """What was transplanted beside the found set."""
-    outcome: Outcome
-    p_value: float
-    """Exact paired McNemar against the found set, Holm-adjusted over the violations."""
-    firm: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "added": [str(unit) for unit in self.added],
-            **outcome_dict(self.outcome),
-            "p_value": self.p_value,
-            "firm": self.firm,
-        }
-
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> Violation:
-        """Read `as_dict` back."""
-        return cls(_units(body["added"]), outcome_of(body), body["p_value"], body["firm"])
-
-
-@dataclass(frozen=True)
-class Recheck:
-    """One mask judged again at full length, without early exit."""
-
-    role: str
-    """best, student, full or removal."""
-    mask: Mask
-    rate: Rate
-    lost: int
-    """Prompts whose opening refused and whose full reply does not."""
-    gained: int
-    """The reverse."""
-    satisfied: bool
-    """Is the target (set by openings) reached at full length?"""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "role": self.role,
-            "units": [str(unit) for unit in self.mask],
-            "dsr": self.rate.as_dict(),
-            **{name: getattr(self, name) for name in ("lost", "gained", "satisfied")},
-        }
-
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> Recheck:
-        """Read `as_dict` back."""
-        told = {name: body[name] for name in ("role", "lost", "gained", "satisfied")}
-        return cls(mask=Mask.of(_units(body["units"])), rate=Rate(**body["dsr"]), **told)
-
-
-@dataclass(frozen=True)
 class SearchReport:
     """The end of a search."""
 
     algorithm: str
     units: tuple[Unit, ...]
     one_minimal: bool
+    """Did every single removal miss the target by openings? `claimed` says what whole replies make
+    of it, and that is what is said to people."""
     stop_reason: str
     """done, stopped, budget: ... ; behind a done search it may tell which closing check is
     missing."""
@@ -159,7 +115,8 @@ class SearchReport:
     """The same as a count of prompts."""
     rates: Mapping[str, Rate | None]
     """student, full, best (search split), held_out, full_held_out, student_held_out; each judged
-    in full, None where it was not. At full length where `rechecks` has them."""
+    in full, None where it was not. At full length where `rechecks` has them. With a locked part
+    also locked, full_locked and student_locked."""
     best_bounds: tuple[float, float]
     """The DSR of the found set by its openings: a point unless curtailed."""
     removals: tuple[Removal, ...]
@@ -184,7 +141,20 @@ class SearchReport:
     moves: Mapping[str, Any] | None = None
     """How much of the student the result replaces (parameters, bytes, fraction), and of how many
     `units`; None where no pair told."""
+    claim: Claim | None = None
+    """What openings and whole replies bear together; None in runs of older versions, see
+    `claimed`."""
+    smaller: tuple[Smaller, ...] = ()
+    """Sets of fewer units that satisfy too, measured beside the result."""
+    looks: int = 0
+    """How many jobs had told figures of the held-out prompts by then, this one included."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
+
+    @property
+    def claimed(self) -> Claim:
+        """The claim as removals and rechecks bear it, of older versions' runs too."""
+        told = (self.units, self.one_minimal, self.removals, self.rechecks)
+        return claim_of(*told, self.claim.target if self.claim else None)
 
     @property
     def mask(self) -> Mask:
@@ -220,6 +190,9 @@ class SearchReport:
             "screen": self.screen and dict(self.screen),
             "prior": self.prior and dict(self.prior),
             **({"moves": dict(self.moves)} if self.moves else {}),
+            **({"claim": self.claimed.as_dict()} if self.claim else {}),
+            **({"looks": self.looks} if self.looks else {}),
+            **({"smaller": [one.as_dict() for one in self.smaller]} if self.smaller else {}),
         }
 
     @classmethod
@@ -231,7 +204,7 @@ class SearchReport:
         seen = body.get("best_seen")
         return cls(
             algorithm=body.get("algorithm", ""),
-            units=_units(body["units"]),
+            units=units_of(body["units"]),
             one_minimal=bool(body.get("one_minimal")),
             stop_reason=body.get("stop_reason") or "done",
             target=body.get("target") or 0.0,
@@ -250,40 +223,7 @@ class SearchReport:
             screen=body.get("screen"),
             prior=body.get("prior"),
             moves=body.get("moves"),
+            claim=Claim.from_dict(body["claim"]) if body.get("claim") else None,
+            looks=body.get("looks") or 0,
+            smaller=tuple(Smaller.from_dict(line) for line in body.get("smaller") or ()),
         )
-
-
-def outcome_dict(outcome: Outcome) -> dict[str, Any]:
-    """The JSON form of an outcome; `dsr` is null where curtailed, `low` and `high` its bounds."""
-    return {
-        "units": [str(unit) for unit in outcome.mask],
-        **outcome.counts(),
-        "dsr": outcome.dsr,
-        "low": outcome.bounds[0],
-        "high": outcome.bounds[1],
-    }
-
-
-def outcome_of(body: Mapping[str, Any]) -> Outcome:
-    """Read `outcome_dict` back."""
-    return Outcome.counted(Mask.of(_units(body["units"])), body)
-
-
-def removal_dict(removal: Removal) -> dict[str, Any]:
-    """The JSON form of a line of the certificate."""
-    return {
-        "unit": str(removal.unit),
-        "layer": removal.unit.place,
-        **outcome_dict(removal.outcome),
-        **{name: getattr(removal, name) for name in ("p_value", "flips", "firm", "more")},
-    }
-
-
-def removal_of(body: Mapping[str, Any]) -> Removal:
-    """Read `removal_dict` back; runs of older versions had no `more`."""
-    told = {name: body[name] for name in ("p_value", "flips", "firm", "more") if name in body}
-    return Removal(Unit.parse(body["unit"]), outcome_of(body), **told)
-
-
-def _units(names: Sequence[str]) -> tuple[Unit, ...]:
-    return tuple(Unit.parse(name) for name in names)

@@ -298,5 +298,5 @@ class Scheduler:
 
 
 def _only(question: Question) -> Generator[Question, Any, Any]:
-    """The smallest coroutine: one question, whose answer is its value."""
+    """The least coroutine: one question, whose answer is its value."""
     return (yield question)

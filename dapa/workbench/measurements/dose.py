@@ -88,6 +88,7 @@ def _measure(call: Call) -> DoseCurves:
     if job is not None:
         pair, mask, prompts = job.pair, job.report.mask, job.held_out or job.prompts
         where = "held-out" if job.held_out else "search"
+        job.looked("dose")
     else:
         pair, mask = call.bench.pair, call.mask
         prompts, where = _unchosen(call)
@@ -113,11 +114,14 @@ def _measure(call: Call) -> DoseCurves:
 
 
 def _unchosen(call: Call) -> tuple[tuple[Prompt, ...], str]:
-    """Prompts that chose nothing, or all where the set is not split."""
+    """Prompts that chose nothing, or all where none is known to."""
     asked = call.search
-    found = call.bench.prompts(asked.prompts, "harmful", asked.prompt_column).prompts
-    own = tuple(prompt for prompt in found if prompt.split == "held_out")
-    return (own, "held-out") if own else (tuple(found), "all")
+    found = call.bench.prompts(asked.prompts, "harmful", asked.prompt_column)
+    parts = call.bench.parts_of(call.run, call.mask, found) if call.run else None
+    if parts is not None and parts[1]:
+        return tuple(parts[1]), "held-out"
+    own = tuple(prompt for prompt in found.prompts if prompt.split == "held_out")
+    return (own, "held-out") if own else (tuple(found.prompts), "all")
 
 
 def _describe(record: DoseCurves) -> Shown:
@@ -138,7 +142,11 @@ def _describe(record: DoseCurves) -> Shown:
     if not rows:
         return Shown("Nothing was measured.")
     head = ("strength", "DSR, found set", "incoherent, found set", "DSR, sham", "incoherent, sham")
-    prompts = "On all prompts" if record.where == "all" else f"On {record.where} prompts"
+    prompts = (
+        "On all prompts, of which some may have chosen the set"
+        if record.where == "all"
+        else f"On {record.where} prompts"
+    )
     return Shown(
         finding(found, "found" if record.run else "given"),
         (Table(head, rows),),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, listed
+from dapa.writing.claims import smaller_text
 from dapa.writing.sentences import percent, two, unit_name, units_text
 
 if TYPE_CHECKING:
@@ -109,10 +110,11 @@ def _describe(record: Repeated) -> Shown:
         ],
         "Distinct 1-minimal sets",
     )
-    notes = [
+    notes = [also] if (also := smaller_text(found.smaller)) else []
+    notes.append(
         f"n = {len(ended)} searches: {_counts(counts)}, never counted as one. "
         "Filled: other orders; hollow: resampled prompts."
-    ]
+    )
     if found.sorted_away:
         notes.append(_sorted_away(found))
     if never := len(found.units) - len(often):

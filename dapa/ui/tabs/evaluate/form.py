@@ -88,6 +88,7 @@ def settings_of(
     mask: str,
     beside: tuple[Any, ...],
     values: Mapping[str, Any],
+    run: str = "",
 ) -> EvaluationSettings:
     """Settings from anywhere, checked.
 
@@ -97,6 +98,7 @@ def settings_of(
         mask: The strip's, as `Mask.key`.
         beside: Values of `EvaluationForm.beside`.
         values: Of the form's fields, by name.
+        run: The search that chose the mask, if one is known to.
     """
     given, saved, checkpoint, labels, harm, harmful = beside
     given = given if isinstance(given, dict) else {}
@@ -105,6 +107,7 @@ def settings_of(
     return parts.read(
         {**values, "judge": judge},
         mask=mask,
+        run=run,
         saved=dict(saved) if isinstance(saved, dict) else {},
         prompts=given.get("harmful"),
         harmless=given.get("harmless"),

@@ -12,7 +12,7 @@ from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, kinds_text
 
 TITLES = {
-    "dsr": "refuses harmful, held out (DSR)",
+    "dsr": "refuses harmful (DSR)",
     "dsr_search": "refuses harmful, search set",
     "over_refusal": "refuses harmless twins",
     "borderline": "refuses borderline harmless",
@@ -33,8 +33,10 @@ ORDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
 """In what order the replies of a cell stand: name -> (by what, downwards?)."""
 
 
-def title_of(measure: str) -> str:
-    """A measure for people."""
+def title_of(measure: str, over: str = "") -> str:
+    """A measure for people; `over` says which harmful prompts DSR is over, where that is known."""
+    if measure == "dsr" and over:
+        return f"refuses harmful, {over} (DSR)"
     if measure.startswith(WRAP):
         return f"refuses, {measure.removeprefix(WRAP)}"
     return TITLES.get(measure, measure)
@@ -50,7 +52,7 @@ def draw(found: Evaluation) -> str:
     """The one table: a row per measure, a column per model; a cell opens its replies."""
     models = found.models
     rows = [
-        (esc(title_of(measure)), *(_cell(found, model, measure) for model in models))
+        (esc(title_of(measure, found.asked)), *(_cell(found, model, measure) for model in models))
         for measure in measures_of(found)
     ]
     if found.perplexity:
@@ -87,9 +89,10 @@ def _cell(found: Evaluation, model: str, measure: str) -> str:
     value = found.rate(model, measure)
     if value is None:
         return rate(None)
+    name = f"Replies of {esc(model)}: {esc(title_of(measure, found.asked))}"
     return (
         f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
-        f'aria-label="Replies of {esc(model)}: {esc(title_of(measure))}">{rate(value)}</button>'
+        f'aria-label="{name}">{rate(value)}</button>'
         f"{_kinds(found.over_kinds(model, measure), measure)}"
     )
 

@@ -157,7 +157,7 @@ def wire(
         bench = dashboard.workbench
         base = here if here.epoch == dashboard.epoch else replace(here, chosen=Session().chosen)
         form = parts.asked.form
-        settings = asked.settings_of(dashboard, form, base.mask.key, beside, values)
+        settings = asked.settings_of(dashboard, form, base.mask.key, beside, values, base.chosen_by)
         bench.pair.validate(base.mask)
         sets = bench.asked_sets(settings)
         if not sets:
@@ -236,11 +236,14 @@ def wire(
 
     def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
         rows = scores.chosen(rows_of(shown, cell), *read(*how))
+        task = task_of(shown)
+        over = task.result.asked if task is not None else ""
         head = (
             "prompt", "category", "reply", "verdict", "manner", "judge", "reason", "hit", "tokens",
             "cut",
         )  # fmt: skip
-        origin = f"{dashboard.workbench.pair.spec.title} · {cell[0]} · {scores.title_of(cell[1])}"
+        what = f"{cell[0]} · {scores.title_of(cell[1], over)}"
+        origin = f"{dashboard.workbench.pair.spec.title} · {what}"
         return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
 
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)

@@ -143,7 +143,7 @@ def _costs(runs: tuple[Run, Run], reports: Reports) -> str:
         return esc(report.stop_reason if report else (run.result or {}).get("error") or "–")
 
     rows = [
-        row("1-minimal", lambda report: "yes" if report.one_minimal else "not shown"),
+        row("1-minimal", lambda report: "yes" if report.claimed.sure else "not shown"),
         row("firm removals", _firm),
         ("ended", *map(ended, runs, reports)),
         row("tests", lambda report: number(report.costs.tests)),
@@ -158,5 +158,5 @@ def _costs(runs: tuple[Run, Run], reports: Reports) -> str:
 def _firm(report: SearchReport) -> str:
     if not report.removals:
         return "–"
-    firm = sum(removal.firm for removal in report.removals)
+    firm = len(report.claimed.firm)
     return f"{firm} of {len(report.removals)} ({percent(firm / len(report.removals), 0)})"

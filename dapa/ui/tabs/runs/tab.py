@@ -112,7 +112,7 @@ def wire(
         pair = dashboard.workbench.pair
         pair.validate(mask)
         base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
-        now = base.holding(pair, mask, mask.units[0].kind)
+        now = base.holding(pair, mask, mask.units[0].kind, run.id)
         return now, strip.draw(dashboard, now)
 
     @guarded

@@ -148,7 +148,8 @@ def wire(
         ready = job is not None and job.report is not None and bool(job.report.units)
         names = offered()
         tasks = {n: dashboard.tasks.of(job.id, n) for n in names} if job is not None else {}
-        task, skill = tasks.get(name), tasks.get("skill")
+        task, told = tasks.get(name), [tasks.get("skill"), tasks.get("stability")]
+        over = [str(t.seconds) for t in told if t is not None and t.over]
         live = [t for t in tasks.values() if t is not None and not t.over]
         ends = tuple((n, t.state) for n, t in tasks.items() if t is not None)
         stamp = (job.id if job else "", ready, name, ends, stage(task), dark is True)
@@ -168,7 +169,7 @@ def wire(
             timer,
             name,
             stamp,
-            f"{job.id}:{skill.seconds}" if job and skill and skill.over else "",
+            f"{job.id}:{':'.join(over)}" if job and over else "",
             *(gr.update(visible=fold == chosen) for fold in parts.folds),
         )
 

@@ -9,6 +9,15 @@ from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.workbench import Run, SearchReport
+from dapa.writing.claims import (
+    Offered,
+    basis_text,
+    headline,
+    looks_text,
+    smaller_text,
+    standing,
+    target_text,
+)
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import cut_sentence, kinds_text, result_sentence, unit_name
 
@@ -50,7 +59,7 @@ def sentence(
             report.costs.seconds,
             skill=skill,
             held_out=held_out,
-            one_minimal=report.one_minimal,
+            one_minimal=report.claimed.one_minimal,
             outside=[unit for unit in report.units if unit.place is None],
         )
     )
@@ -64,6 +73,7 @@ def draw(
     skill: tuple[Rate, Rate] | None = None,
     limit: int | None = None,
     kinds: Mapping[str, Rate] | None = None,
+    also: Sequence[Offered] = (),
 ) -> str:
     """Sentence, certificate, held-out rates and warnings.
 
@@ -75,6 +85,7 @@ def draw(
         skill: The student's and the found set's skill, once measured.
         limit: The token limit of its replies, where it is known.
         kinds: The rates over kinds of harm, by role as in the report.
+        also: Sets of fewer units that something beside the search met.
     """
     many = cut_sentence(report.rates, limit)
     cut = note(esc(many), "warn") if many else ""
@@ -82,7 +93,8 @@ def draw(
     return (
         f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
-        f"{_warnings(report)}{_columns(report, kinds or {})}{_asides(report)}{_costs(report)}"
+        f"{_standing(report, also)}{_warnings(report)}{_columns(report, kinds or {})}"
+        f"{_asides(report)}{_costs(report)}"
     )
 
 
@@ -94,10 +106,23 @@ def _costs(report: SearchReport) -> str:
 
 
 def _certified(report: SearchReport) -> str:
-    if report.one_minimal:
-        line = "1-minimal: every single removal was judged in full and failed"
-        return line if report.stop_reason == "done" else f"{line} · {esc(report.stop_reason)}"
-    return f"Best so far, not certified as 1-minimal: {esc(report.stop_reason)}"
+    """Firm, undecided and the target; never plainly 1-minimal where a removal is undecided."""
+    claim = report.claimed
+    aim = esc(target_text(claim, report.target))
+    if head := headline(claim):
+        end = "" if report.stop_reason == "done" else f" · {esc(report.stop_reason)}"
+        return f"{head} · {aim}{end}"
+    return f"Best so far, not certified as 1-minimal: {esc(report.stop_reason)} · {aim}"
+
+
+def _standing(report: SearchReport, more: Sequence[Offered]) -> str:
+    """What whole replies make of the certificate, what firm rests on, and what would do too."""
+    claim, told = report.claimed, ""
+    if headline(claim):
+        line = esc(f"{standing(claim)} {basis_text(report.removals)}")
+        told = note(line, "warn") if claim.contradicted or claim.reached is False else note(line)
+    also = [smaller_text(sets) for sets in (report.smaller, more)]
+    return told + "".join(note(esc(line)) for line in also if line)
 
 
 def _warnings(report: SearchReport) -> str:
@@ -162,41 +187,51 @@ def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
         beside = f'<br><span class="interval">{esc(kinds_text(over))}</span>' if over else ""
         return rate(report.rates.get(role)) + beside
 
+    locked = any("locked" in name for name in report.rates)
     rows = [
-        (label, cell(searched), cell(held_out))
+        (
+            label,
+            cell(searched),
+            cell(held_out),
+            *([cell(held_out.replace("held_out", "locked"))] if locked else []),
+        )
         for label, searched, held_out in (
             ("student", "student", "student_held_out"),
             ("<b>found set</b>", "best", "held_out"),
             ("every unit", "full", "full_held_out"),
         )
     ]
-    rates = table(("DSR", "on the search prompts", "held out"), rows)
+    heads = ("DSR", "on the search prompts", "held out", *(["locked, once"] if locked else []))
+    rates = table(heads, rows) + (note(looks_text(report.looks)) if report.looks else "")
     return f'<div class="two result">{rates}{_certificate(report)}</div>'
 
 
 def _certificate(report: SearchReport) -> str:
-    """Each removal's DSR with its interval against the target; firm or fragile."""
+    """Each removal's DSR with its interval against the target; firm or undecided."""
     if not report.removals:
         return ""
-    lines = []
+    lines, sure = [], report.claimed.firm
     for removal in report.removals:
         left = wilson(removal.outcome.defended, removal.outcome.asked)
-        look: Look = "orange" if removal.firm else "open"
-        cells = [rate(left, with_n=False), _firm(removal)]
+        firm = removal.unit in sure
+        look: Look = "orange" if firm else "open"
+        cells = [rate(left, with_n=False), _firm(removal, firm)]
         lines.append(Line(esc(unit_name(removal.unit)), [Dot(left, look)], cells))
     n = report.removals[0].outcome.asked
-    picture = f"DSR, n{THIN}={THIN}{n}; dashed: target {two(report.target)}"
+    picture = f"DSR by openings, n{THIN}={THIN}{n}; dashed: target {two(report.target)}"
     head = ("without", picture, "certificate", "standing")
     return forest(head, lines, report.target, "certificate")
 
 
-def _firm(removal: Removal) -> str:
+def _firm(removal: Removal, firm: bool) -> str:
     shown = "p < 0.001" if removal.p_value < 0.001 else f"p = {removal.p_value:.3f}"
-    if removal.more:
+    if removal.basis == "reserve":
+        shown += f" on {removal.more} reserve prompts"
+    elif removal.more:
         shown += f", with {removal.more} more prompts"
-    if removal.firm:
+    if firm:
         return f'<span class="badge yes">■ firm</span> <span class="interval">{shown}</span>'
     return (
-        f'<span class="badge unclear">◇ fragile</span> <span class="interval">{removal.flips} '
+        f'<span class="badge unclear">◇ undecided</span> <span class="interval">{removal.flips} '
         f"{'flip' if removal.flips == 1 else 'flips'}, {shown}</span>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -24,6 +25,7 @@ from dapa.ui.parts import (
 )
 from dapa.ui.tabs.search import result
 from dapa.workbench import Costs, SearchJob, SearchProgress, algorithms
+from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
 
@@ -102,7 +104,7 @@ class SearchStatus:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
             told = (job.report, kind, job.total, share, self._skill(job), limit)
-            return result.draw(*told, job.over_kinds)
+            return result.draw(*told, job.over_kinds, self._also(job))
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -125,6 +127,14 @@ class SearchStatus:
             return None
         student, patched = (task.result.record.rate(who, "skill") for who in ("student", "patched"))
         return (student, patched) if student and patched else None
+
+    def _also(self, job: SearchJob) -> Sequence[Offered]:
+        """Sets of fewer units that stability met, if someone has asked for it."""
+        task = self.dashboard.tasks.of(job.id, "stability")
+        if task is None or task.result is None:
+            return ()
+        found: Sequence[Offered] = task.result.record.found.smaller
+        return found
 
 
 def _why(job: SearchJob) -> str:

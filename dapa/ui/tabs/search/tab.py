@@ -149,7 +149,7 @@ def wire(
             if here.epoch == dashboard.epoch
             else fresh(dashboard.epoch, dashboard.workbench.pair)
         )
-        now = replace(base, found=job.report.mask)
+        now = replace(base, found=job.report.mask, found_by=job.id)
         return now, strip.draw(dashboard, now)
 
     @guarded
@@ -164,7 +164,7 @@ def wire(
             if here.epoch == dashboard.epoch
             else fresh(dashboard.epoch, dashboard.workbench.pair)
         )
-        now = base.holding(dashboard.workbench.pair, mask, job.settings.kind)
+        now = base.holding(dashboard.workbench.pair, mask, job.settings.kind, job.id)
         return now, strip.draw(dashboard, now)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
