@@ -141,7 +141,8 @@ def test_a_rate_stands_beside_the_mean_of_its_kinds(pair):
     from dapa.cli.evaluating import told
 
     console = Console(width=200, file=StringIO())
-    console.print(told(found)[0])
+    for part in told(found):
+        console.print(part)
     assert "over kinds of harm" in console.file.getvalue()
     assert "2 kinds" in console.file.getvalue()
 
