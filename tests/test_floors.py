@@ -186,14 +186,6 @@ def test_no_file_imports_in_circles_not_even_for_its_types():
                 )
 
 
-LONG = {
-    "dapa.search.engine.driver.__init__",
-    "dapa.measure.dose.dose",
-    "dapa.writing.sentences.result_sentence",
-}
-"""Still to be shortened: others work on these files at this moment."""
-
-
 def test_no_public_call_takes_more_than_eight_parameters():
     for module in FILES:
         for node in ast.walk(tree(module)):
@@ -202,9 +194,7 @@ def test_no_public_call_takes_more_than_eight_parameters():
             ):
                 given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
                 names = [one.arg for one in given if one.arg not in ("self", "cls")]
-                assert len(names) <= 8 or f"{module}.{node.name}" in LONG, (
-                    f"{module}.{node.name} takes {len(names)}: {names}"
-                )
+                assert len(names) <= 8, f"{module}.{node.name} takes {len(names)}: {names}"
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

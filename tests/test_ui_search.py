@@ -28,7 +28,7 @@ from dapa.ui.tabs.search.closer import offered
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench.measurements import measurements
-from dapa.writing.sentences import layers_text, overlap_sentence, result_sentence
+from dapa.writing.sentences import MovedUnits, layers_text, overlap_sentence, result_sentence
 
 with gr.Blocks():
     FORM = choices.build()
@@ -242,7 +242,9 @@ LOW, MID, HIGH = Rate(0.0, 0.0, 0.05, 80), Rate(0.06, 0.02, 0.12, 80), Rate(0.97
 
 
 def said(student, found, **more):
-    return result_sentence(2, 12, "gate", (3, 5), 0.04, student, found, 38, 10.0, **more)
+    return result_sentence(
+        MovedUnits(2, 12, "gate", (3, 5), 0.04), student, found, 38, 10.0, **more
+    )
 
 
 def test_the_sentence_claims_only_what_the_intervals_bear():
@@ -273,7 +275,7 @@ def test_many_layers_are_named_by_ranges_and_few_one_by_one():
 
 
 def test_what_is_not_known_is_left_out_of_the_sentence():
-    told = result_sentence(1, 0, "gate", (3,), None, LOW, HIGH, 1, 130.0)
+    told = result_sentence(MovedUnits(1, 0, "gate", (3,), None), LOW, HIGH, 1, 130.0)
     assert told.startswith("Moving 1 gate (layer 3), raises") and "parameters" not in told
     assert told.endswith("1 test, 2 min 10 s.")
 

@@ -21,6 +21,7 @@ from dapa.workbench import PairOptions, SearchSettings
 from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
+    MovedUnits,
     cut_sentence,
     estimate_sentence,
     kinds_text,
@@ -134,17 +135,19 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     parts: list[RenderableType] = [cut] if cut else []
     parts += [
         result_sentence(
-            len(found.units),
-            job.total,
-            kind,
-            found.layers,
-            job.share.fraction if job.share else None,
+            MovedUnits(
+                len(found.units),
+                job.total,
+                kind,
+                found.layers,
+                job.share.fraction if job.share else None,
+                [unit for unit in found.units if unit.place is None],
+            ),
             found.rates.get("student_held_out"),
             found.rates.get("held_out"),
             found.costs.tests,
             found.costs.seconds,
             one_minimal=claim.one_minimal,
-            outside=[unit for unit in found.units if unit.place is None],
         ),
         moved_sentence(job.share) if job.share else "",
         f"Ended: {found.stop_reason}. {standing(claim)} "

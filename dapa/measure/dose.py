@@ -83,6 +83,22 @@ class Dose:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dosing:
+    """Which strengths are measured, and beside what."""
+
+    strengths: Sequence[float] = STRENGTHS
+    """From 0 to 1."""
+    sham: str = "permuted"
+    """Which sham stands beside it."""
+    seed: int = 0
+    """Of the sham's draw."""
+    progress: Callable[[str, float], None] | None = None
+    """Told (what, share done)."""
+    stop: threading.Event | None = None
+    """Set it, and the points measured so far are returned."""
+
+
 def dose(
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -90,11 +106,7 @@ def dose(
     store: Store,
     how: PromptFormat | None = None,
     max_new_tokens: int = 48,
-    strengths: Sequence[float] = STRENGTHS,
-    sham: str = "permuted",
-    seed: int = 0,
-    progress: Callable[[str, float], None] | None = None,
-    stop: threading.Event | None = None,
+    **options: Any,
 ) -> Dose:
     """Judge whole replies at every strength; what the store knows costs nothing.
 
@@ -105,16 +117,15 @@ def dose(
         store: Where verdicts are kept.
         how: The prompts' format.
         max_new_tokens: The token limit of every reply.
-        strengths: From 0 to 1.
-        sham: Which sham stands beside it.
-        seed: Of the sham's draw.
-        progress: Told (what, share done).
-        stop: Set it, and the points measured so far are returned.
+        options: Of `Dosing`.
 
     Raises:
         SettingError: An empty mask, or a strength outside of 0 to 1.
         PromptError: No prompt.
     """
+    asked = Dosing(**options)
+    strengths, sham, seed = asked.strengths, asked.sham, asked.seed
+    progress, stop = asked.progress, asked.stop
     if not mask.entries:
         raise SettingError("an empty mask has no dose; choose at least one unit")
     if not prompts:

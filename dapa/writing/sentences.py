@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dapa.core.records import OUTSIDE, Rate, Unit
@@ -214,12 +215,26 @@ def unit_name(unit: Unit) -> str:
     return f"layer {unit.layer}" if plain else str(unit)
 
 
+@dataclass(frozen=True)
+class MovedUnits:
+    """What a result moves, for its sentence."""
+
+    units: int
+    """How many are transplanted."""
+    total: int
+    """How many could be; 0 where that is not known."""
+    kind: str
+    """Their kind of site."""
+    layers: Sequence[int]
+    """The layers they stand in."""
+    share: float | None
+    """Share of the student's parameters that they hold; None where that is not known."""
+    outside: Sequence[Unit] = ()
+    """The units that stand in no layer."""
+
+
 def result_sentence(
-    moved: int,
-    total: int,
-    kind: str,
-    layers: Sequence[int],
-    share: float | None,
+    what: MovedUnits,
     student: Rate | None,
     found: Rate | None,
     tests: int,
@@ -227,16 +242,11 @@ def result_sentence(
     skill: tuple[Rate, Rate] | None = None,
     held_out: bool = True,
     one_minimal: bool = True,
-    outside: Sequence[Unit] = (),
 ) -> str:
     """What a search found, in one sentence, hedged where the intervals overlap.
 
     Args:
-        moved: Units transplanted.
-        total: Units that could be; 0 where that is not known.
-        kind: Their kind of site.
-        layers: The layers they stand in.
-        share: Share of the student's parameters that they hold; None where that is not known.
+        what: The units.
         student: The student's DSR, preferably on held-out prompts.
         found: The found set's DSR on the same prompts.
         tests: Tests the search made.
@@ -244,8 +254,9 @@ def result_sentence(
         skill: The student's skill and the patched one's on the same items, where measured.
         held_out: Are the two rates of prompts that chose nothing?
         one_minimal: Does the search vouch that nothing can be spared?
-        outside: The units that stand in no layer.
     """
+    moved, total, kind, share = what.units, what.total, what.kind, what.share
+    layers, outside = what.layers, what.outside
     many = f"{moved} of {total} {kind_text(kind, total)}" if total else (
         f"{moved} {kind_text(kind, moved)}"
     )  # fmt: skip

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dapa.core.records import EMPTY, Mask, Rate, SearchResult, SettingError, Unit
 from dapa.search.algorithms.limited import Kl, within
@@ -26,6 +27,43 @@ from dapa.search.engine.scheduler import Scheduler
 from dapa.search.settings import SearchRules
 
 
+@dataclass(frozen=True, kw_only=True)
+class Driven:
+    """What a driver may be given besides the algorithm, the units and the search prompts."""
+
+    held_out: Workload | None = None
+    """Prompts that only measure the result."""
+    reserve: Workload | None = None
+    """Further prompts, which show the removals that are firm; never the held-out ones."""
+    locked: Workload | None = None
+    """Prompts that measure the result once more and confirm nothing."""
+    settings: SearchRules | None = None
+    """The rules; defaults if None."""
+    control: Control | None = None
+    """The handle to pause and stop it by; a new one if None."""
+    algorithm: str = ""
+    """Its name, for the report."""
+    offers: Sequence[str] = ()
+    """What to try where there is nothing to localize, as in `--sites mlp`."""
+    prepare: Callable[[], None] | None = None
+    """Called once before the first question: what the algorithm wants to know, such as a prior.
+    May raise Halted."""
+    kl: Kl | None = None
+    """What a mask costs on harmless prompts; needed where the settings limit it."""
+    screen: Odds | None = None
+    """Log-odds that order prompts and candidates; none where it is None."""
+    canonical: Workload | None = None
+    """The search prompts, decoded one mask at a time in a batch of one shape: the result is judged
+    there once more. Not done where it is None."""
+    elsewhere: Sequence[tuple[str, Mask]] = ()
+    """Sets that other searches of these very prompts found, each with the search's name: those with
+    fewer units than the result are measured beside it."""
+    devices: int = 0
+    """How many GPUs are at work, for the costs."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only grow."""
+
+
 class Driver:
     """One search, to be run once; watched and steered from any thread."""
 
@@ -34,21 +72,7 @@ class Driver:
         search: Search,
         units: Sequence[Unit],
         split: Workload,
-        *,
-        held_out: Workload | None = None,
-        reserve: Workload | None = None,
-        locked: Workload | None = None,
-        settings: SearchRules | None = None,
-        control: Control | None = None,
-        algorithm: str = "",
-        offers: Sequence[str] = (),
-        prepare: Callable[[], None] | None = None,
-        kl: Kl | None = None,
-        screen: Odds | None = None,
-        canonical: Workload | None = None,
-        elsewhere: Sequence[tuple[str, Mask]] = (),
-        devices: int = 0,
-        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
     ) -> None:
         """Get ready; nothing is asked yet.
 
@@ -56,28 +80,18 @@ class Driver:
             search: The algorithm.
             units: What may be transplanted, in the order in which the algorithm sees it.
             split: The search prompts; the target and every choice come from these alone.
-            held_out: Prompts that only measure the result.
-            reserve: Further prompts, which show the removals that are firm; never the held-out
-                ones.
-            locked: Prompts that measure the result once more and confirm nothing.
-            settings: The rules; defaults if None.
-            control: The handle to pause and stop it by; a new one if None.
-            algorithm: Its name, for the report.
-            prepare: Called once before the first question: what the algorithm wants to know, such
-                as a prior. May raise Halted.
-            kl: What a mask costs on harmless prompts; needed where the settings limit it.
-            screen: Log-odds that order prompts and candidates; none where it is None.
-            canonical: The search prompts, decoded one mask at a time in a batch of one shape: the
-                result is judged there once more. Not done where it is None.
-            elsewhere: Sets that other searches of these very prompts found, each with the search's
-                name: those with fewer units than the result are measured beside it.
-            devices: How many GPUs are at work, for the costs.
-            offers: What to try where there is nothing to localize, as in `--sites mlp`.
-            clock: Seconds that only grow.
+            options: Of `Driven`.
 
         Raises:
             SettingError: No units, a unit twice, no prompts, or a limit on KL without a measure.
         """
+        given = Driven(**options)
+        held_out, reserve, locked = given.held_out, given.reserve, given.locked
+        settings, control, algorithm, offers = (
+            given.settings, given.control, given.algorithm, given.offers
+        )  # fmt: skip
+        prepare, kl, screen, canonical = given.prepare, given.kl, given.screen, given.canonical
+        elsewhere, devices, clock = given.elsewhere, given.devices, given.clock
         if not units or len(set(units)) != len(units):
             raise SettingError(f"a search needs units, each once; got {len(units)}")
         if split.prompts < 1:

@@ -19,7 +19,7 @@ from dapa.writing.claims import (
     target_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, kinds_text, result_sentence, unit_name
+from dapa.writing.sentences import MovedUnits, cut_sentence, kinds_text, result_sentence, unit_name
 
 
 def report_of(run: Run) -> SearchReport | None:
@@ -49,18 +49,20 @@ def sentence(
         both = [report.rates.get(name) for name in ("student", "best")]
     return esc(
         result_sentence(
-            len(report.units),
-            total,
-            kind,
-            report.layers,
-            share,
+            MovedUnits(
+                len(report.units),
+                total,
+                kind,
+                report.layers,
+                share,
+                [unit for unit in report.units if unit.place is None],
+            ),
             *both,
             report.costs.tests,
             report.costs.seconds,
             skill=skill,
             held_out=held_out,
             one_minimal=report.claimed.one_minimal,
-            outside=[unit for unit in report.units if unit.place is None],
         )
     )
 
