@@ -87,7 +87,7 @@ def _describe(record: Measured) -> Shown:
         )
         for tokens in lengths
     ]
-    head = ("tokens", *(name for m in found.models for name in (f"DSR, {m}", "cut", "settled")))
+    head = ("tokens", *(name for m in found.models for name in (f"DSR, {m}", "settled")))
     alone = "" if "patched" in found.models else " Nothing is transplanted, so nothing is patched."
     return Shown(
         finding(found),
@@ -102,7 +102,7 @@ def _describe(record: Measured) -> Shown:
 
 
 def _cells(point: Any) -> tuple[Any, ...]:
-    return point.dsr, f"{point.dsr.cut} of {point.dsr.n}", percent(point.same.value)
+    return point.dsr, percent(point.same.value)
 
 
 def finding(found: Lengths) -> str:
