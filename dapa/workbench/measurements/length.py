@@ -67,8 +67,8 @@ def _measure(call: Call) -> Measured:
         asked.format(),
         asked.longest,
         ReplyStore(bench.store),
-        call.counted("replies"),
-        call.stop,
+        progress=call.counted("replies"),
+        stop=call.stop,
     )
     moved = units_text(call.mask.units) if call.mask.entries else "nothing"
     return Measured(found, f"{bench.pair.spec.title} · {len(prompts)} prompts · {moved} moved")
