@@ -262,3 +262,15 @@ def test_budgets_and_an_absolute_target_reach_the_search(board, page):
     until(lambda: "not certified" in page.inner_text("#result"))
     page.click("#looks [data-look=categories]")
     page.wait_for_selector("text=only a 1-minimal result")
+
+
+def test_chance_tells_its_cost_and_begins_only_when_it_is_told_to(board, page):
+    page.click("#looks [data-look=chance]")
+    until(lambda: "held-out prompts =" in page.inner_text("#look"))
+    assert "at this search" in page.inner_text("#look")
+    assert board.dashboard.tasks.of(job_of(board).id, "chance") is None, "nothing was begun"
+    page.click("#look [data-do=again]")
+    page.wait_for_selector("#looks [data-look=chance][title=measured]")
+    until(lambda: "refuse at least as much as the found set" in page.inner_text("#look"))
+    page.wait_for_selector("#look-chart .js-plotly-plot")
+    assert "p = " in page.inner_text("#look")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from screen import click_cell, dashboard, layers_on, tab, until, visitors
@@ -19,8 +20,9 @@ def board(toy_pair, tmp_path_factory):
     with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
         every = served.workbench.search_set
 
-        def few(source, role, limit, seed):
-            return every(source, role, 6 if limit == OFFERED else limit, seed)
+        def few(asked, role="harmful"):
+            most = 6 if asked.prompt_limit == OFFERED else asked.prompt_limit
+            return every(replace(asked, prompt_limit=most), role)
 
         served.workbench.search_set = few
         yield served

@@ -43,10 +43,10 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
         )
     ]
-    for title, rate, colour, dash in (
-        ("student", found.student, colours.grey, "dot"),
-        ("every unit", found.full, colours.orange, "dash"),
-        ("found set", found.found, colours.blue, "solid"),
+    for title, rate, colour, dash, wide in (
+        ("student", found.student, colours.grey, "dot", 2.5),
+        ("every unit", found.full, colours.orange, "dash", 6),  # seen behind the found set's line
+        ("found set", found.found, colours.blue, "solid", 2.5),
     ):
         told = (
             f"<b>{title}</b><br>DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = "
@@ -58,7 +58,7 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
                 y=[0, 1.08 * top],
                 mode="lines+markers",
                 name=title,
-                line={"color": colour, "width": 2.5, "dash": dash},
+                line={"color": colour, "width": wide, "dash": dash},
                 marker={"size": [0, 8], "color": colour, "symbol": "triangle-down"},
                 text=[told, told],
                 hovertemplate="%{text}<extra></extra>",

@@ -67,8 +67,8 @@ def _measure(call: Call) -> Measured:
         asked.format(),
         asked.longest,
         ReplyStore(bench.store),
-        call.counted("replies"),
-        call.stop,
+        progress=call.counted("replies"),
+        stop=call.stop,
     )
     moved = units_text(call.mask.units) if call.mask.entries else "nothing"
     return Measured(found, f"{bench.pair.spec.title} · {len(prompts)} prompts · {moved} moved")
@@ -87,7 +87,7 @@ def _describe(record: Measured) -> Shown:
         )
         for tokens in lengths
     ]
-    head = ("tokens", *(name for m in found.models for name in (f"DSR, {m}", "cut", "settled")))
+    head = ("tokens", *(name for m in found.models for name in (f"DSR, {m}", "settled")))
     alone = "" if "patched" in found.models else " Nothing is transplanted, so nothing is patched."
     return Shown(
         finding(found),
@@ -102,7 +102,7 @@ def _describe(record: Measured) -> Shown:
 
 
 def _cells(point: Any) -> tuple[Any, ...]:
-    return point.dsr, f"{point.dsr.cut} of {point.dsr.n}", percent(point.same.value)
+    return point.dsr, percent(point.same.value)
 
 
 def finding(found: Lengths) -> str:

@@ -140,7 +140,8 @@ def _partial(found: Benchmark) -> str:
         f"{esc(judge)}: " + ", ".join(f"{esc(what)} {n}" for what, n in sorted(row.items()))
         for judge, row in found.partial_manners.items()
     )
-    return note(f"{found.partial:,} replies that people call partial are in no rate. {told}")
+    some = "1 reply is" if found.partial == 1 else f"{found.partial:,} replies are"
+    return note(f"{some} partial to people, and in no rate. {told}")
 
 
 def _confusions(made: Benched, judge: str) -> str:
