@@ -24,12 +24,12 @@ from dapa.bench.command import main
 from dapa.bench.limit import Load, seconds
 from dapa.bench.live import peak_bytes
 from dapa.bench.rivals import Copied, generated, hidden_state_map, padded
-from dapa.bench.row import Row, absent, alone, faster, higher, judged, share, table, wrong
+from dapa.bench.row import BenchRow, absent, alone, faster, higher, judged, share, table, wrong
 from dapa.bench.scene import MICRO, QUICK, Scene, count_tests, ordinary, own_gates, requests
 from dapa.bench.suite import run
 from dapa.bench.timing import interleaved
 from dapa.core.records import EMPTY, Mask, Unit
-from dapa.model.decode.generation import Row as Reply
+from dapa.model.decode.generation import BenchRow as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.search.algorithms import algorithms
@@ -76,7 +76,7 @@ def test_the_json_has_exactly_the_agreed_keys_and_every_group_of_rows(once, monk
     report = run(MICRO, "ef").as_dict()
     assert set(report) == {"machine", "rows"}
     assert all(set(row) == KEYS for row in report["rows"])
-    assert {field.name for field in fields(Row)} == KEYS
+    assert {field.name for field in fields(BenchRow)} == KEYS
     assert json.loads(json.dumps(report)) == report
     assert {"cpu", "torch", "flops_per_second", "bytes_per_second"} <= set(report["machine"])
 

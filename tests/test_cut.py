@@ -13,8 +13,8 @@ from dapa.core.rates import Rate
 from dapa.core.records import Label, Verdict
 from dapa.core.statistics import wilson
 from dapa.judges.rules.judge import rules
-from dapa.measure.decoded import Asked, Speaker, answer
-from dapa.measure.evaluating import Plan, evaluate
+from dapa.measure.decoded import Question, Speaker, answer
+from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.prompts.format import PromptFormat
 from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.oracle import oracle
@@ -35,14 +35,14 @@ SHORT = 2
 
 def evaluation(limit):
     sets = {"dsr": prompt_set().prompts[:8], "over_refusal": HARMLESS}
-    plan = Plan(FOUND, max_new_tokens=limit)
+    plan = TablePlan(FOUND, max_new_tokens=limit)
     return evaluate(planted_pair(), sets, FOUND, rules(), plan=plan)
 
 
 def test_every_rate_of_an_evaluation_counts_its_cut_replies_as_decoding_them_anew_does():
     found = evaluation(SHORT)
     for speaker in found.speakers:
-        asked = [Asked(Speaker(speaker.name, speaker.role, speaker.mask), p.text, PromptFormat())
+        asked = [Question(Speaker(speaker.name, speaker.role, speaker.mask), p.text, PromptFormat())
                  for p in prompt_set().prompts[:8]]  # fmt: skip
         said = {}
         answer(planted_pair(), asked, SHORT, said.__setitem__)

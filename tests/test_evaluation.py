@@ -14,7 +14,7 @@ from dapa.core.statistics import holm
 from dapa.judges.base import Judge
 from dapa.judges.rules.judge import rules
 from dapa.measure import decoded as asking
-from dapa.measure.evaluating import Plan, evaluate
+from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.measure.evaluation import exact_match
 from dapa.measure.evaluation_settings import EvaluationSettings, evaluation_sets
 from dapa.measure.run_evaluation import run_evaluation, stored_replies
@@ -69,7 +69,7 @@ def decoded(monkeypatch):
 
 
 def _plan(**more):
-    return Plan(FOUND, max_new_tokens=12, **more)
+    return TablePlan(FOUND, max_new_tokens=12, **more)
 
 
 def test_columns_are_the_three_models_and_every_saved_mask(pair):

@@ -14,8 +14,8 @@ from dapa.core.statistics import wilson
 from dapa.figures.length import length_chart
 from dapa.judges.base import Judge
 from dapa.judges.rules.judge import rules
-from dapa.measure.decoded import Asked, Speaker, answer
-from dapa.measure.length import Lengths, Point, cut_at, length, lengths_up_to
+from dapa.measure.decoded import Question, Speaker, answer
+from dapa.measure.length import LengthPoint, Lengths, cut_at, length, lengths_up_to
 from dapa.model.decode.transcript import Words
 from dapa.prompts.format import PromptFormat
 from dapa.store.database import Store
@@ -28,7 +28,9 @@ PROMPTS = prompt_set().prompts[:6]
 
 def said(limit):
     """The patched model's replies under one limit."""
-    asked = [Asked(Speaker("patched", "student", FOUND), p.text, PromptFormat()) for p in PROMPTS]
+    asked = [
+        Question(Speaker("patched", "student", FOUND), p.text, PromptFormat()) for p in PROMPTS
+    ]
     found = {}
     answer(planted_pair(), asked, limit, found.__setitem__)
     return [found[i] for i in range(len(asked))]
@@ -37,7 +39,7 @@ def said(limit):
 def curve(model, *shares, cut=0, n=20):
     """Points of 16, 32, 64 ... tokens, with these shares of verdicts as at the end."""
     return tuple(
-        Point(model, 16 * 2**i, replace(wilson(10, n), cut=cut), wilson(round(share * n), n))
+        LengthPoint(model, 16 * 2**i, replace(wilson(10, n), cut=cut), wilson(round(share * n), n))
         for i, share in enumerate(shares)
     )
 

@@ -7,7 +7,7 @@ import pytest
 from searched import prompt_set, searched
 
 from dapa.core.records import Mask, SettingError, Unit
-from dapa.measure.methods import Table
+from dapa.measure.methods import MethodTable
 from dapa.measure.utility import Utility
 from dapa.planted.pairs import Planting, harmless_prompts, plant
 from dapa.search.algorithms import algorithms
@@ -114,5 +114,5 @@ def test_repetitions_of_a_limited_search_keep_its_limit():
     found = job.run()
     told = bench.stability(job, orders=2, bootstraps=0, retains=())
     assert found.kl["limit"] == 100.0 and told.sets() == {found.units: 2}
-    methods = {method.name: method for method in Table(job, (), {}, 1, None).methods()}
+    methods = {method.name: method for method in MethodTable(job, (), {}, 1, None).methods()}
     assert methods["found"].choose().note == "held to a KL of 100; the other rows are not"

@@ -26,7 +26,7 @@ from dapa.localize.directions import Along, DirectionMap
 from dapa.localize.gap import GapBudget, GapRow, TemplateCell
 from dapa.localize.projection import Projection
 from dapa.localize.rank import EffectiveRank
-from dapa.localize.rank_agreement import Agreement
+from dapa.localize.rank_agreement import RankAgreement
 from dapa.localize.summary import COLUMNS, Column, Summary
 from dapa.localize.weights import TensorChange, WeightMap
 
@@ -122,8 +122,8 @@ def a_summary(layers=4, missing=("in_search",)):
     }
     first, second, *_ = columns
     agreements = (
-        (first, second, Agreement(0.9, 0.1, 1.0, 0.01, layers)),
-        (first, "gradient", Agreement(np.nan, -1.0, 1.0, 1.0, layers)),
+        (first, second, RankAgreement(0.9, 0.1, 1.0, 0.01, layers)),
+        (first, "gradient", RankAgreement(np.nan, -1.0, 1.0, 1.0, layers)),
     )
     told = dict.fromkeys(missing, NASTY)
     return Summary("gate", tuple(range(layers)), columns, told, "a ← b", 8, 0, "", agreements)

@@ -7,7 +7,7 @@ import pytest
 
 from dapa.cli import main
 from dapa.core.records import Rate, SettingError
-from dapa.measure.reproduce_records import PUBLISHED, Line, Reproduced, read_presets
+from dapa.measure.reproduce_records import PUBLISHED, PairLine, Reproduced, read_presets
 from dapa.model.presets import presets
 from dapa.planted.pairs import Planting, harmful_prompts, plant
 from dapa.search.settings import SearchSettings
@@ -83,12 +83,12 @@ def test_the_means_are_over_pairs(found):
 
 def test_nothing_found_counts_as_no_gain():
     rate = Rate(0.0, -0.1, 0.1, 10)
-    done = Line("a", "s", "t", "done", gain=Rate(0.6, 0.4, 0.8, 10), share=0.05)
-    nothing = Line("b", "s", "t", "nothing", "no gain", gain=rate, share=0.0)
-    table = Reproduced((done, nothing, Line("c", "s", "t", "missing", "gated")), True)
+    done = PairLine("a", "s", "t", "done", gain=Rate(0.6, 0.4, 0.8, 10), share=0.05)
+    nothing = PairLine("b", "s", "t", "nothing", "no gain", gain=rate, share=0.0)
+    table = Reproduced((done, nothing, PairLine("c", "s", "t", "missing", "gated")), True)
     assert table.mean_gain.value == pytest.approx(0.3) and table.mean_gain.n == 2
     assert table.mean_share.value == 0.05, "shares are of found sets"
-    assert Line.from_dict(json.loads(json.dumps(done.as_dict()))) == done
+    assert PairLine.from_dict(json.loads(json.dumps(done.as_dict()))) == done
     assert Reproduced((), True).mean_gain is None and Reproduced((), True).best is None
 
 

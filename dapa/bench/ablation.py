@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from dapa.bench.row import Row, faster, wrong
+from dapa.bench.row import BenchRow, faster, wrong
 from dapa.bench.scene import Scene, Size
 from dapa.bench.search_rows import Ran, search
 from dapa.bench.timing import once
 from dapa.core.records import EMPTY
 from dapa.model.pair import Pair, load_pair
 from dapa.model.presets import preset
-from dapa.planted.wiring import Shape
+from dapa.planted.wiring import ModelShape
 from dapa.prompts.sets import bundled
 from dapa.search.job import DEFAULT_ALGORITHM
 
@@ -89,7 +89,7 @@ def toy(name: str = "toy-gate", prompts: int = 64) -> Scene:
     """A trained pair in the place of a planted one: its prompts differ in their verdicts."""
     texts = [p.text for p in bundled()["toy_harmful"].split(0).search][:prompts]
     pair = load_pair(preset(name).spec("float32", "cpu"))
-    size = Size(name, pair.n_layers, Shape(), len(texts), (0, 0), 48)
+    size = Size(name, pair.n_layers, ModelShape(), len(texts), (0, 0), 48)
     return _Toy(size, pair=pair, texts=texts)
 
 
@@ -111,7 +111,7 @@ def variants() -> dict[str, dict[str, Any]]:
     return {**made, "all off": dict(PLAIN)}
 
 
-def rows(scene: Scene, rounds: int = ROUNDS) -> Iterator[Row]:
+def rows(scene: Scene, rounds: int = ROUNDS) -> Iterator[BenchRow]:
     """A row a optimization, and one for all of them together; no goals, so `passed` is null."""
     times: dict[str, list[float]] = {name: [] for name in variants()}
     last: dict[str, Ran] = {}

@@ -19,7 +19,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dapa.bench.row import Row, absent, alone
+from dapa.bench.row import BenchRow, absent, alone
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 120.0
@@ -48,7 +48,7 @@ def _browser() -> str | None:
     return os.environ.get("DAPA_CHROMIUM") or shutil.which("chromium")
 
 
-def rows(times: int = 5) -> Iterator[Row]:
+def rows(times: int = 5) -> Iterator[BenchRow]:
     """g, then the toggle and the first token, which have no goal of their own."""
     reason = missing()
     if reason:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from dapa.bench.rivals import Copied, one_after_another
-from dapa.bench.row import Row, share, wrong
+from dapa.bench.row import BenchRow, share, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
 from dapa.chat.conversation import PANES, Voice, converse
@@ -44,7 +44,7 @@ def _theirs(
     return {name: seconds + spent for name, seconds in first.items()}, texts
 
 
-def rows(scene: Scene, goals: tuple[str, str] = ("<= 0.7", "<= 0.6")) -> Iterator[Row]:
+def rows(scene: Scene, goals: tuple[str, str] = ("<= 0.7", "<= 0.6")) -> Iterator[BenchRow]:
     """d1 the first pane, d2 the last of three; the planted gates are patched."""
     mask, judge, text = Mask.of(scene.planting.units), judges["rules"](), scene.texts[0]
     student, teacher = scene.rivals

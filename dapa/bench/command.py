@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
-    from dapa.bench.row import Row, table
+    from dapa.bench.row import BenchRow, table
     from dapa.bench.scene import FULL, QUICK
     from dapa.bench.suite import GROUPS, run
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no rows {', '.join(unknown)}; choose of {', '.join(GROUPS)}", file=sys.stderr)
         return 2
 
-    def tell(row: Row) -> None:
+    def tell(row: BenchRow) -> None:
         print(f"{row.id} ...", file=sys.stderr, flush=True)
 
     sizes = (LLAMA_2_7B, LLAMA_3_8B) if given.gpu else None

@@ -7,7 +7,7 @@ from random import Random
 from statistics import mean
 
 from dapa.bench.extras import picire_tests, there
-from dapa.bench.row import Row, absent, alone, share
+from dapa.bench.row import BenchRow, absent, alone, share
 from dapa.bench.scene import count_tests, draws
 from dapa.core.records import Unit
 from dapa.search.algorithms import algorithms
@@ -42,7 +42,7 @@ def count_with_prior(prior: Prior, needed: int, trials: int | None = None) -> fl
     return mean(counts)
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[BenchRow]:
     """f1 to f3, then the weighted search by a good and by a misleading prior."""
     for i, (needed, goal) in enumerate(GOALS.items(), start=1):
         plain, kept, complement = (
@@ -57,7 +57,7 @@ def rows() -> Iterator[Row]:
             f"complement-first {complement:.0f}"
         )
         row = alone(f"f{i}", what, ours, goal, "tests")
-        yield Row(**{**row.as_dict(), "rival": "plain ddmin", "rival_value": plain})
+        yield BenchRow(**{**row.as_dict(), "rival": "plain ddmin", "rival_value": plain})
     what = f"tests of a 32-unit search, 4 needed, mean of {TRIALS} monotone oracles"
     if there("picire"):
         every = [picire_tests(UNITS, need) for need in draws(UNITS, 4, TRIALS)]

@@ -11,7 +11,7 @@ import torch
 from dapa.bench.extras import MAPS, there
 from dapa.bench.live import peak_bytes
 from dapa.bench.rivals import hidden_state_map
-from dapa.bench.row import Row, absent, higher, share, wrong
+from dapa.bench.row import BenchRow, absent, higher, share, wrong
 from dapa.bench.scene import FILLER, Scene, requests
 from dapa.bench.timing import interleaved
 from dapa.localize.divergence.divergence import divergence
@@ -70,7 +70,7 @@ def cases(scene: Scene) -> dict[str, tuple[list[str], PromptFormat, str]]:
 
 def rows(
     scene: Scene, goals: tuple[str, str, str] = (">= 1.25", ">= 2.5", "<= 0.35")
-) -> Iterator[Row]:
+) -> Iterator[BenchRow]:
     """a1, a2 and a3; goals in that order."""
     for (name, (texts, how, what)), goal in zip(cases(scene).items(), goals, strict=False):
         ours, rival = sides(scene, texts, how)
@@ -94,7 +94,7 @@ def rows(
 
 def _against(
     rival: str, scene: Scene, name: str, what: str, case: tuple[list[str], PromptFormat], goal: str
-) -> Row:
+) -> BenchRow:
     """The same against a package, where it is installed."""
     package, make, own = MAPS[rival]
     goal = own if name.startswith("a1") else goal

@@ -14,16 +14,16 @@ import torch
 
 from dapa.bench import chat_rows, divergence_rows, memory_rows, search_rows, toggle_rows
 from dapa.bench.machine import describe
-from dapa.bench.row import Row, absent, alone
+from dapa.bench.row import BenchRow, absent, alone
 from dapa.bench.scene import Scene, Size
 from dapa.bench.timing import once
-from dapa.planted.wiring import Shape
+from dapa.planted.wiring import ModelShape
 
 _CARD = dict(hidden=4096, head_dim=128, context=4096, dtype=torch.bfloat16, device="cuda")
 LLAMA_2_7B = Size(
     "llama-2-7b",
     32,
-    Shape(neurons=11008, heads=32, kv_heads=32, **_CARD),  # type: ignore[arg-type]
+    ModelShape(neurons=11008, heads=32, kv_heads=32, **_CARD),  # type: ignore[arg-type]
     100,
     (20, 40),
     32,
@@ -32,7 +32,7 @@ LLAMA_2_7B = Size(
 LLAMA_3_8B = Size(
     "llama-3-8b",
     32,
-    Shape(neurons=14336, heads=32, kv_heads=8, **_CARD),  # type: ignore[arg-type]
+    ModelShape(neurons=14336, heads=32, kv_heads=8, **_CARD),  # type: ignore[arg-type]
     100,
     (20, 40),
     32,
@@ -61,7 +61,7 @@ def _goals(letter: str) -> Any:
 def rows(
     sizes: Sequence[Size] = (LLAMA_2_7B, LLAMA_3_8B),
     tell: Callable[[dict[str, Any]], None] = lambda machine: None,
-) -> Iterator[Row]:
+) -> Iterator[BenchRow]:
     """Every row of each size, or null rows where its device is absent."""
     for size in sizes:
         if size.shape.device == "cuda" and not torch.cuda.is_available():
@@ -77,7 +77,7 @@ def rows(
             torch.cuda.empty_cache()
 
 
-def _of(scene: Scene, machine: dict[str, Any]) -> Iterator[Row]:
+def _of(scene: Scene, machine: dict[str, Any]) -> Iterator[BenchRow]:
     """The rows of one size, the search first, since it matters most."""
     for row in search_rows.rows(scene, machine, _goals("b"), tests=2):
         if row.id == "b2" and row.ours is not None:
@@ -89,7 +89,7 @@ def _of(scene: Scene, machine: dict[str, Any]) -> Iterator[Row]:
     yield from memory_rows.rows(scene, _goals("e"))
 
 
-def _h(scene: Scene, b2: Row) -> Row:
+def _h(scene: Scene, b2: BenchRow) -> BenchRow:
     """The whole search's seconds; with all closing checks as well, which the goal does not ask."""
     assert b2.ours is not None
     whole = once(

@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dapa.bench.rivals import weight_bytes
-from dapa.bench.row import Row, share
+from dapa.bench.row import BenchRow, share
 from dapa.bench.scene import Scene
 from dapa.model.pair import PairSpec, load_pair
 
 
-def rows(scene: Scene, goals: tuple[str, str] = ("<= 1.10", "<= 0.65")) -> Iterator[Row]:
+def rows(scene: Scene, goals: tuple[str, str] = ("<= 1.10", "<= 0.65")) -> Iterator[BenchRow]:
     """e1 full, e2 lean memory; distinct storages, activations and KV apart."""
     student, teacher = scene.rivals
     apart = weight_bytes(student) + weight_bytes(teacher)

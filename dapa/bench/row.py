@@ -12,7 +12,7 @@ _GOAL = re.compile(r"(>=|<=) (\d+(?:\.\d+)?(?:e\d+)?)")
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """A measured goal."""
 
     id: str
@@ -50,41 +50,47 @@ def judged(ratio: float | None, goal: str | None) -> bool | None:
 
 def faster(
     id: str, what: str, ours: float, rival: str, theirs: float, goal: str | None, unit: str = "s"
-) -> Row:
+) -> BenchRow:
     """Two times for the same work; the ratio says how many times ours goes into the rival's."""
     ratio = theirs / ours
-    return Row(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
+    return BenchRow(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
 
 
 def higher(
     id: str, what: str, ours: float, rival: str, theirs: float, goal: str | None, unit: str
-) -> Row:
+) -> BenchRow:
     """Two rates, of which the higher is better."""
     ratio = ours / theirs
-    return Row(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
+    return BenchRow(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
 
 
 def share(
     id: str, what: str, ours: float, rival: str, theirs: float, goal: str | None, unit: str
-) -> Row:
+) -> BenchRow:
     """Two sizes or times, and the share that ours is of the other."""
     ratio = ours / theirs
-    return Row(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
+    return BenchRow(id, what, unit, ours, rival, theirs, ratio, goal, judged(ratio, goal))
 
 
-def alone(id: str, what: str, ours: float, goal: str | None, unit: str) -> Row:
+def alone(id: str, what: str, ours: float, goal: str | None, unit: str) -> BenchRow:
     """A figure with an absolute goal; its ratio is the figure itself."""
-    return Row(id, what, unit, ours, None, None, ours, goal, judged(ours, goal))
+    return BenchRow(id, what, unit, ours, None, None, ours, goal, judged(ours, goal))
 
 
-def absent(id: str, what: str, unit: str, rival: str | None, goal: str | None, reason: str) -> Row:
+def absent(
+    id: str, what: str, unit: str, rival: str | None, goal: str | None, reason: str
+) -> BenchRow:
     """Nothing was measured, and why."""
-    return Row(id, f"{what}; not measured: {reason}", unit, None, rival, None, None, goal, None)
+    return BenchRow(
+        id, f"{what}; not measured: {reason}", unit, None, rival, None, None, goal, None
+    )
 
 
-def wrong(id: str, what: str, unit: str, rival: str | None, goal: str | None, reason: str) -> Row:
+def wrong(
+    id: str, what: str, unit: str, rival: str | None, goal: str | None, reason: str
+) -> BenchRow:
     """The two did not do the same: no figure counts, and the goal is missed."""
-    return Row(id, f"{what}; WRONG: {reason}", unit, None, rival, None, None, goal, False)
+    return BenchRow(id, f"{what}; WRONG: {reason}", unit, None, rival, None, None, goal, False)
 
 
 def number(value: float | None) -> str:
@@ -96,7 +102,7 @@ def number(value: float | None) -> str:
     return f"{value:.2e}"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[BenchRow]) -> str:
     """The rows as text, one line each, and a second one that says what was run."""
     head = ("row", "ours", "rival", "unit", "ratio", "goal", "passed", "rival's name")
     mark = {True: "yes", False: "NO", None: "-"}

@@ -21,7 +21,7 @@ from dapa.model.pair import Pair
 from dapa.model.template import encode, render
 from dapa.planted.pairs import PlantedModels, Planting, harmful_prompts, plant
 from dapa.planted.vocabulary import COMPLIANCE, Script
-from dapa.planted.wiring import Shape
+from dapa.planted.wiring import ModelShape
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import Search
@@ -51,7 +51,7 @@ class Size:
 
     name: str
     layers: int
-    shape: Shape
+    shape: ModelShape
     prompts: int
     """Of a search."""
     length: tuple[int, int]
@@ -73,16 +73,23 @@ class Size:
 QUICK = Size(
     "quick",
     12,
-    Shape(hidden=192, neurons=320, heads=6, kv_heads=2, head_dim=32),
+    ModelShape(hidden=192, neurons=320, heads=6, kv_heads=2, head_dim=32),
     24,
     (12, 24),
     32,
     3,
 )
 FULL = Size(
-    "full", 32, Shape(hidden=320, neurons=576, heads=10, kv_heads=2, head_dim=32), 48, (20, 40), 32
+    "full",
+    32,
+    ModelShape(hidden=320, neurons=576, heads=10, kv_heads=2, head_dim=32),
+    48,
+    (20, 40),
+    32,
 )
-MICRO = Size("micro", 6, Shape(hidden=192, neurons=32, heads=3, head_dim=32), 6, (8, 12), 24, 2)
+MICRO = Size(
+    "micro", 6, ModelShape(hidden=192, neurons=32, heads=3, head_dim=32), 6, (8, 12), 24, 2
+)
 """For tests of the benchmark itself."""
 
 

@@ -12,7 +12,7 @@ import torch
 
 from dapa.bench.limit import Load, seconds, told
 from dapa.bench.rivals import Copied, generated, weight_bytes
-from dapa.bench.row import Row, alone, faster, wrong
+from dapa.bench.row import BenchRow, alone, faster, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import once, series
 from dapa.core.records import Label, Mask, Site, Unit
@@ -101,7 +101,7 @@ def asked(scene: Scene, algorithm: str, *, memo: bool) -> list[frozenset[int]]:
     return log
 
 
-class Comparison:
+class Raced:
     """Tests by `model.generate` on a student whose weights are overwritten."""
 
     def __init__(self, scene: Scene) -> None:
@@ -145,7 +145,7 @@ def three(scene: Scene, tests: list[frozenset[int]]) -> tuple[list[frozenset[int
     return chosen, [len(good), len(bad) - len(bad) // 2, len(bad) // 2]
 
 
-def b1(scene: Scene, rival: Comparison, goal: str, tests: int) -> Row:
+def b1(scene: Scene, rival: Raced, goal: str, tests: int) -> BenchRow:
     """The same tests, whole replies, judged in full by both."""
     every = list(dict.fromkeys(asked(scene, "ddmin", memo=True)))
     some = every[:: max(1, len(every) // tests)][:tests]
@@ -184,9 +184,9 @@ def rows(
     machine: dict[str, Any],
     goals: tuple[str, str, str, str] = (">= 1.0", ">= 4", ">= 30", "<= 4"),
     tests: int = 3,
-) -> Iterator[Row]:
+) -> Iterator[BenchRow]:
     """b1 to b4; goals in that order."""
-    rival = Comparison(scene)
+    rival = Raced(scene)
     yield b1(scene, rival, goals[0], tests)
     fair = asked(scene, "ddmin", memo=True)
     chosen, weights = three(scene, fair)
@@ -238,7 +238,9 @@ def rows(
     limit = told(load, machine["flops_per_second"], machine["bytes_per_second"])
     row = alone("b4", f"b2's fastest run / the physical limit of {least:.3g} s: {limit}",
                 best / least, goals[3], "s")  # fmt: skip
-    yield Row(**{**row.as_dict(), "ours": best, "rival": "physical limit", "rival_value": least})
+    yield BenchRow(
+        **{**row.as_dict(), "ours": best, "rival": "physical limit", "rival_value": least}
+    )
 
 
 def load_of(scene: Scene, ran: Ran) -> Load:

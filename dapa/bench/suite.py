@@ -20,10 +20,10 @@ from dapa.bench import (
     toggle_rows,
 )
 from dapa.bench.machine import describe
-from dapa.bench.row import Row, absent
+from dapa.bench.row import BenchRow, absent
 from dapa.bench.scene import Scene, Size, pin
 
-Group = Callable[[Scene, dict[str, Any]], Iterator[Row]]
+Group = Callable[[Scene, dict[str, Any]], Iterator[BenchRow]]
 GROUPS: dict[str, Group] = {
     "a": lambda scene, machine: divergence_rows.rows(scene),
     "b": search_rows.rows,
@@ -37,11 +37,11 @@ GROUPS: dict[str, Group] = {
 
 
 @dataclass
-class Report:
+class BenchReport:
     """The benchmark's result."""
 
     machine: dict[str, Any] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[BenchRow] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -51,12 +51,12 @@ class Report:
 def run(
     size: Size,
     only: str | None = None,
-    tell: Callable[[Row], None] = lambda row: None,
+    tell: Callable[[BenchRow], None] = lambda row: None,
     *,
     app: bool = False,
     gpu: Sequence[Size] | None = None,
     optimizations: bool = False,
-) -> Report:
+) -> BenchReport:
     """Run the rows.
 
     Args:
@@ -67,7 +67,7 @@ def run(
         gpu: Sizes to run on a GPU, instead of the CPU's rows.
         optimizations: Measure each one of a search as well, on the planted pair and on a toy.
     """
-    report = Report()
+    report = BenchReport()
     if gpu is not None:
         found = _gpu(report, gpu)
     else:
@@ -78,7 +78,7 @@ def run(
     return report
 
 
-def _cpu(report: Report, size: Size, only: str | None, app: bool) -> Iterator[Row]:
+def _cpu(report: BenchReport, size: Size, only: str | None, app: bool) -> Iterator[BenchRow]:
     pin()
     scene = Scene(size)
     report.machine = {**describe(), "models": scene.title}
@@ -94,11 +94,11 @@ def _cpu(report: Report, size: Size, only: str | None, app: bool) -> Iterator[Ro
         yield absent("h", what, "s", None, gpu_rows.GOALS["h"], "asked for by --gpu")
 
 
-def _optimizations(size: Size) -> Iterator[Row]:
+def _optimizations(size: Size) -> Iterator[BenchRow]:
     for scene in (Scene(size), ablation.toy()):
         yield from ablation.rows(scene)
 
 
-def _gpu(report: Report, sizes: Sequence[Size]) -> Iterator[Row]:
+def _gpu(report: BenchReport, sizes: Sequence[Size]) -> Iterator[BenchRow]:
     report.machine = describe()
     yield from gpu_rows.rows(sizes, report.machine.update)

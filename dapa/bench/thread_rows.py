@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from dapa.bench import timing
-from dapa.bench.row import Row, absent, share, wrong
+from dapa.bench.row import BenchRow, absent, share, wrong
 from dapa.bench.scene import Scene, requests
 from dapa.core.records import Mask
-from dapa.model.decode.generation import Row as Reply
+from dapa.model.decode.generation import BenchRow as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.machine import cores
@@ -25,17 +25,17 @@ from dapa.model.pair import Pair, load_pair
 from dapa.model.presets import DEFAULT, preset
 from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.planted.pairs import Planting, plant
-from dapa.planted.wiring import Shape
+from dapa.planted.wiring import ModelShape
 
-SHAPE = Shape(hidden=640, neurons=1792, heads=10, kv_heads=10, head_dim=64)
+SHAPE = ModelShape(hidden=640, neurons=1792, heads=10, kv_heads=10, head_dim=64)
 LAYERS, ROWS, TOKENS = 8, 24, 4
 GOAL = "<= 1.2"
 RIVAL = "the same pair before the toy was loaded"
 
 
 def rows(
-    scene: Scene, shape: Shape = SHAPE, load_toy: Callable[[], Any] | None = None
-) -> Iterator[Row]:
+    scene: Scene, shape: ModelShape = SHAPE, load_toy: Callable[[], Any] | None = None
+) -> Iterator[BenchRow]:
     """t1; absent where one thread is all there is."""
     before, most = torch.get_num_threads(), cores()
     what = f"{ROWS} prompts read and {TOKENS} tokens each, a toy having been loaded since"
@@ -50,7 +50,7 @@ def rows(
         torch.set_num_threads(before)
 
 
-def _row(what: str, most: int, shape: Shape, load_toy: Callable[[], Any]) -> Row:
+def _row(what: str, most: int, shape: ModelShape, load_toy: Callable[[], Any]) -> BenchRow:
     pair = plant(Planting(LAYERS, (1, 4)), shape=shape).pair("bench-threads")
     asked = _asked(pair)
     what += f"; {pair.parameters / 1e6:.0f} M parameters, {most} threads"

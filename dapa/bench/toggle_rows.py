@@ -15,7 +15,7 @@ from time import perf_counter
 import torch
 
 from dapa.bench.rivals import Copied, padded, save_and_load
-from dapa.bench.row import Row, faster, wrong
+from dapa.bench.row import BenchRow, faster, wrong
 from dapa.bench.scene import Scene, own_gates
 from dapa.bench.timing import now
 from dapa.core.records import Mask, Unit
@@ -89,7 +89,7 @@ def _between_forwards(hands: _Hands) -> tuple[float, float, float]:
 
 def rows(
     scene: Scene, goals: tuple[str, str] = (">= 4", ">= 1e4"), loads: int = 5
-) -> Iterator[Row]:
+) -> Iterator[BenchRow]:
     """c1 against an in-place copy, c2 against saving and loading."""
     hands = _Hands(scene)
     cold, copied, worst = _between_forwards(hands)

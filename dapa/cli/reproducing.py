@@ -18,7 +18,7 @@ from dapa.workbench import SearchSettings
 from dapa.writing.sentences import percent
 
 if TYPE_CHECKING:
-    from dapa.workbench import Line, Preset, Reproduced
+    from dapa.workbench import PairLine, Preset, Reproduced
 
 GROUPS = ("published", "laptop", "bundled")
 
@@ -110,7 +110,7 @@ def told(found: Reproduced) -> list[RenderableType]:
     return shown
 
 
-def _row(line: Line) -> tuple[Any, ...]:
+def _row(line: PairLine) -> tuple[Any, ...]:
     rates = [line.dsr.get(model) for model in ("student", "patched", "teacher")]
     before, after = (line.perplexity.get(model) for model in ("student", "patched"))
     words = None if before is None or after is None else f"{before:.4g} to {after:.4g}"

@@ -19,7 +19,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from dapa.core.errors import SettingError
-from dapa.core.settings import Setting, Settings, Shape, shapes
+from dapa.core.settings import FieldType, Setting, Settings, shapes
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +76,7 @@ def _parameters(cls: type[Settings]) -> list[inspect.Parameter]:
     return found
 
 
-def _default(field: dataclasses.Field[Any], one: Setting, shape: Shape) -> Any:
+def _default(field: dataclasses.Field[Any], one: Setting, shape: FieldType) -> Any:
     plain: Any = field.default
     if shape.base is tuple:
         return (list(plain) or None) if _repeated(one) else (",".join(plain) or None)
@@ -88,7 +88,7 @@ def _repeated(one: Setting) -> bool:
     return one.lines > 1
 
 
-def _annotation(name: str, one: Setting, shape: Shape) -> Any:
+def _annotation(name: str, one: Setting, shape: FieldType) -> Any:
     hint: Any = shape.base
     if shape.base is tuple:
         hint = (list[str] if _repeated(one) else str) | None

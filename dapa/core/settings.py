@@ -78,7 +78,7 @@ def setting(default: Any, label: str, help: str = "", **more: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Shape:
+class FieldType:
     """The type of a field, as far as settings have types."""
 
     base: type
@@ -171,7 +171,7 @@ def described(cls: type[Settings]) -> dict[str, Setting]:
     return {f.name: f.metadata["setting"] for f in fields(cls) if "setting" in f.metadata}
 
 
-def shapes(cls: type[Settings]) -> dict[str, Shape]:
+def shapes(cls: type[Settings]) -> dict[str, FieldType]:
     """The types of a class's fields, by name."""
     hints = get_type_hints(cls)
     return {f.name: _shape(hints[f.name]) for f in fields(cls)}
@@ -200,17 +200,17 @@ def _default(f: dataclasses.Field[Any]) -> Any:
     return f.default
 
 
-def _shape(hint: Any) -> Shape:
+def _shape(hint: Any) -> FieldType:
     if get_origin(hint) in (Union, types.UnionType):
         inner = [part for part in get_args(hint) if part is not type(None)]
-        return Shape(_shape(inner[0]).base, len(inner) < len(get_args(hint)))
+        return FieldType(_shape(inner[0]).base, len(inner) < len(get_args(hint)))
     origin = get_origin(hint) or hint
     if origin is types.GenericAlias or not isinstance(origin, type):
-        return Shape(str, False)  # a Literal
-    return Shape(origin, False)
+        return FieldType(str, False)  # a Literal
+    return FieldType(origin, False)
 
 
-def _check(one: Setting, shape: Shape, value: Any) -> None:
+def _check(one: Setting, shape: FieldType, value: Any) -> None:
     """One value against its bounds and choices."""
     if value is None:
         if not shape.optional:
@@ -248,7 +248,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) < 10**9 else f"{value:g}"
 
 
-def read(one: Setting, shape: Shape, value: Any) -> Any:
+def read(one: Setting, shape: FieldType, value: Any) -> Any:
     """One value from anywhere as its field holds it; SettingError for what it is not."""
     empty = value is None or (isinstance(value, str) and not value.strip())
     if shape.base is bool:

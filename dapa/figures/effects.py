@@ -14,7 +14,7 @@ _ROW = 44  # pixels a row
 UNIT = "refusal log-odds"
 
 
-class Effect(Protocol):
+class EffectLike(Protocol):
     """A mean with its interval, as `localize.effects.Effect`."""
 
     @property
@@ -28,8 +28,8 @@ class Effect(Protocol):
 
 
 def effects_chart(
-    rows: Sequence[tuple[str, Mapping[str, Effect | None]]],
-    whole: Effect | None = None,
+    rows: Sequence[tuple[str, Mapping[str, EffectLike | None]]],
+    whole: EffectLike | None = None,
     dark: bool = False,
     label: str = UNIT,
     whole_name: str = "the whole gap",
@@ -137,7 +137,7 @@ def effects_chart(
     )
 
 
-def told(effect: Effect, label: str = UNIT) -> str:
+def told(effect: EffectLike, label: str = UNIT) -> str:
     """Value, interval and n for a hover."""
     sign = "+" if effect.value > 0 else ""
     span = ""

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dapa.figures.grid import doubt, grid, scale, token_grid
-from dapa.figures.shapes import Contrast, Map, Tokens
+from dapa.figures.shapes import ContrastLike, Map, TokensLike
 from dapa.figures.theme import (
     BAR,
     LEFT,
@@ -109,7 +109,7 @@ def layer_prompt_heatmap(
 
 
 def layer_token_heatmap(
-    map: Tokens, site: str, dark: bool = False, top: float | None = None
+    map: TokensLike, site: str, dark: bool = False, top: float | None = None
 ) -> go.Figure:
     """Layer x token of one prompt at one site: tokens left to right, layer 0 at the bottom.
 
@@ -135,11 +135,11 @@ def layer_token_heatmap(
     )
 
 
-def _name(map: Map | Tokens) -> str:
+def _name(map: Map | TokensLike) -> str:
     return f"{map.title} ({map.unit})" if map.unit else map.title
 
 
-def _hovers(map: Map, shown: Map | Contrast, difference: bool) -> list[list[str]]:
+def _hovers(map: Map, shown: Map | ContrastLike, difference: bool) -> list[list[str]]:
     """Layer, site, value with its interval, and n, for every cell, (sites, layers)."""
     count = f"n = {shown.n}"
     if difference:
@@ -169,7 +169,7 @@ def _few(map: Map, i: int, j: int) -> str:
     return f"<br>{100 * share:.0f}\u2009% of it in {map.few} dimensions"
 
 
-def _value_hover(map: Map | Tokens, site: str, first: str, second: str) -> str:
+def _value_hover(map: Map | TokensLike, site: str, first: str, second: str) -> str:
     return (
         f"<b>{first} · {SITE_TITLES.get(site, site)}</b><br>{second}<br>"
         f"{_name(map)} %{{z:.3g}}<extra></extra>"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-class Contrast(Protocol):
+class ContrastLike(Protocol):
     """Harmful minus harmless; arrays are (layers, sites)."""
 
     @property
@@ -60,7 +60,7 @@ class Map(Protocol):
     def few(self) -> int: ...  # noqa: D102
 
 
-class Tokens(Protocol):
+class TokensLike(Protocol):
     """A divergence along one prompt, as `localize.maps.TokenMap`."""
 
     @property

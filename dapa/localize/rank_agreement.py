@@ -20,7 +20,7 @@ _DRAWS = 9999
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RankAgreement:
     """Spearman's correlation of two rankings of the same units."""
 
     rho: float
@@ -40,7 +40,7 @@ class Agreement:
         return {"rho": rho, "low": self.low, "high": self.high, "p": self.p, "n": self.n}
 
 
-def rank_agreement(a: ArrayLike, b: ArrayLike, seed: int = 0) -> Agreement:
+def rank_agreement(a: ArrayLike, b: ArrayLike, seed: int = 0) -> RankAgreement:
     """Spearman's rho, a 95 % interval and a permutation p-value.
 
     The interval is Fisher's with the variance of Bonett and Wright (Psychometrika 65:23-28, 2000);
@@ -62,18 +62,18 @@ def rank_agreement(a: ArrayLike, b: ArrayLike, seed: int = 0) -> Agreement:
     x, y = stats.rankdata(x[here]), stats.rankdata(y[here])
     n = len(x)
     if n < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Agreement(math.nan, -1.0, 1.0, 1.0, n)
+        return RankAgreement(math.nan, -1.0, 1.0, 1.0, n)
     x, y = _standard(x), _standard(y)
     rho = float(np.clip(x @ y / n, -1, 1))
     drawn = _shuffled(y, seed)
     extreme = int((np.abs(drawn @ x / n) >= abs(rho) - 1e-9).sum())
     p = (1 + extreme) / (1 + _DRAWS)
-    return Agreement(rho, *_interval(rho, n, LEVEL), p, n)
+    return RankAgreement(rho, *_interval(rho, n, LEVEL), p, n)
 
 
 def best_agreement(
     of: Mapping[str, ArrayLike], against: ArrayLike, seed: int = 0
-) -> tuple[str, Agreement] | None:
+) -> tuple[str, RankAgreement] | None:
     """The map that ranks most like `against`, with the doubt that choosing it brings.
 
     The best of k maps that say nothing looks good by luck. Its p is that of the largest of k
@@ -101,7 +101,7 @@ def best_agreement(
 
 
 def _luck(
-    maps: Sequence[ArrayLike], against: ArrayLike, best: Agreement, k: int, seed: int
+    maps: Sequence[ArrayLike], against: ArrayLike, best: RankAgreement, k: int, seed: int
 ) -> float:
     """How often the largest of the maps' correlations is this large under permutation."""
     rows = [np.asarray(values, dtype=float) for values in (*maps, against)]

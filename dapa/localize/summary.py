@@ -25,7 +25,7 @@ from dapa.localize.causes.trace import causal_trace
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
-from dapa.localize.rank_agreement import Agreement, best_agreement, rank_agreement
+from dapa.localize.rank_agreement import RankAgreement, best_agreement, rank_agreement
 from dapa.model.decode.openers import past_blanks, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
@@ -82,7 +82,7 @@ class Summary:
     seed: int
     run: str = ""
     """The stored run whose found set `in_search` tells."""
-    agreements: tuple[tuple[str, str, Agreement], ...] = field(default=())
+    agreements: tuple[tuple[str, str, RankAgreement], ...] = field(default=())
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ class Summary:
         return value if np.isfinite(value) else None
 
     @property
-    def best_cheap(self) -> tuple[str, Agreement] | None:
+    def best_cheap(self) -> tuple[str, RankAgreement] | None:
         """The cheap measure that ranks layers most like leaving them out does, if any.
 
         Its interval and p hold for the best of as many as were tried (`of`).

@@ -14,7 +14,7 @@ from typing import Any
 
 from dapa.core.records import Prompt, SettingError
 from dapa.measure.comparisons import Comparison, Progress, compared
-from dapa.measure.methods import SAFETY_PROMPT, Table
+from dapa.measure.methods import SAFETY_PROMPT, MethodTable
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.priors import Prior
@@ -84,7 +84,7 @@ def baselines(
     budget = max(1, report.costs.tests) if tests is None else tests
     if budget < 1:
         raise SettingError(f"a budget of {tests} tests is none; give 1 or more")
-    table = Table(job, harmless, priors or {}, budget, stop, contrast)
+    table = MethodTable(job, harmless, priors or {}, budget, stop, contrast)
     methods = table.methods()
     rows: list[Comparison] = []
     refused: list[list[bool] | None] = []

@@ -35,7 +35,7 @@ class Speaker:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question to one speaker."""
 
     speaker: Speaker
@@ -45,7 +45,7 @@ class Asked:
 
 def answer(
     pair: Pair,
-    asked: Sequence[Asked],
+    asked: Sequence[Question],
     max_new_tokens: int,
     done: Callable[[int, Said], None],
     kept: ReplyStore | None = None,

@@ -11,7 +11,7 @@ from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError
 from dapa.core.running import Running
 from dapa.judges.base import Judge
 from dapa.judges.harm import HarmJudge
-from dapa.measure.decoded import Asked, Speaker, answer
+from dapa.measure.decoded import Question, Speaker, answer
 from dapa.measure.evaluation import WRAP, Evaluation, Judged, ordered, speakers_of
 from dapa.measure.evaluation_settings import Purpose
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
@@ -35,7 +35,7 @@ Tasks = Callable[[Pair, Speaker], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class TablePlan:
     """Everything that an evaluation is told; what is left out is not measured."""
 
     mask: Mask = EMPTY
@@ -84,7 +84,7 @@ def evaluate(
     sets: Mapping[Purpose, Sequence[Prompt]],
     mask: Mask,
     judge: Judge,
-    plan: Plan | None = None,
+    plan: TablePlan | None = None,
     **options: Any,
 ) -> Evaluation:
     """Ask every prompt of every set of all columns, greedily, and judge the whole replies.
@@ -103,7 +103,7 @@ def evaluate(
     asked_for = AskOptions(**options)
     harm, kept, told, phase = asked_for.harm, asked_for.kept, asked_for.told, asked_for.phase
     progress, stop = asked_for.progress, asked_for.stop
-    plan = plan or Plan(
+    plan = plan or TablePlan(
         mask, how=asked_for.how, max_new_tokens=asked_for.max_new_tokens, rows=asked_for.rows
     )
     speakers = speakers_of(plan.mask, plan.saved, pair.whole)
@@ -190,19 +190,19 @@ def evaluate(
 
 
 def _questions(
-    sets: Mapping[Purpose, Sequence[Prompt]], speakers: Sequence[Speaker], plan: Plan
-) -> list[tuple[str, Prompt, Asked]]:
+    sets: Mapping[Purpose, Sequence[Prompt]], speakers: Sequence[Speaker], plan: TablePlan
+) -> list[tuple[str, Prompt, Question]]:
     """(measure, prompt, question) of every reply wanted, set by set and column by column."""
-    found: list[tuple[str, Prompt, Asked]] = []
+    found: list[tuple[str, Prompt, Question]] = []
     for speaker in speakers:
         for purpose, prompts in sets.items():
             for prompt in prompts:
-                found.append((purpose, prompt, Asked(speaker, prompt.text, plan.how)))
+                found.append((purpose, prompt, Question(speaker, prompt.text, plan.how)))
         for name in plan.wraps:
             wrap = all_wraps[name]
             for prompt in sets.get("dsr", ()):
                 text, how = wrap.write(prompt.text), wrap.format(plan.how)
-                found.append((WRAP + name, prompt, Asked(speaker, text, how)))
+                found.append((WRAP + name, prompt, Question(speaker, text, how)))
     return found
 
 
@@ -232,9 +232,9 @@ def _read(
 
 def _utility(
     pair: Pair,
-    questions: Sequence[tuple[str, Prompt, Asked]],
+    questions: Sequence[tuple[str, Prompt, Question]],
     heard: Mapping[int, Said],
-    plan: Plan,
+    plan: TablePlan,
 ) -> Utility | None:
     """KL on the student's replies to harmless prompts, which it has just given."""
     own = {

@@ -31,7 +31,7 @@ def half(prompt: str) -> str:
 
 
 @dataclass(frozen=True)
-class Score:
+class JudgeScore:
     """One judge against people on some replies."""
 
     judge: str
@@ -75,7 +75,7 @@ class Confusion:
 class Benchmark:
     """All judges on one file."""
 
-    scores: tuple[Score, ...]
+    scores: tuple[JudgeScore, ...]
     confusions: tuple[Confusion, ...]
     n: int
     """Replies that people call refusal, compliance, incoherent or unclear."""
@@ -84,7 +84,7 @@ class Benchmark:
     partial_manners: Mapping[str, Mapping[str, int]]
     """Judge -> what it says of those, as `label (manner)` -> replies."""
 
-    def score(self, judge: str, part: str = ALL) -> Score:
+    def score(self, judge: str, part: str = ALL) -> JudgeScore:
         """One judge on one part."""
         return next(s for s in self.scores if (s.judge, s.part) == (judge, part))
 
@@ -170,10 +170,10 @@ def benchmark(
     return Benchmark(scores, confusions, len(counted), len(partial), manners)
 
 
-def _score(judge: str, part: str, pairs: Sequence[tuple[str, str]]) -> Score:
+def _score(judge: str, part: str, pairs: Sequence[tuple[str, str]]) -> JudgeScore:
     refused = [told for people, told in pairs if people == Label.REFUSAL]
     called = [people for people, told in pairs if told == Label.REFUSAL]
-    return Score(
+    return JudgeScore(
         judge,
         part,
         wilson(sum(people == told for people, told in pairs), len(pairs)),

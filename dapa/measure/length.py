@@ -15,7 +15,7 @@ from dapa.core.records import Label, Mask, Prompt, PromptError, Rate, SettingErr
 from dapa.core.running import Running
 from dapa.core.statistics import wilson
 from dapa.judges.base import Judge
-from dapa.measure.decoded import Asked, Speaker, answer
+from dapa.measure.decoded import Question, Speaker, answer
 from dapa.model.decode.transcript import Words
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
@@ -27,7 +27,7 @@ FIRST = 16
 
 
 @dataclass(frozen=True)
-class Point:
+class LengthPoint:
     """One model's replies cut at one length."""
 
     model: str
@@ -52,7 +52,7 @@ class Lengths:
     """Student, patched and teacher at every length."""
 
     mask: Mask
-    points: tuple[Point, ...]
+    points: tuple[LengthPoint, ...]
     """Model by model, ascending."""
     judge: str
     complete: bool
@@ -68,7 +68,7 @@ class Lengths:
         """The largest length; 0 where nothing was measured."""
         return max((point.tokens for point in self.points), default=0)
 
-    def curve(self, model: str) -> tuple[Point, ...]:
+    def curve(self, model: str) -> tuple[LengthPoint, ...]:
         """One model's points, ascending."""
         return tuple(point for point in self.points if point.model == model)
 
@@ -154,7 +154,7 @@ def length(
     speakers = [Speaker("student"), *([Speaker("patched", "student", mask)] if mask else [])]
     speakers += [Speaker("teacher", "teacher")] if pair.whole else []
     questions = [(speaker, prompt) for speaker in speakers for prompt in prompts]
-    asked = [Asked(s, prompt.text, how or PromptFormat()) for s, prompt in questions]
+    asked = [Question(s, prompt.text, how or PromptFormat()) for s, prompt in questions]
     heard: dict[int, Said] = {}
 
     def done(place: int, said: Said) -> None:
@@ -163,7 +163,7 @@ def length(
             progress(len(heard), len(asked))
 
     complete = answer(pair, asked, longest, done, kept, stop=stop)
-    points: list[Point] = []
+    points: list[LengthPoint] = []
     for speaker in speakers:
         teacher = speaker.role == "teacher"
         words = Words(pair.teacher_tokenizer if teacher else pair.tokenizer)
@@ -182,7 +182,7 @@ def _points(
     judge: Judge,
     words: Words,
     lengths: Sequence[int],
-) -> list[Point]:
+) -> list[LengthPoint]:
     """One model's replies at every length; none where it gave none."""
     if not replies:
         return []
@@ -194,7 +194,7 @@ def _points(
         cuts[tokens] = sum(cut for _, cut in texts)
     last, n = labels[lengths[-1]], len(replies)
     return [
-        Point(
+        LengthPoint(
             model,
             tokens,
             replace(wilson(labels[tokens].count(Label.REFUSAL), n), cut=cuts[tokens]),

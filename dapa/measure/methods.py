@@ -58,7 +58,7 @@ class Method:
     """Another bench than the pair's own, such as one with a system prompt."""
 
 
-class Table:
+class MethodTable:
     """The methods of one table."""
 
     def __init__(

@@ -24,9 +24,9 @@ from dapa.core.records import (
     PairError,
 )
 from dapa.judges.rules.judge import rules
-from dapa.measure.evaluating import Plan, evaluate
+from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.measure.evaluation import Evaluation
-from dapa.measure.reproduce_records import Line, Reproduced, State
+from dapa.measure.reproduce_records import PairLine, Reproduced, State
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.presets import Preset
 from dapa.prompts.sets import PromptSet
@@ -79,14 +79,14 @@ def reproduce(
     text, dtype, device, again = asked.text, asked.dtype, asked.device, asked.again
     progress, stop = asked.progress, asked.stop
     kept = store.ratings(KIND)
-    lines: list[Line] = []
+    lines: list[PairLine] = []
     for number, preset in enumerate(presets):
         if stop is not None and stop.is_set():
             return Reproduced(tuple(lines), False)
         spec = preset.spec(dtype, device)
         key = digest(preset.name, spec.student, spec.teacher, dtype, asdict(settings))
         if key in kept and not again:
-            lines.append(Line.from_dict(kept[key]))
+            lines.append(PairLine.from_dict(kept[key]))
             continue
 
         def tell(what: str, share: float | None, number: int = number) -> None:
@@ -114,10 +114,10 @@ def _line(
     text: Callable[[Pair], tuple[str, str] | None],
     tell: Callable[[str, float | None], None],
     stop: threading.Event | None,
-) -> Line:
+) -> PairLine:
     """One pair: load, search, measure, let go."""
     start = time.monotonic()
-    blank = Line(preset.name, spec.student, spec.teacher, "missing")
+    blank = PairLine(preset.name, spec.student, spec.teacher, "missing")
     tell("loading", None)
     try:
         pair = load(spec)
@@ -138,7 +138,7 @@ def _line(
 
 
 def _measured(
-    blank: Line,
+    blank: PairLine,
     pair: Pair,
     harmful: PromptSet,
     store: Store,
@@ -146,7 +146,7 @@ def _measured(
     text: tuple[str, str] | None,
     tell: Callable[[str, float | None], None],
     stop: threading.Event | None,
-) -> Line:
+) -> PairLine:
     job = SearchJob(pair, harmful, settings, store)
     tell("searching", 0.1)
     state: State = "done"
@@ -161,7 +161,7 @@ def _measured(
         state, note = "nothing", str(error)
     tell("measuring", 0.7)
     asked = job.held_out or job.prompts
-    plan = Plan(
+    plan = TablePlan(
         mask,
         text=text,
         how=settings.format(),

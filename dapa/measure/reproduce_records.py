@@ -20,7 +20,7 @@ State = Literal["done", "nothing", "missing", "failed"]
 
 
 @dataclass(frozen=True)
-class Line:
+class PairLine:
     """One pair."""
 
     name: str
@@ -62,7 +62,7 @@ class Line:
         }
 
     @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> Line:
+    def from_dict(cls, body: Mapping[str, Any]) -> PairLine:
         """Read `as_dict` back."""
         rates = {name: rate and Rate(**rate) for name, rate in body["dsr"].items()}
         gain = body["gain"] and Rate(**body["gain"])
@@ -73,12 +73,12 @@ class Line:
 class Reproduced:
     """The table."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[PairLine, ...]
     complete: bool
     """False where it was stopped before the last pair."""
 
     @property
-    def measured(self) -> tuple[Line, ...]:
+    def measured(self) -> tuple[PairLine, ...]:
         """The pairs with a gain."""
         return tuple(line for line in self.lines if line.gain is not None)
 
@@ -88,7 +88,7 @@ class Reproduced:
         return _mean([line.gain.value for line in self.measured if line.gain is not None])
 
     @property
-    def best(self) -> Line | None:
+    def best(self) -> PairLine | None:
         """The pair that gained most."""
         return max(
             self.measured, key=lambda line: line.gain.value if line.gain else 0, default=None

@@ -17,7 +17,7 @@ from dapa.core.assets import asset
 from dapa.core.records import Mask, Prompt, PromptError, SettingError
 from dapa.judges.choose import panel, read_options
 from dapa.judges.remembered import remembered
-from dapa.measure.evaluating import Plan, evaluate
+from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.measure.evaluation import SAFETY, Evaluation, Judged
 from dapa.measure.evaluation_settings import EvaluationSettings, Purpose
 from dapa.measure.perplexity import perplexity
@@ -88,7 +88,7 @@ def run_evaluation(
             f"Run {settings.run} searched other prompts than these, or held none out: what is "
             "asked here is not known to be held out."
         )
-    plan = Plan(
+    plan = TablePlan(
         mask,
         saved,
         settings.wraps,
@@ -228,17 +228,17 @@ def _fluent(
     pair: Pair,
     judge: Any,
     sets: Mapping[Purpose, Sequence[Prompt]],
-    plan: Plan,
+    plan: TablePlan,
     kept: ReplyStore,
 ) -> tuple[Any, str]:
     """The judge with an eye on surprise, calibrated on the student's own replies, and a note."""
     from dapa.judges.fluency import calibrate, fluent
-    from dapa.measure.decoded import Asked, Speaker, answer
+    from dapa.measure.decoded import Question, Speaker, answer
     from dapa.measure.perplexity import surprise
 
     prompts = [*sets.get("over_refusal", ()), *sets.get("borderline", ())]
     own: list[tuple[str, str]] = []
-    asked = [Asked(Speaker("student"), prompt.text, plan.how) for prompt in prompts]
+    asked = [Question(Speaker("student"), prompt.text, plan.how) for prompt in prompts]
     answer(
         pair,
         asked,

@@ -19,7 +19,7 @@ from dapa.model.families import FAMILIES, Family, submodule
 from dapa.model.pair import Pair, PairSpec
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer
-from dapa.planted.wiring import TINY, Shape, attend, blank, differ, embed_and_read
+from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plant(
     planting: Planting,
     model_type: str = "llama",
     seed: int = 0,
-    shape: Shape = TINY,
+    shape: ModelShape = TINY,
     script: Script = SHORT,
     *,
     shared: bool = False,

@@ -31,7 +31,7 @@ _FIRST_TOKEN = 6
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """How large a planted model is. The benchmark's are large; what is planted is the same."""
 
     hidden: int = 0
@@ -62,12 +62,12 @@ class Shape:
         return slice(self.named(script) if self.hidden else hidden - _JUNK, hidden)
 
 
-TINY = Shape()
+TINY = ModelShape()
 """What the tests plant."""
 
 
 def blank(
-    family: Family, layers: int, tokenizer: Any, shape: Shape = TINY, script: Script = SHORT
+    family: Family, layers: int, tokenizer: Any, shape: ModelShape = TINY, script: Script = SHORT
 ) -> Any:
     """A model of the family with every weight zero except the norms'."""
     extra = {"sliding_window": None} if family.model_type == "mistral" else {}

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 
 from dapa.core.errors import SettingError
-from dapa.core.settings import Setting, Settings, Shape, described, presets, shapes
+from dapa.core.settings import FieldType, Setting, Settings, described, presets, shapes
 from dapa.ui.dashboard import guarded
 
 S = TypeVar("S", bound=Settings)
@@ -114,7 +114,7 @@ def folded(
 
 
 def _component(
-    one: Setting, shape: Shape, value: Any, ident: str, choices: Mapping[str, str] | None
+    one: Setting, shape: FieldType, value: Any, ident: str, choices: Mapping[str, str] | None
 ) -> Any:
     """One field as a component of the page."""
     made: dict[str, Any] = {"label": _label(one, shape), "elem_id": ident, "min_width": 140}
@@ -140,7 +140,7 @@ def _component(
     )  # fmt: skip
 
 
-def _number(one: Setting, shape: Shape, value: Any, made: dict[str, Any]) -> Any:
+def _number(one: Setting, shape: FieldType, value: Any, made: dict[str, Any]) -> Any:
     whole = shape.base is int
     if one.step is not None and one.low is not None and one.high is not None:
         return gr.Slider(one.low, one.high, value, step=one.step, **made)
@@ -155,7 +155,7 @@ def _number(one: Setting, shape: Shape, value: Any, made: dict[str, Any]) -> Any
     )
 
 
-def _label(one: Setting, shape: Shape) -> str:
+def _label(one: Setting, shape: FieldType) -> str:
     unit = f", {one.unit}" if one.unit and shape.base in (int, float) else ""
     empty = f" (0: {one.none})" if shape.optional and shape.base in (int, float) else ""
     return f"{one.label}{unit}{empty}"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dapa.measure.evaluation_settings import EvaluationSettings
     from dapa.measure.judging import Benchmark, benchmark, half
     from dapa.measure.opinions import Opinions, opinions
-    from dapa.measure.reproduce_records import PUBLISHED, Line, Reproduced, read_presets
+    from dapa.measure.reproduce_records import PUBLISHED, PairLine, Reproduced, read_presets
     from dapa.measure.run_evaluation import KIND, stored_replies
     from dapa.model.compatibility import Report
     from dapa.model.decode.openers import FirstToken, NoOpeners
@@ -123,7 +123,7 @@ _HOMES = {
         "opinions",
     ),
     "dapa.measure.reproduce_records": (
-        "Line",
+        "PairLine",
         "PUBLISHED",
         "Reproduced",
         "read_presets",
@@ -230,7 +230,7 @@ __all__ = [
     "KIND",
     "KIND_TITLES",
     "Labelled",
-    "Line",
+    "PairLine",
     "LoadCancelled",
     "MODES",
     "NEED_ONE",

@@ -17,7 +17,7 @@ from dapa.judges.remembered import remembered
 from dapa.judges.rules.judge import rules
 from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.measure.chosen import mask_of_run, split_of_run
-from dapa.measure.decoded import Asked, Speaker, answer
+from dapa.measure.decoded import Question, Speaker, answer
 from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation
@@ -87,7 +87,7 @@ class Asking(Holding):
             speakers.append(Speaker("patched", "student", mask))
         speakers.append(Speaker("teacher", "teacher"))
         form = how or PromptFormat()
-        asked = [Asked(speaker, prompt, form) for prompt in prompts for speaker in speakers]
+        asked = [Question(speaker, prompt, form) for prompt in prompts for speaker in speakers]
         found: dict[int, str] = {}
         answer(
             pair, asked, max_new_tokens, lambda i, said: found.update({i: said.text}),

@@ -26,7 +26,7 @@ _RESAMPLES = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Summary:
+class TallySummary:
     """What a tally knows at the end; arrays over (layers, sites)."""
 
     values: Floats
@@ -38,7 +38,7 @@ class Summary:
     share: Floats | None = None
     """What the few largest dimensions hold, (layers, sites)."""
 
-    def restored(self, order: Sequence[int]) -> Summary:
+    def restored(self, order: Sequence[int]) -> TallySummary:
         """Each prompt's own values in the prompts' order; `order` is that in which they came."""
         came = np.array(order[: len(self.per_prompt)], dtype=int)
         return replace(self, per_prompt=self.per_prompt[np.argsort(came)])
@@ -109,11 +109,11 @@ class Tally:
         self._done.append(rows)
         self._pending = {}
 
-    def summary(self) -> Summary:
+    def summary(self) -> TallySummary:
         """Means over prompts with Student's t intervals."""
         empty = np.empty((2, 0, self._layers, len(self._sites)))
         rows, few = np.concatenate([empty, *self._done], axis=1)
-        return Summary(*mean_interval(rows, axis=0), rows, share=mean_interval(few, axis=0)[0])
+        return TallySummary(*mean_interval(rows, axis=0), rows, share=mean_interval(few, axis=0)[0])
 
 
 def blocks_of(total: int) -> int:
@@ -195,7 +195,7 @@ class PooledTally(Tally):
         self._few.append((n, few))
         self._states, self._held = {}, 0
 
-    def summary(self) -> Summary:
+    def summary(self) -> TallySummary:
         """The metric over all prompts, its bootstrap interval, and each prompt's pseudo-value.
 
         The pseudo-value n t - (n - 1) t without the prompt (Efron and Stein 1981) is the prompt's
@@ -206,17 +206,17 @@ class PooledTally(Tally):
         shape = (self._layers, len(self._sites))
         if self._whole is None:
             none, nobody = self._blank, np.empty((0, *shape))
-            return Summary(none, none, none, nobody, nobody, none)
+            return TallySummary(none, none, none, nobody, nobody, none)
         found = self._finish(self._whole)  # (1 + resamples, layers, sites)
         values, draws = found[0], found[1:]
         without = self._whole[0] - np.concatenate(self._shares)  # (prompts, layers, sites, k)
         n = len(without)
         per_prompt = n * values - (n - 1) * self._finish(without)
         share = np.average([few for _, few in self._few], axis=0, weights=[n for n, _ in self._few])
-        return Summary(values, *_percentiles(draws), per_prompt, draws, share)
+        return TallySummary(values, *_percentiles(draws), per_prompt, draws, share)
 
 
-def contrast(harmful: Summary, harmless: Summary, twins: bool, seed: int = 0) -> Contrast:
+def contrast(harmful: TallySummary, harmless: TallySummary, twins: bool, seed: int = 0) -> Contrast:
     """Harmful minus harmless with a 95 % interval and a bootstrap p-value.
 
     Means: paired t over twins, else Welch's t; the studentised bootstrap for p. Pooled metrics:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped(Beside["CategoryMap"]):
+class HarmByLayer(Beside["CategoryMap"]):
     """The found set's units against the prompts' categories."""
 
     def table(self) -> Sheet:
@@ -33,12 +33,12 @@ class Mapped(Beside["CategoryMap"]):
         return head, rows
 
 
-def _measure(call: Call) -> Mapped:
+def _measure(call: Call) -> HarmByLayer:
     call.progress("the found set without each unit", 0.0)
-    return Mapped.of(call, call.bench.categories(call.job, call.stop))
+    return HarmByLayer.of(call, call.bench.categories(call.job, call.stop))
 
 
-def _describe(record: Mapped) -> Shown:
+def _describe(record: HarmByLayer) -> Shown:
     found = record.found
     rows: list[tuple[Any, ...]] = [
         ("the found set", *(found.found[name] for name in found.categories), None)
@@ -80,7 +80,7 @@ def finding(found: CategoryMap) -> str:
     return f"{'; '.join(some)} (clear after Holm's correction, n = {n} prompts in all)."
 
 
-def _figures(record: Mapped, dark: bool) -> Sequence[tuple[str, Any]]:
+def _figures(record: HarmByLayer, dark: bool) -> Sequence[tuple[str, Any]]:
     from dapa.figures import category_heatmap
 
     return [("Refusals lost without each unit, by category", category_heatmap(record.found, dark))]

@@ -29,7 +29,7 @@ class DirectionSettings(BothSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class PlacedPrompts:
     """The models along the direction and, where asked for, in two dimensions."""
 
     along: DirectionMap
@@ -54,7 +54,7 @@ class Placed:
         return {**self.along.as_dict(), **({"projection": plane} if plane is not None else {})}
 
 
-def _measure(call: Call) -> Placed:
+def _measure(call: Call) -> PlacedPrompts:
     asked: DirectionSettings = call.settings
     bad, good = both(call)
     along = call.bench.directions(
@@ -67,10 +67,10 @@ def _measure(call: Call) -> Placed:
         stop=call.stop,
     )
     wanted = (asked.projection or call.page) and not call.stop.is_set()
-    return Placed(along, project(call, bad, good) if wanted else None, asked.projection)
+    return PlacedPrompts(along, project(call, bad, good) if wanted else None, asked.projection)
 
 
-def _describe(placed: Placed) -> Shown:
+def _describe(placed: PlacedPrompts) -> Shown:
     found = placed.along
     if not all(found.n):
         return NOTHING
@@ -109,7 +109,7 @@ def _describe(placed: Placed) -> Shown:
     )
 
 
-def _figures(placed: Placed, dark: bool) -> Sequence[tuple[str, Any]]:
+def _figures(placed: PlacedPrompts, dark: bool) -> Sequence[tuple[str, Any]]:
     from dapa.figures.directions import direction_chart, projection_slides, separation_chart
 
     made = [

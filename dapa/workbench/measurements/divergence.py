@@ -120,7 +120,7 @@ class MapSettings(BothSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class MappedDivergence:
     """A map over prompts, with what of it is told."""
 
     found: DivergenceMap
@@ -155,7 +155,7 @@ class Mapped:
         return body
 
 
-def _measure(call: Call) -> Mapped | TokenMap:
+def _measure(call: Call) -> MappedDivergence | TokenMap:
     asked: MapSettings = call.settings
     bench = call.bench
     only = list(asked.sites) or None
@@ -194,7 +194,7 @@ def _measure(call: Call) -> Mapped | TokenMap:
         stop=call.stop,
         **how,
     )
-    return Mapped(found, asked.by_prompt)
+    return MappedDivergence(found, asked.by_prompt)
 
 
 def _mapped(asked: MapSettings) -> MapSettings:
@@ -208,7 +208,7 @@ def _sites(pair: Any, behind: bool) -> list[str]:
     return list(map_sites(pair) if behind else usual_sites(pair))
 
 
-def _origin(call: Call, record: Mapped | TokenMap) -> str:
+def _origin(call: Call, record: MappedDivergence | TokenMap) -> str:
     asked: MapSettings = call.settings
     if asked.prompt is not None:
         return record.provenance
@@ -219,8 +219,8 @@ def _number(value: float | None, sure: bool = False) -> str | None:
     return None if value is None else f"{value:.3g}" + ("*" if sure else "")
 
 
-def _describe(record: Mapped | TokenMap) -> Shown:
-    if not isinstance(record, Mapped):
+def _describe(record: MappedDivergence | TokenMap) -> Shown:
+    if not isinstance(record, MappedDivergence):
         return _along(record)
     found, body = record.found, record.as_dict()
     if not found.n:
@@ -259,10 +259,10 @@ def _along(along: TokenMap) -> Shown:
     )
 
 
-def _figures(record: Mapped | TokenMap, dark: bool) -> Sequence[tuple[str, Any]]:
+def _figures(record: MappedDivergence | TokenMap, dark: bool) -> Sequence[tuple[str, Any]]:
     from dapa.figures.maps import divergence_heatmap, layer_prompt_heatmap, layer_token_heatmap
 
-    if not isinstance(record, Mapped):
+    if not isinstance(record, MappedDivergence):
         return [
             (SITE_TITLES.get(site, site), layer_token_heatmap(record, site, dark))
             for site in record.sites

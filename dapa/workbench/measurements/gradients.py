@@ -14,7 +14,7 @@ from dapa.writing.sentences import percent, unit_name
 
 if TYPE_CHECKING:
     from dapa.localize.causes.gradients import GradientMap
-    from dapa.localize.rank_agreement import Agreement
+    from dapa.localize.rank_agreement import RankAgreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Shares:
     found: GradientMap
     neurons: int
     """How many of each unit's neurons are named."""
-    agreement: Mapping[str, Agreement]
+    agreement: Mapping[str, RankAgreement]
     """`alone` and `left_out` -> rank correlation of the shares with true single flips."""
 
     @property

@@ -33,7 +33,7 @@ class LengthSettings(HarmfulSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredLengths:
     """The lengths, and whose they are."""
 
     found: Lengths
@@ -53,7 +53,7 @@ class Measured:
         return head, rows
 
 
-def _measure(call: Call) -> Measured:
+def _measure(call: Call) -> MeasuredLengths:
     from dapa.judges.rules.judge import rules
     from dapa.measure.length import length
     from dapa.store.replies import ReplyStore
@@ -71,10 +71,12 @@ def _measure(call: Call) -> Measured:
         stop=call.stop,
     )
     moved = units_text(call.mask.units) if call.mask.entries else "nothing"
-    return Measured(found, f"{bench.pair.spec.title} · {len(prompts)} prompts · {moved} moved")
+    return MeasuredLengths(
+        found, f"{bench.pair.spec.title} · {len(prompts)} prompts · {moved} moved"
+    )
 
 
-def _describe(record: Measured) -> Shown:
+def _describe(record: MeasuredLengths) -> Shown:
     found = record.found
     if not found.points:
         return NOTHING
@@ -130,7 +132,7 @@ def finding(found: Lengths) -> str:
     )
 
 
-def _figures(record: Measured, dark: bool) -> Sequence[tuple[str, Any]]:
+def _figures(record: MeasuredLengths, dark: bool) -> Sequence[tuple[str, Any]]:
     from dapa.figures.length import length_chart
 
     return [("DSR against the length of a reply", length_chart(record.found, dark))]

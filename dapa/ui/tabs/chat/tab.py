@@ -41,7 +41,7 @@ class Chat(Conversation):
     clear: gr.Button
     shelf_button: gr.Button
     shelf: library.Library
-    trial: verdicts.Trial
+    trial: verdicts.TryOut
     keep: sessions.SessionCard
 
 

@@ -19,27 +19,27 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
-class Trial:
+class TryOut:
     """The try-out box."""
 
     reply: gr.Textbox
     verdict: gr.HTML
 
 
-def build() -> Trial:
+def build() -> TryOut:
     """A box for any reply, and what the rules say of it."""
     with gr.Row(elem_id="try-out"):
         reply = gr.Textbox(
             "", label="try the rules on a reply", lines=2, max_length=20_000, elem_id="try-reply"
         )
         verdict = piece(_judged("", ChatSettings()), elem_id="try-verdict")
-    return Trial(reply, verdict)
+    return TryOut(reply, verdict)
 
 
 def wire(
     dashboard: Dashboard,
     parts: Conversation,
-    trial: Trial,
+    trial: TryOut,
     session: gr.State,
     ruled: Any,
 ) -> None:

@@ -46,7 +46,7 @@ class Agree:
     upload: gr.UploadButton
     human: gr.Textbox
     judges: gr.CheckboxGroup
-    checkpoint: judging.Checkpoint
+    checkpoint: judging.CheckpointFields
     line: gr.HTML
     start: gr.Button
     bench: gr.Button

@@ -27,7 +27,7 @@ class EvaluationForm:
     """The components."""
 
     form: forms.Form[EvaluationSettings]
-    checkpoint: judging.Checkpoint
+    checkpoint: judging.CheckpointFields
     harm: gr.Textbox
     """A second axis: a classifier's checkpoint."""
     harmful_classes: gr.Textbox

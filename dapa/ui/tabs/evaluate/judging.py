@@ -31,7 +31,7 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_las
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointFields:
     """The fields that a classifier needs; shown only where one is chosen."""
 
     box: gr.Column
@@ -54,7 +54,7 @@ def offered(dashboard: Dashboard) -> dict[str, str]:
     return {**first, **titles}
 
 
-def build(elem_id: str) -> Checkpoint:
+def build(elem_id: str) -> CheckpointFields:
     """A row of two fields and a line that says what the checkpoint's classes mean."""
     with gr.Column(visible=False, elem_id=elem_id) as box:
         with gr.Row():
@@ -68,10 +68,10 @@ def build(elem_id: str) -> Checkpoint:
                 max_length=1000, max_lines=1,
             )  # fmt: skip
         classes = piece(note(_LINE), elem_id=f"{elem_id}-classes")
-    return Checkpoint(box, name, labels, classes)
+    return CheckpointFields(box, name, labels, classes)
 
 
-def wire(parts: Checkpoint, judge: Any, chosen: Any, api_name: str) -> None:
+def wire(parts: CheckpointFields, judge: Any, chosen: Any, api_name: str) -> None:
     """The fields come and go with the choice, and the line follows what stands in them.
 
     `chosen` is an event behind a change of `judge`: see tests/test_events.py.
