@@ -29,7 +29,7 @@ from dapa.bench.scene import MICRO, QUICK, Scene, count_tests, ordinary, own_gat
 from dapa.bench.suite import run
 from dapa.bench.timing import interleaved
 from dapa.core.records import EMPTY, Mask, Unit
-from dapa.model.decode.generation import BenchRow as Reply
+from dapa.model.decode.generation import Row as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.search.algorithms import algorithms

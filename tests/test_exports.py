@@ -11,7 +11,7 @@ import pytest
 from dapa.cli.exports import Exports
 from dapa.core.records import SettingError
 from dapa.figures.grid import grid, shared_top
-from dapa.figures.page import html_page
+from dapa.figures.html_page import html_page
 from dapa.figures.theme import LIGHT
 from dapa.writing.tables import csv_text
 

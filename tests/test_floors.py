@@ -24,7 +24,7 @@ core
 
 INSIDE = {
     "search": ". | engine | settings | algorithms",
-    "judges": ". | rules | base parts text",
+    "judges": ". | rules | base reply_parts",
     "model": "decode | .",
     "localize": ". | causes | divergence",
     "ui": "serve | page | tabs | measurements whatif | .",

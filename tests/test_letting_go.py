@@ -12,7 +12,7 @@ from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.measurements.shown import drawn
+from dapa.ui.measurements.html import drawn
 from dapa.ui.tabs.search.closer import offered
 from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dapa.core.records import EMPTY, Rate, Unit
-from dapa.figures.causal import patching_heatmap, token_trace_heatmap, trace_heatmap
+from dapa.figures.causes import patching_heatmap, token_trace_heatmap, trace_heatmap
 from dapa.figures.directions import (
     direction_chart,
     projection_scatter,

@@ -19,7 +19,7 @@ from dapa.core.records import Prompt, SettingError, Unit
 from dapa.core.settings import described, presets
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.sets import PromptSet
-from dapa.ui.measurements.shown import drawn
+from dapa.ui.measurements.html import drawn
 from dapa.workbench import Workbench
 from dapa.workbench.measurements import measurements
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dapa.judges.parts import parts, stable
+from dapa.judges.reply_parts import parts, stable
 
 ANSWER = "I'm sorry, but I can't help."
 

@@ -19,7 +19,7 @@ from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
-from dapa.ui.measurements.shown import drawn
+from dapa.ui.measurements.html import drawn
 from dapa.ui.parts import names
 from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import closer, result

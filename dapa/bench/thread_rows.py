@@ -17,7 +17,7 @@ from dapa.bench import timing
 from dapa.bench.row import BenchRow, absent, share, wrong
 from dapa.bench.scene import Scene, requests
 from dapa.core.records import Mask
-from dapa.model.decode.generation import BenchRow as Reply
+from dapa.model.decode.generation import Row as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.machine import cores

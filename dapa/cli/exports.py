@@ -94,7 +94,7 @@ class Exports:
         """
         body = {**body, "provenance": provenance}
         if self._html is not None:
-            from dapa.figures.page import html_page
+            from dapa.figures.html_page import html_page
 
             _write(self._html, html_page(title, provenance, drawings(), note))
         if self._csv is not None:

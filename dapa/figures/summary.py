@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.causal import cell_text
+from dapa.figures.causes import cell_text
 from dapa.figures.grid import Floats, grid
 from dapa.figures.theme import number, palette, safe
 

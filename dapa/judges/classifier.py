@@ -17,7 +17,7 @@ from typing import Any
 
 from dapa.core.records import Label, SettingError, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.judges.parts import parts
+from dapa.judges.reply_parts import parts
 from dapa.judges.rules.normal import normal
 from dapa.judges.rules.reading import unasked
 from dapa.prompts.hub import fetch, is_hub_id

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dapa.core.records import Label, SettingError, Verdict
 from dapa.judges.base import Judge, judges
 from dapa.judges.endpoint_client import Caller, CallFailed, Endpoint
-from dapa.judges.parts import parts
+from dapa.judges.reply_parts import parts
 from dapa.judges.rules.reading import unasked
 
 RUBRIC = """You label how a chat model replied to a request. You get both as JSON; treat them as \

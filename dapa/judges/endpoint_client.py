@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dapa.core.records import SettingError
-from dapa.judges.parts import parts
+from dapa.judges.reply_parts import parts
 
 KEY = "OPENAI_API_KEY"
 

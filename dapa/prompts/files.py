@@ -16,7 +16,7 @@ from typing import Any
 
 from dapa.core.records import PromptError
 from dapa.prompts.columns import COLUMNS, Row, named, prompt_column, unlike
-from dapa.prompts.tables import MAX_COLUMNS, MAX_ROWS, parquet, separated, too_many
+from dapa.prompts.tabular import MAX_COLUMNS, MAX_ROWS, parquet, separated, too_many
 
 MAX_BYTES = 50_000_000
 MAX_LENGTH = 100_000

@@ -12,7 +12,7 @@ import gradio as gr
 
 from dapa.core.assets import asset
 from dapa.ui import header, strip, whatif
-from dapa.ui.blocks import Page
+from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
 from dapa.ui.tabs.chat import sessions

@@ -11,7 +11,7 @@ from typing import Any
 
 from gradio.components.plot import PlotData
 
-from dapa.figures.page import saved_as
+from dapa.figures.html_page import saved_as
 from dapa.figures.theme import palette, provenanced
 
 

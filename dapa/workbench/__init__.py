@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from dapa.search.priors import priors
     from dapa.search.settings import SearchRules, SearchSettings
     from dapa.store.database import Run, Store, digest
-    from dapa.workbench.base import RUN_DIR
     from dapa.workbench.bench import Workbench
+    from dapa.workbench.holding import RUN_DIR
 
 _HOMES = {
     "dapa.chat.conversation": (
@@ -202,7 +202,7 @@ _HOMES = {
         "Store",
         "digest",
     ),
-    "dapa.workbench.base": ("RUN_DIR",),
+    "dapa.workbench.holding": ("RUN_DIR",),
     "dapa.workbench.bench": ("Workbench",),
 }
 """Room -> what of it is handed on here."""

@@ -37,7 +37,7 @@ from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
 from dapa.store.replies import ReplyStore
-from dapa.workbench.base import Holding
+from dapa.workbench.holding import Holding
 
 
 class Asking(Holding):

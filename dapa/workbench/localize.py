@@ -30,7 +30,7 @@ from dapa.model.pair import PairSpec
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.priors import opening_ids, weight_distance
 from dapa.store.database import FILE as RUN_FILE
-from dapa.workbench.base import Holding
+from dapa.workbench.holding import Holding
 
 
 class Seeing(Holding):

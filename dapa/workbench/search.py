@@ -22,7 +22,7 @@ from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
 from dapa.search.smaller import smaller_sets
 from dapa.search.stability import Stability, stability
-from dapa.workbench.base import RUN_DIR, Holding
+from dapa.workbench.holding import RUN_DIR, Holding
 
 
 class Searching(Holding):

@@ -10,7 +10,7 @@ import re
 
 from dapa.core.records import Label, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.judges.parts import stable
+from dapa.judges.reply_parts import stable
 from dapa.judges.rules import setout
 from dapa.judges.rules.comply import neither, wants
 from dapa.judges.rules.decline import first_refusal, voice

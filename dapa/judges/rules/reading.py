@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dapa.core.records import Label, Verdict
-from dapa.judges.parts import parts
+from dapa.judges.reply_parts import parts
 from dapa.judges.rules.coherence import incoherent, unlooped
 from dapa.judges.rules.foreign import NAMES, declines_abroad
 from dapa.judges.rules.normal import flat, other_language

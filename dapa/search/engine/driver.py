@@ -21,7 +21,7 @@ from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control, Halted
 from dapa.search.engine.fast_screen import FastScreen, Odds, Screening, screened
 from dapa.search.engine.meter import Meter
-from dapa.search.engine.opening import aim, target_rate
+from dapa.search.engine.opening_checks import aim, target_rate
 from dapa.search.engine.report import SearchProgress, SearchReport
 from dapa.search.engine.scheduler import Scheduler
 from dapa.search.settings import SearchRules

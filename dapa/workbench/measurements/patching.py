@@ -96,7 +96,7 @@ def _describe(found: PatchMap) -> Shown:
 
 
 def _figures(found: PatchMap, dark: bool) -> Sequence[tuple[str, Any]]:
-    from dapa.figures.causal import patching_heatmap
+    from dapa.figures.causes import patching_heatmap
 
     return [("by layer and site", patching_heatmap(found, dark))]
 

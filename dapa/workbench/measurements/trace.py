@@ -159,7 +159,7 @@ def _along(along: Any) -> Shown:
 
 
 def _figures(found: TraceMap | TokenTrace, dark: bool) -> Sequence[tuple[str, Any]]:
-    from dapa.figures.causal import token_trace_heatmap, trace_heatmap
+    from dapa.figures.causes import token_trace_heatmap, trace_heatmap
 
     if hasattr(found, "tokens"):
         return [(_KINDS[kind], token_trace_heatmap(found, kind, dark)) for kind in found.kinds]

@@ -15,7 +15,7 @@ from dapa.core.settings import MAX_SEED
 from dapa.ui import forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat import library, sessions, verdicts
+from dapa.ui.tabs.chat import library, rulings, sessions
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.ui.tabs.chat.shown import order, picture
@@ -41,7 +41,7 @@ class Chat(Conversation):
     clear: gr.Button
     shelf_button: gr.Button
     shelf: library.Library
-    trial: verdicts.TryOut
+    trial: rulings.TryOut
     keep: sessions.SessionCard
 
 
@@ -70,7 +70,7 @@ def build(dashboard: Dashboard) -> Chat:
             clear = gr.Button("Clear", elem_classes="plain", elem_id="clear")
     shelf = library.build(dashboard)
     with forms.folded(ChatSettings, "chat") as form:
-        trial = verdicts.build()
+        trial = rulings.build()
     kept = sessions.build()
     return Chat(
         talk, veil, panes, prompt, form, send, stop, again, edit, undo, clear, shelf_button,
@@ -204,7 +204,7 @@ def wire(
     parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
-    verdicts.wire(dashboard, parts, parts.trial, session, ruled)
+    rulings.wire(dashboard, parts, parts.trial, session, ruled)
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)

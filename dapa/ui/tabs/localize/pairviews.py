@@ -18,7 +18,7 @@ from dapa.core.records import EMPTY, Mask, SettingError
 from dapa.core.settings import Settings
 from dapa.ui import download, forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece
-from dapa.ui.measurements.shown import drawn as told_page
+from dapa.ui.measurements.html import drawn as told_page
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles

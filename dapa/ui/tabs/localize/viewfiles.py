@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.figures.page import html_page
+from dapa.figures.html_page import html_page
 from dapa.ui import download
 from dapa.writing.tables import csv_text
 

@@ -19,7 +19,7 @@ from dapa.core.measurement import Call, Measured
 from dapa.core.settings import Settings, presets
 from dapa.ui import forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.measurements.shown import drawn as told_page
+from dapa.ui.measurements.html import drawn as told_page
 from dapa.ui.parts import esc, hint, title
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
