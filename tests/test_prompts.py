@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -291,7 +292,9 @@ def test_a_typed_prompt_that_is_no_text_is_refused(text):
 def test_the_bundled_general_sets_are_whole():
     known = bundled()
     harmful, twins = known["general_harmful"], known["general_twins"]
-    assert len(harmful) >= 64 and len(harmful.categories) >= 8
+    assert len(harmful) >= 1_200 and len(harmful.categories) >= 20
+    forms = Counter(p.extra["form"] for p in harmful.prompts)
+    assert set(forms) == {"imperative", "question", "typed", "long"} and min(forms.values()) > 200
     assert (harmful.role, twins.role) == ("harmful", "harmless")
     assert {p.twin for p in harmful.prompts} == set(twins.texts)
     assert {p.twin for p in twins.prompts} == set(harmful.texts)
