@@ -48,21 +48,8 @@ def branched(
     assert first is not None, "a batch has tokens or embeddings"
     rows, length, device = first.shape[0], first.shape[1], first.device
     real = inputs.get("attention_mask", torch.ones(rows, length, device=device)).bool()
-    depth, sees = [], torch.eye(len(nodes), dtype=torch.bool)
-    for at, node in enumerate(nodes):
-        assert node.parent < at, "a node stands behind its parent"
-        depth.append(1 + (depth[node.parent] if node.parent >= 0 else 0))
-        if node.parent >= 0:
-            sees[at] |= sees[node.parent]
-    count = real.sum(1, keepdim=True)  # (rows, 1)
     positions = inputs.get("position_ids", torch.arange(length, device=device).expand(rows, -1))
-    behind = count - 1 + torch.tensor(depth, device=device)  # (rows, nodes)
-    positions = torch.cat([positions, behind], 1)
-    seen = torch.zeros(rows, length + len(nodes), length + len(nodes), dtype=torch.bool)
-    seen = seen.to(device)  # (rows, who looks, at whom)
-    seen[:, :length, :length] = real[:, None] & torch.ones_like(seen[0, :length, :length]).tril()
-    seen[:, length:, :length] = real[:, None]
-    seen[:, length:, length:] = sees.to(device)
+    positions, seen = tree_of(real, positions, nodes)
     tokens = torch.tensor([node.token for node in nodes], device=device).expand(rows, -1)
     told: dict[str, Any] = {**inputs, "position_ids": positions}
     if "input_ids" in inputs:
@@ -70,21 +57,56 @@ def branched(
     else:
         embedded = model.get_input_embeddings()(tokens)
         told["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], embedded], 1)
-    told["attention_mask"] = _masks(model, seen, positions)
+    told["attention_mask"] = attention_of(model, seen, positions)
     return told, 1 + len(nodes)
 
 
-def _masks(model: Any, seen: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
-    """The additive mask, (rows, 1, tokens, tokens); by kind of layer where only some slide."""
+def tree_of(real: Tensor, positions: Tensor, nodes: Sequence[Node]) -> tuple[Tensor, Tensor]:
+    """Where tokens stand and at whom they look, with the nodes behind every prompt.
+
+    Args:
+        real: Which places of the prompts hold a token, (rows, tokens), padded on the left.
+        positions: Of those places, (rows, tokens).
+        nodes: Each behind its parent.
+
+    Returns:
+        Positions (rows, tokens + nodes), and (rows, who looks, at whom) as booleans.
+    """
+    rows, length, device = real.shape[0], real.shape[1], real.device
+    depth, sees = [], torch.eye(len(nodes), dtype=torch.bool)
+    for at, node in enumerate(nodes):
+        assert node.parent < at, "a node stands behind its parent"
+        depth.append(1 + (depth[node.parent] if node.parent >= 0 else 0))
+        if node.parent >= 0:
+            sees[at] |= sees[node.parent]
+    count = real.sum(1, keepdim=True)  # (rows, 1)
+    behind = count - 1 + torch.tensor(depth, dtype=torch.long, device=device)  # (rows, nodes)
+    positions = torch.cat([positions, behind], 1)
+    seen = torch.zeros(rows, length + len(nodes), length + len(nodes), dtype=torch.bool)
+    seen = seen.to(device)
+    seen[:, :length, :length] = real[:, None] & torch.ones_like(seen[0, :length, :length]).tril()
+    seen[:, length:, :length] = real[:, None]
+    seen[:, length:, length:] = sees.to(device)
+    return positions, seen
+
+
+def attention_of(model: Any, seen: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
+    """The additive mask, (rows, 1, who looks, at whom); by kind of layer where only some slide.
+
+    Args:
+        model: Who reads.
+        seen: (rows, who looks, at whom); who looks may be the last ones of those looked at.
+        positions: Of those looked at, (rows, tokens).
+    """
     plain, config = _additive(seen, model.dtype), model.config
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
     slides = "sliding_attention" in kinds if kinds else window is not None
     if not window or not slides or not getattr(config, "use_sliding_window", True):
         return plain
-    if seen.shape[1] <= window:
+    if seen.shape[2] <= window:
         return plain
-    near = positions[:, :, None] - positions[:, None, :] < window
+    near = positions[:, -seen.shape[1] :, None] - positions[:, None, :] < window
     narrow = _additive(seen & near, model.dtype)
     if not kinds:
         return narrow

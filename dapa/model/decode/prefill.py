@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from dapa.core.records import Mask
+from dapa.model.decode.branches import Node, attention_of, tree_of
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.states import Block, Path, States, Trail, gather, path_of
 from dapa.model.pair import Pair
@@ -34,7 +35,8 @@ class Prefilled:
     order: list[int]
     """Which of the rows asked for stands at each place."""
     logits: Tensor
-    """Of the last position, (rows, vocabulary)."""
+    """Of the last position, (rows, vocabulary); of a reader with nodes the prompt's end and every
+    node, (rows, 1 + nodes, vocabulary)."""
     layers: list[Pieces]
     """For each layer, the rows' keys and values with the tokens on the right."""
     length: int
@@ -53,6 +55,7 @@ class Prefiller:
         states: States | None = None,
         head: Ids = (),
         reuse: bool = True,
+        nodes: Sequence[Node] = (),
     ) -> None:
         """Get ready.
 
@@ -63,9 +66,11 @@ class Prefiller:
             head: What prompts may begin with; needs `states`. A prompt that does not begin so, or
                 is no longer than this, is read whole.
             reuse: Look for what masks that begin alike left behind; off, only heads are kept.
+            nodes: Beginnings of replies that are read behind every prompt in the same pass, as in
+                `branches`. Such a reading is for its logits: no reply can go on from it.
         """
         self.pair, self.role, self._states, self.head = pair, role, states, head
-        self._reuse = reuse
+        self._reuse, self._nodes = reuse, tuple(nodes)
         self.model = pair.student if role == "student" else pair.teacher
         self._paths: dict[Mask, Path] = {}
 
@@ -75,11 +80,15 @@ class Prefiller:
         Args:
             rows: (prompt, mask) pairs, at least one.
         """
+        tail = tuple(node.token for node in self._nodes)
+        rows = [((*ids, *tail), mask) for ids, mask in rows] if tail else rows
         if self._states is None:
-            return self._pass(rows, None, None)
+            return self._pass(rows, None, None, nodes=self._nodes)
         head = self.head
         try:
-            if head and all(len(ids) > len(head) and ids[: len(head)] == head for ids, _ in rows):
+            if head and all(
+                len(ids) > len(head) + len(tail) and ids[: len(head)] == head for ids, _ in rows
+            ):
                 return self._headed(rows, self._states)
             return self._known(rows, self._states, None)
         finally:
@@ -93,7 +102,7 @@ class Prefiller:
         trails = [states.walk((0, self.head), self._path(mask), block) for mask in masks]
         computed = 0.0
         if any(trail.own in trail.refs for trail in trails):
-            computed = self._run(asked, trails, block, states, None).computed
+            computed = self._run(asked, trails, block, states, None, ()).computed
         heads = dict(zip(masks, trails, strict=True))
         reading = self._known(rows, states, heads)
         reading.computed += computed
@@ -104,10 +113,10 @@ class Prefiller:
     ) -> Prefilled:
         """Read what is new. What follows a head and what was read whole are kept apart."""
         if not self._reuse:
-            return self._pass(rows, None, heads)
+            return self._pass(rows, None, heads, nodes=self._nodes)
         block, before = Block(), len(self.head) if heads is not None else 0
         trails = [states.walk((before, ids), self._path(mask), block) for ids, mask in rows]
-        return self._run(rows, trails, block, states, heads)
+        return self._run(rows, trails, block, states, heads, self._nodes)
 
     def _run(
         self,
@@ -116,6 +125,7 @@ class Prefiller:
         block: Block,
         states: States,
         heads: dict[Mask, Trail] | None,
+        nodes: Sequence[Node],
     ) -> Prefilled:
         """Read and keep; what breaks off leaves nothing behind."""
         order = sorted(range(len(rows)), key=lambda i: trails[i].split)
@@ -123,7 +133,7 @@ class Prefiller:
             trails[i].own.row = place
         ordered = [trails[i] for i in order]
         try:
-            reading = self._pass([rows[i] for i in order], ordered, heads, block)
+            reading = self._pass([rows[i] for i in order], ordered, heads, block, nodes)
         except BaseException:
             block.drop()
             raise
@@ -144,8 +154,9 @@ class Prefiller:
         trails: Sequence[Trail] | None,
         heads: dict[Mask, Trail] | None,
         block: Block | None = None,
+        nodes: Sequence[Node] = (),
     ) -> Prefilled:
-        """One forward pass; `rows` in order of where they enter."""
+        """One forward pass; `rows` in order of where they enter, ending in the nodes' tokens."""
         device, layers = self.pair.device, self.pair.n_layers
         before = len(self.head) if heads is not None else 0
         own = [ids[before:] for ids, _ in rows]
@@ -154,8 +165,14 @@ class Prefiller:
         for i, tokens in enumerate(own):
             ids[i, length - len(tokens) :] = torch.tensor(tokens)
         pads = torch.tensor([length - len(tokens) for tokens in own])
-        attention = torch.arange(before + length)[None] >= pads[:, None]  # (rows, tokens)
-        positions = (attention.cumsum(-1) - 1).clamp_min(0)[:, before:]
+        real = torch.arange(before + length)[None] >= pads[:, None]  # (rows, tokens)
+        places = (real.cumsum(-1) - 1).clamp_min(0)
+        attention: Any = real.to(device)
+        if nodes:
+            end = before + length - len(nodes)
+            places, seen = tree_of(real[:, :end], places[:, :end], nodes)
+            attention = attention_of(self.model, seen[:, before:].to(device), places.to(device))
+        positions = places[:, before:]
         entry = None
         masks = [mask for _, mask in rows]
         if trails is not None:
@@ -171,11 +188,11 @@ class Prefiller:
         with masked(plan), entering(entry):
             out = self.model(
                 input_ids=ids.to(device),
-                attention_mask=attention.to(device),
+                attention_mask=attention,
                 position_ids=positions.to(device),
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=1 + len(nodes),
             )
         tokens = sum(map(len, own))
         pieces: list[Pieces] = [[layer.seen] for layer in cache.layers]
@@ -189,15 +206,16 @@ class Prefiller:
                 _pieces(layer, count, cache.layers[layer].seen, trails, front, length)
                 for layer, count in enumerate(entry.at_work[:layers])
             ]
-        return Prefilled(
-            list(range(len(rows))), out.logits[:, -1], pieces, before + length, float(tokens)
-        )
+        logits = out.logits[:, -1 - len(nodes) :] if nodes else out.logits[:, -1]
+        return Prefilled(list(range(len(rows))), logits, pieces, before + length, float(tokens))
 
 
 _WORTH = 4  # a shared beginning of fewer tokens is not worth a reading of its own
 
 
-def prefiller_for(pair: Pair, prompts: Sequence[Ids], optimizations: Optimizations) -> Prefiller:
+def prefiller_for(
+    pair: Pair, prompts: Sequence[Ids], optimizations: Optimizations, nodes: Sequence[Node] = ()
+) -> Prefiller:
     """A reader for many masks on one list of prompts, as far as the optimizations allow."""
     budget = optimizations.memory if optimizations.memory is not None else _budget(pair.device)
     head: Ids = ()
@@ -205,9 +223,9 @@ def prefiller_for(pair: Pair, prompts: Sequence[Ids], optimizations: Optimizatio
         head = _common([ids[:-1] for ids in prompts])
         head = head if len(head) >= _WORTH else ()
     if not (optimizations.reuse or head):
-        return Prefiller(pair)
+        return Prefiller(pair, nodes=nodes)
     return Prefiller(
-        pair, states=States(pair.n_layers, budget), head=head, reuse=optimizations.reuse
+        pair, "student", States(pair.n_layers, budget), head, optimizations.reuse, nodes
     )
 
 

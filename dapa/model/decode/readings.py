@@ -1,0 +1,122 @@
+"""Refusal log-odds of many masks on one list of prompts, without reading twice what they share.
+
+`openers.refusal_log_odds` reads every prompt whole under every mask. Masks that are tried one after
+the other mostly begin alike, and prompts begin alike too: here the layers below the lowest unit in
+which two masks differ are computed once a prompt, and the prompts' common beginning once a mask
+(`prefill`). The openers' phrases stand behind each prompt in the same pass, so the numbers are the
+same but for rounding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dapa.core.records import Mask
+from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, refusal_log_odds
+from dapa.model.decode.optimizations import Optimizations
+from dapa.model.decode.prefill import prefiller_for
+from dapa.model.decode.serving import row_capacity
+from dapa.model.pair import Pair
+
+Floats = NDArray[np.float64]
+
+
+class Readings:
+    """One student's log-odds; each (mask, prompt) is read once. For one thread at a time."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        ids: Ids,
+        openers: Openers | None = None,
+        *,
+        rows: int | None = None,
+        optimizations: Optimizations | None = None,
+    ) -> None:
+        """Get ready; nothing is read yet.
+
+        Args:
+            pair: The two models.
+            ids: Rendered prompts in the student's tokens.
+            openers: Of `find_openers`, if the caller has them.
+            rows: Rows of one forward pass at most.
+            optimizations: What may be spared; all of it if None.
+
+        Raises:
+            NoOpeners: The vocabulary has no refusal opener.
+        """
+        self.pair, self.ids = pair, list(ids)
+        self.openers = openers or find_openers(pair)
+        self._rows = row_capacity(pair, rows)
+        self._reader = prefiller_for(
+            pair, self.ids, optimizations or Optimizations(), self.openers.nodes
+        )
+        self._known: dict[Mask, Floats] = {}
+        self.read = 0
+        """(mask, prompt) pairs that were read."""
+        self.tokens = 0.0
+        """Tokens that went through the model for them; half of the layers count half."""
+
+    def __call__(
+        self,
+        masks: Sequence[Mask],
+        places: Sequence[int],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Floats:
+        """Log-odds, (masks, places).
+
+        Args:
+            masks: What is transplanted.
+            places: Which of the prompts.
+            progress: Told (readings done, readings in all) after every pass.
+            stop: When set, what was not read yet stays NaN.
+
+        Raises:
+            SettingError: A unit that does not exist.
+            DapaError: Not even one row fits into memory.
+        """
+        for mask in dict.fromkeys(masks):
+            if mask not in self._known:
+                self.pair.validate(mask)
+                self._known[mask] = np.full(len(self.ids), np.nan)
+        # a prompt's masks side by side: what one of them makes of the lower layers serves the next
+        todo = [
+            (mask, place)
+            for place in dict.fromkeys(places)
+            for mask in dict.fromkeys(masks)
+            if np.isnan(self._known[mask][place])
+        ]
+        for start in range(0, len(todo), self._rows):
+            if stop is not None and stop.is_set():
+                break
+            part = todo[start : start + self._rows]
+            for (mask, place), value in zip(part, self._read(part), strict=True):
+                self._known[mask][place] = value
+            self.read += len(part)
+            if progress:
+                progress(start + len(part), len(todo))
+        return np.array([self._known[mask][list(places)] for mask in masks])
+
+    def _read(self, work: Sequence[tuple[Mask, int]]) -> Floats:
+        try:
+            with torch.inference_mode():
+                found = self._reader.read([(self.ids[place], mask) for mask, place in work])
+                odds = log_odds_of(found.logits, self.openers).double().cpu().numpy()
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return np.concatenate([self._alone(mask, place) for mask, place in work])
+        self.tokens += found.computed
+        told = np.empty(len(work))
+        told[found.order] = odds
+        return told
+
+    def _alone(self, mask: Mask, place: int) -> Floats:
+        """One row by the plain way, which keeps nothing."""
+        return refusal_log_odds(self.pair, [self.ids[place]], [mask], openers=self.openers)[0]
