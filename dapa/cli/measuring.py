@@ -115,6 +115,8 @@ def _run(
         call = Call(
             bench, given["settings"], report, stop, kind, mask, spec, page, job, search, run
         )
+        if one.cost is not None and search is None:
+            print(one_line(one.cost(call, given["settings"])), file=sys.stderr)
         try:
             found = one.run(call)
         except Halted:  # stopped before there was anything to tell

@@ -221,7 +221,8 @@ class Measurement:
     refuses: Callable[[Any], str] = _nothing
     """Why it cannot be measured on this search, and what to do; empty where it can."""
     cost: Callable[[Any, Any], str] | None = None
-    """(search, settings) -> what it would take: told first, and a page asks before it starts."""
+    """(search, settings) -> what it would take: told first, and a page asks before it starts. Where
+    a pair is measured, the call stands in the search's place."""
     command: str = ""
     """The command's name where it is not the measurement's; "-" for none."""
     screen: bool = True

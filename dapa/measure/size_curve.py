@@ -152,7 +152,7 @@ def isotonic(values: Floats) -> Floats:
 
 
 def faithfulness(rates: Floats) -> Floats:
-    """f of rates, (..., sizes); NaN where the full set gains nothing."""
+    """The share of the gain at each size, (..., sizes) as the rates; NaN where there is no gain."""
     gain = rates[..., -1:] - rates[..., :1]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(gain > _CLOSE, (rates - rates[..., :1]) / gain, np.nan)
@@ -240,11 +240,10 @@ def read_curve(
 
     def units(goals: Floats) -> Needed:
         places = first_reaching(every, goals)
-        ends = np.quantile(places[1:], [0.025, 0.975], method="inverted_cdf")
-        if not len(told):
-            ends = np.array([0, len(sizes) - 1])
-        low, high = min(int(ends[0]), int(places[0])), max(int(ends[1]), int(places[0]))
-        at = int(places[0])
+        at, low, high = int(places[0]), 0, len(sizes) - 1
+        if len(told):
+            ends = np.quantile(places[1:], [0.025, 0.975], method="inverted_cdf")
+            low, high = min(int(ends[0]), at), max(int(ends[1]), at)
         return Needed(
             int(sizes[at]), _above(sizes, low), int(sizes[high]), int(sizes[max(0, at - 1)])
         )

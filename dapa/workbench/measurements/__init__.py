@@ -7,6 +7,7 @@ A file here imports nothing heavy at its top, since every command's help is made
 from dapa.core.measurement import Call, Dots, Interval, Measured, Measurement, Shown, Table
 from dapa.core.measurement import measurements
 from dapa.workbench.measurements import gap
+from dapa.workbench.measurements import concentration
 from dapa.workbench.measurements import weights
 from dapa.workbench.measurements import flips
 from dapa.workbench.measurements import gradients
@@ -41,6 +42,7 @@ __all__ = [
     "baselines",
     "categories",
     "chance",
+    "concentration",
     "directions",
     "divergence",
     "dose",

@@ -178,6 +178,10 @@ def wire(
         ask = shown.asks.get(name)
         return dashboard.tasks.of(ask.subject, name) if ask is not None else None
 
+    def call_of(shown: Watched, *heard: Any) -> Call:
+        ask, bench = shown.asks[shown.name], dashboard.workbench
+        return Call(bench, ask.settings, *heard, kind=ask.kind, mask=ask.mask)
+
     def begin(shown: Watched) -> None:
         view, ask, bench = measurements[shown.name], shown.asks[shown.name], dashboard.workbench
         bench.pair  # noqa: B018  (says plainly that none is loaded)
@@ -186,9 +190,20 @@ def wire(
             def heard(what: str, share: float | None) -> None:
                 told(what, share or 0.0)
 
-            return view.run(Call(bench, ask.settings, heard, stop, ask.kind, ask.mask))
+            return view.run(call_of(shown, heard, stop))
 
         dashboard.tasks.begin(ask.subject, shown.name, work)
+
+    def price(shown: Watched, task: Task | None) -> str:
+        """What a measurement would take that asks first; empty where it was begun."""
+        cost = measurements[shown.name].cost if shown.name else None
+        if cost is None or task is not None or not dashboard.workbench.loaded:
+            return ""
+        return cost(call_of(shown), shown.asks[shown.name].settings)
+
+    def at_once(shown: Watched) -> bool:
+        """Does a press begin it, with nothing to be told before?"""
+        return task_of(shown) is None and measurements[shown.name].cost is None
 
     def view_of(shown: Watched, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""
@@ -215,7 +230,8 @@ def wire(
             gr.update(visible=name == shown.name and bool(parts.forms[name].parts))
             for name in parts.folds
         ]
-        return bar, _panel(shown, task), pictures, chart, timer, shown, stamp, can, can, can, *seen
+        panel = _panel(shown, task, price(shown, task))
+        return bar, panel, pictures, chart, timer, shown, stamp, can, can, can, *seen
 
     @guarded
     def press(
@@ -234,7 +250,7 @@ def wire(
                 task.stop()
             return view_of(shown, caption, dark, ())
         now = shown.asking(name, asked(name, here, values))
-        if task_of(now) is None or op == "again":
+        if op == "again" or at_once(now):
             begin(now)
         return view_of(now, caption, dark, ())
 
@@ -246,7 +262,7 @@ def wire(
         if not shown.name:
             return view_of(shown, caption, dark, ())
         now = shown.asking(shown.name, asked(shown.name, here, values))
-        if task_of(now) is None:
+        if at_once(now):
             begin(now)
         return view_of(now, caption, dark, ())
 
@@ -345,12 +361,15 @@ def _nothing() -> str:
     )
 
 
-def _panel(shown: Watched, task: Task | None) -> str:
+def _panel(shown: Watched, task: Task | None, cost: str = "") -> str:
     """One measurement: what it is, how far it is, or what it found."""
     if not shown.name:
         return _nothing()
     view = measurements[shown.name]
     heading, how = esc(view.heading), esc(view.how)
+    if task is None and cost:
+        start = '<button type="button" class="link" data-do="again">measure now</button>'
+        return framed(heading, how) + hint("What it takes", f"{esc(cost)} {start}")
     if task is None:
         return framed(heading, how) + hint(esc(view.title), "Not measured yet: press it.")
     if not task.over:
