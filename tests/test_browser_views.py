@@ -24,7 +24,17 @@ def board(toy_pair, tmp_path_factory):
             most = 6 if asked.prompt_limit == OFFERED else asked.prompt_limit
             return every(replace(asked, prompt_limit=most), role)
 
+        whole = served.workbench.named_set
+
+        def of_both_parts(asked, role="harmful"):
+            found = whole(asked, role)
+            if asked.prompt_limit != OFFERED:
+                return found
+            parts = found.split(asked.seed)
+            return replace(found, prompts=(*parts.search[:6], *parts.held_out[:6]))
+
         served.workbench.search_set = few
+        served.workbench.named_set = of_both_parts
         yield served
 
 

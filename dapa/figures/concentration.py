@@ -62,12 +62,11 @@ def _laid(
 ) -> go.Figure:
     n = max(1, len(found.units))
     grid = {"showgrid": True, "gridcolor": colours.hairline, "fixedrange": True}
-    rows = (len([t for t in traces if t.showlegend is not False]) + 1) // 2
     return figure(
         colours,
-        340 + 10 * rows,
+        360,
         traces,
-        margin={"l": 48, "r": 16, "t": 20 + 18 * rows, "b": 44},
+        margin={"l": 48, "r": 16, "t": 28, "b": 44},
         hovermode="closest",
         xaxis=axis(colours, title="units moved", range=[-0.03 * n, 1.03 * n], **_ticks(n), **grid),
         yaxis=axis(colours, title=title, **more, **grid),

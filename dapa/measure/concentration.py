@@ -171,13 +171,14 @@ class Concentration:
             return "concentrated", False
         if enough.low * HALF > n:
             return "spread", False
-        return "graded", True
+        return "graded", FEW * enough.low > n
 
     @property
     def provenance(self) -> str:
         """One line that says where the numbers come from, the pair apart."""
+        orders = f"{len(self.curves)} order{'' if len(self.curves) == 1 else 's'}"
         return (
-            f"{len(self.curves)} orders of {len(self.units)} units, {self.masks} sets · "
+            f"{orders} of {len(self.units)} units, {self.masks} sets · "
             f"{self.searched} search and {self.held_out} held-out prompts · seed {self.seed}"
         )
 

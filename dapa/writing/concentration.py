@@ -50,16 +50,19 @@ def concentration_sentence(found: Any) -> str:
             "smaller sets are not all shown to lose more."
         )
         return f"{body}{_return(told.best, n)}{offers_text(found)}"
-    low = found.floor + 1
-    between = (
-        f"between {low} and {told.enough.value}"
-        if low < told.enough.value
-        else f"{told.enough.value}"
+    low, one = found.floor + 1, told.enough
+    between = f"between {low} and {one.value}" if low < one.value else f"{one.value}"
+    start = "Refusal is graded" if sure else "Refusal looks graded"
+    reach = f", {one.high} not excluded," if one.high > one.value else ""
+    hedge = (
+        ""
+        if sure
+        else f" By the interval {one.low} may do, a third or fewer, which would be concentrated: "
+        "more prompts would tell."
     )
     return (
-        f"Refusal is graded: {between} of {n} {many} [{told.enough.low}, {told.enough.high}] are "
-        f"needed to lose at most {points} against all of them ({_rates(found)})."
-        f"{_return(told.best, n)}{offers_text(found)}"
+        f"{start}: {between} of {n} {many}{reach} are needed to lose at most {points} against all "
+        f"of them ({_rates(found)}).{hedge}{_return(told.best, n)}{offers_text(found)}"
     )
 
 

@@ -222,7 +222,7 @@ def _orders_table(found: Concentration) -> Table:
         )
     shares = [f"{percent(share)} of the gain" for share in first.told.needed]
     points = f"{round(100 * found.margin)} points"
-    head = ("order", "CPR", "CMD", *shares, f"lose at most {points}", f"up to it all lose {points}")
+    head = ("order", "CPR", "CMD", *shares, f"lose at most {points}", "all lose more, up to")
     return Table(
         head,
         rows,
@@ -247,7 +247,7 @@ def _sizes_table(found: Concentration) -> Table:
                 point.search,
                 *((point.held_out,) if found.held_out else ()),
                 Interval(100 * value, 100 * low, 100 * high, "+.0f"),
-                None if odds is None else f"{odds:+.1f}",
+                None if odds is None else f"{odds:+.1f}".replace("-", "−"),
             )
         )
     held = ("DSR, held out",) if found.held_out else ()
@@ -255,11 +255,15 @@ def _sizes_table(found: Concentration) -> Table:
     return Table(head, rows, f"In the order of {main.title}", "Loss: against all units, paired.")
 
 
-_SHOWN = 4
+_SHOWN = 6
 
 
 def _named(units: Sequence[Any]) -> str:
+    """Units in their order; whole layers' by number."""
     names = [unit_name(unit) for unit in units[:_SHOWN]]
+    if len(names) > 1 and all(name.startswith("layer ") for name in names):
+        names = [name.removeprefix("layer ") for name in names]
+        names[0] = f"layers {names[0]}"
     more = f" and {len(units) - _SHOWN} more" if len(units) > _SHOWN else ""
     return ", ".join(names) + more
 
