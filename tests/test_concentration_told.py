@@ -156,3 +156,17 @@ def test_settings_that_make_no_question_are_refused_in_one_line():
         CONCENTRATION.settings(orders=())
     with pytest.raises(SettingError, match="size -1 is below 0"):
         CONCENTRATION.settings(sizes="-1")
+
+
+def test_equal_sites_are_nothing_here_in_every_form(tmp_path):
+    bench = Workbench(tmp_path, planted_pair())
+    bench.prompts = lambda source=None, role="harmful", column=None: prompt_set()
+    equal = next(kind for kind, layers in bench.pair.differs.items() if not layers)
+    call = Call(bench, CONCENTRATION.settings(), kind=equal)
+    assert "nothing is decoded" in CONCENTRATION.cost(call, call.settings)
+    found = CONCENTRATION.run(call)
+    told = CONCENTRATION.describe(found.record)
+    assert told.finding.startswith("Nothing here") and not told.tables
+    assert len(found.record.table()[1]) == 2
+    for dark in (False, True):
+        assert CONCENTRATION.figures(found.record, dark)

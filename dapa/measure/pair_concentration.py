@@ -13,8 +13,8 @@ from dapa.measure.concentrating import Concentrating, Prompts, concentration
 from dapa.measure.concentration import Concentration
 from dapa.measure.other_sites import Site, other_sites
 from dapa.measure.size_curve import sizes_of
+from dapa.model.decode.log_odds_reader import Floats, LogOddsReader
 from dapa.model.decode.openers import NoOpeners, find_openers
-from dapa.model.decode.readings import Floats, Readings
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
 from dapa.model.template import render
@@ -194,7 +194,7 @@ def _side(
     asked: Question,
     store: Store,
     stop: threading.Event | None,
-) -> tuple[Prompts, Readings | None]:
+) -> tuple[Prompts, LogOddsReader | None]:
     """One list of prompts with who answers and who reads."""
     split = oracle(pair, prompts, asked.how, asked.max_new_tokens, store)
     if not prompts:
@@ -203,7 +203,9 @@ def _side(
         openers = find_openers(pair)
     except NoOpeners:
         return Prompts(split), None
-    read = Readings(pair, opening_ids(pair, [p.text for p in prompts], asked.how, units), openers)
+    read = LogOddsReader(
+        pair, opening_ids(pair, [p.text for p in prompts], asked.how, units), openers
+    )
     every = range(len(prompts))
     return Prompts(split, lambda masks: read(masks, every, stop=stop)), read
 
@@ -217,11 +219,11 @@ class _Orders:
         units: tuple[Unit, ...],
         texts: Sequence[str],
         asked: Question,
-        readings_of: Readings | None,
+        reader: LogOddsReader | None,
         stop: threading.Event | None,
     ) -> None:
         self.pair, self.units, self.asked, self.stop = pair, units, asked, stop
-        self.readings = readings_of
+        self.reader = reader
         self.places = few(range(len(texts)), asked.readers)
         self.texts = [texts[place] for place in self.places]
 
@@ -231,7 +233,7 @@ class _Orders:
         Raises:
             Halted: It was stopped.
         """
-        if self.readings is None:
+        if self.reader is None:
             return {"divergence": by_value(self.units, self._prior("divergence", tell, 0.0, 1.0))}
         made: dict[str, Order] = {}
         for at, name in enumerate(self.asked.orders):
@@ -255,9 +257,9 @@ class _Orders:
 
         def read(masks: Sequence[Mask]) -> Floats:
             nonlocal asked
-            assert self.readings is not None, "orders by log-odds need openers"
+            assert self.reader is not None, "orders by log-odds need openers"
             tell(f"order: {title}", start + (end - start) * min(1.0, asked / expected))
-            found = self.readings(masks, self.places, stop=self.stop)
+            found = self.reader(masks, self.places, stop=self.stop)
             if np.isnan(found).any():
                 raise Halted("stopped")
             asked += len(masks)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support import masks, prompts_of_ids, random_trio
 
 from dapa.core.records import EMPTY, Mask, SettingError, Unit
+from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.openers import find_openers, refusal_log_odds
 from dapa.model.decode.optimizations import PLAIN, UNHINTED
-from dapa.model.decode.readings import Readings
 
 HEAD = (9, 14, 23, 40)
 
@@ -26,7 +26,7 @@ def test_shared_readings_are_the_plain_ones(trio, data):
     few = [EMPTY, *data.draw(st.lists(masks(), min_size=1, max_size=4))]
     few += [Mask(tuple(e for e in mask.entries if e[0].layer < 2)) for mask in few[1:]]
     plain = refusal_log_odds(trio.pair, ids, few, openers=openers)
-    read = Readings(trio.pair, ids, openers, rows=data.draw(st.sampled_from([2, 5, 48])))
+    read = LogOddsReader(trio.pair, ids, openers, rows=data.draw(st.sampled_from([2, 5, 48])))
     places = data.draw(st.permutations(range(len(ids))))
     some = data.draw(st.integers(1, len(ids)))
     first = read(few[:2], places[:some])
@@ -40,7 +40,7 @@ def test_with_sharing_off_the_numbers_stay(optimizations):
     trio = random_trio("llama")
     ids = [(*HEAD, 41, 42, 12), (*HEAD, 33), (*HEAD, 5, 6, 28)]
     few = [EMPTY, Mask.of([Unit(1, "mlp")]), Mask.of([Unit(2, "gate")])]
-    read = Readings(trio.pair, ids, optimizations=optimizations)
+    read = LogOddsReader(trio.pair, ids, optimizations=optimizations)
     np.testing.assert_allclose(
         read(few, [0, 1, 2]), refusal_log_odds(trio.pair, ids, few), atol=2e-3
     )
@@ -50,7 +50,10 @@ def test_less_is_read_where_masks_begin_alike():
     trio = random_trio("llama")
     ids = [(*HEAD, 41, 42, 12), (*HEAD, 33, 6)]
     few = [EMPTY, Mask.of([Unit(2, "gate")]), Mask.of([Unit(2, "up")]), Mask.of([Unit(2, "mlp")])]
-    shared, plain = Readings(trio.pair, ids), Readings(trio.pair, ids, optimizations=PLAIN)
+    shared, plain = (
+        LogOddsReader(trio.pair, ids),
+        LogOddsReader(trio.pair, ids, optimizations=PLAIN),
+    )
     assert np.allclose(shared(few, [0, 1]), plain(few, [0, 1]), atol=2e-3)
     assert shared.tokens < 0.6 * plain.tokens
 
@@ -58,7 +61,7 @@ def test_less_is_read_where_masks_begin_alike():
 def test_what_was_read_is_not_read_again_and_a_stop_leaves_the_rest_open():
     trio = random_trio("llama")
     ids, heard = [(7, 9, 11), (5, 8)], []
-    read = Readings(trio.pair, ids, rows=2)
+    read = LogOddsReader(trio.pair, ids, rows=2)
     mask = Mask.of([Unit(0, "mlp")])
     first = read([EMPTY, mask], [0, 1], progress=lambda *told: heard.append(told))
     assert heard == [(2, 4), (4, 4)] and read.read == 4

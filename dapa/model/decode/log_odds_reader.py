@@ -26,7 +26,7 @@ from dapa.model.pair import Pair
 Floats = NDArray[np.float64]
 
 
-class Readings:
+class LogOddsReader:
     """One student's log-odds; each (mask, prompt) is read once. For one thread at a time."""
 
     def __init__(
