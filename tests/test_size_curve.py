@@ -30,10 +30,11 @@ def table(refusals, prompts=100):
     return np.array([[prompt < count for prompt in range(prompts)] for count in refusals])
 
 
-def test_sizes_grow_by_halves_and_end_with_all():
-    assert sizes_of(30) == (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 30)
+def test_sizes_grow_by_halves_up_to_eighths_and_end_with_all():
+    assert sizes_of(30) == (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 30)
     assert sizes_of(1) == (0, 1) and sizes_of(4) == (0, 1, 2, 3, 4)
-    assert sizes_of(12) == (0, 1, 2, 3, 4, 6, 8, 12)
+    assert sizes_of(12) == (0, 1, 2, 3, 4, 6, 8, 10, 12)
+    assert sizes_of(240)[7:] == (12, 16, 24, 32, 48, 64, 94, 124, 154, 184, 214, 240)
     assert sizes_of(30, (5, 2)) == (0, 2, 5, 30)
     with pytest.raises(SettingError, match="size 31 is outside 0 to 30"):
         sizes_of(30, (31,))
@@ -105,14 +106,14 @@ def test_one_lucky_size_among_worse_ones_does_not_count():
 
 
 def test_a_sharp_curve_is_certain_and_names_the_measured_size_before():
-    told = read_curve(sizes_of(12), table([0, 0, 0, 100, 100, 100, 100, 100]))
+    told = read_curve(sizes_of(12), table([0, 0, 0, *[100] * 6]))
     for share in SHARES:
         one = told.needed[share]
         assert (one.value, one.low, one.high, one.before) == (3, 3, 3, 2)
     assert told.enough.value == 3 and told.floor == 2
     assert told.cpr.low == told.cpr.high == pytest.approx((0.5 + 9) / 12)
-    late = read_curve(sizes_of(12), table([0, 0, 0, 0, 0, 0, 0, 100]))
-    assert (late.enough.value, late.enough.low, late.enough.before) == (12, 9, 8)
+    late = read_curve(sizes_of(12), table([*[0] * 8, 100]))
+    assert (late.enough.value, late.enough.low, late.enough.before) == (12, 11, 10)
 
 
 def test_up_to_the_floor_every_size_is_shown_to_lose_more_than_the_margin():

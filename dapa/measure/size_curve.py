@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ MARGIN = 0.05
 """A loss of refusals up to this counts as kept."""
 DRAWS = 1000
 _CLOSE = 1e-9
-_FINE = (0, 1, 2, 3, 4)
+_FINE = 4
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class CurveFigures:
 
 
 def sizes_of(count: int, own: Sequence[int] = ()) -> tuple[int, ...]:
-    """The sizes to measure: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24 ... n, or one's own with both ends.
+    """The sizes to measure: 0, 1, 2, 3, 4, 6, 8, 12, 16 ... n, or one's own with both ends.
+
+    Steps grow, up to an eighth of n: what is spread needs fine steps among large sizes too.
 
     Args:
         count: n, all units.
@@ -128,11 +131,12 @@ def sizes_of(count: int, own: Sequence[int] = ()) -> tuple[int, ...]:
             raise SettingError(f"size {size} is outside 0 to {count}, the units that differ")
     if own:
         return tuple(sorted({0, *own, count}))
-    found, power = {*_FINE, count}, 4
-    while power < count:
-        found |= {power, power + power // 2}
-        power *= 2
-    return tuple(sorted(size for size in found if size <= count))
+    found, most = [0], ceil(count / 8)
+    while found[-1] < count:
+        last = found[-1]
+        grown = 2 ** max(0, last.bit_length() - 2)  # 1 below 4, 2 below 8, 4 below 16 ...
+        found.append(min(count, last + (1 if last < _FINE else min(grown, most))))
+    return tuple(found)
 
 
 def isotonic(values: Floats) -> Floats:

@@ -79,16 +79,17 @@ def _nothing(found: Any) -> str:
     odds = found.odds_gain
     if odds is not None and odds.n > 1:
         moved = f"; refusal log-odds move by {odds.value:+.1f} [{odds.low:+.1f}, {odds.high:+.1f}]"
-    sure = f", not surely above {percent(found.minimum)}" if low <= found.minimum else (
+    sure = f", not surely above {100 * found.minimum:g} points" if low <= found.minimum else (
         f", but not on the {found.where} prompts and the others alike")  # fmt: skip
     return (
-        f"Nothing here: moving {all_of_them} gains {_signed(gain)} refusals "
+        f"Nothing here: moving {all_of_them} changes refusals by {_signed(gain)} points "
         f"[{_signed(low)}, {_signed(high)}], n = {found.searched + found.held_out}{sure}{moved}."
     )
 
 
 def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{percent(abs(value))}"
+    """A difference of two shares in points, with its sign."""
+    return f"{100 * value:+.0f}".replace("-", "−")
 
 
 def _rates(found: Any) -> str:

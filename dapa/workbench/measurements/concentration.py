@@ -45,7 +45,7 @@ class ConcentrationSettings(HarmfulSettings):
     sizes: str = setting(
         "",
         "sizes",
-        "Sizes to measure, with commas; 0, 1, 2, 3, 4, 6, 8, 12 ... by default.",
+        "Sizes to measure, with commas; 0, 1, 2, 3, 4, 6, 8, 12 ... n by default.",
         most=1000,
         row=2,
         placeholder="0, 1, 2, 3, 4, 6, 8, 12 …",
