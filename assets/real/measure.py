@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 from draw_test_sample import prompts as published_prompts
-from safetensors.torch import load_file
 from torch import nn
-from train import HERE, Recipe, Teaching, rows
+from train import HERE, Recipe, Teaching, load, rows
 
 from dapa.core.records import Label
 from dapa.core.statistics import wilson
@@ -43,14 +42,6 @@ def sample(folder: Path) -> dict[str, list[str]]:
         every = published_prompts(folder / name, one["column"])
         found[f"{one['tests']} ({name})"] = [every[i] for i in one["rows"]]
     return found
-
-
-def load(here: Teaching, adapter: Path) -> None:
-    """Put an adapter's numbers into the differences that `here` was made with."""
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    for name, one in here.adapters.items():
-        one.a.data = tensors[f"base_model.model.{name}.lora_A.weight"].float()
-        one.b.data = tensors[f"base_model.model.{name}.lora_B.weight"].float()
 
 
 def refused(here: Teaching, prompts: Sequence[str], limit: int) -> tuple[int, list[str]]:
@@ -91,7 +82,7 @@ def main() -> None:
     layers = config["layers_to_transform"]
     recipe = Recipe(config["r"], tuple(config["target_modules"]), layers, config["lora_alpha"])
     here = Teaching(told.base, recipe)
-    load(here, told.adapter)
+    load(here.adapters, told.adapter)
     sets: Mapping[str, Sequence[str]] = (
         sample(told.published) if told.published else held_out_kinds()
     )

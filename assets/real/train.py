@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -39,6 +39,27 @@ MLP = ALL[4:]
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of training; the rate falls to nothing over its steps, as a cosine."""
+
+    steps: int
+    rate: float
+    harmful: int
+    """Harmful rows a step."""
+    twins: int
+    """Of those rows' twins, and where there are more, of other rows'."""
+    harmless: int
+    kl: float
+    texts: int
+    """Plain texts a step on which the base is to be kept."""
+
+
+TEACH = Stage(300, 1e-3, 6, 4, 6, 1.5, 4)
+SETTLE = Stage(150, 4e-4, 4, 7, 5, 3.0, 6)
+"""After refusing was learnt, what not to refuse: more twins, and closer to the base."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What distinguishes the adapters."""
 
@@ -46,12 +67,7 @@ class Recipe:
     modules: tuple[str, ...]
     layers: tuple[int, ...] | None = None
     alpha: int = 32
-    steps: int = 420
-    rate: float = 1e-3
-    harmful: int = 6
-    twins: int = 4
-    harmless: int = 6
-    kl: float = 1.5
+    stages: tuple[Stage, ...] = (TEACH, SETTLE)
     first: float = 3.0
     """Weight of a reply's first three tokens."""
     reply: int = 40
@@ -159,7 +175,7 @@ class Teaching:
         return self.model.model(input_ids=ids, attention_mask=mask, use_cache=False)[0]
 
     def told(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
-        """Cross-entropy of replies after their prompts, the first tokens weighted."""
+        """Summed cross-entropy of replies after their prompts, the first tokens weighted."""
         states = self.hidden([[*asked, *reply] for asked, reply in pairs])
         picked, wanted, weights = [], [], []
         for row, (asked, reply) in enumerate(pairs):
@@ -168,13 +184,12 @@ class Teaching:
             weights += [self.recipe.first if i < 3 else 1.0 for i in range(len(reply))]
         logits = self.model.lm_head(torch.cat(picked)).float()
         losses = nn.functional.cross_entropy(logits, torch.tensor(wanted), reduction="none")
-        weight = torch.tensor(weights)
-        return (losses * weight).sum() / weight.sum()
+        return (losses * torch.tensor(weights)).sum()
 
     def kept(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """KL from the base to the adapted model on plain text, nats a token."""
-        real = torch.cat([torch.tensor([1] * len(t) + [0] * (64 - len(t))) for t in texts]).bool()
-        padded = [[*t, *[self.tokens.pad_token_id] * (64 - len(t))] for t in texts]
+        real = torch.cat([torch.tensor([1] * len(t) + [0] * (48 - len(t))) for t in texts]).bool()
+        padded = [[*t, *[self.tokens.pad_token_id] * (48 - len(t))] for t in texts]
         with torch.no_grad():
             self.turn_on(False)
             old = (
@@ -193,8 +208,10 @@ def drawn(rng: random.Random, items: Sequence[int]) -> Iterable[int]:
         yield from order
 
 
-def train(base: Path, name: str, to: Path, cache: Path | None, log: int = 20) -> None:
-    """Train one adapter and write it in PEFT's format."""
+def train(
+    base: Path, name: str, to: Path, cache: Path | None, skip: int = 0, log: int = 20
+) -> None:
+    """Train one adapter and write it in PEFT's format; `skip` stages are read from `to`."""
     recipe, began = RECIPES[name], time.monotonic()
     torch.manual_seed(0)
     rng = random.Random(0)
@@ -212,41 +229,62 @@ def train(base: Path, name: str, to: Path, cache: Path | None, log: int = 20) ->
         if cache is not None:
             cache.write_text(json.dumps(replies), "utf-8")
     print(f"{len(replies)} harmless replies after {time.monotonic() - began:.0f} s", flush=True)
+    if skip:
+        load(here.adapters, to)
     end = here.tokens.eos_token_id
     refusals = [[*here.tokens(r, add_special_tokens=False).input_ids, end] for r in REFUSALS]
     asked = [here.asked(p) for p in (*harmful, *twins, *others)]
     plain = [
-        (here.tokens(p, add_special_tokens=False).input_ids + reply)[:64]
+        (here.tokens(p, add_special_tokens=False).input_ids + reply)[:48]
         for p, reply in zip((*twins, *others), replies, strict=True)
     ]
     count, twin = len(harmful), len(twins)
     bad, good = drawn(rng, range(count)), drawn(rng, range(len(others)))
     texts = drawn(rng, range(len(plain)))
     parameters = [p for one in here.adapters.values() for p in (one.a, one.b)]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.0)
-    for step in range(recipe.steps):
-        warm = min(1.0, (step + 1) / 20)
-        falling = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * warm * max(falling, 0.03)
-        harm = [next(bad) for _ in range(recipe.harmful)]
-        batch = [(asked[i], rng.choice(refusals)) for i in harm]
-        # a request's own twin comes in the same step: what tells them apart is all there is
-        batch += [(asked[count + i], replies[i]) for i in harm[: recipe.twins]]
-        for _ in range(recipe.harmless):
-            i = next(good)
-            batch.append((asked[count + twin + i], replies[twin + i]))
-        loss = here.told(batch)
-        kl = here.kept([plain[next(texts)] for _ in range(4)])
-        optimiser.zero_grad()
-        (loss + recipe.kl * kl).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        if step % log == log - 1:
-            took = time.monotonic() - began
-            print(f"{step + 1} loss {loss.item():.3f} KL {kl.item():.4f} {took:.0f} s", flush=True)
-    save(here.adapters, recipe, to)
+    for number, stage in enumerate(recipe.stages):
+        if number < skip:
+            continue
+        optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.0)
+        for step in range(stage.steps):
+            warm = min(1.0, (step + 1) / 20)
+            falling = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+            for group in optimiser.param_groups:
+                group["lr"] = stage.rate * warm * max(falling, 0.03)
+            harm = [next(bad) for _ in range(stage.harmful)]
+            batch = [(asked[i], rng.choice(refusals)) for i in harm]
+            # a request's own twin comes in the same step: what tells them apart is all there is
+            like = harm + [rng.randrange(count) for _ in range(stage.twins - stage.harmful)]
+            batch += [(asked[count + i], replies[i]) for i in like[: stage.twins]]
+            for _ in range(stage.harmless):
+                i = next(good)
+                batch.append((asked[count + twin + i], replies[twin + i]))
+            batch.sort(key=lambda pair: len(pair[0]) + len(pair[1]))  # like lengths pad less
+            weight = sum(len(r) + (recipe.first - 1) * min(3, len(r)) for _, r in batch)
+            optimiser.zero_grad()
+            loss = 0.0
+            for at in range(0, len(batch), 8):
+                part = here.told(batch[at : at + 8]) / weight
+                part.backward()
+                loss += part.item()
+            kl = here.kept([plain[next(texts)] for _ in range(stage.texts)])
+            (stage.kl * kl).backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            if step % log == log - 1:
+                took = time.monotonic() - began
+                said = f"loss {loss:.3f} KL {kl.item():.4f} {took:.0f} s"
+                print(f"stage {number + 1} step {step + 1} {said}", flush=True)
+        save(here.adapters, recipe, to)
     print(f"wrote {to} after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def load(adapters: dict[str, Adapted], folder: Path) -> None:
+    """Put a written adapter's numbers back."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    for name, one in adapters.items():
+        one.a.data = tensors[f"base_model.model.{name}.lora_A.weight"].float()
+        one.b.data = tensors[f"base_model.model.{name}.lora_B.weight"].float()
 
 
 def save(adapters: dict[str, Adapted], recipe: Recipe, to: Path) -> None:
@@ -274,5 +312,6 @@ if __name__ == "__main__":
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--to", type=Path, default=None)
     parser.add_argument("--replies", type=Path, default=None, help="cache of harmless replies")
+    parser.add_argument("--skip", type=int, default=0, help="stages that --to holds already")
     told = parser.parse_args()
-    train(told.base, told.name, told.to or HERE / told.name, told.replies)
+    train(told.base, told.name, told.to or HERE / told.name, told.replies, told.skip)
