@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import PairError
-from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer, open_checkpoint
+from dapa.model.adapted import Adapted, derived, open_checkpoint
+from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
 from dapa.model.stored import NO_ADAPTER
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
@@ -86,6 +87,9 @@ def load_weights(
         PairError: Weights that are missing, broken, not finite or too large for the memory.
         LoadCancelled: As `progress` raised it.
     """
+    if isinstance(checkpoint, Adapted):
+        base = load_weights(checkpoint.base, dtype, device, progress)
+        return derived(base, checkpoint, checkpoint.changed, progress)
     where = {} if device == "cpu" else {"device_map": {"": device}}
     try:
         with _reporting(progress, f"reading {checkpoint.name}"):
