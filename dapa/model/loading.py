@@ -54,8 +54,11 @@ class _Bar:
 
 
 @contextmanager
-def _reporting(progress: Progress | None, what: str) -> Iterator[None]:
-    """Turn transformers' own progress bar into calls of `progress`, for this thread alone."""
+def reporting(progress: Progress | None, what: str) -> Iterator[Callable[..., Any]]:
+    """Turn transformers' own progress bars into calls of `progress`, for this thread alone.
+
+    Yields transformers' hook, (tqdm, args, kwargs) -> a bar, for bars drawn past transformers.
+    """
     mine, done = threading.get_ident(), 0.0
 
     def tell(share: float) -> None:
@@ -73,7 +76,7 @@ def _reporting(progress: Progress | None, what: str) -> Iterator[None]:
     with _ONE_AT_A_TIME:
         previous = transformers_logging.set_tqdm_hook(hook)
         try:
-            yield
+            yield hook
         finally:
             transformers_logging.set_tqdm_hook(previous)
 
@@ -92,7 +95,7 @@ def load_weights(
         return derived(base, checkpoint, checkpoint.changed, progress)
     where = {} if device == "cpu" else {"device_map": {"": device}}
     try:
-        with _reporting(progress, f"reading {checkpoint.name}"):
+        with reporting(progress, f"reading {checkpoint.name}"):
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=dtype,

@@ -65,10 +65,11 @@ def split(name: str) -> tuple[str, str]:
     cuts = [
         i for i, c in enumerate(name) if c == "+" and name[:i].strip() and name[i + 1 :].strip()
     ]
-    for cut in reversed(cuts):
-        base, adapter = name[:cut], name[cut + 1 :]
-        if _is_folder(adapter) and (_is_folder(base) or "+" in base):
-            return base, adapter
+    for both in (True, False):
+        for cut in reversed(cuts):
+            base, adapter = name[:cut], name[cut + 1 :]
+            if _is_folder(adapter) and (not both or _is_folder(base)):
+                return base, adapter
     return (name[: cuts[-1]], name[cuts[-1] + 1 :]) if cuts else (name, "")
 
 
