@@ -128,7 +128,8 @@ def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
                 f"{adapter} holds no adapter (adapter_config.json and adapter_model.safetensors); "
                 "after + give an adapter's folder"
             )
-        return adapted(name, open_checkpoint(base, progress), read_lora(folder))
+        lora = read_lora(folder)  # what is refused anyway need not fetch its base
+        return adapted(name, open_checkpoint(base, progress), lora)
     if not is_adapter(folder):
         return open_whole(name, folder)
     lora = read_lora(folder)

@@ -41,7 +41,7 @@ class Report:
     findings: tuple[Finding, ...]
     layers: int
     bytes: int
-    """Bytes of both checkpoints on disk."""
+    """Bytes of both checkpoints' weights on disk, a base that both are made on once."""
     differs: dict[str, tuple[int, ...]]
     """Kind of site -> the layers in which student and teacher differ (OUTSIDE for an end)."""
     distance: dict[str, tuple[float, ...]]
@@ -94,7 +94,7 @@ def check(
         PairError: Only where a config or a tokenizer cannot be read; all else is a finding.
     """
     findings: list[Finding] = []
-    size = student.bytes + teacher.bytes
+    size = sum(file.stat().st_size for file in {*student.files, *teacher.files})
     for side, checkpoint in (("student", student), ("teacher", teacher)):
         findings += quantised(side, checkpoint)
         findings += _one_sided(side, checkpoint.config)
