@@ -3,7 +3,7 @@
 No second copy of the base is made. A tensor that the adapter leaves alone is the base's own, so a
 student and a teacher on one base share its storage; of the others the weight W + s B A is made
 once, where it is needed (lean memory: of the sites that are kept). The alternative, W x + s B (A x)
-in every forward, would hold less but rounds otherwise: what a mask shows would not be, to the
+in every forward, would hold less but rounds otherwise: what a mask shows need not be, to the
 token, what an export holds.
 """
 
