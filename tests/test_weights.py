@@ -14,7 +14,7 @@ from dapa.core.records import PairError
 from dapa.localize import rank
 from dapa.localize.rank import effective_rank
 from dapa.localize.weights import weight_map
-from dapa.model.checkpoint import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 
 
 @pytest.fixture(scope="module")

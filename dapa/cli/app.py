@@ -17,6 +17,7 @@ from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.chatting import chat
 from dapa.cli.evaluating import evaluate
+from dapa.cli.fetching import get
 from dapa.cli.judging import judge
 from dapa.cli.measuring import measuring
 from dapa.cli.output import Output, one_line, progress, table
@@ -107,7 +108,7 @@ def generate(
 
 
 commands = (
-    check, search, generate, chat, evaluate, judge, prompts, reproduce,
+    check, get, search, generate, chat, evaluate, judge, prompts, reproduce,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

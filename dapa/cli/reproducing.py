@@ -20,7 +20,7 @@ from dapa.writing.sentences import percent
 if TYPE_CHECKING:
     from dapa.workbench import PairLine, Preset, Reproduced
 
-GROUPS = ("published", "laptop", "bundled")
+GROUPS = ("published", "laptop", "real", "bundled")
 
 
 @options
@@ -29,8 +29,8 @@ def reproduce(
     presets: Annotated[
         str,
         typer.Option(
-            help="published (the default), laptop, bundled, or a JSON file: a list of names or of "
-            '{"name", "student", "teacher"}.'
+            help="published (the default), laptop, real, bundled, or a JSON file: a list of names "
+            'or of {"name", "student", "teacher"}.'
         ),
     ] = "published",
     text: Annotated[

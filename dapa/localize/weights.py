@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor
 
 from dapa.core.records import PairError
@@ -248,9 +247,7 @@ def _slices(
         return
     width = int(np.prod(shape[1:], dtype=np.int64))
     step = max(1, _SLICE // max(width, 1))
-    files = [safe_open(c.folder / c.shards[name], "pt") for c in (student, teacher)]
-    with files[0] as first, files[1] as second:
-        ours, theirs = first.get_slice(name), second.get_slice(name)
+    with student.rows(name) as ours, teacher.rows(name) as theirs:
         for start in range(0, shape[0], step):
             stop = min(start + step, shape[0])
             yield ours[start:stop], theirs[start:stop]

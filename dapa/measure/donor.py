@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dapa.core.assets import folder
 from dapa.core.records import PairError, Site
-from dapa.model.checkpoint import Checkpoint, open_checkpoint
+from dapa.model.adapted import open_checkpoint
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.pair import Pair, short_name
 
 
@@ -32,8 +33,7 @@ class Donor:
         self._checkpoint: Checkpoint | None = open_checkpoint(name) if name else None
         self.mark = ""
         if self._checkpoint is not None:
-            stamps = [(self._checkpoint.folder / file) for file in self._checkpoint.shards.values()]
-            self.mark = _mark(sorted(set(stamps)))
+            self.mark = _mark(self._checkpoint.files)
 
     @property
     def known(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dapa.core.records import Rate, SettingError
 from dapa.core.statistics import mean_interval
-from dapa.model.presets import Preset
+from dapa.model.presets import Preset, current_name
 
 PUBLISHED: Mapping[str, float] = {"average_gain": 14.41, "best_gain": 51.39, "share": 6.26}
 """Points of DSR, points of DSR, per cent of the parameters."""
@@ -153,8 +153,8 @@ def read_presets(body: Any, known: Mapping[str, Preset]) -> list[Preset]:
         raise SettingError('presets are a JSON list, such as [{"student": ..., "teacher": ...}]')
     found = []
     for number, item in enumerate(body, 1):
-        if isinstance(item, str) and item in known:
-            found.append(known[item])
+        if isinstance(item, str) and current_name(item) in known:
+            found.append(known[current_name(item)])
             continue
         if not isinstance(item, dict) or not all(
             isinstance(item.get(side), str) and item[side] for side in ("student", "teacher")

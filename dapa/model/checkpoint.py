@@ -1,13 +1,15 @@
 """A model's files: found on this disk or on the hub, their config and headers read, no weights.
 
-Safetensors only, no remote code. Whatever the hub, the disk or a tokenizer raises becomes a
+Safetensors only, no remote code. What a person names may be an adapter too, which is `adapted`'s
+to open; here are whole models. Whatever the hub, the disk or a tokenizer raises becomes a
 PairError in plain words with the value seen and the next step.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
+from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import PairError, Site
 from dapa.model.families import FAMILIES, Family
 from dapa.prompts.hub import fetch
@@ -76,6 +79,22 @@ class Checkpoint:
         with safe_open(self.folder / self.shards[name], "pt") as file:
             return file.get_tensor(name)  # type: ignore[no-any-return]
 
+    @contextmanager
+    def rows(self, name: str) -> Iterator[Any]:
+        """One tensor to be read a few rows at a time, as in `rows[start:stop]`."""
+        with safe_open(self.folder / self.shards[name], "pt") as file:
+            yield file.get_slice(name)
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that holds weights."""
+        return sorted({self.folder / file for file in self.shards.values()})
+
+    @property
+    def words(self) -> Path:
+        """The folder of its tokenizer."""
+        return self.folder
+
     @cached_property
     def settings(self) -> Any:
         """The config as transformers completes it; PairError for values it refuses."""
@@ -94,17 +113,16 @@ class Checkpoint:
         return load_tokenizer(self)
 
 
-def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
-    """Find a model's files and read its config and headers.
+def open_whole(name: str, folder: Path) -> Checkpoint:
+    """Read the config and headers of a whole model.
 
     Args:
-        name: A local folder, or `org/name` or `org/name@revision` on the hub.
-        progress: Told while the hub's files are being fetched.
+        name: What to call it.
+        folder: Where its files are, as `folder_of` finds it.
 
     Raises:
         PairError: Whatever keeps it from being read, with the next step.
     """
-    folder = _folder_of(name, progress)
     config = _read_config(name, folder)
     promised = _files_of(name, folder)
     shards: dict[str, str] = {}
@@ -135,9 +153,24 @@ def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
     return Checkpoint(name, folder, config, shards, shapes, dtypes, size)
 
 
-def _folder_of(name: str, progress: Progress | None) -> Path:
+def folder_of(name: str, progress: Progress | None = None) -> Path:
+    """The folder of a model or an adapter.
+
+    Args:
+        name: A local folder, `org/name` or `org/name@revision` on the hub, or the name of what
+            `python -m dapa get` has fetched.
+        progress: Told while the hub's files are being fetched.
+
+    Raises:
+        PairError: There is none, with the next step.
+    """
     if not name.strip():
         raise PairError("no model given; give a folder or a hub id such as org/name")
+    if name in OFFERED:  # before a folder of that name, which can be written ./name
+        ours = fetched(name)
+        if ours is None:
+            raise PairError(how_to_get(name))
+        return ours
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -159,11 +192,6 @@ def _folder_of(name: str, progress: Progress | None) -> Path:
 def _read_config(name: str, folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise PairError(
-                f"{folder} holds an adapter (adapter_config.json), not a model; merge it into its "
-                "base first"
-            )
         raise PairError(f"{folder} has no config.json; give the folder of a transformers model")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -230,14 +258,14 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     transformers would put the architecture's own rules (Qwen2's, say) in its place.
     """
     kind: Any = AutoTokenizer
-    declared = checkpoint.folder / "tokenizer_config.json"
+    declared = checkpoint.words / "tokenizer_config.json"
     try:
-        if declared.is_file() and (checkpoint.folder / "tokenizer.json").is_file():
+        if declared.is_file() and (checkpoint.words / "tokenizer.json").is_file():
             told = json.loads(declared.read_text(encoding="utf-8"))
             if told.get("tokenizer_class") in _GENERIC and "auto_map" not in told:
                 kind = PreTrainedTokenizerFast
         tokenizer = kind.from_pretrained(
-            checkpoint.folder, trust_remote_code=False, local_files_only=True
+            checkpoint.words, trust_remote_code=False, local_files_only=True
         )
         if not len(tokenizer):
             raise ValueError("it has no tokens")

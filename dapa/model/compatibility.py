@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dapa.core.records import ENDS, OUTSIDE, PairError, Site
+from dapa.model.adapted import Adapted
 from dapa.model.arithmetic import arithmetic
 from dapa.model.checkpoint import Checkpoint, Progress
 from dapa.model.distances import distances, places_of
@@ -40,7 +41,7 @@ class Report:
     findings: tuple[Finding, ...]
     layers: int
     bytes: int
-    """Bytes of both checkpoints on disk."""
+    """Bytes of both checkpoints' weights on disk, a base that both are made on once."""
     differs: dict[str, tuple[int, ...]]
     """Kind of site -> the layers in which student and teacher differ (OUTSIDE for an end)."""
     distance: dict[str, tuple[float, ...]]
@@ -93,7 +94,7 @@ def check(
         PairError: Only where a config or a tokenizer cannot be read; all else is a finding.
     """
     findings: list[Finding] = []
-    size = student.bytes + teacher.bytes
+    size = sum(file.stat().st_size for file in {*student.files, *teacher.files})
     for side, checkpoint in (("student", student), ("teacher", teacher)):
         findings += quantised(side, checkpoint)
         findings += _one_sided(side, checkpoint.config)
@@ -124,6 +125,8 @@ def check(
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
     for side, checkpoint in (("student", student), ("teacher", teacher)):
+        if isinstance(checkpoint, Adapted):
+            findings += checkpoint.findings(side)
         findings += adapters(side, checkpoint) + unused(side, checkpoint, family, layers)
     distance = distances(family, places, student, teacher, progress)
     differs = {
@@ -277,7 +280,9 @@ def _difference(
                 Finding("warns", "gates", f"equal in both; what differs is {others}: search those")
             )
         return found
-    same = student.folder.resolve() == teacher.folder.resolve()
+    same = student.folder.resolve() == teacher.folder.resolve() and not any(
+        isinstance(side, Adapted) for side in (student, teacher)
+    )
     if not whole and not same:
         why = f"{', '.join(differs)} are equal in both models; ask for other kinds of site"
         return [*found, Finding("blocks", "difference", why)]

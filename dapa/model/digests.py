@@ -1,7 +1,8 @@
 """What decides a pair's replies, part by part, each as a short name that changes with it.
 
 Stored verdicts hang on all parts together; resuming a run compares them one by one, so that what
-changed is named. An adapter that lies beside whole weights is not applied, so it is no part.
+changed is named. An adapter that is a model's own is part of its weights; one that only lies beside
+whole weights is not applied, so it is no part.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import transformers
 
 from dapa.core.records import PairError
+from dapa.model.adapted import Adapted
 from dapa.model.checkpoint import Checkpoint, gist
 from dapa.model.probe import named_for, template_text
 
@@ -35,6 +37,9 @@ def digest_of(checkpoint: Checkpoint) -> str:
     The sample meets every tensor of 8 MiB or more; `small_digest` meets the others.
     """
     digest = _blake()
+    if isinstance(checkpoint, Adapted):
+        digest.update(f"{digest_of(checkpoint.base)}+{checkpoint.mark}".encode())
+        return digest.hexdigest()
     for file in sorted(set(checkpoint.shards.values())):
         path = checkpoint.folder / file
         size = path.stat().st_size
@@ -83,7 +88,7 @@ def parts_of(side: str, checkpoint: Checkpoint) -> dict[str, str]:
     config = {k: v for k, v in checkpoint.settings.to_dict().items() if k not in _IDLE}
     tokenizer = _blake()
     for name in _TOKENIZER:
-        path = checkpoint.folder / name
+        path = checkpoint.words / name
         if not path.is_file():
             continue
         content = path.read_bytes()

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import PairError
-from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer, open_checkpoint
+from dapa.model.adapted import Adapted, derived, open_checkpoint
+from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
 from dapa.model.stored import NO_ADAPTER
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
@@ -53,8 +54,11 @@ class _Bar:
 
 
 @contextmanager
-def _reporting(progress: Progress | None, what: str) -> Iterator[None]:
-    """Turn transformers' own progress bar into calls of `progress`, for this thread alone."""
+def reporting(progress: Progress | None, what: str) -> Iterator[Callable[..., Any]]:
+    """Turn transformers' own progress bars into calls of `progress`, for this thread alone.
+
+    Yields transformers' hook, (tqdm, args, kwargs) -> a bar, for bars drawn past transformers.
+    """
     mine, done = threading.get_ident(), 0.0
 
     def tell(share: float) -> None:
@@ -72,7 +76,7 @@ def _reporting(progress: Progress | None, what: str) -> Iterator[None]:
     with _ONE_AT_A_TIME:
         previous = transformers_logging.set_tqdm_hook(hook)
         try:
-            yield
+            yield hook
         finally:
             transformers_logging.set_tqdm_hook(previous)
 
@@ -86,9 +90,12 @@ def load_weights(
         PairError: Weights that are missing, broken, not finite or too large for the memory.
         LoadCancelled: As `progress` raised it.
     """
+    if isinstance(checkpoint, Adapted):
+        base = load_weights(checkpoint.base, dtype, device, progress)
+        return derived(base, checkpoint, checkpoint.changed, progress)
     where = {} if device == "cpu" else {"device_map": {"": device}}
     try:
-        with _reporting(progress, f"reading {checkpoint.name}"):
+        with reporting(progress, f"reading {checkpoint.name}"):
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=dtype,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from dapa.core.records import PairError, SettingError
+from dapa.model.adapted import parted
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import ALL, FAMILIES, GROUPS, kinds_of
@@ -35,7 +36,8 @@ class MemoryEstimate:
     free: int
     student: int
     teacher: int
-    """The whole teacher, at most: tensors that are equal in both models are held once."""
+    """The whole teacher, at most: tensors that are equal in both models are held once. Of two
+    models on one base, only what an adapter changes."""
     lean: int
     """The teacher's sites of the kinds in `keep`, at most."""
     work: int
@@ -134,9 +136,11 @@ def estimate_memory(
         )
     places = places_of(family, settings.num_hidden_layers, keep, ours.tied and theirs.tied)
     names = {name for site in places for name in theirs.tensors_of(family, site).values()}
-    student, teacher = (
-        width * sum(prod(shape) for shape in side.shapes.values()) for side in (ours, theirs)
-    )
+    student = width * sum(prod(shape) for shape in ours.shapes.values())
+    own = parted(ours, theirs)
+    apart = theirs.shapes.keys() if own is None else own
+    names &= apart
+    teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
     lean = width * sum(prod(theirs.shapes[name]) for name in names)
     work, free = _work(settings, width, device), free_memory(device)
     mode: Mode = "lean" if wanted == "lean" else "full"

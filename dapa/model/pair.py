@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
-from dapa.model.checkpoint import Progress, open_checkpoint
+from dapa.model.adapted import derived, open_checkpoint, parted
+from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import Report, check
 from dapa.model.digests import digest_of, joined, pair_parts
 from dapa.model.distances import kinds_that_differ
@@ -328,10 +329,13 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     family = family_of(ours.config["model_type"])
     student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
     there = _part(progress, 0.6, 1.0)
-    if kept is None:
-        teacher = load_weights(theirs, dtype, device, there)
-    else:
+    own = parted(ours, theirs)
+    if kept is not None:
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
+    elif own is not None:
+        teacher = derived(student, theirs, own, there)  # all else is the student's own
+    else:
+        teacher = load_weights(theirs, dtype, device, there)
     return Pair(
         student,
         teacher,

@@ -1,4 +1,4 @@
-"""Pairs with a name: the bundled toys, pairs that a laptop runs, and the published ones.
+"""Pairs with a name: the bundled toys, the real pair, ones for a laptop, and the published ones.
 
 The published teachers and students are read from the authors' public scripts; which 17 students the
 paper's table counts is not established, so none is singled out.
@@ -7,6 +7,7 @@ paper's table counts is not established, so none is singled out.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Preset:
     teacher: str
     title: str
     group: str
-    """`bundled`, `laptop` or `published`."""
+    """`bundled`, `real`, `laptop` or `published`."""
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What is known of a bundled pair by construction: its planted layers and distractors."""
 
@@ -38,8 +39,20 @@ class Preset:
         )
 
 
+log = logging.getLogger("dapa")
+_REAL = (
+    ("smollm2", "spread", "a real pair: SmolLM2 135M, refusal spread over all layers"),
+    ("smollm2-concentrated", "concentrated", "a real pair: refusal in the MLPs of five layers"),
+)
+_BASE = "smollm2"
+_RENAMED = {"smollm2-135m": "smollm2-135m-base-instruct"}
+"""Names that stand in links and stored runs -> what the pair is called now."""
 _LAPTOP = (
-    ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    (
+        "smollm2-135m-base-instruct",
+        "HuggingFaceTB/SmolLM2-135M",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
     ("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct"),
     ("llama-3.2-1b", "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct"),
 )
@@ -85,7 +98,7 @@ RELEASED_RANGES: Mapping[str, tuple[int, int, int]] = {
 
 def presets() -> dict[str, Preset]:
     """Every named pair; bundled ones first, as far as their folders are there."""
-    every = [*_bundled()]
+    every = [*_bundled(), *_real()]
     for name, student, teacher in _LAPTOP:
         every.append(Preset(name, student, teacher, f"{student} ← {teacher}", "laptop"))
     for teacher, students in _PUBLISHED.items():
@@ -98,13 +111,34 @@ def presets() -> dict[str, Preset]:
 def preset(name: str) -> Preset:
     """The preset called `name`; PairError lists the bundled ones."""
     known = presets()
+    now = current_name(name)
+    if now != name:
+        log.warning("the pair %s is called %s by now; use that name", name, now)
+        name = now
     if name not in known:
+        if name in {real for real, _, _ in _REAL}:
+            raise PairError(f"{name} needs its adapter in assets/real; restore it from the source")
         bundled = [p.name for p in known.values() if p.group == "bundled"]
         raise PairError(
             f"no pair is called {name!r}; bundled are {', '.join(bundled) or 'none'}; or give "
             "--student and --teacher"
         )
     return known[name]
+
+
+def current_name(name: str) -> str:
+    """What a pair of this name is called now."""
+    return _RENAMED.get(name, name)
+
+
+def _real() -> list[Preset]:
+    """The pairs of the fetched base and our own adapters, as far as those are there."""
+    found = []
+    for name, adapter, title in _REAL:
+        place = folder() / "real" / adapter
+        if (place / "adapter_config.json").is_file():
+            found.append(Preset(name, _BASE, f"{_BASE}+{place}", title, "real"))
+    return found
 
 
 def _bundled() -> list[Preset]:

@@ -1,4 +1,4 @@
-"""What to load, by name: no torch, no files."""
+"""What to load, by name: no torch, no file is opened."""
 
 from __future__ import annotations
 
@@ -36,10 +36,14 @@ class PairOptions(Settings):
 
     pair: str | None = setting(None, "pair", "A named pair, such as toy-gate (the default).")
     student: str | None = setting(
-        None, "student", "Folder or hub id of the model that receives weights."
+        None,
+        "student",
+        "Folder or hub id of the model that receives weights; BASE+ADAPTER for one with a LoRA.",
     )
     teacher: str | None = setting(
-        None, "teacher", "Folder or hub id of the model that gives weights."
+        None,
+        "teacher",
+        "Folder or hub id of the model that gives weights; BASE+ADAPTER for one with a LoRA.",
     )
     dtype: str = setting("auto", "precision", "auto, float32, bfloat16 or float16.")
     device: str = setting("auto", "device", "auto, cpu, cuda or cuda:N.")
@@ -51,6 +55,34 @@ class PairOptions(Settings):
     )
 
 
+def split(name: str) -> tuple[str, str]:
+    """`BASE+ADAPTER` as (base, adapter); the adapter is empty where one model is named.
+
+    A folder may have a + in its own name: what exists is believed, else the last + parts the two.
+    """
+    if "+" not in name or _is_folder(name):
+        return name, ""
+    cuts = [
+        i for i, c in enumerate(name) if c == "+" and name[:i].strip() and name[i + 1 :].strip()
+    ]
+    for both in (True, False):
+        for cut in reversed(cuts):
+            base, adapter = name[:cut], name[cut + 1 :]
+            if _is_folder(adapter) and (not both or _is_folder(base)):
+                return base, adapter
+    return (name[: cuts[-1]], name[cuts[-1] + 1 :]) if cuts else (name, "")
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, or ~ of nobody
+        return False
+
+
 def short_name(name: str) -> str:
-    """The last part of a folder or hub id."""
+    """The last part of a folder or hub id; of a base and an adapter, both."""
+    base, adapter = split(name)
+    if adapter:
+        return f"{short_name(base)}+{short_name(adapter)}"
     return Path(name.partition("@")[0]).name or name

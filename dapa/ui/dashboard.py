@@ -29,13 +29,14 @@ from dapa.workbench import LoadCancelled, PairSpec, Workbench
 log = logging.getLogger("dapa.ui")
 F = TypeVar("F", bound=Callable[..., Any])
 _TALKS = 512
+Progress = Callable[[str, float], None]
+"""(what is being done, share done in [0, 1]); may raise LoadCancelled."""
 
 
 @dataclass(frozen=True)
 class Loading:
     """How far a load has come."""
 
-    spec: PairSpec
     what: str
     fraction: float
     since: float
@@ -64,28 +65,48 @@ class Dashboard:
 
     def load(self, spec: PairSpec) -> None:
         """Load a pair in a thread of its own; the previous one stays until it is whole."""
-        with self._lock:
-            if self.loading is not None:
-                raise PairError("a pair is being loaded already; wait for it or cancel it first")
-            self.loading = Loading(spec, "opening the models", 0.0, time.monotonic())
-            self.failure = ""
-            self._cancel.clear()
-        threading.Thread(target=self._load, args=(spec,), daemon=True, name="load").start()
+        self._begin("opening the models", lambda tell: self._take(spec, tell))
+
+    def get(self, name: str, spec: PairSpec | None) -> None:
+        """Fetch what is offered under this name, then load the pair that needs it, if one does."""
+
+        def work(tell: Progress) -> bool:
+            end = 0.6 if spec else 1.0
+            self.workbench.get(name, lambda what, share: tell(what, end * share))
+            if spec is None:
+                return False
+            return self._take(spec, lambda what, share: tell(what, end + (1 - end) * share))
+
+        self._begin("asking pip", work)
 
     def cancel(self) -> None:
         """Give up the running load at its next step."""
         self._cancel.set()
 
-    def _load(self, spec: PairSpec) -> None:
+    def _take(self, spec: PairSpec, tell: Progress) -> bool:
+        self.workbench.load(spec, tell)
+        return True
+
+    def _begin(self, what: str, work: Callable[[Progress], bool]) -> None:
+        """Run `work`, which says whether there is a new pair, in a thread of its own."""
+        with self._lock:
+            if self.loading is not None:
+                raise PairError("a pair is being loaded already; wait for it or cancel it first")
+            self.loading = Loading(what, 0.0, time.monotonic())
+            self.failure = ""
+            self._cancel.clear()
+        threading.Thread(target=self._run, args=(work,), daemon=True, name="load").start()
+
+    def _run(self, work: Callable[[Progress], bool]) -> None:
         def progress(what: str, fraction: float) -> None:
             if self._cancel.is_set():
                 raise LoadCancelled
             if self.loading is not None:
-                self.loading = Loading(spec, what, fraction, self.loading.since)
+                self.loading = Loading(what, fraction, self.loading.since)
 
-        failure = ""
+        failure, swapped = "", False
         try:
-            self.workbench.load(spec, progress)
+            swapped = work(progress)
         except LoadCancelled:
             failure = "the load was cancelled; the previous pair stays"
         except DapaError as error:
@@ -95,7 +116,7 @@ class Dashboard:
             failure = f"the pair could not be loaded ({type(error).__name__}); see the server's log"
         with self._lock:
             self.failure = failure
-            self.epoch += not failure
+            self.epoch += swapped
             self.loading = None
 
     def memory(self) -> tuple[float, float]:

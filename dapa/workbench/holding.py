@@ -94,6 +94,13 @@ class Holding:
         """Every named pair."""
         return presets()
 
+    @staticmethod
+    def get(name: str, progress: Progress | None = None) -> Path:
+        """The folder of what `python -m dapa get NAME` fetches, once; PairError says why not."""
+        from dapa.model.getting import get
+
+        return get(name, progress)
+
     def check(self, spec: PairSpec) -> Report:
         """The compatibility report, before any model is built."""
         return check(open_checkpoint(spec.student), open_checkpoint(spec.teacher))

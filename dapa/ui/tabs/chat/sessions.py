@@ -23,6 +23,7 @@ from dapa.workbench import (
     ChatSettings,
     PairSpec,
     Talk,
+    current_name,
     forget_session,
     save_session,
     saved_session,
@@ -310,7 +311,7 @@ def _same(dashboard: Dashboard, pair: Mapping[str, str]) -> bool:
         return False
     spec: PairSpec = dashboard.workbench.pair.spec
     if pair.get("name"):
-        return spec.name == pair["name"]
+        return current_name(spec.name) == current_name(pair["name"])
     return (spec.student, spec.teacher) == (pair.get("student"), pair.get("teacher"))
 
 

@@ -1,0 +1,426 @@
+"""LoRA adapters as student or teacher: as peft merges them, no second copy, refused in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from adapters import ALL, by_hand, by_peft, save_base
+from safetensors.torch import load_file, save_file
+from support import TOKENIZER, Trio, generated
+
+from dapa.cli import main
+from dapa.core.records import EMPTY, Mask, PairError, Unit
+from dapa.localize.weights import weight_map
+from dapa.model.adapted import open_checkpoint
+from dapa.model.compatibility import check
+from dapa.model.decode.generation import Decoding, Row, complete
+from dapa.model.digests import pair_parts
+from dapa.model.loading import load_weights
+from dapa.model.memory import estimate_memory
+from dapa.model.pair import load_pair
+from dapa.model.spec import PairSpec, short_name, split
+from dapa.model.transplant import masked
+
+IDS = torch.tensor([[9, 14, 23, 31, 8, 40], [33, 5, 6, 28, 19, 12]])
+MLP = ALL[4:]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("adapters") / "base")
+
+
+@pytest.fixture(scope="module")
+def adapter(base):
+    """On every matrix."""
+    return by_hand(base, base.parent / "everywhere")
+
+
+def spec(student, teacher, memory="full", dtype="float32"):
+    return PairSpec(str(student), str(teacher), "", dtype, "cpu", memory)
+
+
+def on(base, adapter):
+    return f"{base}+{adapter}"
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(IDS).logits
+
+
+# -- as peft -------------------------------------------------------------------------------------
+
+AS_PEFT = {
+    "plain": {},
+    "rank-stabilised": {"use_rslora": True, "r": 3},
+    "a pattern of modules": {"target_modules": r".*\.(1|2)\.mlp\.(gate|up)_proj"},
+    "all-linear": {"target_modules": "all-linear"},
+    "all but some": {"exclude_modules": ["k_proj", "model.layers.1.mlp.up_proj"]},
+    "ranks and alphas of their own": {
+        "rank_pattern": {"q_proj": 3, r"layers\.1\.mlp\.down_proj": 1},
+        "alpha_pattern": {"up_proj": 5, r"^model\.layers\.0\.self_attn\.v_proj": 7},
+    },
+    "some layers": {"layers_to_transform": [0, 2], "target_modules": ["down_proj", "o_proj"]},
+    "some layers by their pattern": {"layers_to_transform": 1, "layers_pattern": "layers"},
+    "fan in, fan out": {"fan_in_fan_out": True},
+    "head and embeddings low-rank": {"target_modules": ["lm_head", "embed_tokens", "q_proj"]},
+    "head and embeddings whole": {"modules_to_save": ["lm_head", "embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen2"])
+def test_logits_are_those_of_pefts_merged_model(tmp_path, model_type):
+    base = save_base(tmp_path / "base", model_type)
+    plain = logits(load_weights(open_checkpoint(str(base)), torch.float32, "cpu"))
+    for number, (what, settings) in enumerate(AS_PEFT.items()):
+        adapter = tmp_path / f"adapter{number}"
+        merged = by_peft(base, adapter, **settings)
+        ours = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu")
+        torch.testing.assert_close(logits(ours), logits(merged), rtol=1e-4, atol=1e-4, msg=what)
+        assert (logits(ours) - plain).abs().max() > 0.01, f"{what} changed nothing"
+
+
+def test_our_code_needs_no_peft():
+    for file in (Path(__file__).parent.parent / "dapa").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "import peft" not in text and "from peft" not in text, file
+
+
+def test_an_adapter_that_stands_alone_finds_its_base_by_its_config(base, adapter, tmp_path):
+    alone = logits(load_weights(open_checkpoint(str(adapter)), torch.float32, "cpu"))
+    named = logits(load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu"))
+    assert torch.equal(alone, named)
+    shutil.copytree(base, tmp_path / "near" / "base")
+    moved = by_hand(base, tmp_path / "near" / "it", told={"base_model_name_or_path": "../base"})
+    assert torch.equal(
+        logits(load_weights(open_checkpoint(str(moved)), torch.float32, "cpu")), alone
+    )
+
+
+def test_adapters_stack(base, adapter, tmp_path):
+    first = open_checkpoint(on(base, adapter))
+    merged = load_weights(first, torch.float32, "cpu")
+    merged.save_pretrained(tmp_path / "merged")
+    TOKENIZER.save_pretrained(tmp_path / "merged")
+    second = by_hand(base, tmp_path / "second", MLP, [1], seed=5)
+    stacked = open_checkpoint(f"{base}+{adapter}+{second}")
+    flat = open_checkpoint(on(tmp_path / "merged", second))
+    loaded = (load_weights(one, torch.float32, "cpu") for one in (stacked, flat))
+    torch.testing.assert_close(*map(logits, loaded))
+
+
+# -- the mask is the copied weights ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("memory", ["full", "lean:all"])
+def test_masked_is_materialised(base, adapter, memory, dtype):
+    kind = getattr(torch, dtype)
+    pair = load_pair(spec(base, on(base, adapter), memory, dtype))
+    copies = [load_weights(open_checkpoint(n), kind, "cpu") for n in (str(base), on(base, adapter))]
+    trio = Trio(pair, *copies)
+    for mask in (Mask.of(pair.units("all")), Mask.of([Unit(1, "mlp"), Unit(2, "q")]), EMPTY):
+        copied = trio.materialised(mask)
+        with torch.inference_mode(), masked(pair.plan([mask] * 2)):
+            assert torch.equal(pair.student(IDS).logits, logits(copied))
+        (row,) = complete(pair, [Row(tuple(IDS[0].tolist()), mask)], Decoding(8))
+        assert row.new_ids == generated(copied, row.ids, 8)
+    if memory == "full":
+        assert torch.equal(logits(pair.teacher), logits(copies[1]))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_only_what_an_adapter_changes_is_held_twice(base, tmp_path, swapped):
+    adapter = by_hand(base, tmp_path / "some", ("gate_proj", "o_proj"), [0, 2])
+    sides = (str(base), on(base, adapter))
+    pair = load_pair(spec(*(reversed(sides) if swapped else sides)))
+    ours, theirs = (dict(m.named_parameters()) for m in (pair.student, pair.teacher))
+    apart = {name for name, weight in theirs.items() if weight.data_ptr() not in
+             {w.data_ptr() for w in ours.values()}}  # fmt: skip
+    assert apart == {
+        f"model.layers.{layer}.{part}.weight"
+        for layer in (0, 2)
+        for part in ("mlp.gate_proj", "self_attn.o_proj")
+    }
+    extra = sum(theirs[name].nbytes for name in apart)
+    whole = sum(w.nbytes for w in theirs.values())
+    assert pair.weight_bytes <= whole + extra + 4096  # buffers: rotary frequencies
+    told = estimate_memory(*map(open_checkpoint, sides), "full", torch.float32, "cpu")
+    assert (told.student, told.teacher) == (whole, extra)
+
+
+def test_lean_memory_reads_the_sites_asked_for_and_nothing_else(base, adapter, monkeypatch):
+    from dapa.model.adapted import Adapted
+
+    asked = set()
+    real = Adapted.tensor
+    monkeypatch.setattr(Adapted, "tensor", lambda self, name: asked.add(name) or real(self, name))
+    pair = load_pair(spec(base, on(base, adapter), "lean:gate"))
+    assert not pair.whole and {name.split(".")[-2] for name in asked} == {"gate_proj"}
+    told = estimate_memory(
+        *map(open_checkpoint, (str(base), on(base, adapter))), "lean:gate", torch.float32, "cpu"
+    )
+    gates = sum(m.weight.nbytes for s, m in pair.sites.items() if s.module == "gate")
+    assert told.lean == gates
+
+
+# -- what is told of it ----------------------------------------------------------------------------
+
+
+def test_the_report_names_the_adapter_and_where_it_acts(base, tmp_path):
+    told = {"converted_from": "/somewhere"}
+    adapter = by_hand(base, tmp_path / "a", MLP, [1], told=told)
+    report = check(open_checkpoint(str(base)), open_checkpoint(on(base, adapter)))
+    assert report.compatible
+    assert report.differs["gate"] == report.differs["down"] == (1,) and not report.differs["q"]
+    lines = {f.level: f.why for f in report.findings if f.what == "teacher adapter"}
+    assert "rank 2 on 3 matrices" in lines["fine"] and "gate_proj" in lines["fine"]
+    assert "converted_from" in lines["warns"] and "not applied" in lines["warns"]
+
+
+def test_lean_report_of_other_kinds_than_the_adapters_says_so(base, tmp_path):
+    adapter = by_hand(base, tmp_path / "attention", ALL[:4])
+    with pytest.raises(PairError, match="ask for other kinds of site"):
+        load_pair(spec(base, on(base, adapter), "lean:gate"))
+
+
+def test_weights_divergence_is_that_of_the_merged_weights(base, adapter, monkeypatch):
+    monkeypatch.setattr("dapa.localize.weights._SLICE", 100)  # some rows at a time
+    found = weight_map(open_checkpoint(str(base)), open_checkpoint(on(base, adapter)))
+    merged = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu").state_dict()
+    plain = load_file(base / "model.safetensors")
+    for tensor in found.tensors:
+        a, b = plain[tensor.name].double(), merged[tensor.name].double()
+        assert tensor.relative == pytest.approx(float((b - a).norm() / a.norm()), abs=1e-6)
+        if tensor.rank is not None:
+            assert tensor.rank.value <= 2.01, "a difference of rank 2 has an effective rank of 2"
+
+
+def test_the_digest_follows_the_adapters_weights_and_settings(base, tmp_path):
+    def weights(folder):
+        sides = (open_checkpoint(str(base)), open_checkpoint(on(base, folder)))
+        return pair_parts(*sides, torch.float32)["weights"]
+
+    adapter = by_hand(base, tmp_path / "a")
+    first = weights(adapter)
+    assert first == weights(adapter) and len(first.split(":")) == 3
+    (adapter / "README.md").write_text("words")
+    assert weights(adapter) == first
+    assert weights(by_hand(base, tmp_path / "b", told={"lora_alpha": 5})) != first
+    assert weights(by_hand(base, tmp_path / "c", seed=2)) != first
+    assert weights(by_hand(base, tmp_path / "d", told={"lora_dropout": 0.3})) == first
+
+
+def test_the_adapters_own_tokenizer_is_read_and_a_larger_one_refused(base, tmp_path):
+    adapter = by_hand(base, tmp_path / "a")
+    TOKENIZER.save_pretrained(adapter)
+    assert open_checkpoint(on(base, adapter)).words == adapter
+    more = type(TOKENIZER).from_pretrained(adapter)
+    more.add_tokens(["<more>"])
+    more.save_pretrained(adapter)
+    with pytest.raises(PairError, match="brings a tokenizer of"):
+        open_checkpoint(on(base, adapter))
+
+
+# -- the name --------------------------------------------------------------------------------------
+
+
+def test_names_are_split_at_the_plus_between_two_models(tmp_path):
+    odd = tmp_path / "c++" / "my+model"
+    odd.mkdir(parents=True)
+    (tmp_path / "a").mkdir()
+    assert split(str(odd)) == (str(odd), "")
+    assert split(f"{odd}+{tmp_path / 'a'}") == (str(odd), str(tmp_path / "a"))
+    assert split(f"{odd}+org/lora") == (str(odd), "org/lora")
+    assert split("org/base@main+org/lora@v1") == ("org/base@main", "org/lora@v1")
+    assert split("+") == ("+", "") and split("org/base+") == ("org/base+", "")
+    assert short_name("org/base@main+org/lora@v1") == "base+lora"
+    assert short_name(f"{odd}+{tmp_path / 'a'}") == "my+model+a"
+
+
+def test_the_command_line_takes_base_and_adapter(base, adapter, capfd):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--student", str(base), "--teacher", on(base, adapter), "--json", "-"])
+    out, _ = capfd.readouterr()
+    assert ended.value.code == 0
+    assert any(f["what"] == "teacher adapter" for f in json.loads(out)["findings"])
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def fails(name, *words):
+    with pytest.raises(PairError) as error:
+        open_checkpoint(str(name))
+    line = str(error.value)
+    assert "\n" not in line and len(line) < 600 and ";" in line, "one line with a next step"
+    for word in words:
+        assert word in line, line
+
+
+REFUSED = {
+    "DoRA": ({"use_dora": True}, "DoRA"),
+    "QALoRA": ({"use_qalora": True}, "QALoRA"),
+    "biases": ({"bias": "lora_only"}, "biases"),
+    "a bias of its own": ({"lora_bias": True}, "lora_bias"),
+    "repeated layers": ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
+    "rows of tokens": ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+    "activated LoRA": ({"alora_invocation_tokens": [3]}, "aLoRA"),
+    "experts": ({"target_parameters": ["experts.gate_up_proj"]}, "target_parameters"),
+    "PiSSA": ({"init_lora_weights": "pissa_niter_16"}, "pissa_niter_16", "converted"),
+    "OLoRA": ({"init_lora_weights": "olora"}, "olora"),
+    "LoftQ": ({"loftq_config": {"loftq_bits": 4}}, "LoftQ"),
+    "IA3": ({"peft_type": "IA3"}, "IA3"),
+    "AdaLoRA": ({"peft_type": "ADALORA"}, "ADALORA"),
+    "prompts": ({"peft_type": "PROMPT_TUNING"}, "PROMPT_TUNING"),
+    "no type": ({"peft_type": None}, "peft_type"),
+    "classes": ({"task_type": "SEQ_CLS"}, "SEQ_CLS"),
+    "sequences": ({"task_type": "SEQ_2_SEQ_LM"}, "SEQ_2_SEQ_LM"),
+    "rank 0": ({"r": 0}, "r 0"),
+    "rank a word": ({"r": "8"}, "'8'"),
+    "alpha missing": ({"lora_alpha": None}, "lora_alpha"),
+    "alpha endless": ({"lora_alpha": float("inf")}, "inf"),
+    "ranks a list": ({"rank_pattern": [8]}, "rank_pattern"),
+    "another rank": ({"r": 3}, "rank 3"),
+    "modules a number": ({"target_modules": 5}, "target_modules"),
+    "modules no pattern": ({"target_modules": "("}, "target_modules", "pattern"),
+    "fewer modules": ({"target_modules": ["q_proj"]}, "do not name"),
+    "more modules": ({"target_modules": [*ALL, "lm_head"]}, "lacks lora_A of lm_head"),
+    "other layers": ({"layers_to_transform": [0]}, "do not name"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_plain_lora_is_refused_by_its_name(base, tmp_path, case):
+    told, *words = REFUSED[case]
+    fails(on(base, by_hand(base, tmp_path / "a", told=told)), *words)
+
+
+def test_spoiled_files_are_refused_in_one_line(base, tmp_path):
+    def put(name, value):
+        return lambda content: content.update({name: value})
+
+    fails(on(base, by_hand(base, tmp_path / "a", tensors=dict.clear)), "without tensors")
+    q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    lost = by_hand(base, tmp_path / "b", tensors=lambda content: content.pop(f"{q}B.weight"))
+    fails(on(base, lost), "lacks lora_B of model.layers.0.self_attn.q_proj")
+    magnitude = put(f"{q}magnitude_vector", torch.ones(32))
+    fails(on(base, by_hand(base, tmp_path / "c", tensors=magnitude)), "lora_magnitude_vector")
+    strange = put("base_model.model.vision.proj.lora_A.weight", torch.ones(2, 4))
+    fails(on(base, by_hand(base, tmp_path / "d", tensors=strange)), "vision.proj", "has not")
+    small = put(f"{q}A.weight", torch.ones(2, 31))
+    fails(on(base, by_hand(base, tmp_path / "e", tensors=small)), "[2, 31]", "[32, 32]")
+    rows = put("base_model.model.lm_head.weight", torch.ones(5, 32))
+    fails(on(base, by_hand(base, tmp_path / "f", tensors=rows)), "lm_head.weight is [5, 32]")
+    cut = by_hand(base, tmp_path / "g")
+    path = cut / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    fails(on(base, cut), "not whole")
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    fails(on(base, cut), "not whole")
+    path.rename(cut / "adapter_model.bin")
+    fails(on(base, cut), "pickled")
+    (cut / "adapter_model.bin").unlink()
+    fails(on(base, cut), "has no adapter_model.safetensors")
+    (cut / "adapter_config.json").write_text("{")
+    fails(on(base, cut), "no readable adapter_config.json")
+
+
+def test_values_that_are_not_finite_are_named(base, tmp_path):
+    def poison(content):
+        next(iter(content.values()))[0, 0] = float("nan")
+
+    bad = by_hand(base, tmp_path / "a", tensors=poison)
+    with pytest.raises(PairError, match="NaN or infinite"):
+        load_pair(spec(base, on(base, bad)))
+
+
+def test_tied_ends_are_not_parted(tmp_path):
+    base = save_base(tmp_path / "base", tie_word_embeddings=True)
+    head = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+
+    def with_head(value):
+        name = "base_model.model.lm_head.weight"
+        return lambda content: content.update({name: value})
+
+    changed = by_hand(base, tmp_path / "a", tensors=with_head(head + 1))
+    # transformers saves one matrix of two that are tied
+    fails(on(base, changed), "lm_head")
+    same = tmp_path / "same"
+    by_hand(base, same)
+    content = load_file(same / "adapter_model.safetensors")
+    content["base_model.model.model.embed_tokens.weight"] = head
+    save_file(content, same / "adapter_model.safetensors", {"format": "pt"})
+    assert not open_checkpoint(on(base, same)).saved
+
+
+def test_bases_that_are_missing_are_named_with_the_way_out(base, adapter, tmp_path):
+    lost = by_hand(base, tmp_path / "a", told={"base_model_name_or_path": "org/gone"})
+    fails(lost, "org/gone", "BASE+")
+    fails(by_hand(base, tmp_path / "b", told={"base_model_name_or_path": None}), "names no base")
+    fails(on("org/gone", lost), "org/gone")
+    fails(on(base, base), "holds no adapter")
+    fails(on(base, tmp_path / "nowhere"), "does not exist")
+
+
+# -- configs as they are found ---------------------------------------------------------------------
+
+_OLD = {
+    "enable_lora": None,
+    "merge_weights": False,
+    "inference_mode": True,
+    "modules_to_save": None,
+}
+_NEW = {
+    **{"alora_invocation_tokens": None, "arrow_config": None, "corda_config": None},
+    **{"ensure_weight_tying": False, "eva_config": None, "exclude_modules": None},
+    **{"layer_replication": None, "layers_pattern": None, "loftq_config": {}, "lora_bias": False},
+    **{"megatron_config": None, "megatron_core": "megatron.core", "peft_version": "0.18.1"},
+    **{"qalora_group_size": 16, "rank_pattern": {}, "alpha_pattern": {}, "revision": None},
+    **{"target_parameters": None, "trainable_token_indices": None, "use_dora": False},
+    **{"use_qalora": False, "use_rslora": False, "init_lora_weights": True},
+}
+FOUND = {
+    "alpaca-lora's, peft 0.2": (_OLD, ("q_proj", "v_proj"), ""),
+    "a Llama-2 chat tune on a relative folder": (_OLD, ("q_proj", "v_proj"), ""),
+    "QLoRA on all seven": (_NEW, ALL, ""),
+    "Mistral with the head": (_NEW, (*ALL, "lm_head"), ""),
+    "unsloth over a 4-bit base": (
+        {**_NEW, "auto_mapping": {"base_model_class": "LlamaForCausalLM", "unsloth_fixed": True}},
+        ALL,
+        "",
+    ),
+    "rank-stabilised LLaMA-Factory": ({**_NEW, "use_rslora": True}, ALL, ""),
+    "converted from MLX": ({"converted_from": "/mlx", "lora_alpha": 20.0}, ALL, ""),
+    "no task named": ({**_NEW, "task_type": None}, ("q_proj", "v_proj"), ""),
+    "flan-t5": ({**_NEW, "task_type": "SEQ_2_SEQ_LM"}, ("q_proj",), "SEQ_2_SEQ_LM"),
+    "a BERT classifier": (
+        {**_NEW, "task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]},
+        ("q_proj",),
+        "SEQ_CLS",
+    ),
+    "GLM's fused matrices": (
+        {**_NEW, "target_modules": ["query_key_value", "dense_h_to_4h"]},
+        ("q_proj",),
+        "do not name",
+    ),
+    "DoRA": ({**_NEW, "use_dora": True}, ALL, "DoRA"),
+    "a robot's policy": ({"peft_type": None, "base_model": "robot"}, ALL, "peft_type"),
+    "Llama IA3": (
+        {"peft_type": "IA3", "feedforward_modules": ["down_proj"]}, ("k_proj", "down_proj"), "IA3",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_configs_found_in_the_world_are_read_or_refused_in_one_line(base, tmp_path, case):
+    told, modules, word = FOUND[case]
+    adapter = by_hand(base, tmp_path / "a", modules, told=told)
+    if word:
+        fails(on(base, adapter), word)
+        return
+    found = open_checkpoint(on(base, adapter))
+    assert {name.split(".")[-2] for name in found.changed} == set(modules)

