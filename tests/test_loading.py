@@ -16,7 +16,7 @@ from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.loading import open_checkpoint
-from dapa.model.machine import choose_device, choose_dtype, free_memory
+from dapa.model.machine import LARGE, choose_device, choose_dtype, free_memory
 from dapa.model.pair import PairSpec, digest_of, load_pair
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts
@@ -255,6 +255,12 @@ def test_auto_takes_what_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (choose_device("auto"), choose_device("cuda:1")) == ("cuda", "cuda:1")
     assert choose_dtype("auto", "cpu") == torch.float32
+    monkeypatch.setattr("dapa.model.machine.half_is_faster", lambda: True)
+    assert choose_dtype("auto", "cpu", LARGE) == torch.bfloat16
+    assert choose_dtype("auto", "cpu", LARGE - 1) == torch.float32
+    assert choose_dtype("float32", "cpu", LARGE) == torch.float32
+    monkeypatch.setattr("dapa.model.machine.half_is_faster", lambda: False)
+    assert choose_dtype("auto", "cpu", LARGE) == torch.float32
     assert choose_dtype("auto", "cuda") == torch.bfloat16
     assert choose_dtype("float16", "cpu") == torch.float16
 

@@ -450,3 +450,18 @@ def test_the_remembered_plan_of_one_row_is_the_one_made_anew(planted_pair):
         pair._plans.clear()
     with pytest.raises(SettingError):
         pair.plan([Mask.of([Unit(99)])])
+
+
+def test_a_head_reads_states_that_lie_together_so_that_torch_does_not_copy_it_for_each_row(
+    toy_pair,
+):
+    seen = []
+    head = toy_pair.student.get_output_embeddings()
+    hook = head.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    try:
+        ids = torch.ones(3, 5, dtype=torch.long)
+        logits = toy_pair.student(input_ids=ids, logits_to_keep=1).logits
+    finally:
+        hook.remove()
+    assert seen[0].shape[:2] == (3, 1) and seen[0].is_contiguous()
+    torch.testing.assert_close(logits, toy_pair.student(input_ids=ids).logits[:, -1:])

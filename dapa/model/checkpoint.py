@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Checkpoint:
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the files; a matrix that stands there once counts once."""
+        return sum(prod(shape) for shape in self.shapes.values())
 
     @cached_property
     def tied(self) -> bool:

@@ -35,7 +35,14 @@ from dapa.model.memory import estimate_memory
 from dapa.model.spec import PairSpec, short_name
 from dapa.model.threads import install_threads
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
-from dapa.model.wrapping import install, pair_up, share_equal_tensors, tied, where_they_differ
+from dapa.model.wrapping import (
+    copy_head_inputs,
+    install,
+    pair_up,
+    share_equal_tensors,
+    tied,
+    where_they_differ,
+)
 
 _PLANS = 256
 """Plans that are remembered; then all are forgotten."""
@@ -103,6 +110,7 @@ class Pair:
         """The embeddings' site in its second place, where the two are tied and differ."""
         self.parameters = sum(p.numel() for p in student.parameters())
         models = (student, teacher) if self.whole else (student,)
+        copy_head_inputs(*models)
         self.threads = install_threads(self.parameters, self.device, *models)
         """With how many threads it computes; None where it is not on the CPU."""
 
@@ -316,9 +324,9 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         PairError: What keeps the pair from working, with the next step.
     """
     device = choose_device(spec.device)
-    dtype = choose_dtype(spec.dtype, device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
     theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
+    dtype = choose_dtype(spec.dtype, device, ours.parameters)
     memory = estimate_memory(ours, theirs, spec.memory, dtype, device)
     lean = memory is not None and memory.mode == "lean"
     kept = memory.keep if memory is not None and lean else None

@@ -106,6 +106,21 @@ def _equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return ours.data_ptr() == theirs.data_ptr() or torch.equal(ours, theirs)
 
 
+def copy_head_inputs(*models: Any) -> None:
+    """Let the heads of these models read states that lie together in memory.
+
+    A slice such as every row's last position does not, and torch then multiplies row by row with a
+    copy of the head for each: with 48 rows and 49,152 words, 6 times the time of the whole model in
+    bfloat16. Copying the states costs nothing beside it.
+    """
+    for model in models:
+        model.get_output_embeddings().register_forward_pre_hook(_together)
+
+
+def _together(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(one.contiguous() if torch.is_tensor(one) else one for one in args)
+
+
 def install(pair: Unwrapped) -> TransplantModule | None:
     """Put the sites into the student's tree, and taps where watchers may look.
 

@@ -109,7 +109,8 @@ class Holding:
         """What the pair would take, from headers; None for two models that make no pair."""
         device = choose_device(spec.device)
         ours, theirs = open_checkpoint(spec.student), open_checkpoint(spec.teacher)
-        return estimate_memory(ours, theirs, spec.memory, choose_dtype(spec.dtype, device), device)
+        dtype = choose_dtype(spec.dtype, device, ours.parameters)
+        return estimate_memory(ours, theirs, spec.memory, dtype, device)
 
     def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
         """Load a pair and put it in the previous one's place once it is whole."""
