@@ -27,6 +27,8 @@ FLAGS = [
     "--no-first-run",
 ]
 OURS = os.path.dirname(dapa.__file__) + os.sep
+KEPT: dict[tuple[Any, ...], Any] = {}
+"""Browser contexts by server and options: what the page loads is fetched and compiled once."""
 OPEN: list[Any] = []
 """The pages of the test that runs, each with what it asked the server."""
 PATIENCE = 120_000
@@ -87,6 +89,8 @@ def dashboard(pair, run_dir):
     try:
         yield Served(f"http://127.0.0.1:{port}", behind)
     finally:
+        for key in [key for key in KEPT if key[0] == f"http://127.0.0.1:{port}"]:
+            KEPT.pop(key).close()
         page.close(verbose=False)
         for job in behind.workbench.jobs():
             job.control.stop()
@@ -109,8 +113,11 @@ def still_working():
 
 @contextmanager
 def visitors(board, chromium):
-    """Hands out visits to `board`; in the end no console error and no request elsewhere."""
-    contexts, complaints = [], []
+    """Hands out visits to `board`; in the end no console error and no request elsewhere.
+
+    A visit finds nothing that an earlier test left in the browser but its cache.
+    """
+    used, pages, complaints = set(), [], []
     OPEN.clear()
 
     def outside(request):
@@ -118,13 +125,18 @@ def visitors(board, chromium):
             complaints.append(f"asked {request.url}")
 
     def enter(guide=False, query="", **options):
-        context = chromium.new_context(viewport={"width": 1280, "height": 860}, **options)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        if not guide:
-            context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        key = (board.url, guide, *sorted((name, str(value)) for name, value in options.items()))
+        if key not in KEPT:
+            size = {"viewport": {"width": 1280, "height": 860}}
+            KEPT[key] = chromium.new_context(**{**size, **options})
+            KEPT[key].set_default_timeout(PATIENCE)
+            if not guide:
+                KEPT[key].add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        context = KEPT[key]
+        used.add(key)
         page = context.new_page()
         told: list[str] = []
+        pages.append(page)
         OPEN.append((page, told))
         names = {row["id"]: name for name, row in board.functions().items()}
         page.on("request", lambda asked: told.extend(_call(names, asked)))
@@ -139,8 +151,12 @@ def visitors(board, chromium):
         return page
 
     yield enter
-    for context in contexts:
-        context.close()
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("() => (localStorage.clear(), sessionStorage.clear())")
+            page.close()
+    for key in used:
+        KEPT[key].clear_cookies()
     assert not complaints, complaints
 
 
