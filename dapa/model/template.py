@@ -96,6 +96,11 @@ def _templated(
     return text
 
 
+def begins_inside(text: str, how: PromptFormat) -> bool:
+    """Does a reply to this rendered prompt begin inside a thought that the template opened?"""
+    return how.mode != "raw" and bool(closing(text))
+
+
 def at_answer(text: str, how: PromptFormat) -> str:
     """A rendered prompt up to where the answer begins: an opened thought is closed, empty."""
     return text if how.mode == "raw" else text + closing(text)

@@ -110,7 +110,7 @@ def wire(
     def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
         spec = dashboard.workbench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
-        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk)
+        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk, here.chosen_by)
 
     @guarded
     def save(name: Any, talk: Talk, here: Session, **given: Any) -> tuple[Any, str]:
@@ -268,6 +268,8 @@ def restore(
     if mask.entries:
         base = replace(base, kind=mask.units[0].kind)
     now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
+    if dashboard.workbench.found_by(wanted.run, mask):
+        now = replace(now, found=Mask.of(mask.units), found_by=wanted.run)
     ways = ChatSettings.restored(wanted.settings)
     prompt = (query or {}).get("prompt") or wanted.talk.prompt
     drawn = picture(dashboard, wanted.talk, now.mask, ways, ())
@@ -282,7 +284,8 @@ def link_query(saved: Saved) -> str:
     }  # fmt: skip
     usual = ChatSettings().kept()
     changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
-    return urlencode({**pair, "mask": saved.mask, "prompt": saved.talk.prompt, **changed})
+    run = {"run": saved.run} if saved.run else {}
+    return urlencode({**pair, "mask": saved.mask, **run, "prompt": saved.talk.prompt, **changed})
 
 
 def read_link(query: Mapping[str, str]) -> Saved | None:
@@ -299,7 +302,8 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
     mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
     ChatSettings.restored(settings)
     numbers = {k: float(v) for k, v in settings.items() if k not in (*_TEXT, *_FLAGS)}
-    return Saved(pair, mask, {**settings, **numbers})
+    run = text(query.get("run", ""), "the link's run", 200)
+    return Saved(pair, mask, {**settings, **numbers}, run=run)
 
 
 _PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
