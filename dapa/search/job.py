@@ -99,7 +99,8 @@ class SearchJob:
             self.control.stopping,
         )
         algorithm = settings.algorithm
-        self._led = Led(algorithm, settings.seed, make if algorithm in NEED_ONE else None)
+        led_by = make if algorithm in NEED_ONE else None
+        self._led = Led(algorithm, settings.seed, led_by, settings.best_of)
         self._driver: Driver | None = Driver(
             self._led,
             units,
