@@ -199,6 +199,8 @@ class SearchJob:
         seed = self.settings.seed
         locked = f", {len(self.locked)} locked" if self.locked else ""
         thinks = " · thinking" if self.settings.thinking else ""
+        effort = self.settings.effort
+        thinks += f" · reasoning effort {effort}" if effort else ""
         return (
             f"{self.title} · {count} search and {held} held-out prompts{locked} · seed {seed}"
             f"{thinks} · "

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from dapa.core.records import Mask, PairError, SettingError
+from dapa.core.settings import shapes
 from dapa.ui import download, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
@@ -34,8 +35,6 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
 _PATIENCE = 600.0
 """Seconds that a link waits for its pair."""
-_TEXT = ("mode", "whose", "system", "also", "never")
-_FLAGS = ("follow", "goes_on", "words", "blur", "blind")
 
 
 @dataclass(frozen=True)
@@ -292,16 +291,16 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
     """What a link asks for; None where the address names no pair. SettingError for nonsense."""
     if not (query.get("pair") or (query.get("student") and query.get("teacher"))):
         return None
-    usual = ChatSettings().kept()
     settings: dict[str, Any] = {}
-    for name in usual:
+    kinds = shapes(ChatSettings)
+    for name in ChatSettings().kept():
         given = query.get(name)
         if given is not None:
-            settings[name] = given == "True" if name in _FLAGS else given
+            settings[name] = given == "True" if kinds[name].base is bool else given
     pair = {key: text(query.get(word, ""), "the link", 1000) for key, word in _PAIR.items()}
     mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
     ChatSettings.restored(settings)
-    numbers = {k: float(v) for k, v in settings.items() if k not in (*_TEXT, *_FLAGS)}
+    numbers = {k: float(v) for k, v in settings.items() if kinds[k].base in (int, float)}
     run = text(query.get("run", ""), "the link's run", 200)
     return Saved(pair, mask, {**settings, **numbers}, run=run)
 
