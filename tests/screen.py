@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -41,6 +41,8 @@ class Served:
 
     url: str
     dashboard: Any
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(verify=False))
+    """For raw calls: making one anew, certificates and all, takes longer than the call."""
 
     @property
     def workbench(self):
@@ -48,7 +50,7 @@ class Served:
 
     def functions(self) -> dict[str, dict[str, Any]]:
         """api_name -> its row in Gradio's config."""
-        rows = httpx.get(f"{self.url}/config", timeout=60).json()["dependencies"]
+        rows = self.client.get(f"{self.url}/config", timeout=60).json()["dependencies"]
         return {row["api_name"]: row for row in rows if row["backend_fn"]}
 
     def post(self, row, data, event=None, session=None, timeout=120):
@@ -61,12 +63,13 @@ class Served:
             "trigger_id": None,
             "session_hash": session,
         }
-        joined = httpx.post(f"{self.url}/gradio_api/queue/join", json=body, timeout=60)
+        joined = self.client.post(f"{self.url}/gradio_api/queue/join", json=body, timeout=60)
         if joined.status_code != 200:
             return {"success": False, "output": {"error": joined.text}}
         mine = joined.json()["event_id"]
         place = f"{self.url}/gradio_api/queue/data"
-        with httpx.stream("GET", place, params={"session_hash": session}, timeout=timeout) as lines:
+        sent = {"session_hash": session}
+        with self.client.stream("GET", place, params=sent, timeout=timeout) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line[5:]) if line.startswith("data:") else {}
                 if message.get("msg") == "process_completed" and message["event_id"] == mine:
@@ -272,8 +275,28 @@ def answers(page):
 
 def set_number(page, label, value):
     field = page.get_by_label(label, exact=True).and_(page.locator(":visible"))
-    field.fill(str(value))
+    write_in(page, field, str(value))
     field.press("Tab")
+
+
+def write_in(page, field, value, followed=lambda: True):
+    """Write into a field of a form that was just opened, again until it stays and is followed.
+
+    Gradio makes the fields of a closed accordion when it first opens, shows them, and a frame later
+    hands each its first value once more (`render_previously_invisible_children` in its core): what
+    was written by then is lost, with no event. People are slower than a frame; a script on a busy
+    machine is not.
+    """
+
+    def stays():
+        if field.input_value() != value:
+            field.fill(value)
+        else:
+            field.press("Tab")  # what leaving it sets off
+        typed(page)
+        return field.input_value() == value and followed()
+
+    until(stays)
 
 
 def choose(page, label, option):

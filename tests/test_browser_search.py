@@ -245,6 +245,7 @@ def test_a_stored_run_opens_in_search_again_without_asking_anew(board, page):
     assert board.workbench.store.run(run.id).result["tokens"] > 0, "the old run keeps its costs"
 
 
+@pytest.mark.full  # choices become settings in test_ui_search, budgets end searches in test_driver
 def test_budgets_and_an_absolute_target_reach_the_search(board, page):
     page.click("#search-settings button.label-wrap")
     for field, value in (
