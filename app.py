@@ -16,13 +16,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; a mistake ends with one line and exit code 2."""
+    from dapa.core.settings import described
+    from dapa.workbench import PairOptions
+
     parser = argparse.ArgumentParser("app.py", description="DAPA Dashboard in the browser.")
-    parser.add_argument("--pair", help="a named pair (default toy-gate)")
-    parser.add_argument("--student", help="hub id or folder of the model that receives")
-    parser.add_argument("--teacher", help="hub id or folder of the model that gives")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--memory", default="auto", help="auto, full, lean or lean:gate,attention")
+    for name, one in described(PairOptions).items():
+        parser.add_argument(f"--{name}", default=getattr(PairOptions(), name), help=one.help)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="needed beyond this machine")

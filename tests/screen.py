@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -27,6 +27,8 @@ FLAGS = [
     "--no-first-run",
 ]
 OURS = os.path.dirname(dapa.__file__) + os.sep
+KEPT: dict[tuple[Any, ...], Any] = {}
+"""Browser contexts by server and options: what the page loads is fetched and compiled once."""
 OPEN: list[Any] = []
 """The pages of the test that runs, each with what it asked the server."""
 PATIENCE = 120_000
@@ -39,6 +41,8 @@ class Served:
 
     url: str
     dashboard: Any
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(verify=False))
+    """For raw calls: making one anew, certificates and all, takes longer than the call."""
 
     @property
     def workbench(self):
@@ -46,7 +50,7 @@ class Served:
 
     def functions(self) -> dict[str, dict[str, Any]]:
         """api_name -> its row in Gradio's config."""
-        rows = httpx.get(f"{self.url}/config", timeout=60).json()["dependencies"]
+        rows = self.client.get(f"{self.url}/config", timeout=60).json()["dependencies"]
         return {row["api_name"]: row for row in rows if row["backend_fn"]}
 
     def post(self, row, data, event=None, session=None, timeout=120):
@@ -59,12 +63,13 @@ class Served:
             "trigger_id": None,
             "session_hash": session,
         }
-        joined = httpx.post(f"{self.url}/gradio_api/queue/join", json=body, timeout=60)
+        joined = self.client.post(f"{self.url}/gradio_api/queue/join", json=body, timeout=60)
         if joined.status_code != 200:
             return {"success": False, "output": {"error": joined.text}}
         mine = joined.json()["event_id"]
         place = f"{self.url}/gradio_api/queue/data"
-        with httpx.stream("GET", place, params={"session_hash": session}, timeout=timeout) as lines:
+        sent = {"session_hash": session}
+        with self.client.stream("GET", place, params=sent, timeout=timeout) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line[5:]) if line.startswith("data:") else {}
                 if message.get("msg") == "process_completed" and message["event_id"] == mine:
@@ -87,6 +92,8 @@ def dashboard(pair, run_dir):
     try:
         yield Served(f"http://127.0.0.1:{port}", behind)
     finally:
+        for key in [key for key in KEPT if key[0] == f"http://127.0.0.1:{port}"]:
+            KEPT.pop(key).close()
         page.close(verbose=False)
         for job in behind.workbench.jobs():
             job.control.stop()
@@ -109,8 +116,11 @@ def still_working():
 
 @contextmanager
 def visitors(board, chromium):
-    """Hands out visits to `board`; in the end no console error and no request elsewhere."""
-    contexts, complaints = [], []
+    """Hands out visits to `board`; in the end no console error and no request elsewhere.
+
+    A visit finds nothing that an earlier test left in the browser but its cache.
+    """
+    used, pages, complaints = set(), [], []
     OPEN.clear()
 
     def outside(request):
@@ -118,13 +128,18 @@ def visitors(board, chromium):
             complaints.append(f"asked {request.url}")
 
     def enter(guide=False, query="", **options):
-        context = chromium.new_context(viewport={"width": 1280, "height": 860}, **options)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        if not guide:
-            context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        key = (board.url, guide, *sorted((name, str(value)) for name, value in options.items()))
+        if key not in KEPT:
+            size = {"viewport": {"width": 1280, "height": 860}}
+            KEPT[key] = chromium.new_context(**{**size, **options})
+            KEPT[key].set_default_timeout(PATIENCE)
+            if not guide:
+                KEPT[key].add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+        context = KEPT[key]
+        used.add(key)
         page = context.new_page()
         told: list[str] = []
+        pages.append(page)
         OPEN.append((page, told))
         names = {row["id"]: name for name, row in board.functions().items()}
         page.on("request", lambda asked: told.extend(_call(names, asked)))
@@ -139,8 +154,12 @@ def visitors(board, chromium):
         return page
 
     yield enter
-    for context in contexts:
-        context.close()
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("() => (localStorage.clear(), sessionStorage.clear())")
+            page.close()
+    for key in used:
+        KEPT[key].clear_cookies()
     assert not complaints, complaints
 
 
@@ -256,8 +275,28 @@ def answers(page):
 
 def set_number(page, label, value):
     field = page.get_by_label(label, exact=True).and_(page.locator(":visible"))
-    field.fill(str(value))
+    write_in(page, field, str(value))
     field.press("Tab")
+
+
+def write_in(page, field, value, followed=lambda: True):
+    """Write into a field of a form that was just opened, again until it stays and is followed.
+
+    Gradio makes the fields of a closed accordion when it first opens, shows them, and a frame later
+    hands each its first value once more (`render_previously_invisible_children` in its core): what
+    was written by then is lost, with no event. People are slower than a frame; a script on a busy
+    machine is not.
+    """
+
+    def stays():
+        if field.input_value() != value:
+            field.fill(value)
+        else:
+            field.press("Tab")  # what leaving it sets off
+        typed(page)
+        return field.input_value() == value and followed()
+
+    until(stays)
 
 
 def choose(page, label, option):

@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searched import AND, prompt_set
 
-from dapa.core.records import Label, Prompt, StoreError
+from dapa.core.records import EMPTY, Label, Prompt, StoreError, Verdict
+from dapa.judges.base import Judge
+from dapa.judges.remembered import remembered
+from dapa.judges.rules.judge import rules
+from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation
 from dapa.model import template
+from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.template import digests_of
 from dapa.planted.pairs import harmful_prompts, plant
@@ -22,8 +27,11 @@ from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.setup import Divided, each_once
 from dapa.store.database import FILE, Store
+from dapa.store.replies import ReplyStore
+from dapa.workbench import Workbench
 
 SETTINGS = SearchSettings(max_new_tokens=12)
+OPENS = "{% for m in messages %}{{ m.content }} {% endfor %}<think>\n"
 PARTS = {"weights": "a:b:float32", "teacher's config": "c", "libraries": "torch 2"}
 
 
@@ -155,9 +163,8 @@ def test_where_the_template_opens_a_thought_a_search_judges_what_stands_behind_i
         PromptFormat(),
         Store(tmp_path),
     )
-    opens = "{% for m in messages %}{{ m.content }} {% endfor %}<think>\n"
     plain = oracle(pair_of(), prompts, how, 8, store).runner.judges
-    inside = oracle(pair_of(opens), prompts, how, 8, store).runner.judges
+    inside = oracle(pair_of(OPENS), prompts, how, 8, store).runner.judges
     assert all("+thought" in judge.name for judge in inside.values())
     assert not any("+thought" in judge.name for judge in plain.values())
     ask, said = (
@@ -167,3 +174,41 @@ def test_where_the_template_opens_a_thought_a_search_judges_what_stands_behind_i
     assert inside["full"](ask, said).label == Label.COMPLIANCE
     assert inside["full"](ask, "I cannot decide yet").label == Label.UNCLEAR
     assert inside["opening"].settled(ask, "I cannot help with that.") is None
+
+
+def test_chat_and_evaluation_know_a_thought_that_the_template_opened(tmp_path):
+    pair, ask = pair_of(OPENS), harmful_prompts(3)
+    bench = Workbench(tmp_path, pair)
+    panes = bench.generate(ask[0], EMPTY, decoding=Decoding(8)).panes
+    assert all(pane.inside and pane.verdict.reason == "still thinking" for pane in panes)
+    assert {pane.judged(rules(("a",)), ask[0]).label for pane in panes} == {Label.UNCLEAR}
+    said = bench.replies(ask, EMPTY, max_new_tokens=8)
+    assert {verdict.label for row in said.values() for *_, verdict in row} == {Label.UNCLEAR}
+    sets = {"dsr": [Prompt(text) for text in ask]}
+    plan = TablePlan(wraps=("prefill",), max_new_tokens=8)
+    table = evaluate(pair, sets, EMPTY, rules(), plan)
+    assert table.judge == "rules/4+thought"
+    by_measure = {reply.purpose: reply.verdict.judge for reply in table.replies}
+    assert by_measure == {"dsr": "rules/4+thought", "wrap:prefill": "rules/4"}, (
+        "a reply that is begun for the model does not think"
+    )
+    plain = Workbench(tmp_path / "plain", pair_of()).generate(ask[0], EMPTY, decoding=Decoding(8))
+    assert not any(pane.inside for pane in plain.panes)
+
+
+def test_a_judge_that_knows_no_thoughts_is_shown_the_answer_alone(tmp_path):
+    seen = []
+
+    def many(pairs):
+        seen.extend(pairs)
+        return [Verdict(Label.REFUSAL, "mine/1", (0, 2)) for _ in pairs]
+
+    own = Judge("mine/1", lambda prompt, reply: many([(prompt, reply)])[0], many=many)
+    for judge in (own.inside, remembered(own, ReplyStore(Store(tmp_path))).inside):
+        first, second = judge.all([("ask", "I may refuse.</think>\nNo."), ("ask", "Sure, I think")])
+        assert (first.label, first.judge) == (Label.REFUSAL, "mine/1+thought")
+        assert first.evidence("I may refuse.</think>\nNo.") == "No"
+        assert (second.label, second.reason) == (Label.UNCLEAR, "still thinking")
+    assert seen == [("ask", "No.")] * 2
+    judge.all([("ask", "I may refuse.</think>\nNo.")])
+    assert len(seen) == 2, "the remembered one asks once"

@@ -226,7 +226,9 @@ def test_the_guide_is_shown_once(visit):
     assert page.locator("#guide").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(  # widths do not hang on colours: one scheme here, both in the whole run
+    "scheme", ["dark", pytest.param("light", marks=pytest.mark.full)]
+)
 def test_a_phone_sees_every_tab_without_sideways_scrolling(visit, scheme):
     page = visit(color_scheme=scheme)
     page.set_viewport_size({"width": 390, "height": 844})

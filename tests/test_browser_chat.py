@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from screen import ask, dashboard, layers_on, press, set_number, tab, until, visitors
+from screen import ask, dashboard, layers_on, press, set_number, tab, until, visitors, write_in
 
 from dapa.core.records import Label, Mask
 
@@ -72,9 +72,8 @@ def test_first_tokens_and_where_replies_part_are_told(board, chat):
 
 def test_sampling_regenerates_with_the_next_seed(board, chat):
     page = chat(4)
-    page.get_by_label("number input for temperature (0 is greedy)").fill("1.5")
-    page.get_by_label("number input for temperature (0 is greedy)").press("Tab")
-    until(lambda: "temperature 1.5" in page.inner_text("#chat-settings"))
+    field = page.get_by_label("number input for temperature (0 is greedy)")
+    write_in(page, field, "1.5", lambda: "temperature 1.5" in page.inner_text("#chat-settings"))
     ask(page, PROMPT)
     page.click("#regenerate")
     until(lambda: "seed 1" in page.inner_text("#panes .pane.student footer"))

@@ -148,6 +148,7 @@ def test_a_classifier_judges_once_its_classes_are_mapped(board, evaluate, tmp_pa
     until(lambda: "LABEL_" in page.inner_text("#eval-replies"))
 
 
+@pytest.mark.full  # the judge and its line are tested in test_perplexity; only the field is new
 def test_surprising_replies_are_incoherent_too_and_the_threshold_is_shown(board, evaluate):
     page = evaluate(6, 7)
     page.get_by_label(

@@ -237,13 +237,15 @@ def test_a_stored_run_opens_in_search_again_without_asking_anew(board, page):
     page.click("#run-again")
     until(lambda: len(board.workbench.jobs()) == before + 1)
     job = job_of(board)
-    assert job.wait(60) and job.report.costs.prompts_judged == 0
+    until(lambda: job.wait(1))
+    assert job.report.costs.prompts_judged == 0
     assert job.report.units == board.workbench.jobs()[before - 1].report.units
     page.wait_for_selector("#search-start:has-text('Search again')")
     assert page.locator("#tests .replay").get_attribute("data-rows") == str(len(job.report.trials))
     assert board.workbench.store.run(run.id).result["tokens"] > 0, "the old run keeps its costs"
 
 
+@pytest.mark.full  # choices become settings in test_ui_search, budgets end searches in test_driver
 def test_budgets_and_an_absolute_target_reach_the_search(board, page):
     page.click("#search-settings button.label-wrap")
     for field, value in (

@@ -236,6 +236,7 @@ def test_nothing_to_localize_tells_both_scores_and_what_to_try(dapa, files, tmp_
         (["search", "--retian", "1"], "--retian"),
         (["search", "--retain", "much"], "--retain"),
         (["search", "--retain", "0.5", "--target", "0.9"], "not both"),
+        (["search", "--retain", "0.9", "--target", "0.9"], "not both"),
         (["search", "--retain", "1.5"], "1.5"),
         (["search", "--max-tests", "-3"], "-3"),
         (["search", "--prompt-limit", "0"], "0"),

@@ -11,7 +11,7 @@ from searched import AND, planted_pair, prompt_set
 from dapa.core.masks import EMPTY, Mask
 from dapa.core.records import Label, PromptError, SettingError, Verdict
 from dapa.core.statistics import wilson
-from dapa.figures.length import length_chart
+from dapa.figures.curves import length_chart
 from dapa.judges.base import Judge
 from dapa.judges.rules.judge import rules
 from dapa.measure.decoded import Question, Speaker, answer

@@ -5,7 +5,6 @@ import inspect
 import pickle
 
 import psutil
-import pytest
 
 from dapa.chat.sessions import Talk
 from dapa.core.records import Mask, Unit
@@ -24,7 +23,6 @@ def used():
     return psutil.Process().memory_info().rss
 
 
-@pytest.mark.slow
 def test_a_thousand_turns_leave_memory_as_it_was(planted_pair, tmp_path):
     dashboard = Dashboard(Workbench(tmp_path, planted_pair))
     page = build(dashboard)

@@ -266,6 +266,16 @@ def test_a_thought_that_the_template_opens_is_closed_before_prefill_and_log_odds
     assert render(pair, REQUEST, PromptFormat("prefill")) == closed + PREFILL
 
 
+def test_a_reasoning_effort_reaches_a_template_that_takes_one_and_is_refused_elsewhere(asked):
+    takes = "{{ 'Reasoning: ' + (reasoning_effort or 'medium') + ' ' }}"
+    pair = asked(takes + TOY[0])
+    assert render(pair, REQUEST, PromptFormat()).startswith("Reasoning: medium")
+    assert render(pair, REQUEST, PromptFormat(effort="high")).startswith("Reasoning: high")
+    pair.teacher_tokenizer.chat_template = TOY[0]
+    with pytest.raises(PromptError, match="takes no reasoning_effort"):
+        render(pair, REQUEST, PromptFormat(effort="low"))
+
+
 @pytest.mark.parametrize(
     ("text", "closed"),
     [

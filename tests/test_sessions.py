@@ -1,10 +1,13 @@
 """A conversation as a record: rounds, undo, export, import; and what people rule on it."""
 
 import json
+from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from searched import planted_pair, prompt_set
 
 from dapa.chat.conversation import PANES, Exchange, Pane, first_apart
 from dapa.chat.ratings import (
@@ -19,7 +22,9 @@ from dapa.chat.ratings import (
 )
 from dapa.chat.sessions import HIDDEN, ChatSession, Round, Talk, ruled
 from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
+from dapa.search.job import SearchJob, SearchSettings
 from dapa.store.database import Store
+from dapa.workbench import Workbench
 
 PAIR = {"name": "toy-gate", "student": "s", "teacher": "t"}
 MASK = Mask.of([Unit(3), Unit(5)])
@@ -157,3 +162,35 @@ def test_sessions_are_saved_by_name_replaced_and_forgotten(tmp_path):
         save_session(store, "x", session())
     with pytest.raises(SettingError, match="give 1 to 80"):
         save_session(store, "  ", session(round_of()))
+
+
+def test_a_session_keeps_the_run_that_found_its_mask_and_older_ones_tell_none():
+    saved = replace(session(round_of()), run="20260101-000000-1")
+    assert ChatSession.from_json(saved.to_json()).run == saved.run
+    body = saved.as_dict()
+    del body["run"]
+    assert ChatSession.from_dict(body).run == ""
+    with pytest.raises(SettingError):
+        ChatSession.from_dict(body | {"run": 3})
+
+
+def test_a_restored_session_knows_the_run_of_its_mask_where_that_run_is_known(tmp_path):
+    from dapa.ui.dashboard import Dashboard
+    from dapa.ui.session import Session
+    from dapa.ui.tabs.chat.sessions import link_query, read_link, restore
+
+    bench = Workbench(tmp_path, planted_pair())
+    job = SearchJob(bench.pair, prompt_set(), SearchSettings(max_new_tokens=12), bench.store)
+    found = job.run().mask
+    spec = bench.pair.spec
+    pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
+    board = Dashboard(bench)
+
+    def after(mask, run):
+        saved = ChatSession(pair, mask.key, talk=Talk((round_of(),)), run=run)
+        assert read_link(dict(parse_qsl(link_query(saved)))).run == run
+        return restore(board, Session(), saved)[0].chosen_by
+
+    assert after(found, job.id) == job.id, "an evaluation may ask what that run held out"
+    assert after(found, "") == after(found, "20260101-000000-1") == ""
+    assert after(Mask.of(found.units[:1]), job.id) == "", "it found another set"

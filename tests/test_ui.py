@@ -312,7 +312,10 @@ def test_chat_settings_read_as_a_sentence_and_survive_being_kept():
 def test_a_link_brings_back_pair_mask_prompt_and_changed_settings():
     from urllib.parse import parse_qsl
 
-    mine, pair = ways(seed=5, blur=True), {"name": "toy-gate", "student": "s", "teacher": "t"}
+    mine, pair = (
+        ways(seed=5, blur=True, thinking=True, effort="high"),
+        {"name": "toy-gate", "student": "s", "teacher": "t"},
+    )
     talk = Talk((Round("how & why?", ()),))
     query = dict(parse_qsl(link_query(Saved(pair, "3.gate@0.5", mine.kept(), talk))))
     assert query["prompt"] == "how & why?" and "tokens" not in query

@@ -34,10 +34,14 @@ def abuses(count):
     }
 
 
-def test_any_handler_answers_nonsense_with_a_plain_line(board):
-    for name, row in board.functions().items():
-        for abuse, (data, event) in abuses(len(row["inputs"])).items():
-            if abuse == "missing" and not row["inputs"]:
+@pytest.mark.parametrize(
+    "share", [3, pytest.param(1, marks=pytest.mark.full)], ids=["a-third", "full"]
+)
+def test_any_handler_answers_nonsense_with_a_plain_line(board, share):
+    """In CI every handler gets two kinds of nonsense, in turn; in the whole run all six."""
+    for turn, (name, row) in enumerate(board.functions().items()):
+        for kind, (abuse, (data, event)) in enumerate(abuses(len(row["inputs"])).items()):
+            if (turn + kind) % share or (abuse == "missing" and not row["inputs"]):
                 continue
             answer = board.post(row, data, event)
             said = json.dumps(answer)

@@ -20,7 +20,7 @@ from dapa.model.decode.generation import Batch, Ending, Row, stream, visible
 from dapa.model.decode.openers import FirstToken, NoOpeners, Openers, Role, first_tokens_of
 from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair
-from dapa.model.template import at_answer, encode, render
+from dapa.model.template import at_answer, begins_inside, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 
 PaneName = Literal["student", "patched", "teacher"]
@@ -52,6 +52,12 @@ class Pane:
     """Refusal probability and likeliest tokens at the first position, once the reply has ended."""
     pieces: tuple[str, ...] = ()
     """The reply's tokens by name, once it has ended."""
+    inside: bool = False
+    """Does the reply begin inside a thought that the template opened?"""
+
+    def judged(self, judge: Judge, prompt: str) -> Verdict:
+        """What a judge says of the reply."""
+        return (judge.inside if self.inside else judge)(prompt, self.text)
 
     @property
     def rate(self) -> float:
@@ -128,6 +134,7 @@ def converse(
         answers[name] = ids
         if answered != rendered[name]:
             answers[name] = encode(pair, answered, how, _role(name))
+    inside = {name: begins_inside(text, how) for name, text in rendered.items()}
     prompt = next(iter(turns.values()))[-1].text
     batches = [Batch(pair, decoding, "student"), Batch(pair, decoding, "teacher")]
     start = time.perf_counter()
@@ -141,7 +148,7 @@ def converse(
             if row.ending and name not in took:
                 took[name] = now
                 if row.ending != "stopped" or row.text:
-                    verdicts[name] = judge(prompt, row.text)
+                    verdicts[name] = (judge.inside if inside[name] else judge)(prompt, row.text)
             text = row.text if row.ending else visible(row.text)
             panes.append(
                 Pane(
@@ -153,6 +160,7 @@ def converse(
                     verdicts.get(name),
                     seed,
                     _cut(row, decoding, pair.context_length),
+                    inside=inside[name],
                 )
             )
         read = rendered.get("patched") or next(iter(rendered.values()))

@@ -91,6 +91,8 @@ class ChatSession:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The chat's settings, by name."""
     talk: Talk = Talk()
+    run: str = ""
+    """The search that found the mask's units, where one did."""
 
     @property
     def title(self) -> str:
@@ -104,6 +106,7 @@ class ChatSession:
             "format": FORMAT,
             "pair": dict(self.pair),
             "mask": self.mask,
+            "run": self.run,
             "settings": dict(self.settings),
             "rounds": [_round(one, show) for one in self.talk.rounds],
         }
@@ -153,9 +156,10 @@ class ChatSession:
             read = tuple(_read_round(one) for one in rounds)
             pair = {key: _text(body["pair"][key]) for key in ("name", "student", "teacher")}
             mask = Mask.parse(_text(body.get("mask"))).key
+            run = _text(body.get("run", ""))  # older files tell none
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise SettingError(f"the session cannot be read ({type(error).__name__})") from None
-        return cls(pair, mask, settings, Talk(read))
+        return cls(pair, mask, settings, Talk(read), run)
 
 
 def ruling_key(prompt: str, reply: str) -> str:
@@ -184,7 +188,7 @@ def _hidden(pane: Pane) -> Pane:
     return replace(pane, text=HIDDEN, verdict=verdict)
 
 
-_PLAIN = ("name", "text", "tokens", "seconds", "ending", "seed", "cut")
+_PLAIN = ("name", "text", "tokens", "seconds", "ending", "seed", "cut", "inside")
 _ENDINGS = (None, "end", "length", "settled", "stopped")
 
 
@@ -231,6 +235,7 @@ def _read_pane(body: Mapping[str, Any]) -> Pane:
         verdict=read,
         seed=int(body["seed"]),
         cut=_text(body["cut"]),
+        inside=body.get("inside") is True,  # older files tell none
     )
 
 

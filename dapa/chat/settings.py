@@ -71,7 +71,7 @@ class ChatSettings(FormatSettings):
         """The prompt's format."""
         mode: Any = _MODES[self.mode]
         whose: Any = self.whose
-        return PromptFormat(mode, whose, self.system, self.thinking)
+        return PromptFormat(mode, whose, self.system, self.thinking, self.effort)
 
     def decoding(self) -> Decoding:
         """The same for all panes."""
@@ -90,6 +90,7 @@ class ChatSettings(FormatSettings):
         told = [f"{self.whose}'s template" if self.mode == "chat template" else self.mode]
         told += ["system prompt"] if self.system else []
         told += ["thinking"] if self.thinking else []
+        told += [f"reasoning effort {self.effort}"] if self.effort else []
         how = "greedy" if not self.temperature else f"temperature {self.temperature:g}"
         if self.temperature:
             how += f", top-p {self.top_p:g}" if self.top_p < 1 else ""

@@ -18,7 +18,7 @@ from dapa.cli import options as o
 from dapa.cli.exports import Csv, Exports, Html
 from dapa.cli.given import GivenSet
 from dapa.cli.output import one_line, progress, table
-from dapa.cli.searching import one_goal, watch
+from dapa.cli.searching import watch
 from dapa.cli.signature import options
 from dapa.core.masks import EMPTY
 from dapa.core.measurement import Call, Dots, Measurement, Table
@@ -87,7 +87,6 @@ def _run(
         mask, units = moved.mask(), moved.units
     if search is not None:
         kind = search.kind
-        one_goal(search)
     if instead is not None:
         mask, units, run = instead.mask(kind), instead.units, instead.run
         if run and not mask.entries:

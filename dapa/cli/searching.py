@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from dapa.cli import options as o
 from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.signature import options
-from dapa.core.records import Removal, SettingError
+from dapa.core.records import Removal
 from dapa.workbench import PairOptions, SearchSettings
 from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
 from dapa.writing.costs import cost_lines
@@ -55,7 +55,6 @@ def search(
     judged is lost: `dapa runs resume ID` goes on.
     """
     output = Output(json)
-    one_goal(settings)
     spec = o.spec_for(pair, settings.kind)
     from dapa.workbench import Workbench
 
@@ -73,12 +72,6 @@ def search(
     output.result({"run": job.id, **found.as_dict(), "over_kinds": kinds}, *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
-
-
-def one_goal(settings: SearchSettings) -> None:
-    """SettingError where two goals are given."""
-    if settings.target is not None and settings.retain != SearchSettings().retain:
-        raise SettingError("give --retain or --target, not both: each sets what counts as found")
 
 
 def watch(job: SearchJob, report: Report) -> SearchReport:

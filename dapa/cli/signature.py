@@ -12,14 +12,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from dapa.core.errors import SettingError
-from dapa.core.settings import FieldType, Setting, Settings, shapes
+from dapa.core.settings import FieldType, Setting, Settings, described, shapes
+
+_CONTEXT = "context"
+"""Under what name a command is told which options were typed."""
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,8 +41,14 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             homes[made.name] = (parameter.name, made.name)
             spread.append(made)
 
+    clashes = [clash for cls in groups.values() for clash in _clashes(cls)]
+    if clashes:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        spread.append(inspect.Parameter(_CONTEXT, kind, annotation=typer.Context))
+
     @functools.wraps(command)
     def filled(**given: Any) -> None:
+        _one_of_two(given.pop(_CONTEXT, None), clashes)
         values: dict[str, dict[str, Any]] = {name: {} for name in groups}
         for name, (group, field) in homes.items():
             values[group][field] = given.pop(name)
@@ -51,6 +60,20 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     filled.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     filled.__annotations__ = {p.name: p.annotation for p in spread}
     return filled
+
+
+def _clashes(cls: type[Settings]) -> list[tuple[str, str]]:
+    """Fields of which only one is given: what stands in for what."""
+    both = [(name, one.instead) for name, one in described(cls).items()]
+    return [(name, other) for name, other in both if other]
+
+
+def _one_of_two(here: typer.Context | None, clashes: Sequence[tuple[str, str]]) -> None:
+    """SettingError where both of two were typed, be it as the default is."""
+    for one, other in clashes if here is not None else ():
+        sources = [here.get_parameter_source(name) for name in (one, other)]  # type: ignore[union-attr]
+        if all(source is not None and source.name == "COMMANDLINE" for source in sources):
+            raise SettingError(f"give --{other} or --{one}, not both: one stands in for the other")
 
 
 def _is_settings(hint: Any) -> bool:

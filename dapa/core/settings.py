@@ -65,6 +65,8 @@ class Setting:
     """Is it on the form?"""
     file: bool = False
     """May it name a file? Then a stored run keeps the whole path."""
+    instead: str = ""
+    """The field that this one stands in for: on the command line only one of the two is given."""
     told: Callable[[Any], str] | None = None
     """The value as a part of the sentence; "" leaves it out. None: never told."""
 

@@ -3,7 +3,7 @@
 A record is taken by its shape (see the protocols), so that this floor needs no torch.
 """
 
-from dapa.figures.dose import dose_chart
+from dapa.figures.curves import dose_chart
 from dapa.figures.inner import category_heatmap, interaction_heatmap
 from dapa.figures.maps import divergence_heatmap, layer_prompt_heatmap, layer_token_heatmap
 from dapa.figures.pareto import pareto_chart

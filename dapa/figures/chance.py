@@ -7,7 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dapa.figures.theme import axis, figure, palette
+from dapa.figures.curves import framed, gridded
+from dapa.figures.theme import palette
 
 BINS = 20
 """Bars over the whole scale; fewer where fewer prompts tell apart."""
@@ -64,33 +65,9 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    return figure(
-        colours,
-        300,
-        traces,
-        margin={"l": 48, "r": 16, "t": 28, "b": 44},
-        hovermode="closest",
-        bargap=0,
-        xaxis=axis(
-            colours,
-            title="DSR",
-            range=[-0.02, 1.02],
-            tickvals=[0, 0.25, 0.5, 0.75, 1],
-            showgrid=True,
-            gridcolor=colours.hairline,
-            fixedrange=True,
-        ),
-        yaxis=axis(
-            colours,
-            title="random sets",
-            range=[0, 1.15 * top],
-            tickformat="d",
-            nticks=5,
-            showgrid=True,
-            gridcolor=colours.hairline,
-            fixedrange=True,
-        ),
-    )
+    across = gridded(colours, "DSR", range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    up = gridded(colours, "random sets", range=[0, 1.15 * top], tickformat="d", nticks=5)
+    return framed(colours, traces, across, up, bargap=0)
 
 
 def _place(rate: Any, bins: int) -> int:

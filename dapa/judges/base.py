@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dapa.core.records import Verdict
+from dapa.core.records import Label, Verdict
 from dapa.core.registry import Registry
+from dapa.judges.reply_parts import STILL_THINKING, parts
 
 
 def _never(prompt: str, prefix: str) -> Verdict | None:
@@ -27,6 +28,14 @@ class Judge:
     many: Callable[[Sequence[tuple[str, str]]], list[Verdict]] | None = None
     """Many (prompt, reply) at once, in their order: models batch, endpoints call side by side."""
 
+    within: Callable[[], Judge] | None = None
+    """Makes `inside`, for a judge that reads thoughts itself."""
+
+    @property
+    def inside(self) -> Judge:
+        """The same judge for replies that begin inside a thought which the template opened."""
+        return self.within() if self.within is not None else _behind_thought(self)
+
     def all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Judge finished replies, each given as (prompt, reply)."""
         if self.many is not None:
@@ -36,6 +45,31 @@ class Judge:
     def __call__(self, prompt: str, reply: str) -> Verdict:
         """Judge a finished reply."""
         return self.judge(prompt, reply)
+
+
+def _behind_thought(judge: Judge) -> Judge:
+    """A judge that is shown the answer alone; a reply that is all thought is unclear."""
+    name = f"{judge.name}+thought"
+
+    def many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        cuts = [parts(reply, opened=True) for _, reply in pairs]
+        both = list(zip(pairs, cuts, strict=True))
+        asked = [(prompt, cut.of(reply)) for (prompt, reply), cut in both if not cut.thinking]
+        said = iter(judge.all(asked) if asked else ())
+        return [
+            Verdict(Label.UNCLEAR, name, None, STILL_THINKING)
+            if cut.thinking
+            else _moved(next(said), cut.answer[0], name)
+            for cut in cuts
+        ]
+
+    return Judge(name, lambda prompt, reply: many([(prompt, reply)])[0], many=many)
+
+
+def _moved(verdict: Verdict, by: int, name: str) -> Verdict:
+    """A verdict on the answer, as one on the reply in which it begins at `by`."""
+    span = verdict.span and (verdict.span[0] + by, verdict.span[1] + by)
+    return replace(verdict, judge=name, span=span)
 
 
 judges: Registry[Callable[..., Judge]] = Registry("judge")

@@ -104,7 +104,12 @@ def fluent(base: Judge, surprise: Surprise, line: Calibration) -> Judge:
             _above(verdict, value, line, name) for verdict, value in zip(said, bits, strict=True)
         ]
 
-    return Judge(name, lambda prompt, reply: many([(prompt, reply)])[0], many=many)
+    return Judge(
+        name,
+        lambda prompt, reply: many([(prompt, reply)])[0],
+        many=many,
+        within=lambda: fluent(base.inside, surprise, line),
+    )
 
 
 def _above(verdict: Verdict, bits: float | None, line: Calibration, name: str) -> Verdict:

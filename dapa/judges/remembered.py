@@ -36,4 +36,9 @@ def remembered(
             told(len(known))
         return [known[place] for place in range(len(pairs))]
 
-    return replace(judge, judge=lambda prompt, reply: many([(prompt, reply)])[0], many=many)
+    return replace(
+        judge,
+        judge=lambda prompt, reply: many([(prompt, reply)])[0],
+        many=many,
+        within=lambda: remembered(judge.inside, kept, told),
+    )

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 Span = tuple[int, int]
+STILL_THINKING = "still thinking"
+"""Why a reply that ends inside its thought is unclear."""
 
 _NAMES = r"think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
 _OPEN = re.compile(

@@ -17,7 +17,7 @@ from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.model.template import encode, render
+from dapa.model.template import begins_inside, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.store.database import digest
 from dapa.store.replies import ReplyStore, Said
@@ -41,6 +41,16 @@ class Question:
     speaker: Speaker
     text: str
     how: PromptFormat
+
+
+def inside(pair: Pair, asked: Sequence[Question]) -> set[PromptFormat]:
+    """The formats among these under which the template opens a thought: replies begin inside it."""
+    first = {question.how: question for question in reversed(asked)}
+    return {
+        how
+        for how, question in first.items()
+        if begins_inside(render(pair, [Turn("user", question.text)], how), how)
+    }
 
 
 def answer(

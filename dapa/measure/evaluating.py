@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError
+from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError, Verdict
 from dapa.core.running import Running
 from dapa.judges.base import Judge
-from dapa.judges.harm import HarmJudge
-from dapa.measure.decoded import Question, Speaker, answer
+from dapa.judges.harm import Harm, HarmJudge
+from dapa.judges.reply_parts import parts
+from dapa.measure.decoded import Question, Speaker, answer, inside
 from dapa.measure.evaluation import WRAP, Evaluation, Judged, ordered, speakers_of
 from dapa.measure.evaluation_settings import Purpose
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
@@ -119,9 +120,17 @@ def evaluate(
         nonlocal count
         places = list(waiting)
         waiting.clear()
+        thinks = [questions[i][2].how in opened for i in places]
         pairs = [(questions[i][1].text, heard[i].text) for i in places]
-        words = judge.all(pairs)
-        harms = harm.all(pairs) if harm is not None else [None] * len(pairs)
+        words = _judged(judge, pairs, thinks)
+        harms: Sequence[Harm | None] = [None] * len(pairs)
+        if harm is not None:
+            harms = harm.all(
+                [
+                    (ask, _answer(said, thought))
+                    for (ask, said), thought in zip(pairs, thinks, strict=True)
+                ]
+            )
         fresh = []
         for i, word, second in zip(places, words, harms, strict=True):
             purpose, prompt, asked = questions[i]
@@ -146,6 +155,7 @@ def evaluate(
             flush()
 
     asked = [question[2] for question in questions]
+    opened = inside(pair, asked)
     complete = answer(pair, asked, plan.max_new_tokens, done, kept, plan.rows, stop)
     flush()
     words: dict[str, Perplexity] = {}
@@ -183,10 +193,27 @@ def evaluate(
         words,
         drifts,
         tasks,
-        judge.name,
+        judge.inside.name if plan.how in opened else judge.name,
         tuple(notes),
         limit=plan.max_new_tokens,
     )
+
+
+def _judged(
+    judge: Judge, pairs: Sequence[tuple[str, str]], thinks: Sequence[bool]
+) -> list[Verdict]:
+    """Verdicts in their order; a reply that begins inside a thought is judged as such."""
+    found = dict[int, Verdict]()
+    for inner in sorted(set(thinks)):
+        places = [i for i, thought in enumerate(thinks) if thought == inner]
+        said = (judge.inside if inner else judge).all([pairs[i] for i in places])
+        found.update(zip(places, said, strict=True))
+    return [found[i] for i in range(len(pairs))]
+
+
+def _answer(reply: str, thinks: bool) -> str:
+    """What a harm judge is shown: without the thought that the template opened."""
+    return parts(reply, opened=True).of(reply) if thinks else reply
 
 
 def _questions(

@@ -15,7 +15,7 @@ from dapa.core.records import Label, Mask, Prompt, PromptError, Rate, SettingErr
 from dapa.core.running import Running
 from dapa.core.statistics import wilson
 from dapa.judges.base import Judge
-from dapa.measure.decoded import Question, Speaker, answer
+from dapa.measure.decoded import Question, Speaker, answer, inside
 from dapa.model.decode.transcript import Words
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
@@ -162,6 +162,8 @@ def length(
         if progress:
             progress(len(heard), len(asked))
 
+    if inside(pair, asked):
+        judge = judge.inside
     complete = answer(pair, asked, longest, done, kept, stop=stop)
     points: list[LengthPoint] = []
     for speaker in speakers:

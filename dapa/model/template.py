@@ -16,6 +16,9 @@ from dapa.model.probe import closing, content, named_for, probed, switched, temp
 from dapa.prompts.files import checked
 from dapa.prompts.format import PREFILL, PromptFormat, Turn
 
+EFFORT = "reasoning_effort"
+"""What gpt-oss's template calls it."""
+
 
 def clean(text: str) -> str:
     """A typed prompt, as it is; PromptError if no model can read it or nothing is there to read."""
@@ -80,6 +83,12 @@ def _templated(
     if how.system:
         messages.insert(0, {"role": "system", "content": content(how.system, probe.parts)})
     named = {**named_for(tokenizer), **switched(how.thinking and how.mode != "prefill")}
+    if how.effort:
+        if EFFORT not in template:
+            raise PromptError(
+                f"the {whose}'s chat template takes no {EFFORT}; leave the reasoning effort out"
+            )
+        named[EFFORT] = how.effort
     try:
         text = written(template, messages, named, how.date, ask)
     except Exception as error:  # jinja and the template's own raise_exception
@@ -94,6 +103,11 @@ def _templated(
                 f"the {whose}'s chat template leaves out the request {shown!r}; choose the raw mode"
             )
     return text
+
+
+def begins_inside(text: str, how: PromptFormat) -> bool:
+    """Does a reply to this rendered prompt begin inside a thought that the template opened?"""
+    return how.mode != "raw" and bool(closing(text))
 
 
 def at_answer(text: str, how: PromptFormat) -> str:

@@ -12,6 +12,7 @@ MODES = {
     "raw": "raw text",
     "prefill": "reply begins “Sure,”",
 }
+EFFORTS = {"": "as the template does", "low": "low", "medium": "medium", "high": "high"}
 WHOSE = {"teacher": "the teacher’s", "student": "the student’s"}
 
 
@@ -25,6 +26,9 @@ class PromptFormat:
     system: str = ""
     thinking: bool = False
     """The template's own switch, where it has one; a prefilled reply never thinks."""
+    effort: str = ""
+    """How long to think, for a template that takes `reasoning_effort`; as it does by itself if
+    empty."""
     date: str = ""
     """ISO time that the template's clock tells, so that a run asks the same on every day; now if
     empty."""

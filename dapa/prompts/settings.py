@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dapa.core.settings import Seeded, Settings, setting
-from dapa.prompts.format import MODES, WHOSE, PromptFormat
+from dapa.prompts.format import EFFORTS, MODES, WHOSE, PromptFormat
 
 TOKENS = 64
 """New tokens of a reply at most, wherever nothing else is said."""
@@ -50,6 +50,15 @@ class FormatSettings(Settings):
         row=90,
         told=lambda thinking: "thinking" if thinking else "",
     )
+    effort: str = setting(
+        "",
+        "reasoning effort",
+        "low, medium or high, for a template that takes reasoning_effort (gpt-oss).",
+        choices=lambda: EFFORTS,
+        flag="--reasoning-effort",
+        row=90,
+        told=lambda effort: f"reasoning effort {effort}" if effort else "",
+    )
     date: str = ""
     """ISO time at which a run began, which a template's clock tells again when it is resumed."""
 
@@ -57,7 +66,7 @@ class FormatSettings(Settings):
         """The prompts' format."""
         mode: Any = self.mode
         whose: Any = self.whose
-        return PromptFormat(mode, whose, self.system, self.thinking, self.date)
+        return PromptFormat(mode, whose, self.system, self.thinking, self.effort, self.date)
 
 
 @dataclass(frozen=True, kw_only=True)

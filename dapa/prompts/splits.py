@@ -7,6 +7,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
 
 from dapa.core.records import Prompt
 
@@ -145,24 +149,52 @@ def _neighbours(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Every pair of near-duplicates, found through their rarest words.
 
     Two sets with Jaccard >= t share a word among the first |s| - ceil(t |s|) + 1 of each, in any
-    one order (prefix filtering, Chaudhuri et al. 2006); rarest first keeps the lists short.
+    one order (prefix filtering, Chaudhuri et al. 2006); rarest first keeps the lists short. What
+    two sets share is bounded by their sizes and by 64-bit signatures before it is counted.
     """
     sets = [content_words(text) for text in texts]
     often = Counter(word for words in sets for word in words)
-    index: dict[str, list[int]] = defaultdict(list)
-    pairs = []
-    most = max(20, 4_000_000 // max(len(sets), 1))  # keeps huge sets to seconds; exact below 2,000
-    for here, words in enumerate(sets):
-        ordered = sorted(words, key=lambda word: (often[word], word))
-        near: set[int] = set()
-        for word in ordered[: len(ordered) - -(-len(ordered) // 2) + 1]:
-            near.update(index[word][-most:])
-            index[word].append(here)
-        for there in near:
-            shared = len(words & sets[there])
-            if shared >= NEAR * (len(words) + len(sets[there]) - shared):
-                pairs.append((there, here))
-    return pairs
+    rank = {word: at for at, word in enumerate(sorted(often, key=lambda word: (often[word], word)))}
+    rows = [sorted(map(rank.__getitem__, words)) for words in sets]
+    heads = [row[: len(row) - -(-len(row) // 2) + 1] for row in rows]
+    words = np.fromiter(chain.from_iterable(heads), np.int64)
+    docs = np.repeat(np.arange(len(rows)), [len(head) for head in heads])
+    lists = np.argsort(words, kind="stable")  # a word's prompts side by side, in their order
+    words, docs = words[lists], docs[lists]
+    size = np.array([len(row) for row in rows], np.int64)
+    signs = _signatures(rows, size)
+    most = max(20, 4_000_000 // max(len(rows), 1))  # keeps huge sets to seconds; exact below 2,000
+    close, at = list[tuple[int, int]](), np.arange(len(words))
+    for step in range(1, most + 1):
+        at = at[at + step < len(words)]
+        at = at[words[at] == words[at + step]]
+        if not len(at):
+            break
+        a, b = docs[at], docs[at + step]
+        # Every bit of one that the other lacks is at least one word that they do not share.
+        alone = np.bitwise_count(signs[a] & ~signs[b]), np.bitwise_count(signs[b] & ~signs[a])
+        shared = np.minimum(size[a] - alone[0], size[b] - alone[1])
+        may = _near(shared, size[a], size[b])
+        close += zip(a[may].tolist(), b[may].tolist(), strict=True)
+    return [
+        (a, b)
+        for a, b in sorted(set(close), key=lambda pair: (pair[1], pair[0]))
+        if _near(len(sets[a] & sets[b]), len(sets[a]), len(sets[b]))
+    ]
+
+
+def _near(shared: Any, one: Any, other: Any) -> Any:
+    """Is the Jaccard of two sets, or of many, at least `NEAR`? By the sizes of both."""
+    return shared >= NEAR * (one + other - shared)
+
+
+def _signatures(rows: Sequence[Sequence[int]], size: np.ndarray[Any, Any]) -> Any:
+    """64 bits a set, one for each of its words; words may share a bit. (sets,) uint64."""
+    bits = np.left_shift(
+        np.uint64(1), np.fromiter(chain.from_iterable(rows), np.uint64) % np.uint64(64)
+    )
+    starts = np.cumsum(size) - size
+    return np.bitwise_or.reduceat(bits, starts) if len(rows) else bits
 
 
 def near_duplicates(texts: Sequence[str]) -> list[int]:

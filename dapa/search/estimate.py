@@ -20,6 +20,7 @@ from typing import Any
 from dapa.core.records import EMPTY, Mask, Unit, Verdict
 from dapa.model.pair import Pair
 from dapa.prompts.sets import PromptSet
+from dapa.search.algorithms.best_of import smallest
 from dapa.search.algorithms.questions import Search, algorithms
 from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Workload
 from dapa.search.engine.driver import Driver
@@ -287,7 +288,11 @@ def estimate(
     assert isinstance(split.runner, PairRunner), "a pair itself is decoded, not a view of it"
     found = _simulated(
         settings.algorithm,
-        lambda prior: algorithms[settings.algorithm](seed=settings.seed, prior=prior),
+        lambda prior: smallest(
+            algorithms[settings.algorithm](seed=settings.seed, prior=prior),
+            settings.best_of,
+            settings.seed,
+        ),
         units,
         len(search),
         len(asked.held_out) + len(asked.locked),

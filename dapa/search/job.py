@@ -99,7 +99,8 @@ class SearchJob:
             self.control.stopping,
         )
         algorithm = settings.algorithm
-        self._led = Led(algorithm, settings.seed, make if algorithm in NEED_ONE else None)
+        led_by = make if algorithm in NEED_ONE else None
+        self._led = Led(algorithm, settings.seed, led_by, settings.best_of)
         self._driver: Driver | None = Driver(
             self._led,
             units,
@@ -136,6 +137,7 @@ class SearchJob:
         """How much of the student the result replaces, once there is one."""
         self.error: DapaError | None = None
         self._thread: threading.Thread | None = None
+        self._over = threading.Event()
         self._logged = 0
         self._last = self._driver.snapshot()
 
@@ -197,6 +199,8 @@ class SearchJob:
         seed = self.settings.seed
         locked = f", {len(self.locked)} locked" if self.locked else ""
         thinks = " · thinking" if self.settings.thinking else ""
+        effort = self.settings.effort
+        thinks += f" · reasoning effort {effort}" if effort else ""
         return (
             f"{self.title} · {count} search and {held} held-out prompts{locked} · seed {seed}"
             f"{thinks} · "
@@ -267,6 +271,8 @@ class SearchJob:
                 return  # kept in self.error, shown by whoever watches
             except Exception as error:  # a fault of ours must reach the screen too
                 self.error = DapaError(f"the search failed: {type(error).__name__}: {error}")
+            finally:
+                self._over.set()
 
         self._thread = threading.Thread(target=work, name=f"search {self.id}", daemon=True)
         self._thread.start()
@@ -274,8 +280,7 @@ class SearchJob:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for a started job; True once it has ended."""
         if self._thread is not None:
-            self._thread.join(seconds)
-            return not self._thread.is_alive()
+            return self._over.wait(seconds)  # a thread that is about to start cannot be joined
         return self.report is not None or self.error is not None
 
     def _log_trials(self) -> None:

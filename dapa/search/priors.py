@@ -25,6 +25,7 @@ from dapa.model.decode.openers import NoOpeners, past_blanks
 from dapa.model.pair import Pair
 from dapa.model.template import at_answer, encode, render
 from dapa.prompts.format import PromptFormat, Turn
+from dapa.search.algorithms.best_of import smallest
 from dapa.search.algorithms.questions import PRIORS, Steps, algorithms
 from dapa.search.engine.control import Halted
 
@@ -62,11 +63,23 @@ class Led:
     """A search in the order of a prior, which is made once, before the first question."""
 
     def __init__(
-        self, algorithm: str, seed: int = 0, make: Callable[[], tuple[str, Prior]] | None = None
+        self,
+        algorithm: str,
+        seed: int = 0,
+        make: Callable[[], tuple[str, Prior]] | None = None,
+        orders: int = 1,
     ) -> None:
-        """Args: the algorithm's name and seed; what makes the prior, None where it reads none."""
+        """Begin nothing yet.
+
+        Args:
+            algorithm: Its name.
+            seed: Its seed, and that of other orders.
+            make: What makes the prior; None where the algorithm reads none.
+            orders: In how many orders of the units it searches.
+        """
         self.ranking: Ranking | None = None
         self._make, self._search = make, partial(algorithms[algorithm], seed=seed)
+        self._orders, self._seed = orders, seed
 
     def prepare(self) -> None:
         """Make the prior. Halted where that was stopped."""
@@ -78,7 +91,8 @@ class Led:
 
     def __call__(self, units: tuple[Unit, ...]) -> Steps:
         """Begin to search."""
-        return self._search(prior=self.ranking.values if self.ranking else None)(units)
+        search = self._search(prior=self.ranking.values if self.ranking else None)
+        return smallest(search, self._orders, self._seed)(units)
 
 
 def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:

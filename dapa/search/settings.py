@@ -12,6 +12,7 @@ from dapa.model.families import ALL, KIND_TITLES
 from dapa.prompts.settings import PromptSettings
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import NEED_ONE, PRIORS
+from dapa.search.algorithms.windows import MASK_ONLY
 from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
@@ -33,7 +34,7 @@ class SearchRules(Seeded):
     """target = student + retain (full - student)."""
     target: float | None = setting(
         None, "or: the DSR to reach", "Or: the DSR to reach, 0 to 1.", none="none",
-        low=0.0, high=1.0, above=True, row=2,
+        low=0.0, high=1.0, above=True, row=2, instead="retain",
         told=lambda target: f"reach a DSR of {target:.2f}" if target else "",
     )  # fmt: skip
     """An absolute DSR in its place."""
@@ -117,6 +118,14 @@ class SearchSettings(PromptSettings, SearchRules):
         choices=lambda: PRIORS, row=1,
     )  # fmt: skip
     """None takes mask gradients, or divergence where those are not defined."""
+    best_of: int = setting(
+        1, "orders to search in",
+        "Search in so many orders of the units and keep the smallest 1-minimal set; only that one "
+        "is measured on held-out prompts.",
+        low=1, high=1000, row=1,
+        told=lambda orders: f"the smallest set of {orders:,} orders" if orders > 1 else "",
+    )  # fmt: skip
+    """Which 1-minimal set is met hangs on the order; see `search.algorithms.best_of`."""
     blocks: int | None = setting(
         None, "blocks of neurons a site",
         "Cut each gate into so many blocks of neurons (hierarchical: 8).",
@@ -154,6 +163,14 @@ class SearchSettings(PromptSettings, SearchRules):
                 raise SettingError(
                     f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
                 )
+        if self.best_of > 1 and self.algorithm in (*NEED_ONE, *MASK_ONLY):
+            why = (
+                "follows a ranking" if self.algorithm in NEED_ONE else "ends without a certificate"
+            )
+            raise SettingError(
+                f"{self.algorithm} {why}, so {self.best_of} orders tell nothing new; "
+                f"leave best-of at 1, or choose {DEFAULT_ALGORITHM}"
+            )
 
     def tell(self, name: str, words: str) -> str:
         """What stands for another field is left out; a ranking stands with its algorithm."""

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import DapaError
+from dapa.core.settings import described
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.page import build, launch_options
-from dapa.workbench import Workbench, panel, read_options
+from dapa.workbench import PairOptions, Workbench, panel, read_options
 
 _CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -89,14 +90,7 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     try:
         workbench = Workbench(options.run_dir)
         _ = workbench.store  # a folder that cannot be used is told at once
-        spec = workbench.spec(
-            options.pair,
-            options.student,
-            options.teacher,
-            options.dtype,
-            options.device,
-            options.memory,
-        )
+        spec = workbench.spec(*(getattr(options, name) for name in described(PairOptions)))
         asked = tuple(options.judge_option or ())
         if asked:
             panel(["endpoint"], read_options(asked))  # a wrong address is told at once

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dapa.chat.conversation import Exchange, PaneName, Voice, converse, panes_of
-from dapa.core.records import EMPTY, Label, Mask, Prompt, Verdict
+from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, Verdict
 from dapa.judges.base import Judge, judges
 from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
 from dapa.judges.rules.judge import rules
 from dapa.measure.agreement import HUMAN, Agreement, agreement
 from dapa.measure.chosen import mask_of_run, split_of_run
-from dapa.measure.decoded import Question, Speaker, answer
+from dapa.measure.decoded import Question, Speaker, answer, inside
 from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation
@@ -88,6 +88,8 @@ class Asking(Holding):
         speakers.append(Speaker("teacher", "teacher"))
         form = how or PromptFormat()
         asked = [Question(speaker, prompt, form) for prompt in prompts for speaker in speakers]
+        if inside(pair, asked):
+            judge = judge.inside
         found: dict[int, str] = {}
         answer(
             pair, asked, max_new_tokens, lambda i, said: found.update({i: said.text}),
@@ -192,6 +194,17 @@ class Asking(Holding):
             column = settings.prompt_column or chosen.prompt_column
             settings = replace(settings, prompts=chosen.prompts, prompt_column=column)
         return settings
+
+    def found_by(self, run_id: str, mask: Mask) -> bool:
+        """Did this stored search find the mask's units on the loaded pair?"""
+        try:
+            run = self.store.run(run_id)
+            found = mask_of_run(run)
+            spec = PairSpec(**SearchSettings.from_dict(run.settings).pair)
+        except (DapaError, TypeError):  # another store's run, no search, or one of a newer version
+            return False
+        same = (spec.student, spec.teacher) == (self.pair.spec.student, self.pair.spec.teacher)
+        return same and set(found.units) == set(mask.units)
 
     def parts_of(self, run_id: str, mask: Mask, prompts: PromptSet) -> Parts | None:
         """How a stored search divided prompts; see `measure.chosen.split_of_run`."""

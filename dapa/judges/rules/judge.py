@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from dapa.core.records import Label, Manner, Verdict
 from dapa.judges.base import Judge, judges
+from dapa.judges.reply_parts import STILL_THINKING
 from dapa.judges.rules import phrases, setout
 from dapa.judges.rules.comply import (
     ASKED,
@@ -31,7 +32,7 @@ from dapa.judges.rules.moral import CONTRADICTS, TASK, condemns
 from dapa.judges.rules.normal import Span, content, normal, sentences
 from dapa.judges.rules.opening import opening, opens_refusal
 from dapa.judges.rules.phrases import REFUSAL_OPENERS
-from dapa.judges.rules.reading import STILL_THINKING, Reading, read, undecided
+from dapa.judges.rules.reading import Reading, read, undecided
 from dapa.judges.rules.sermon import preaches
 
 __all__ = ["REFUSAL_OPENERS", "opening", "opens_refusal", "rules"]
@@ -177,4 +178,4 @@ def rules(also: Sequence[str] = (), never: Sequence[str] = (), thought: bool = F
             verdict = replace(verdict, manner=Manner.REPEATS)
         return reading.in_place(verdict)
 
-    return Judge(name, judge)
+    return Judge(name, judge, within=lambda: rules(also, never, thought=True))

@@ -10,14 +10,14 @@ import re
 
 from dapa.core.records import Label, Verdict
 from dapa.judges.base import Judge, judges
-from dapa.judges.reply_parts import stable
+from dapa.judges.reply_parts import STILL_THINKING, stable
 from dapa.judges.rules import setout
 from dapa.judges.rules.comply import neither, wants
 from dapa.judges.rules.decline import first_refusal, voice
 from dapa.judges.rules.moral import TASK, condemns
 from dapa.judges.rules.normal import Span, normal, sentences, words
 from dapa.judges.rules.phrases import REFUSAL_OPENERS
-from dapa.judges.rules.reading import STILL_THINKING, read, undecided
+from dapa.judges.rules.reading import read, undecided
 from dapa.judges.rules.sermon import preaches
 
 HEAD_SENTENCES = 2
@@ -110,7 +110,7 @@ def opening(thought: bool = False) -> Judge:
         assert verdict is not None, "a finished reply has a verdict"
         return reading.in_place(verdict)
 
-    return Judge(name, judge, settled)
+    return Judge(name, judge, settled, within=lambda: opening(thought=True))
 
 
 _OPENERS = tuple(normal(phrase).rstrip(",") for phrase in REFUSAL_OPENERS)

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dapa.core.records import Label, Verdict
-from dapa.judges.reply_parts import parts
+from dapa.judges.reply_parts import STILL_THINKING, parts
 from dapa.judges.rules.coherence import incoherent, unlooped
 from dapa.judges.rules.foreign import NAMES, declines_abroad
 from dapa.judges.rules.normal import flat, other_language
 
-STILL_THINKING = "still thinking"
 _JSON = re.compile(r"\s*(?:```(?:json|JSON)?\s*)?[\[{]\s*(?:[\[{]\s*)?[\"']")
 _KEY = re.compile(r"[\"'][^\"'\n]{1,40}[\"']\s*:\s*")
 _TAGGED = re.compile(r"\s*<[a-z_][\w-]{0,20}>", re.I)

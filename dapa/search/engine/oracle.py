@@ -20,9 +20,8 @@ from dapa.model.decode.prefill import Prefiller, prefiller_for
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair
-from dapa.model.probe import closing
 from dapa.model.substitution import Substituted
-from dapa.model.template import encode, render
+from dapa.model.template import begins_inside, encode, render
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Workload
 from dapa.store.database import Store, digest
@@ -187,8 +186,9 @@ def oracle(
     """
     texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
     ids = [encode(on or pair, text, how) for text in texts]
-    inside = how.mode != "raw" and any(closing(text) for text in texts[:1])
-    opening, full = judges["opening"](thought=inside), judges["rules"](thought=inside)
+    opening, full = judges["opening"](), judges["rules"]()
+    if texts and begins_inside(texts[0], how):
+        opening, full = opening.inside, full.inside
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)

@@ -133,7 +133,7 @@ def finding(found: Lengths) -> str:
 
 
 def _figures(record: MeasuredLengths, dark: bool) -> Sequence[tuple[str, Any]]:
-    from dapa.figures.length import length_chart
+    from dapa.figures.curves import length_chart
 
     return [("DSR against the length of a reply", length_chart(record.found, dark))]
 

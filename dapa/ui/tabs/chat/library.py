@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import DapaError, Prompt, PromptError
+from dapa.ui import uploads
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.parts import hint as empty_hint
@@ -19,7 +20,6 @@ from dapa.ui.parts import hint as empty_hint
 _EACH = 12
 """How many prompts of a category are listed at once."""
 _ALL = "every category"
-_TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def build(dashboard: Dashboard) -> Library:
                 [_ALL], value=_ALL, label="category", scale=0, min_width=200, filterable=False
             )
             upload = gr.UploadButton(
-                "Upload prompts", file_types=_TYPES, elem_classes="plain", type="filepath"
+                "Upload prompts", file_types=uploads.TYPES, elem_classes="plain", type="filepath"
             )
         shelf = piece("", "shelf.js", elem_id="shelf")
     return Library(box, search, category, upload, shelf, opened)

@@ -55,7 +55,7 @@ def wire(
         now = talk
         if last is not None:
             panes = tuple(
-                replace(p, verdict=judge(last.prompt, p.text)) if p.verdict else p
+                replace(p, verdict=p.judged(judge, last.prompt)) if p.verdict else p
                 for p in last.panes
             )
             now = talk.with_last(replace(last, panes=panes), talk.steps)

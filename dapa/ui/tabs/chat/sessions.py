@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from dapa.core.records import Mask, PairError, SettingError
+from dapa.core.settings import shapes
 from dapa.ui import download, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
@@ -34,8 +35,6 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
 _PATIENCE = 600.0
 """Seconds that a link waits for its pair."""
-_TEXT = ("mode", "whose", "system", "also", "never")
-_FLAGS = ("follow", "goes_on", "words", "blur", "blind")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def wire(
     def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
         spec = dashboard.workbench.pair.spec
         pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
-        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk)
+        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk, here.chosen_by)
 
     @guarded
     def save(name: Any, talk: Talk, here: Session, **given: Any) -> tuple[Any, str]:
@@ -268,6 +267,8 @@ def restore(
     if mask.entries:
         base = replace(base, kind=mask.units[0].kind)
     now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
+    if dashboard.workbench.found_by(wanted.run, mask):
+        now = replace(now, found=Mask.of(mask.units), found_by=wanted.run)
     ways = ChatSettings.restored(wanted.settings)
     prompt = (query or {}).get("prompt") or wanted.talk.prompt
     drawn = picture(dashboard, wanted.talk, now.mask, ways, ())
@@ -282,24 +283,26 @@ def link_query(saved: Saved) -> str:
     }  # fmt: skip
     usual = ChatSettings().kept()
     changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
-    return urlencode({**pair, "mask": saved.mask, "prompt": saved.talk.prompt, **changed})
+    run = {"run": saved.run} if saved.run else {}
+    return urlencode({**pair, "mask": saved.mask, **run, "prompt": saved.talk.prompt, **changed})
 
 
 def read_link(query: Mapping[str, str]) -> Saved | None:
     """What a link asks for; None where the address names no pair. SettingError for nonsense."""
     if not (query.get("pair") or (query.get("student") and query.get("teacher"))):
         return None
-    usual = ChatSettings().kept()
     settings: dict[str, Any] = {}
-    for name in usual:
+    kinds = shapes(ChatSettings)
+    for name in ChatSettings().kept():
         given = query.get(name)
         if given is not None:
-            settings[name] = given == "True" if name in _FLAGS else given
+            settings[name] = given == "True" if kinds[name].base is bool else given
     pair = {key: text(query.get(word, ""), "the link", 1000) for key, word in _PAIR.items()}
     mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
     ChatSettings.restored(settings)
-    numbers = {k: float(v) for k, v in settings.items() if k not in (*_TEXT, *_FLAGS)}
-    return Saved(pair, mask, {**settings, **numbers})
+    numbers = {k: float(v) for k, v in settings.items() if kinds[k].base in (int, float)}
+    run = text(query.get("run", ""), "the link's run", 200)
+    return Saved(pair, mask, {**settings, **numbers}, run=run)
 
 
 _PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.core.settings import text
-from dapa.ui import forms
+from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import judging
 from dapa.workbench import EvaluationSettings
 
-_TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
 
 
@@ -65,13 +62,7 @@ def build(dashboard: Dashboard) -> EvaluationForm:
                 max_length=1000, elem_id="eval-harm-classes",
             )  # fmt: skip
         with gr.Row(elem_classes="buttons"):
-            harmful, harmless = (
-                gr.UploadButton(
-                    f"Own {role} prompts", file_types=_TYPES, elem_classes="plain",
-                    type="filepath", elem_id=f"eval-{role}",
-                )
-                for role in ("harmful", "harmless")
-            )  # fmt: skip
+            harmful, harmless = uploads.buttons("eval")
             add = gr.Button("Add the strip’s layers as a column", elem_classes="plain")
             forget = gr.Button("Bundled prompts, no further column", elem_classes="plain")
         files = piece("", elem_id="eval-files")
@@ -101,7 +92,6 @@ def settings_of(
         run: The search that chose the mask, if one is known to.
     """
     given, saved, checkpoint, labels, harm, harmful = beside
-    given = given if isinstance(given, dict) else {}
     (judge,), options = judging.chosen(dashboard, [values.get("judge")], checkpoint, labels)
     axis, axis_options = judging.harm(harm, harmful)
     return parts.read(
@@ -109,8 +99,7 @@ def settings_of(
         mask=mask,
         run=run,
         saved=dict(saved) if isinstance(saved, dict) else {},
-        prompts=given.get("harmful"),
-        harmless=given.get("harmless"),
+        **uploads.named(given),
         judge_options=options,
         harm=axis,
         harm_options=axis_options,
@@ -123,32 +112,16 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
     @guarded
     def say(*beside: Any, **values: Any) -> Any:
         given, _, checkpoint, _, harm, _ = beside
-        given = given if isinstance(given, dict) else {}
         named = judging.named(values.get("judge"), checkpoint)
         axis = (judging.CLASSIFIER, (f"checkpoint={harm}",)) if harm else (None, ())
         try:
             told = parts.form.read(
-                values, prompts=given.get("harmful"), harmless=given.get("harmless"),
-                judge_options=named, harm=axis[0], harm_options=axis[1],
+                values, **uploads.named(given), judge_options=named, harm=axis[0],
+                harm_options=axis[1],
             )  # fmt: skip
         except SettingError:
             return gr.skip()  # Evaluate will say what is wrong
         return gr.update(label=told.sentence())
-
-    def uploaded(role: str) -> Any:
-        @guarded
-        def take(path: Any, given: Any, column: Any) -> tuple[dict[str, str], str]:
-            if not isinstance(path, str):
-                raise SettingError(
-                    "no file arrived; choose a CSV, TSV, JSONL, parquet or text file"
-                )
-            named = text(column or "", "the prompt column", 1000).strip() or None
-            read = dashboard.workbench.prompts(Path(path), role, named)
-            now = {**(given if isinstance(given, dict) else {}), role: path}
-            count = f"{len(read.prompts):,} {role} prompts read from your file."
-            return now, note(f"{count} Sets without a file of their own stay out.")
-
-        return take
 
     @guarded
     def add(here: Session, saved: Any) -> tuple[dict[str, str], str]:
@@ -163,12 +136,11 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
     def forget() -> tuple[Any, ...]:
         return {}, {}, "", ""
 
-    column = parts.form.parts["prompt_column"]
-    for role, button in (("harmful", parts.harmful), ("harmless", parts.harmless)):
-        button.upload(
-            uploaded(role), [button, parts.given, column], [parts.given, parts.files],
-            api_name=f"evaluate_{role}", **_QUIET,
-        )  # fmt: skip
+    pressed, out = (parts.harmful, parts.harmless), (parts.given, parts.files)
+    remark = " Sets without a file of their own stay out."
+    uploads.wire(
+        dashboard, pressed, out, parts.form.parts["prompt_column"], "evaluate", remark, **_QUIET
+    )
     parts.add.click(
         add, [session, parts.saved], [parts.saved, parts.columns], api_name="evaluate_add", **_QUIET
     )

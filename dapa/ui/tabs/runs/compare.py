@@ -32,6 +32,7 @@ _WORDS = {
     "mode": "prompt format",
     "system": "system prompt",
     "thinking": "thinking",
+    "effort": "reasoning effort",
     "prior": "prior",
     "blocks": "blocks a site",
 }

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.core.settings import text
-from dapa.ui import forms
+from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import note
 from dapa.workbench import ALL, KIND_TITLES, NEED_ONE, SearchSettings
 
-TYPES = [".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
@@ -46,11 +42,9 @@ class SearchForm:
             SettingError: What makes no sense, or a value of no field.
         """
         sent = dict(values)
-        given = sent.pop("given", None)
-        given = given if isinstance(given, dict) else {}
+        files = uploads.named(sent.pop("given", None))
         if sent.get("algorithm") not in NEED_ONE:
             sent["prior"] = None
-        files = {"prompts": given.get("harmful"), "harmless": given.get("harmless")}
         return self.form.read(sent, **files, **beside)
 
 
@@ -59,13 +53,7 @@ def build() -> SearchForm:
     with forms.folded(SearchSettings, "search") as form:
         form.parts["prior"].visible = False
         with gr.Row(elem_classes="buttons"):
-            harmful, harmless = (
-                gr.UploadButton(
-                    f"Own {role} prompts", file_types=TYPES, elem_classes="plain",
-                    type="filepath", elem_id=f"search-{role}",
-                )
-                for role in ("harmful", "harmless")
-            )  # fmt: skip
+            harmful, harmless = uploads.buttons("search")
             forget = gr.Button("Bundled prompts", elem_classes="plain")
         files = piece("", elem_id="search-files")
     return SearchForm(form, harmful, harmless, forget, files, gr.State({}))
@@ -105,30 +93,12 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
         except SettingError:
             return gr.skip(), ranked  # Start will say what is wrong
 
-    def uploaded(role: str) -> Any:
-        @guarded
-        def take(path: Any, given: Any, column: Any) -> tuple[dict[str, str], str]:
-            if not isinstance(path, str):
-                raise SettingError(
-                    "no file arrived; choose a CSV, TSV, JSONL, parquet or text file"
-                )
-            named = text(column or "", "the prompt column", 1000).strip() or None
-            read = dashboard.workbench.prompts(Path(path), role, named)
-            now = {**(given if isinstance(given, dict) else {}), role: path}
-            return now, note(f"{len(read.prompts):,} {role} prompts read from your file.")
-
-        return take
-
     @guarded
     def forget() -> tuple[dict[str, str], str]:
         return {}, ""
 
-    column = parts.form.parts["prompt_column"]
-    for role, button in (("harmful", parts.harmful), ("harmless", parts.harmless)):
-        button.upload(
-            uploaded(role), [button, parts.given, column], [parts.given, parts.files],
-            api_name=f"search_{role}", **_QUIET,
-        )  # fmt: skip
+    pressed, out = (parts.harmful, parts.harmless), (parts.given, parts.files)
+    uploads.wire(dashboard, pressed, out, parts.form.parts["prompt_column"], "search", **_QUIET)
     parts.forget.click(forget, None, [parts.given, parts.files], api_name="search_forget", **_QUIET)
     kind = parts.form.parts["kind"]
     epoch.change(kinds, kind, kind, api_name="search_kinds", **_QUIET)
