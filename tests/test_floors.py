@@ -23,7 +23,7 @@ core
 """Top first. Two rooms on one floor do not know each other."""
 
 INSIDE = {
-    "search": ". | engine | settings | algorithms",
+    "search": ". | engine | settings | confidence | algorithms",
     "judges": ". | rules | base reply_parts",
     "model": "decode | .",
     "localize": ". | causes | divergence",
@@ -50,7 +50,7 @@ ONLY_IN = {
 }
 
 TORCH_FREE = ("core", "prompts", "store", "writing", "figures", "judges.base", "judges.rules")
-TORCH_FREE += ("search.algorithms",)
+TORCH_FREE += ("search.algorithms", "search.confidence")
 
 BARE_GPU = {"torch", "transformers", "accelerate", "safetensors", "numpy", "pandas", "scipy"}
 BARE_GPU |= {"tokenizers", "huggingface_hub", "psutil", "jinja2"}  # which those bring along

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from dapa.core.records import Rate
 
@@ -134,25 +134,103 @@ def paired_gain(
         ValueError: if the lengths differ.
     """
     lost, gained = discordant(before, after)
-    n = len(before)
+    return paired_gain_counts(gained, lost, len(before), level)
+
+
+def paired_gain_counts(
+    gained: int, lost: int, n: int, level: float = LEVEL
+) -> tuple[float, float, float]:
+    """`paired_gain` from the two discordant counts of n pairs."""
     if n == 0:
         return 0.0, -1.0, 1.0
     gain, z = (gained - lost) / n, float(stats.norm.ppf(0.5 + level / 2))
 
     def score(delta: float) -> float:
-        """Tango's test statistic against a true gain of `delta`; falls as delta grows."""
-        at = 2.0 * n
-        half = -gained - lost + (2 * n - gained + lost) * delta
-        q = (math.sqrt(max(half * half + 4 * at * lost * delta * (1 - delta), 0.0)) - half) / (
-            2 * at
-        )
-        variance = n * (2 * q + delta * (1 - delta))
-        return (gained - lost - n * delta) / math.sqrt(max(variance, 1e-300))
+        """The statistic, finite where its variance vanishes; falls as delta grows."""
+        value = tango_score(gained, lost, n, delta)
+        return math.copysign(1e150, value) if math.isinf(value) else value
 
     edge = 1.0 - 1e-12
     low = _root(lambda d: score(d) - z, -edge, gain) if gain > -1.0 else -1.0
     high = _root(lambda d: score(d) + z, gain, edge) if gain < 1.0 else 1.0
     return gain, low, high
+
+
+def tango_score(gained: int, lost: int, n: int, delta: float) -> float:
+    """Tango's score statistic of a paired difference against a true one of `delta`.
+
+    Tango, Statistics in Medicine 17:891-908, 1998: standard normal where the truth is `delta`;
+    larger where more was gained. Infinite where the variance under `delta` vanishes.
+
+    Args:
+        gained: Pairs that went from false to true.
+        lost: Pairs that went from true to false.
+        n: All pairs, at least 1.
+        delta: In (-1, 1).
+    """
+    half = -gained - lost + (2 * n - gained + lost) * delta
+    root = math.sqrt(max(half * half + 8 * n * lost * delta * (1 - delta), 0.0))
+    variance = n * ((root - half) / (2 * n) + delta * (1 - delta))
+    away = gained - lost - n * delta
+    if variance <= 1e-12 * n:
+        return 0.0 if abs(away) <= 1e-9 * n else math.copysign(math.inf, away)
+    return away / math.sqrt(variance)
+
+
+def p_noninferior(gained: int, lost: int, n: int, margin: float) -> float:
+    """One-sided p of "the rate falls by the margin or more": small where it is shown not to.
+
+    Tango's test of noninferiority over pairs. No pairs show nothing: 1.
+
+    Args:
+        gained: Pairs that went from false to true.
+        lost: Pairs that went from true to false.
+        n: All pairs.
+        margin: Above 0, below 1.
+
+    Raises:
+        ValueError: Counts or a margin that cannot be.
+    """
+    _check_pairs(gained, lost, n, margin)
+    return 1.0 if n == 0 else float(special.ndtr(-tango_score(gained, lost, n, -margin)))
+
+
+def p_inferior(gained: int, lost: int, n: int, margin: float) -> float:
+    """The mirror image: p of "the rate falls by the margin or less"; small where it falls more."""
+    _check_pairs(gained, lost, n, margin)
+    return 1.0 if n == 0 else float(special.ndtr(tango_score(gained, lost, n, -margin)))
+
+
+def _check_pairs(gained: int, lost: int, n: int, margin: float) -> None:
+    if min(gained, lost) < 0 or gained + lost > n:
+        raise ValueError(f"{gained} gained and {lost} lost of {n} pairs: give counts that fit")
+    if not 0.0 < margin < 1.0:
+        raise ValueError(f"margin {margin} is outside 0 to 1")
+
+
+def rate_difference(first: Rate, second: Rate) -> tuple[float, float, float]:
+    """First - second of two independent proportions, with Newcombe's hybrid score interval.
+
+    Newcombe, Statistics in Medicine 17:873-890, 1998, method 10: put together from the intervals
+    that the two rates bring.
+    """
+    return mover((first.value, first.low, first.high), (second.value, second.low, second.high))
+
+
+def mover(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """First - second of two independent estimates, each (value, low, high), with its interval.
+
+    Zou and Donner, Statistics in Medicine 27:1693-1702, 2008.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    value = a - b
+    return (
+        value,
+        value - math.hypot(a - a_low, b_high - b),
+        value + math.hypot(a_high - a, b - b_low),
+    )
 
 
 def blended_rate(

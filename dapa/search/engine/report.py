@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dapa.core.records import Mask, Outcome, Rate, Removal, Trial, Unit
+from dapa.search.confidence.record import ConfidenceRecord
 from dapa.search.engine.checked import (
     Recheck,
     Smaller,
@@ -148,6 +149,9 @@ class SearchReport:
     """Sets of fewer units that satisfy too, measured beside the result."""
     looks: int = 0
     """How many jobs had told figures of the held-out prompts by then, this one included."""
+    confidence: ConfidenceRecord | None = None
+    """Of a confidence search: what was chosen and certified. Its rates `student`, `full` and `best`
+    are of the choose prompts, those held out of the certify prompts, and it has no target."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
 
     @property
@@ -193,6 +197,7 @@ class SearchReport:
             **({"claim": self.claimed.as_dict()} if self.claim else {}),
             **({"looks": self.looks} if self.looks else {}),
             **({"smaller": [one.as_dict() for one in self.smaller]} if self.smaller else {}),
+            **({"confidence": self.confidence.as_dict()} if self.confidence else {}),
         }
 
     @classmethod
@@ -226,4 +231,7 @@ class SearchReport:
             claim=Claim.from_dict(body["claim"]) if body.get("claim") else None,
             looks=body.get("looks") or 0,
             smaller=tuple(Smaller.from_dict(line) for line in body.get("smaller") or ()),
+            confidence=ConfidenceRecord.from_dict(body["confidence"])
+            if body.get("confidence")
+            else None,
         )
