@@ -133,7 +133,7 @@ class Trial:
     outcome: Outcome
     phase: str
     """opening, search, certificate, superset, reserve, full-length, canonical, held-out,
-    locked or smaller."""
+    locked or smaller; of a confidence search choose, certify, floor or removals."""
     memo: bool
     """Answered wholly from memory."""
     granularity: int | None

@@ -10,8 +10,11 @@ from dapa.model.pair import Pair
 from dapa.model.template import render
 from dapa.prompts.format import Turn
 from dapa.prompts.sets import PromptSet
-from dapa.search.settings import SearchSettings
-from dapa.search.setup import divided, each_once
+from dapa.search.confidence.plan import PromptParts
+from dapa.search.confidence.record import chose_more
+from dapa.search.engine.report import SearchReport
+from dapa.search.settings import CONFIDENT, SearchSettings
+from dapa.search.setup import dealt, divided, each_once
 from dapa.store.database import Run, digest
 
 
@@ -49,10 +52,24 @@ def split_of_run(run: Run, prompts: PromptSet, mask: Mask, pair: Pair) -> Parts 
     def rendered(asked: Sequence[Prompt]) -> list[str]:
         return [render(pair, [Turn("user", prompt.text)], how) for prompt in asked]
 
-    parts = divided(prompts, settings.seed, settings.prompt_limit, settings.lock)
     kept = (run.settings.get("made") or {}).get("prompts")
+    if settings.claim in CONFIDENT:
+        return _certified(run, dealt(prompts, rendered, 0, settings), kept)
+    parts = divided(prompts, settings.seed, settings.prompt_limit, settings.lock)
     once = each_once(parts, rendered)[0]
     for one in (once, parts):  # version 0.1 asked alike prompts each
         if digest([prompt.text for prompt in one.every]) == kept:
             return (*one.search, *one.reserve), one.held_out
     return None
+
+
+def _certified(run: Run, parts: PromptParts, kept: object) -> Parts | None:
+    """The prompts that chose and those that certified, of a confidence search."""
+    if digest([prompt.text for prompt in (*parts.asked, *parts.locked)]) != kept:
+        return None
+    record = SearchReport.from_dict(run.result or {}).confidence
+    chose = set(parts.choose)
+    if record is not None and chose_more(record):
+        chose |= set(parts.more)
+    search = tuple(prompt for i, prompt in enumerate(parts.asked) if i in chose)
+    return search, tuple(parts.asked[i] for i in parts.certify if i not in chose)

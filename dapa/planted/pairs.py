@@ -37,7 +37,10 @@ class PlantedModels:
         digest = f"{name}:{_digest(self.student)}:{_digest(self.teacher)}"
         weight = self.student.get_input_embeddings().weight
         dtype = str(weight.dtype).removeprefix("torch.")
-        spec = PairSpec("planted-student", "planted-teacher", name, dtype, weight.device.type)
+        spec = PairSpec(
+            "planted-student", "planted-teacher", name, dtype, weight.device.type,
+            planted=self.planting.facts,
+        )  # fmt: skip
         return Pair(
             self.student, self.teacher, self.tokenizer, self.tokenizer, self.family, spec, digest
         )

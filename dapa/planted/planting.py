@@ -45,6 +45,11 @@ class Planting:
         return enough and not inhibited
 
     @property
+    def facts(self) -> dict[str, list[int]]:
+        """Kind of site -> the planted layers, as a bundled pair tells them."""
+        return {"gate": list(self.needed)}
+
+    @property
     def units(self) -> tuple[Unit, ...]:
         """The needed layers as units of gates."""
         return tuple(Unit(layer, "gate") for layer in self.needed)

@@ -8,29 +8,34 @@ and lets go of its pair, which whoever loaded it may replace.
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from dapa.core.records import DapaError, Mask, NothingToLocalize, PairError, Prompt, Rate
+from dapa.core.records import DapaError, Mask, NothingToLocalize, Prompt, Rate
 from dapa.model.pair import Pair, Share
 from dapa.model.template import digests_of, render, today
 from dapa.prompts.format import Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
-from dapa.search.algorithms.questions import NEED_ONE
+from dapa.search.algorithms.questions import NEED_ONE, algorithms
+from dapa.search.archive import StoreArchive, ranked_once
+from dapa.search.confidence.plan import PromptParts
+from dapa.search.confidence.record import ConfidenceRecord, chose_more
+from dapa.search.engine.confident import Confided, ConfidenceDriver
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.held import Held, forget_way
 from dapa.search.kinds import kinds_of
-from dapa.search.priors import Led, Ranking, few, rank
-from dapa.search.settings import DEFAULT_ALGORITHM, SearchSettings
+from dapa.search.priors import Led, Prior, Ranking, few, rank
+from dapa.search.settings import CONFIDENT, DEFAULT_ALGORITHM, SearchSettings
 from dapa.search.setup import (
     batched,
+    dealt,
     digest_then,
     divided,
     each_once,
@@ -41,8 +46,9 @@ from dapa.search.setup import (
     refuse_changes,
     searched_units,
 )
-from dapa.store.database import Store
+from dapa.store.database import Store, digest
 from dapa.store.looks import look
+from dapa.writing.confidence import CLAIMS
 
 
 class SearchJob:
@@ -73,62 +79,49 @@ class SearchJob:
         """
         stored = store.run(run_id) if run_id else None
         date = stored.settings.get("date") if stored else settings.date
-        self.settings = settings = replace(settings, date=str(date or today()))
+        claim = settings.resolved(bool(pair.spec.planted))
+        settings = replace(settings, date=str(date or today()), claim=claim)
+        self.settings = settings
         self.store = store
-        self._pair = _Held(pair)
+        self._pair = Held(pair)
         self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
         units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
-        asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
-        asked, texts = each_once(asked, self._rendered)
-        self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
-        self.locked = asked.locked
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
-        made = made_of(pair, asked.every, texts)
-        how, exact = settings.format(), settings.canonical
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
         """Other kinds of site that differ, the whole MLP first."""
+        self.parts: PromptParts | None = None
+        """A confidence search's prompts by what they do; None of an exact one."""
+        self.confident = claim in CONFIDENT
+        every, texts = self._divide(harmful)
+        made = made_of(pair, every, texts)
+        algorithm = "weighted" if self.confident else settings.algorithm
         make = partial(
-            rank,
-            settings.prior,
-            pair,
-            self.units,
-            few([prompt.text for prompt in self.prompts]),
-            how,
-            self.control.stopping,
-        )
-        algorithm = settings.algorithm
+            rank, settings.prior, pair, self.units, few([prompt.text for prompt in self.prompts]),
+            settings.format(), self.control.stopping,
+        )  # fmt: skip
+        if self.confident:
+            key = digest(self._digest, made, [str(unit) for unit in units], asdict(settings))
+            make = partial(ranked_once, store, key, make)
         led_by = make if algorithm in NEED_ONE else None
         self._led = Led(algorithm, settings.seed, led_by, settings.best_of)
-        self._driver: Driver | None = Driver(
-            self._led,
-            units,
-            self.split,
-            held_out=self.rest,
-            locked=self._asked(self.locked) if self.locked else None,
-            reserve=self._asked(asked.reserve) if asked.reserve else None,
-            settings=settings,
-            control=self.control,
-            algorithm=algorithm,
-            prepare=self._led.prepare if algorithm in NEED_ONE else None,
-            kl=kl,
-            screen=odds_of(pair, self.prompts, how, units) if settings.screen else None,
-            canonical=self._asked(self.prompts, canonical=True)
-            if (batched(pair) if exact is None else exact)
-            else None,
-            elsewhere=found_elsewhere(store, settings, made, run_id),
-            devices=gpus(pair),
-            offers=[f"--sites {kind}" for kind in self.others],
+        archive = StoreArchive(store, self._digest, texts) if self.confident else None
+        self._driver: Driver | ConfidenceDriver | None = (
+            self._searching(made, kl, run_id) if archive is None else self._certifying(archive)
         )
         body = {**asdict(settings), "pair": asdict(pair.spec), "rendered": digests_of(texts)}
-        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {algorithm}"
+        how = claim if self.confident else algorithm
+        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {how}"
         if stored is not None:
             refuse_changes(stored, made)
             run = store.reopen(stored.id)
         else:
             run = store.new_run("search", title, body | {"made": made})
         self.id, self.title = run.id, title
+        if archive is not None:
+            archive.run = run.id
+        self._texts = [prompt.text for prompt in every]
         self.report: SearchReport | None = None
         self.over_kinds: dict[str, Rate] = {}
         """Role, as in the report's rates -> the mean over kinds of harm, t over kinds; once there
@@ -140,6 +133,81 @@ class SearchJob:
         self._over = threading.Event()
         self._logged = 0
         self._last = self._driver.snapshot()
+
+    def _divide(self, harmful: PromptSet) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+        """Give the prompts their parts; all that the run asks, and the same as the models read it.
+
+        Sets `prompts`, `held_out`, `locked`, `split_note`, and the reserve or the parts.
+        """
+        settings = self.settings
+        self._reserve: tuple[Prompt, ...] = ()
+        if self.confident:
+            parts = self.parts = dealt(harmful, self._rendered, self.total, settings)
+            self.prompts = tuple(parts.asked[i] for i in parts.choose)
+            self.held_out = tuple(parts.asked[i] for i in parts.certify)
+            self.locked, self.split_note = parts.locked, parts.plan.note
+            every = (*parts.asked, *parts.locked)
+            return every, tuple(self._rendered(every))
+        asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
+        asked, texts = each_once(asked, self._rendered)
+        self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
+        self.locked, self._reserve = asked.locked, asked.reserve
+        return asked.every, texts
+
+    def _searching(self, made: Mapping[str, str], kl: Kl | None, run_id: str | None) -> Driver:
+        """The exact mode: an algorithm asks which masks reach a threshold."""
+        settings, pair = self.settings, self._pair.get()
+        algorithm, how, exact = settings.algorithm, settings.format(), settings.canonical
+        return Driver(
+            self._led,
+            self.units,
+            self.split,
+            held_out=self.rest,
+            locked=self._asked(self.locked) if self.locked else None,
+            reserve=self._asked(self._reserve) if self._reserve else None,
+            settings=settings,
+            control=self.control,
+            algorithm=algorithm,
+            prepare=self._led.prepare if algorithm in NEED_ONE else None,
+            kl=kl,
+            screen=odds_of(pair, self.prompts, how, self.units) if settings.screen else None,
+            canonical=self._asked(self.prompts, canonical=True)
+            if (batched(pair) if exact is None else exact)
+            else None,
+            elsewhere=found_elsewhere(self.store, settings, made, run_id),
+            devices=gpus(pair),
+            offers=[f"--sites {kind}" for kind in self.others],
+        )
+
+    def _certifying(self, archive: StoreArchive) -> ConfidenceDriver:
+        """The confidence mode: choose freely, certify once."""
+        settings, pair, parts = self.settings, self._pair.get(), self.parts
+        assert parts is not None, "a confidence search has its prompts' parts"
+        return ConfidenceDriver(
+            self.units,
+            self._asked(parts.asked),
+            Confided(
+                plan=parts.plan,
+                choose=parts.choose,
+                more=parts.more,
+                certify=parts.certify,
+                kinds=[prompt.category for prompt in parts.asked],
+                prepare=self._ranked,
+                odds=odds_of(pair, parts.asked, settings.format(), self.units),
+                archive=archive,
+                locked=self._asked(self.locked) if self.locked else None,
+                settings=settings,
+                control=self.control,
+                offers=[f"--sites {kind}" for kind in self.others],
+                looked=lambda: self.looked("search"),
+                devices=gpus(pair),
+            ),
+        )
+
+    def _ranked(self) -> Prior:
+        self._led.prepare()
+        assert self._led.ranking is not None, "it was just made"
+        return self._led.ranking.values
 
     @property
     def pair(self) -> Pair:
@@ -167,7 +235,8 @@ class SearchJob:
 
     def looked(self, who: str) -> int:
         """Count a look at the held-out prompts; how many there are by now, on this pair."""
-        texts = [prompt.text for prompt in self.held_out]
+        every = self.confident  # another seed deals the same prompts out anew
+        texts = self._texts if every else [prompt.text for prompt in self.held_out]
         return look(self.store, self.pair.digest, texts, f"{who} {self.id}") if texts else 0
 
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
@@ -208,6 +277,12 @@ class SearchJob:
         )
 
     @property
+    def method(self) -> str:
+        """How it searches, for people."""
+        claim = self.settings.claim
+        return str(CLAIMS[claim] if self.confident else algorithms.titles[self.settings.algorithm])
+
+    @property
     def unit_kind(self) -> str:
         """What a unit is, for sentences: the kind of site, or `block` where sites are cut."""
         cut = any(unit.block or unit.kind != self.settings.kind for unit in self.units)
@@ -238,7 +313,7 @@ class SearchJob:
             report = self._driver.run()
         except DapaError as error:
             self.error = error
-            _forget_way(error)
+            forget_way(error)
             body: dict[str, Any] = {"error": str(error)}
             if isinstance(error, NothingToLocalize):
                 body |= {"student": error.student.as_dict(), "full": error.full.as_dict()}
@@ -247,6 +322,8 @@ class SearchJob:
         except BaseException as error:
             self._end(ended, logger, "failed", {"error": str(error) or type(error).__name__})
             raise
+        if self.parts is not None and report.confidence is not None:
+            self._joined(report.confidence)
         self.share = self.pair.share(report.mask)
         self.report = report = replace(
             report,
@@ -259,6 +336,15 @@ class SearchJob:
         state = "stopped" if report.stop_reason.startswith("stopped") else "done"
         self._end(ended, logger, state, {**report.as_dict(), "over_kinds": kinds})
         return report
+
+    def _joined(self, record: ConfidenceRecord) -> None:
+        """Where verdicts had to choose, the prompts that joined are no longer held out."""
+        parts = self.parts
+        if parts is None or not chose_more(record):
+            return
+        more = set(parts.more)
+        self.prompts += tuple(parts.asked[i] for i in parts.more)
+        self.held_out = tuple(parts.asked[i] for i in parts.certify if i not in more)
 
     def start(self) -> None:
         """Search in a thread of the server; errors are kept in `error`."""
@@ -308,43 +394,6 @@ class SearchJob:
             self._last = self.progress()
             self._driver = None  # decodes, remembers and measures with the pair
             self._pair.let_go()
-
-
-class _Held:
-    """A search's hold on its pair: firm until `let_go`, a mere pointer from then on.
-
-    Whoever loaded a pair owns it. A search that has ended must not keep two models in memory after
-    another pair took their place.
-    """
-
-    def __init__(self, pair: Pair) -> None:
-        """Hold it."""
-        self._firm: Pair | None = pair
-        self._loose = weakref.ref(pair)
-        self._title = pair.spec.name or pair.spec.title
-
-    def let_go(self) -> None:
-        """From now on the pair lives as long as others hold it."""
-        self._firm = None
-
-    def holds(self, pair: Pair) -> bool:
-        """Is it this very pair?"""
-        return self._loose() is pair
-
-    def get(self, remedy: str = "load it again") -> Pair:
-        """The pair; PairError with what to do where it is gone."""
-        pair = self._loose()
-        if pair is None:
-            raise PairError(f"the pair {self._title} is no longer loaded; {remedy}")
-        return pair
-
-
-def _forget_way(error: BaseException) -> None:
-    """Keep an error's words and drop where it came from: the frames it passed hold the pair."""
-    at: BaseException | None = error
-    while at is not None:
-        at.__traceback__ = None
-        at = at.__cause__ or at.__context__
 
 
 __all__ = ["DEFAULT_ALGORITHM", "SearchJob", "SearchSettings"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from dapa.core.errors import SettingError
 from dapa.core.settings import Seeded, one_of, setting
@@ -13,9 +13,12 @@ from dapa.prompts.settings import PromptSettings
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import NEED_ONE, PRIORS
 from dapa.search.algorithms.windows import MASK_ONLY
+from dapa.writing.confidence import CLAIMS
 from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
+CONFIDENT = ("confidence", "quick")
+"""Claims of a confidence search."""
 
 
 def _at_most(words: str) -> Callable[[Any], str]:
@@ -134,6 +137,21 @@ class SearchSettings(PromptSettings, SearchRules):
         told=lambda blocks: f"each in {blocks} blocks" if blocks else "",
     )  # fmt: skip
     """None is 8 for the hierarchical search, and whole sites for all others."""
+    claim: str = setting(
+        "auto", "what to claim",
+        "confidence: choose freely, certify once, on prompts that chose nothing; quick: its first "
+        "look; exact: a threshold on the search prompts; auto: exact for planted pairs and where "
+        "an algorithm or a goal is chosen, else confidence.",
+        choices=lambda: CLAIMS, row=1,
+        told=lambda claim: "" if claim in ("auto", "exact") else CLAIMS[claim],
+    )  # fmt: skip
+    """`resolved` tells what auto stands for."""
+    certify: int | None = setting(
+        250, "prompts that certify",
+        "Prompts that certify a confidence search at most; more show smaller losses, and cost.",
+        low=100, high=1_000_000, none="all that are left", row=60,
+    )  # fmt: skip
+    """None takes all that are left; the quick form takes 100."""
     screen: bool = setting(
         True, "ask the likeliest first, by log-odds, which decide nothing",
         "Order prompts and candidates by refusal log-odds.", row=70,
@@ -159,7 +177,7 @@ class SearchSettings(PromptSettings, SearchRules):
         super().check()
         if self.prior is not None:
             one_of(self.prior, "ranking", PRIORS)
-            if self.algorithm not in NEED_ONE:
+            if self.algorithm not in NEED_ONE and self.claim not in CONFIDENT:
                 raise SettingError(
                     f"{self.algorithm} reads no prior; choose the algorithm {' or '.join(NEED_ONE)}"
                 )
@@ -172,9 +190,41 @@ class SearchSettings(PromptSettings, SearchRules):
                 f"leave best-of at 1, or choose {DEFAULT_ALGORITHM}"
             )
 
+        if self.claim in CONFIDENT and (own := self._exact_alone()):
+            raise SettingError(
+                f"a search with claim {self.claim} takes no {own[0]}; leave that as it is, or "
+                "choose claim exact"
+            )
+
+    def _exact_alone(self) -> list[str]:
+        """What was chosen that only the exact mode heeds."""
+        plain = {one.name: one.default for one in fields(SearchSettings)}
+        told = {
+            "algorithm": "algorithm", "target": "DSR to reach", "max_kl": "limit on KL",
+            "retain": "share of the gain to keep",
+        }  # fmt: skip
+        return [words for name, words in told.items() if getattr(self, name) != plain[name]]
+
+    def resolved(self, planted: bool) -> str:
+        """What is claimed: exact, confidence or quick.
+
+        Args:
+            planted: Is the pair's truth known by construction?
+        """
+        if self.claim != "auto":
+            return self.claim
+        return "exact" if planted or self._exact_alone() else "confidence"
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """As all settings; a search that was stored without a claim was an exact one."""
+        return super().from_dict({"claim": "exact", **body})
+
     def tell(self, name: str, words: str) -> str:
         """What stands for another field is left out; a ranking stands with its algorithm."""
         if name == "retain" and self.target is not None:
+            return ""
+        if name in ("retain", "algorithm") and self.claim in CONFIDENT:
             return ""
         if name == "algorithm" and self.prior is not None:
             return f"{words} ({PRIORS[self.prior]})"
@@ -186,4 +236,4 @@ class SearchSettings(PromptSettings, SearchRules):
         return f"{super().sentence()}{'' if budget else ' · as many tests as it takes'}"
 
 
-__all__ = ["ALL", "DEFAULT_ALGORITHM", "SearchRules", "SearchSettings"]
+__all__ = ["ALL", "CONFIDENT", "DEFAULT_ALGORITHM", "SearchRules", "SearchSettings"]

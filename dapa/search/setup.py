@@ -18,6 +18,7 @@ from dapa.model.template import alike, digests_of, told_once
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.prompts.settings import FormatSettings
+from dapa.search.confidence.plan import CHOOSE, ClaimKind, PromptParts, divide
 from dapa.search.engine.fast_screen import Floats, Odds
 from dapa.search.priors import few, opening_ids
 from dapa.search.settings import SearchSettings
@@ -93,6 +94,32 @@ def divided(harmful: PromptSet, seed: int, limit: int | None, lock: bool = False
         rest = [prompt for prompt in split.search if prompt not in taken]
     left = tuple(few(rest, RESERVED))
     return Divided(search, tuple(split.held_out), left, split.note, tuple(split.locked))
+
+
+def dealt(
+    harmful: PromptSet,
+    rendered: Callable[[Sequence[Prompt]], Sequence[str]],
+    units: int,
+    settings: SearchSettings,
+) -> PromptParts:
+    """A confidence search's prompts by what they do; prompts that render alike are one prompt.
+
+    Args:
+        harmful: The set.
+        rendered: Writes prompts as the models read them.
+        units: How many units are searched.
+        settings: Claim, seed, and how many choose at most.
+    """
+    every = harmful.prompts
+    once = alike(rendered(every))
+    claim: ClaimKind = "quick" if settings.claim == "quick" else "confidence"
+    choose = min(CHOOSE, settings.prompt_limit or CHOOSE)
+    prompts = [every[i] for i in once]
+    parts = divide(prompts, units, claim, settings.seed, choose, settings.certify)
+    if len(once) == len(every):
+        return parts
+    note = f"{parts.plan.note}; {told_once(len(every) - len(once), len(every))}"
+    return replace(parts, plan=replace(parts.plan, note=note))
 
 
 def each_once(

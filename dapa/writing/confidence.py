@@ -42,11 +42,19 @@ def points(value: float, digits: int = 0) -> str:
     return f"{'0' if float(shown) == 0 else shown} {'point' if shown == '1' else 'points'}"
 
 
-def change_text(change: Told) -> str:
-    """A paired change in words: `1.6 points less [-4.1, 0.9]`."""
+def change_text(change: Told, beside: str = "") -> str:
+    """A paired change in words: `1.6 points less than all units [-4.1, +0.9]`.
+
+    Args:
+        change: A `Difference`'s JSON form.
+        beside: What it is held against, such as `all units`.
+    """
     value, low, high = (100 * change[key] for key in ("value", "low", "high"))
-    word = "less" if value < 0 else "more"
-    size = f"{abs(value):.1f} points {word}" if abs(value) >= 0.05 else "as much"
+    if abs(value) < 0.05:
+        size = "as much" + (f" as {beside}" if beside else "")
+    else:
+        size = f"{abs(value):.1f} points {'less' if value < 0 else 'more'}"
+        size += f" than {beside}" if beside else ""
     return f"{size} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -67,7 +75,7 @@ def _short(told: Told) -> str:
         return ""
     return (
         f"On {held['n']} prompts that chose nothing the set refuses "
-        f"{change_text(held['change'])} than all units: beyond chance, if within the margin."
+        f"{change_text(held['change'], 'all units')}: beyond chance, if within the margin."
     )
 
 
@@ -154,8 +162,8 @@ def unseen_text(told: Told) -> str:
     held, count = seen["certified"], len(seen["kinds"])
     return (
         f"On {count} {'kind' if count == 1 else 'kinds'} of harm that chose nothing "
-        f"({', '.join(seen['kinds'])}; n = {held['n']}) it refuses {change_text(held['change'])} "
-        "than all units."
+        f"({', '.join(seen['kinds'])}; n = {held['n']}) it refuses "
+        f"{change_text(held['change'], 'all units')}."
     )
 
 

@@ -173,3 +173,8 @@ _SINGLE: Mapping[str, Any] = {
     "overfit": Overfit.from_dict,
     "unseen": UnseenKinds.from_dict,
 }
+
+
+def chose_more(record: ConfidenceRecord) -> bool:
+    """Did verdicts choose, so that the plan's `more` prompts joined and certify nothing?"""
+    return record.step is None or not record.step.trusted

@@ -24,7 +24,7 @@ from dapa.ui.parts import (
     two,
 )
 from dapa.ui.tabs.search import result
-from dapa.workbench import Costs, SearchJob, SearchProgress, algorithms
+from dapa.workbench import Costs, SearchJob, SearchProgress
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
@@ -70,7 +70,7 @@ class SearchStatus:
             "" if empty else meter(now),
             replay.encode(
                 job.id,
-                algorithms.titles[job.settings.algorithm],
+                job.method,
                 now.trials,
                 job.units,
                 now.target,
