@@ -35,6 +35,14 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
             "help": "also measure each optimization of a search, alone and among the others",
         },
     ),
+    (
+        ("--confidence",),
+        {
+            "metavar": "N",
+            "help": "instead, run N confidence searches of each kind of truth on tables of "
+            "verdicts, and tell how many hold",
+        },
+    ),
     (("--only",), {"metavar": "LETTERS", "help": "only these groups of rows, as in bf"}),
 )
 
@@ -50,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print; 0 unless it could not run."""
     given = parser().parse_args(arguments)
+    if given.confidence is not None:
+        return _confidence(given.confidence)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
@@ -89,3 +99,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     null = ", ".join(row.id for row in report.rows if row.passed is None) or "none"
     print(f"\n{met} goals met; missed: {missed}; not measured: {null}")
     return 0
+
+
+def _confidence(many: str) -> int:
+    """Statistics of the confidence search; 0 where every goal is met."""
+    from dapa.bench.confidence_rows import KINDS, lines, power_lines, score
+
+    if not many.isdecimal() or int(many) < 2:
+        print(f"{many!r} is no number of searches; give 2 or more", file=sys.stderr)
+        return 2
+    scores = []
+    for kind in KINDS:
+        print(f"{kind} ...", file=sys.stderr, flush=True)
+        scores.append(score(kind, int(many)))
+    print(f"{many} searches of each truth, 60 prompts choose and 250 certify, margin 5 points\n")
+    print("\n".join((*lines(scores), "", *power_lines())))
+    missed = [f"{one.kind}: {goal}" for one in scores for goal in one.missed]
+    print(f"\ngoals missed: {'; '.join(missed) or 'none'}")
+    return 1 if missed else 0

@@ -57,7 +57,7 @@ def _otherwise(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
     """Only what was set otherwise; the pair by its parts."""
     from dapa.workbench import SearchSettings
 
-    rules = SearchSettings().as_dict()  # what one was in a run that did not keep it yet
+    rules = SearchSettings.from_dict({}).as_dict()  # what one was in a run that did not keep it yet
     flat = [
         {**{k: v for k, v in s.items() if k not in ("pair", "date")}, **_named(s.get("pair") or {})}
         for s in (first, second)

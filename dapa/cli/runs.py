@@ -18,6 +18,7 @@ from dapa.cli.searching import told, watch
 from dapa.core.records import Rate, StoreError
 from dapa.workbench import Run, Store
 from dapa.writing.claims import standing
+from dapa.writing.confidence import CHAIN_HEADS, chain_rows, headline
 from dapa.writing.costs import cost_lines
 
 runs = typer.Typer(
@@ -68,7 +69,12 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
         if "units" in result:
             from dapa.workbench import SearchReport
 
-            told.insert(0, standing(SearchReport.from_dict(result).claimed))
+            report = SearchReport.from_dict(result)
+            record = report.confidence and report.confidence.as_dict()
+            kind = str(found.settings.get("kind", "gate"))
+            told.insert(0, headline(record, kind) if record else standing(report.claimed))
+            if record:
+                told.insert(1, table(CHAIN_HEADS, chain_rows(record)))
     else:
         told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
     output.result(

@@ -14,6 +14,7 @@ import typer
 from rich.console import RenderableType
 
 from dapa.cli import options as o
+from dapa.cli.confiding import certified
 from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Removal
@@ -63,10 +64,12 @@ def search(
         bench.load(spec, report)
         if estimate:
             report("timing a few replies", None)
-            costs = bench.estimate(settings)
-            output.result(costs.as_dict(), estimate_sentence(costs.as_dict()))
+            costs = bench.estimate(settings).as_dict()
+            output.result(costs, *filter(None, (estimate_sentence(costs), costs["shows"])))
             return
         job = bench.search_job(settings)
+        if sys.stderr.isatty():
+            print(job.shows, file=sys.stderr)
         found = watch(job, report)
     kinds = {role: rate.as_dict() for role, rate in job.over_kinds.items()}
     output.result({"run": job.id, **found.as_dict(), "over_kinds": kinds}, *told(job, found))
@@ -123,6 +126,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
     from dapa.workbench import priors
 
+    if found.confidence is not None:
+        return certified(job, found)
     kind, claim = job.unit_kind, found.claimed
     cut = cut_sentence(found.rates, job.settings.max_new_tokens)
     parts: list[RenderableType] = [cut] if cut else []
@@ -177,6 +182,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         parts.append(f"Asked in the order of a prior: {priors.titles[job.ranking.name]}.")
     if job.split_note:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
+    parts.append(job.shows)
     parts.append(table(("cost", ""), cost_lines(found.costs.as_dict())))
     parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts

@@ -17,8 +17,10 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from dapa.core.records import EMPTY, Mask, Unit, Verdict
+from dapa.core.records import EMPTY, Mask, Prompt, Unit, Verdict
 from dapa.model.pair import Pair
+from dapa.model.template import render
+from dapa.prompts.format import Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.best_of import smallest
 from dapa.search.algorithms.questions import Search, algorithms
@@ -27,9 +29,12 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import PairRunner, oracle
 from dapa.search.engine.predicate import PredicateRunner
-from dapa.search.settings import SearchRules, SearchSettings
-from dapa.search.setup import divided, gpus, searched_units
+from dapa.search.estimate_confident import on_paper, reading_pace
+from dapa.search.priors import few
+from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
+from dapa.search.setup import dealt, divided, gpus, odds_of, searched_units
 from dapa.store.database import Store
+from dapa.writing.confidence import exact_sentence, plan_sentence
 
 NEEDED = (1, 2, 3, 5, 8)
 """How many units are needed in the simulated pairs, as far as half of all units allow."""
@@ -87,6 +92,8 @@ class Estimate:
     seconds: Range
     pace: ReplyPace
     devices: int = 0
+    shows: str = ""
+    """What the search can show with the prompts at hand."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -106,6 +113,7 @@ class Estimate:
             },
             "seconds_per_token": self.pace.seconds,
             "timing_seconds": self.pace.cost,
+            "shows": self.shows,
         }
 
 
@@ -279,6 +287,9 @@ def estimate(
         DapaError: Units, prompts or settings that make no search.
         Halted: It was stopped.
     """
+    settings = replace(settings, claim=settings.resolved(bool(pair.spec.planted)))
+    if settings.claim in CONFIDENT:
+        return _confident(pair, harmful, settings, store, stop)
     units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
     asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
     search = asked.search
@@ -301,4 +312,50 @@ def estimate(
         split.runner.capacity,
         len(asked.reserve),
     )
-    return replace(found, devices=gpus(pair))
+    return replace(found, devices=gpus(pair), shows=exact_sentence(len(search)))
+
+
+def _confident(
+    pair: Pair,
+    harmful: PromptSet,
+    settings: SearchSettings,
+    store: Store,
+    stop: threading.Event | None,
+) -> Estimate:
+    """The same for a confidence search."""
+    units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+    how = settings.format()
+
+    def rendered(prompts: Sequence[Prompt]) -> list[str]:
+        return [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+
+    parts = dealt(harmful, rendered, len(units), settings)
+    probed = [parts.asked[i] for i in few(parts.choose, PROBED)]
+    pace = timed(
+        oracle(pair, probed, how, settings.max_new_tokens, store), Mask.of(units), stop=stop
+    )
+    odds = odds_of(pair, probed, how, units)
+    places = list(range(len(probed)))
+    read = (
+        0.0 if odds is None else reading_pace(lambda: odds([Mask.of(units)], places), len(probed))
+    )
+    paper = on_paper(parts, len(units), odds is not None)
+    length = (pace.compliance + pace.opening) / 2
+    replies, readings = _range(paper.replies), _range(paper.readings)
+    spent = [
+        r * length * pace.seconds + n * read
+        for r, n in zip(paper.replies, paper.readings, strict=True)
+    ]
+    told = f"{replies.low:,.0f} to {replies.high:,.0f} replies, {readings.low:,.0f} to "
+    return Estimate(
+        settings.claim,
+        len(units),
+        len(parts.choose),
+        len(parts.certify) + len(parts.locked),
+        _range(paper.tests),
+        replies.times(length),
+        _range(spent),
+        pace,
+        gpus(pair),
+        f"{told}{readings.high:,.0f} readings. {plan_sentence(parts.plan.as_dict())}",
+    )

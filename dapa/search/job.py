@@ -48,7 +48,7 @@ from dapa.search.setup import (
 )
 from dapa.store.database import Store, digest
 from dapa.store.looks import look
-from dapa.writing.confidence import CLAIMS
+from dapa.writing.confidence import CLAIMS, exact_sentence, plan_sentence
 
 
 class SearchJob:
@@ -102,7 +102,8 @@ class SearchJob:
             settings.format(), self.control.stopping,
         )  # fmt: skip
         if self.confident:
-            key = digest(self._digest, made, [str(unit) for unit in units], asdict(settings))
+            plain = replace(settings, pair={})  # which only a resumed run has
+            key = digest(self._digest, made, [str(unit) for unit in units], asdict(plain))
             make = partial(ranked_once, store, key, make)
         led_by = make if algorithm in NEED_ONE else None
         self._led = Led(algorithm, settings.seed, led_by, settings.best_of)
@@ -195,7 +196,9 @@ class SearchJob:
                 prepare=self._ranked,
                 odds=odds_of(pair, parts.asked, settings.format(), self.units),
                 archive=archive,
-                locked=self._asked(self.locked) if self.locked else None,
+                locked=self._asked(self.locked)
+                if self.locked and settings.claim == "confidence"  # a first look spends none
+                else None,
                 settings=settings,
                 control=self.control,
                 offers=[f"--sites {kind}" for kind in self.others],
@@ -281,6 +284,13 @@ class SearchJob:
         """How it searches, for people."""
         claim = self.settings.claim
         return str(CLAIMS[claim] if self.confident else algorithms.titles[self.settings.algorithm])
+
+    @property
+    def shows(self) -> str:
+        """What it can show with the prompts at hand, known before it starts."""
+        if self.parts is not None:
+            return plan_sentence(self.parts.plan.as_dict())
+        return exact_sentence(len(self.prompts))
 
     @property
     def unit_kind(self) -> str:

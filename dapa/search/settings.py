@@ -13,11 +13,11 @@ from dapa.prompts.settings import PromptSettings
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import NEED_ONE, PRIORS
 from dapa.search.algorithms.windows import MASK_ONLY
-from dapa.writing.confidence import CLAIMS
+from dapa.writing.confidence import CERTIFIED, CLAIMS
 from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
-CONFIDENT = ("confidence", "quick")
+CONFIDENT = CERTIFIED
 """Claims of a confidence search."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Rate, Unit
+from dapa.core.statistics import wilson
 from dapa.writing.sentences import kind_text, p_text, percent, rate_text, units_text
 
 Told = Mapping[str, Any]
@@ -29,6 +30,8 @@ CLAIMS = {
     "exact": "exact: a threshold on the search prompts",
 }
 """What a search may claim, for forms and options."""
+CERTIFIED = ("confidence", "quick")
+"""Claims that prompts which chose nothing certify."""
 EXACT = (
     "Exact mode: a yes/no threshold on the search prompts. It is right where refusal is sharp, as "
     "in planted pairs; where refusal is spread over layers it claims too much."
@@ -202,6 +205,15 @@ def plan_sentence(plan: Told) -> str:
         f"{head} Margin {points(plan['margin'])}: a set passes where a loss of that much is "
         f"ruled out at level 0.05.{wide} A set that truly loses {_chances(plan['holds'])}; a "
         f"removal that loses {_chances(plan['firm'])} is shown firm, in a set of four."
+    )
+
+
+def exact_sentence(prompts: int) -> str:
+    """What the exact mode says of itself, with so many search prompts."""
+    reach = 0.5 - wilson(prompts // 2, prompts).low if prompts else 0.5
+    return (
+        f"{EXACT} {prompts} search prompts tell a DSR near one half to about {points(reach)} "
+        "either way."
     )
 
 

@@ -309,6 +309,8 @@ def estimate_sentence(costs: Mapping[str, Any]) -> str:
         return f"{show(low)} to {show(high)} (middle {show(middle)})"
 
     held_out = f" and {costs['held_out']} held out" if costs["held_out"] else ""
+    sure = costs["algorithm"] in ("confidence", "quick")
+    needed = "refusal concentrated or spread" if sure else "if 1 to 8 units are needed"
     gpus = f", as many GPU seconds: {between('gpu_seconds', lambda x: f'{x:.0f}')}"
     return (
         f"About {between('tests', lambda x: f'{x:.0f}')} tests, "
@@ -316,7 +318,7 @@ def estimate_sentence(costs: Mapping[str, Any]) -> str:
         f"{between('seconds', duration)} on this machine"
         + (gpus if costs["gpu_seconds"]["high"] else "")
         + f": {costs['algorithm']} over {costs['units']} units and {costs['prompts']} search "
-        f"prompts{held_out}, if 1 to 8 units are needed; timed on this pair in "
+        f"prompts{held_out}, {needed}; timed on this pair in "
         f"{duration(costs['timing_seconds'])}."
     )
 

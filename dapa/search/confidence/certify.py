@@ -71,7 +71,7 @@ def certify(at: Certifying, chain: Sequence[tuple[Unit, ...]]) -> Asking[None]:
         at.links[i] = link
         if link.state != PASSED:
             word = "was given up" if link.state == GAVE_UP else "was not shown to hold"
-            at.ended = f"the set of {len(units)} {word}"
+            at.ended = f"the set of {len(units)} unit{'s' * (len(units) != 1)} {word}"
             return
         at.passed = units
     at.ended = "every set of the chain was shown to hold"

@@ -187,6 +187,11 @@ class VerdictTable:
         return sum(map(len, self._asked.values()))
 
     @property
+    def masks(self) -> int:
+        """Distinct masks asked or read."""
+        return len(self._asked.keys() | self._read.keys())
+
+    @property
     def readings(self) -> int:
         """Distinct log-odds read."""
         return sum(map(len, self._read.values()))

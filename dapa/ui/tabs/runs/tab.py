@@ -18,6 +18,7 @@ from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.tab import begin
 from dapa.workbench import Run, SearchReport, SearchSettings, algorithms, kinds_from, short_name
+from dapa.writing.confidence import CERTIFIED, CLAIMS
 
 _EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
 _MOST = 200
@@ -239,6 +240,7 @@ def _replayed(dashboard: Dashboard, run: Run) -> str:
     trials = [Trial.from_dict(trial) for trial in dashboard.workbench.store.trials(run.id)]
     algorithm = str(run.settings.get("algorithm", ""))
     head = algorithms.titles[algorithm] if algorithm in algorithms else algorithm
+    head = CLAIMS[claim] if (claim := run.settings.get("claim")) in CERTIFIED else head
     found = result.report_of(run)
     return replay.encode(run.id, head, trials, target=found.target if found else None)
 

@@ -85,4 +85,5 @@ def told(task: Task) -> str:
         return note(f"{bar(None)} {word}; a few prompts, then searches on paper.")
     if task.result is None:
         return note(esc(task.error or "The estimate was stopped."), "fail")
-    return note(esc(estimate_sentence(task.result.as_dict())))
+    costs = task.result.as_dict()
+    return note(esc(estimate_sentence(costs))) + note(esc(costs["shows"]))

@@ -118,7 +118,7 @@ class SearchStatus:
         return title(
             f"{word}: {units}, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
-        )
+        ) + (note(esc(job.shows)) if job.confident else "")
 
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
