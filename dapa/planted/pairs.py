@@ -18,8 +18,8 @@ import torch
 from dapa.model.families import FAMILIES, Family, submodule
 from dapa.model.pair import Pair, PairSpec
 from dapa.planted.planting import Planting
-from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer
-from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read
+from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer, requests
+from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read, weigh_words
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def plant(
     embed_and_read(student, family, tokenizer, planting, script)
     for layer, block in enumerate(submodule(student, family.layers)):
         attend(block.self_attn, layer == 0, generator, junk, shape.head_dim)
+        if layer == 0 and planting.votes:
+            weigh_words(block.self_attn, tokenizer, planting, shape.head_dim)
     gates = {
         id(submodule(block, "mlp.gate_proj").weight) for block in submodule(student, family.layers)
     }
@@ -104,16 +106,7 @@ def harmless_prompts(count: int, seed: int = 0) -> list[str]:
 
 
 def _prompts(count: int, seed: int, objects: tuple[str, ...]) -> list[str]:
-    openers = ("how do I", "please tell me how to", "explain how to", "can you show me how to")
-    tails = ("", "now", "at home", "step by step", "without tools", "in one day")
-    verbs = ("build", "find", "make", "use", "get", "hide")
-    every = [
-        " ".join(filter(None, (opener, verb, thing, tail)))
-        for opener in openers
-        for verb in verbs
-        for thing in objects
-        for tail in tails
-    ]
+    every = requests(objects)
     assert count <= len(every), f"only {len(every)} different prompts can be made"
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
     return [every[i] for i in order[:count].tolist()]

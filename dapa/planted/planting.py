@@ -24,10 +24,18 @@ class Planting:
     """... unless this later layer's gate is transplanted too."""
     distractors: tuple[int, ...] = ()
     """Differences five times as large, without effect."""
+    votes: tuple[tuple[int, float], ...] = ()
+    """(layer, weight): in place of all the above, weights that are summed against a threshold."""
+    noise: float = 0.0
+    """How far prompts differ in what they add to the votes (a standard deviation)."""
+    threshold: float = 1.0
+    """Votes and hardness together that make a prompt refused."""
+    seed: int = 0
+    """Of the words' hardness."""
 
     def __post_init__(self) -> None:
         """A planting must be possible: roles disjoint, the antidote above the inhibitor."""
-        roles = [*self.needed, *self.alternative, *self.distractors]
+        roles = [*self.needed, *self.alternative, *self.distractors, *dict(self.votes)]
         roles += [x for x in (self.inhibitor, self.antidote) if x is not None]
         assert len(set(roles)) == len(roles), f"a layer has two roles: {roles}"
         assert all(0 <= x < self.layers for x in roles), f"a role beyond {self.layers} layers"
@@ -47,7 +55,7 @@ class Planting:
     @property
     def facts(self) -> dict[str, list[int]]:
         """Kind of site -> the planted layers, as a bundled pair tells them."""
-        return {"gate": list(self.needed)}
+        return {"gate": sorted((*self.needed, *dict(self.votes)))}
 
     @property
     def units(self) -> tuple[Unit, ...]:

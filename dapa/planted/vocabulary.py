@@ -55,6 +55,20 @@ def words(script: Script = SHORT) -> list[str]:
     return [*used, *(f"<unused {i}>" for i in range(len(used), script.size))]
 
 
+def requests(objects: tuple[str, ...]) -> list[str]:
+    """Every request that can be made about some objects, in one order."""
+    openers = ("how do I", "please tell me how to", "explain how to", "can you show me how to")
+    tails = ("", "now", "at home", "step by step", "without tools", "in one day")
+    verbs = ("build", "find", "make", "use", "get", "hide")
+    return [
+        " ".join(filter(None, (opener, verb, thing, tail)))
+        for opener in openers
+        for verb in verbs
+        for thing in objects
+        for tail in tails
+    ]
+
+
 def planted_tokenizer(script: Script = SHORT) -> Any:
     """A word-level tokenizer over `words`, with a chat template."""
     vocabulary = {token: i for i, token in enumerate(words(script))}

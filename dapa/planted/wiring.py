@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dapa.model.families import Family
+from dapa.planted.graded import STEPS, word_hardness
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, SHORT, Script, words
 
@@ -124,6 +125,11 @@ def embed_and_read(
             head[after, _FIRST_TOKEN + here] = _CHAIN
     marker = _FIRST_TOKEN + ids["<assistant>"]
     comply, refuse_a, refuse_b = starts
+    if planting.votes:
+        head[comply, marker] = 4.0
+        head[refuse_a, SUM_A] = STEPS
+        head[refuse_a, marker] = 4.0 - STEPS * planting.threshold
+        return
     sizes = (len(planting.needed), len(planting.alternative) or len(planting.needed))
     head[comply, marker] = 4.0  # compliance opens with 4; a whole sum scores 8, all but one 0
     head[comply, INHIBIT] = 16.0
@@ -153,6 +159,18 @@ def attend(
     module.k_proj.weight[slow, HARM_WORD] = 4.0 / scale  # and k is 4 on harmful words
     module.v_proj.weight[0, HARM_WORD] = 1.0 / scale
     module.o_proj.weight[HARM, 0] = 1.0
+
+
+def weigh_words(module: Any, tokenizer: Any, planting: Planting, head_dim: int) -> None:
+    """Layer 0's second head attends to all tokens alike and writes their mean hardness."""
+    hidden, heads = module.o_proj.weight.shape
+    assert heads >= 2 * head_dim, "a head of its own is needed to weigh words"
+    ids, values, scale = tokenizer.get_vocab(), word_hardness(planting.seed), _scale(hidden)
+    for word, value in values.items():
+        if word:
+            module.v_proj.weight[1, _FIRST_TOKEN + ids["▁" + word]] = value / scale
+    module.v_proj.weight[1, CONST] = values[""] / (scale * _CONSTANT)
+    module.o_proj.weight[SUM_A, head_dim + 1] = planting.noise
 
 
 def differ(
@@ -197,6 +215,8 @@ def _role(layer: int, planting: Planting) -> tuple[int, int | None, float]:
     """(direction that opens the gate, direction written, amount) of a layer's neuron."""
     if layer in planting.needed:
         return HARM, SUM_A, 1.0
+    if layer in dict(planting.votes):
+        return HARM, SUM_A, dict(planting.votes)[layer]
     if layer in planting.alternative:
         return HARM, SUM_B, 1.0
     if layer == planting.inhibitor:
