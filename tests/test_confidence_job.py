@@ -1,5 +1,6 @@
 """A confidence search through a job: on a planted pair, stored, resumed, stopped, told."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -13,11 +14,14 @@ from dapa.model.decode.generation import Batch
 from dapa.planted.pairs import harmful_prompts
 from dapa.prompts.sets import PromptSet
 from dapa.search.archive import FROZEN
+from dapa.search.choosing_again import AGAIN, choosing_again
 from dapa.search.engine import confident as engine
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.store.database import Store
 from dapa.ui.tabs.search.result import draw
+from dapa.workbench import Workbench
+from dapa.workbench.measurements.stability import finding
 from dapa.writing.confidence import headline
 
 SETTINGS = SearchSettings(max_new_tokens=12, claim="confidence")
@@ -182,3 +186,29 @@ def test_a_run_that_was_stored_without_a_claim_was_exact():
 
 def test_the_set_is_a_mask_that_the_pair_takes(ended):
     planted_pair().validate(Mask.of(ended.report.units))
+
+
+def test_choosing_again_in_other_orders_and_on_resamples_agrees_on_the_planted_core(ended):
+    driver = ended.choosing()
+    found = choosing_again(driver, ended.ranking.values, orders=3, bootstraps=3)
+    assert found.complete and len(found.repetitions) == 6
+    assert found.always == ended.report.units and not found.sometimes
+    assert len(found.never) == 4 and found.jaccard("order") == 1.0
+    asked = {place for known in driver._said.values() for place in known}
+    assert asked <= set(ended.parts.choose), "nothing that certifies is asked"
+    assert "nothing was certified anew" in finding(found)
+    assert found.as_dict()["agreed"]["always"] == ["1.gate", "4.gate"]
+
+
+def test_choosing_again_stops_between_readings(ended):
+    stop = threading.Event()
+    stop.set()
+    found = choosing_again(ended.choosing(stop), ended.ranking.values, stop=stop)
+    assert not found.complete and not found.repetitions
+
+
+def test_the_button_s_backend_keeps_what_was_agreed_in_the_store(ended, monkeypatch):
+    bench = Workbench(ended.store.folder, planted_pair())
+    found = bench.stability(ended, orders=1, bootstraps=1)
+    kept = bench.store.rating(AGAIN, ended.id)
+    assert kept["agreed"]["always"] == [str(unit) for unit in found.always]

@@ -27,6 +27,7 @@ from dapa.search.engine.confident import Confided, ConfidenceDriver
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
+from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
 from dapa.search.held import Held, forget_way
@@ -180,7 +181,9 @@ class SearchJob:
             offers=[f"--sites {kind}" for kind in self.others],
         )
 
-    def _certifying(self, archive: StoreArchive) -> ConfidenceDriver:
+    def _certifying(
+        self, archive: StoreArchive, control: Control | None = None
+    ) -> ConfidenceDriver:
         """The confidence mode: choose freely, certify once."""
         settings, pair, parts = self.settings, self._pair.get(), self.parts
         assert parts is not None, "a confidence search has its prompts' parts"
@@ -200,7 +203,7 @@ class SearchJob:
                 if self.locked and settings.claim == "confidence"  # a first look spends none
                 else None,
                 settings=settings,
-                control=self.control,
+                control=control or self.control,
                 offers=[f"--sites {kind}" for kind in self.others],
                 looked=lambda: self.looked("search"),
                 devices=gpus(pair),
@@ -235,6 +238,14 @@ class SearchJob:
     def rest(self) -> Workload | None:
         """The held-out prompts likewise; None where there are none."""
         return self._asked(self.held_out) if self.held_out else None
+
+    def choosing(self, stop: threading.Event | None = None) -> ConfidenceDriver:
+        """A driver that answers this confidence search's choosing anew, from its memory."""
+        parts = self.parts
+        assert parts is not None, "an exact search chooses and certifies in one"
+        texts = self._rendered((*parts.asked, *parts.locked))
+        archive = StoreArchive(self.store, self._digest, texts)
+        return self._certifying(archive, StoppedBy(stop))
 
     def looked(self, who: str) -> int:
         """Count a look at the held-out prompts; how many there are by now, on this pair."""

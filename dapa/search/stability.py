@@ -63,6 +63,13 @@ class Repetition:
     """The DSR that satisfied; None where there was nothing to find."""
     reason: str = "done"
     """Why it ended, or why there was nothing to find."""
+    chosen: bool = False
+    """Is it the choosing of a confidence search alone? Then the set claims nothing."""
+
+    @property
+    def counts(self) -> bool:
+        """Did it end with a set?"""
+        return self.one_minimal or self.chosen
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -77,6 +84,7 @@ class Repetition:
             "dsr": self.dsr,
             "target": self.target,
             "reason": self.reason,
+            **({"chosen": True} if self.chosen else {}),
         }
 
 
@@ -99,7 +107,24 @@ class Stability:
     def ended(self, *kinds: Kind) -> tuple[Repetition, ...]:
         """The repetitions of these kinds (orders and bootstraps by default) with a set."""
         wanted = kinds or REPEATS
-        return tuple(r for r in self.repetitions if r.kind in wanted and r.one_minimal)
+        return tuple(r for r in self.repetitions if r.kind in wanted and r.counts)
+
+    @property
+    def always(self) -> tuple[Unit, ...]:
+        """Units of every set that was found, whatever was repeated."""
+        ended = self.ended()
+        return tuple(u for u in self.units if ended and all(u in r.units for r in ended))
+
+    @property
+    def never(self) -> tuple[Unit, ...]:
+        """Units of none of them."""
+        return tuple(u for u in self.units if not any(u in r.units for r in self.ended()))
+
+    @property
+    def sometimes(self) -> tuple[Unit, ...]:
+        """The others."""
+        sure = {*self.always, *self.never}
+        return tuple(u for u in self.units if u not in sure)
 
     @property
     def counted(self) -> Kind:
@@ -154,6 +179,10 @@ class Stability:
                 for units, count in self.sets().items()
             ],
             "alternatives": [[str(unit) for unit in units] for units in self.alternatives],
+            "agreed": {
+                name: [str(unit) for unit in getattr(self, name)]
+                for name in ("always", "sometimes", "never")
+            },
             "jaccard": self.jaccard(),
             "counted": self.counted,
             "apart": {kind: self._apart(kind) for kind in REPEATS},

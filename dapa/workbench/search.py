@@ -14,6 +14,7 @@ from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.pair import Pair, PairSpec
+from dapa.search.choosing_again import AGAIN, choosing_again
 from dapa.search.engine.control import Halted
 from dapa.search.estimate import Estimate, estimate
 from dapa.search.job import SearchJob
@@ -23,6 +24,9 @@ from dapa.search.settings import SearchSettings
 from dapa.search.smaller import smaller_sets
 from dapa.search.stability import Stability, stability
 from dapa.workbench.holding import RUN_DIR, Holding
+
+_AGAIN = ("orders", "bootstraps", "stop", "progress")
+"""What repeating the choosing heeds."""
 
 
 class Searching(Holding):
@@ -112,6 +116,8 @@ class Searching(Holding):
         """
         settings = job.settings
         seed = options.pop("seed", settings.seed)
+        if job.confident:
+            return self._choosing_again(job, seed, options)
         if job.ranking is not None:
             options.setdefault("prior", job.ranking.values)
         options.setdefault("kl", self._kl(settings, job.pair))
@@ -127,6 +133,16 @@ class Searching(Holding):
             return replace(told, smaller=fewer)
         except Halted:
             return replace(told, complete=False)
+
+    def _choosing_again(self, job: SearchJob, seed: int, options: dict[str, Any]) -> Stability:
+        """A confidence search's choosing alone, kept in the store beside its run."""
+        asked = {name: options[name] for name in _AGAIN if name in options}
+        assert job.ranking is not None, "a search that has ended has its ranking"
+        found = choosing_again(
+            job.choosing(options.get("stop")), job.ranking.values, seed=seed, **asked
+        )
+        self.store.rate(AGAIN, job.id, found.as_dict())
+        return found
 
     def categories(self, job: SearchJob, stop: threading.Event | None = None) -> CategoryMap:
         """Which layer carries which kind of harm, from the certificate's removals."""

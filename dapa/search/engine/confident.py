@@ -17,7 +17,8 @@ import numpy as np
 
 from dapa.core.records import EMPTY, Label, Mask, Rate, SearchResult, Unit
 from dapa.core.statistics import wilson
-from dapa.search.confidence.course import Course, answered, confident
+from dapa.search.confidence.choose import Choosing, choose
+from dapa.search.confidence.course import UNCLAIMED, Course, answered, confident
 from dapa.search.confidence.questions import (
     Bools,
     Floats,
@@ -134,6 +135,24 @@ class ConfidenceDriver:
         """The search as it stands; from any thread."""
         return self.meter.snapshot()
 
+    def begin(self) -> None:
+        """Start the clock, for `choose` without a whole search."""
+        self.meter.start()
+
+    def choose(self, prior: Prior, prompts: tuple[int, ...]) -> Choosing:
+        """The choosing alone, by another ranking or on other prompts, which may repeat.
+
+        Raises:
+            Halted: It was stopped.
+        """
+        given = self.given
+        margin = given.plan.margin or UNCLAIMED
+        at = Choosing(
+            self.units, prior, margin, prompts, given.more, readable=given.odds is not None
+        )
+        answered(choose(at), self._answer)
+        return at
+
     def run(self) -> SearchReport:
         """Search to the end, or to a stop, or to the end of a budget.
 
@@ -227,7 +246,7 @@ class ConfidenceDriver:
             if mask not in self._odds:
                 self._odds[mask] = dict(self.archive.recall(mask))
             known = self._odds[mask]
-            if left := tuple(p for p in question.prompts if p not in known):
+            if left := tuple(p for p in dict.fromkeys(question.prompts) if p not in known):
                 new.setdefault(left, []).append(mask)
         for prompts, masks in new.items():
             values = odds(masks, prompts)
@@ -247,7 +266,7 @@ class ConfidenceDriver:
         new: dict[tuple[int, ...], list[Mask]] = {}
         for mask in dict.fromkeys(question.masks):
             known = self._said.setdefault(mask, {})
-            if left := tuple(p for p in question.prompts if p not in known):
+            if left := tuple(p for p in dict.fromkeys(question.prompts) if p not in known):
                 new.setdefault(left, []).append(mask)
         for prompts, masks in new.items():
             scheduler = self._scheduler(prompts)
@@ -276,7 +295,8 @@ class ConfidenceDriver:
 
     def _show(self) -> None:
         """The best set, for whoever watches."""
-        assert self.course is not None
+        if self.course is None:
+            return
         with self.meter.lock:
             self.meter.best = self.course.best
 

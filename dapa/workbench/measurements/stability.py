@@ -108,7 +108,7 @@ def _describe(record: Repeated) -> Shown:
             (units_text(units), *(found.sets(kind).get(units, 0) for kind in shares))
             for units, _ in sets[:_MOST_SETS]
         ],
-        "Distinct 1-minimal sets",
+        "Distinct chosen sets" if any(r.chosen for r in ended) else "Distinct 1-minimal sets",
     )
     notes = [also] if (also := smaller_text(found.smaller)) else []
     notes.append(
@@ -126,6 +126,8 @@ def _describe(record: Repeated) -> Shown:
 
 def finding(found: Stability) -> str:
     """What the repetitions agree on, in words."""
+    if any(r.chosen for r in found.ended()):
+        return chosen(found)
     kinds = [kind for kind in _NAMES if found.ended(kind)]
     sets = found.sets()
     names = [f"{len(found.ended(kind))} {_NAMES[kind]}" for kind in kinds]
@@ -147,6 +149,30 @@ def finding(found: Stability) -> str:
     elif any(r.kind == "rest" for r in found.repetitions):
         ways = " Without the commonest set, nothing that is left satisfies."
     return head + inner + away + ways
+
+
+def chosen(found: Stability) -> str:
+    """What repeated choosing agrees on: it claims nothing, since nothing was certified."""
+    kinds = [kind for kind in _NAMES if found.ended(kind)]
+    many = " and ".join(f"{len(found.ended(kind))} {_NAMES[kind]}" for kind in kinds)
+    parts = [
+        f"{word} {units_text(units)}"
+        for word, units in (("always", found.always), ("sometimes", found.sometimes))
+        if units
+    ]
+    never = f"never the other {len(found.never)}" if found.never else ""
+    sets = len(found.sets())
+    ways = "one set" if sets == 1 else f"{sets} different sets"
+    return (
+        f"Chosen again in {many}: {'; '.join(filter(None, (*parts, never)))}. They end with {ways}"
+        f"{''.join(map(_shared, [found] * len(kinds), kinds))}; nothing was certified anew."
+    )
+
+
+def _shared(found: Stability, kind: Kind) -> str:
+    overlap = found.jaccard(kind)
+    shown = "" if overlap is None else f"; two {_NAMES[kind]} share {percent(overlap)} on average"
+    return shown
 
 
 def _of_kind(found: Stability, kind: Kind, name: str) -> str:
