@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import estimate_memory
-from dapa.model.spec import PairSpec, short_name
+from dapa.model.spec import PairSpec, facts_beside, short_name
 from dapa.model.threads import install_threads
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
 from dapa.model.wrapping import (
@@ -325,6 +325,7 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     """
     device = choose_device(spec.device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
+    spec = spec if spec.planted else replace(spec, planted=facts_beside(ours.folder))
     theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
     dtype = choose_dtype(spec.dtype, device, ours.parameters)
     memory = estimate_memory(ours, theirs, spec.memory, dtype, device)

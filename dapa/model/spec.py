@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,16 @@ def short_name(name: str) -> str:
     if adapter:
         return f"{short_name(base)}+{short_name(adapter)}"
     return Path(name.partition("@")[0]).name or name
+
+
+FACTS = "planted.json"
+"""Beside a planted student's weights: kind of site -> the layers that were planted."""
+
+
+def facts_beside(folder: Path) -> dict[str, Any]:
+    """The truth that a planted pair's own folder brings; empty for any other model."""
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ strongly, but without effect, so the size of a difference gives nothing away.
 from __future__ import annotations
 
 import hashlib
+import json
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from dapa.model.families import FAMILIES, Family, submodule
 from dapa.model.pair import Pair, PairSpec
+from dapa.model.spec import FACTS
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer, requests
 from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read, weigh_words
@@ -50,6 +52,8 @@ class PlantedModels:
         for role, model in (("student", self.student), ("teacher", self.teacher)):
             model.save_pretrained(folder / role)
             self.tokenizer.save_pretrained(folder / role)
+            facts = json.dumps(self.planting.facts)
+            (folder / role / FACTS).write_text(facts, encoding="utf-8")
         return folder / "student", folder / "teacher"
 
 

@@ -19,6 +19,7 @@ from dapa.writing.claims import (
     standing,
     target_text,
 )
+from dapa.writing.confidence import EXACT
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import MovedUnits, cut_sentence, kinds_text, result_sentence, unit_name
 
@@ -99,7 +100,7 @@ def draw(
         f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
         f"{_standing(report, also)}{_warnings(report)}{_columns(report, kinds or {})}"
-        f"{_asides(report)}{_costs(report)}"
+        f"{_asides(report)}{_costs(report)}{note(esc(EXACT))}"
     )
 
 
