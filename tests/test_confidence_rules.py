@@ -20,7 +20,7 @@ from dapa.core.statistics import (
 from dapa.search.confidence.certify import Certifying, certify, floor
 from dapa.search.confidence.course import Course, answered, confident
 from dapa.search.confidence.plan import divide, margin_of, plan_of, power_holds
-from dapa.search.confidence.questions import Freeze, Frozen, Judge, Read, thin
+from dapa.search.confidence.questions import Freeze, Frozen, JudgeMasks, ReadMasks, thin
 from dapa.search.confidence.truths import Truth, TruthShape, VerdictTable, searched
 
 UNITS = tuple(Unit(layer) for layer in range(12))
@@ -128,7 +128,7 @@ def test_no_certify_prompt_is_asked_before_the_chain_is_frozen():
     def answer(question):
         if not isinstance(question, Freeze) and not table.frozen:
             seen.extend(question.prompts)
-        elif isinstance(question, Judge) and question.phase != "choose":
+        elif isinstance(question, JudgeMasks) and question.phase != "choose":
             assert set(question.prompts) <= set(range(60, 310))
         return table(question)
 
@@ -153,7 +153,7 @@ def play(steps, refuses, prompts=200):
         if isinstance(question, Freeze):
             return question.orders
         rows = [[refuses(mask, place) for place in question.prompts] for mask in question.masks]
-        return np.array(rows, float if isinstance(question, Read) else bool)
+        return np.array(rows, float if isinstance(question, ReadMasks) else bool)
 
     answered(steps, answer)
     return asked
@@ -192,7 +192,7 @@ def test_verdicts_choose_where_log_odds_say_nothing():
     noise = np.random.default_rng(6)
 
     def deaf(question):
-        if isinstance(question, Read):
+        if isinstance(question, ReadMasks):
             return noise.normal(size=(len(question.masks), len(question.prompts)))
         return table(question)
 

@@ -24,7 +24,7 @@ from dapa.search.confidence.parts import (
     UnitStanding,
     Versus,
 )
-from dapa.search.confidence.questions import Asking, Bools, Judge, Phase, paired
+from dapa.search.confidence.questions import Asking, Bools, JudgeMasks, Phase, paired
 
 ALPHA = 0.05
 HALF, ALL = 0.1, 0.9
@@ -147,7 +147,7 @@ def _look(at: Certifying, seen: Versus) -> CertifyLook:
 
 def _versus(at: Certifying, masks: tuple[Mask, ...], n: int, phase: Phase) -> Asking[list[Versus]]:
     """Each mask beside all units on the first n prompts."""
-    said: Bools = yield Judge((at.full, *masks), at.prompts[:n], phase)
+    said: Bools = yield JudgeMasks((at.full, *masks), at.prompts[:n], phase)
     return [versus(row, said[0]) for row in said[1:]]
 
 

@@ -17,7 +17,15 @@ import numpy as np
 from dapa.core.records import Mask, Rate, Unit
 from dapa.core.statistics import mean_interval
 from dapa.search.confidence.parts import ChosenSet, FittedStep
-from dapa.search.confidence.questions import Asking, Bools, Floats, Judge, Prior, Read, paired
+from dapa.search.confidence.questions import (
+    Asking,
+    Bools,
+    Floats,
+    JudgeMasks,
+    Prior,
+    ReadMasks,
+    paired,
+)
 
 SHARES = (0.0, 0.4, 1.0)
 """Losses that are allowed one after the other, as shares of the margin."""
@@ -71,16 +79,16 @@ class Choosing:
 
 def choose(at: Choosing) -> Asking[None]:
     """Fill `at.taken` with a nested chain from all units down."""
-    whole: Bools = (yield Judge((at.full,), at.choose, "choose"))[0]
+    whole: Bools = (yield JudgeMasks((at.full,), at.choose, "choose"))[0]
     read: _Reader | None = None
     if at.readable:
-        heard: Floats = (yield Read((at.full,), at.choose))[0]
+        heard: Floats = (yield ReadMasks((at.full,), at.choose))[0]
         read = _Reader(at, heard, float(whole.mean()))
         at.step = yield from _trusted(at, read, heard, whole)
         at.read[at.units] = read.rate(heard)
     if read is None or at.step is None or not at.step.trusted:
         at.choose, at.more, read = (*at.choose, *at.more), (), None
-        whole = (yield Judge((at.full,), at.choose, "choose"))[0]
+        whole = (yield JudgeMasks((at.full,), at.choose, "choose"))[0]
     rate = float(whole.mean()) if read is None else at.read[at.units].value
     odds = None if read is None else float(heard.mean())
     at.taken.append(
@@ -95,8 +103,8 @@ def choose(at: Choosing) -> Asking[None]:
 def _trusted(at: Choosing, read: _Reader, heard: Floats, whole: Bools) -> Asking[FittedStep]:
     """Do log-odds follow verdicts? Held against all units and the better half of them."""
     half = Mask.of(_sorted(at, at.units)[len(at.units) // 2 :])
-    odds: Floats = (yield Read((half,), at.choose))[0]
-    said: Bools = (yield Judge((half,), at.choose, "choose"))[0]
+    odds: Floats = (yield ReadMasks((half,), at.choose))[0]
+    said: Bools = (yield JudgeMasks((half,), at.choose, "choose"))[0]
     x, y = np.concatenate([heard, odds]), np.concatenate([whole, said]).astype(float)
     if y.std() == 0 or x.std() == 0:  # nothing speaks against them
         return FittedStep(read.edge, read.width, None, None, True)
@@ -154,7 +162,7 @@ def _within(
 ) -> Asking[bool]:
     """Try one set; where it loses no more than is allowed, it is taken."""
     if read is not None:
-        odds: Floats = (yield Read((Mask.of(rest),), at.choose))[0]
+        odds: Floats = (yield ReadMasks((Mask.of(rest),), at.choose))[0]
         found = read.rate(odds)
         if found.value < read.whole - share * at.margin - 1e-12:
             return False
@@ -173,7 +181,7 @@ def _judged(at: Choosing, rest: tuple[Unit, ...], share: float) -> Asking[float 
     ours, whole, seen = np.zeros(0, bool), np.zeros(0, bool), 0
     for n in looks(len(at.choose)):
         part = at.choose[seen:n]
-        both: Bools = yield Judge((at.full, Mask.of(rest)), part, "choose")
+        both: Bools = yield JudgeMasks((at.full, Mask.of(rest)), part, "choose")
         whole, ours, seen = np.append(whole, both[0]), np.append(ours, both[1]), n
         gained, lost = paired(ours, whole)
         change, error = (gained - lost) / n, math.sqrt(gained + lost + 1) / n

@@ -9,13 +9,13 @@ from dapa.core.records import Mask, Unit
 from dapa.core.statistics import mover, rate_difference
 from dapa.search.confidence.certify import Certifying, certify, floor, removals, versus
 from dapa.search.confidence.choose import FEW, Choosing, choose
-from dapa.search.confidence.parts import ChainLink, Difference, Overfit, UnseenKinds, Versus
+from dapa.search.confidence.parts import ChainLink, Overfit, Difference, UnseenKinds, Versus
 from dapa.search.confidence.questions import (
     Asking,
     Bools,
     Freeze,
     Frozen,
-    Judge,
+    JudgeMasks,
     Prior,
     Question,
     thin,
@@ -169,8 +169,8 @@ def _held_against(at: Course, certifying: Certifying) -> Asking[None]:
     if len(at.best) == len(at.units):
         return
     both = (at.full, Mask.of(at.best))
-    chose: Bools = yield Judge(both, at.chose, "choose")
-    held: Bools = yield Judge(both, certifying.prompts, "certify")
+    chose: Bools = yield JudgeMasks(both, at.chose, "choose")
+    held: Bools = yield JudgeMasks(both, certifying.prompts, "certify")
     chosen, certified = versus(chose[1], chose[0]), versus(held[1], held[0])
     at.overfit = overfit_of(chosen, certified)
     if at.kinds:

@@ -23,7 +23,7 @@ Phase = Literal["opening", "choose", "certify", "floor", "removals", "held-out"]
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadMasks:
     """Refusal log-odds of each mask on each prompt. Answer: floats, (masks, prompts)."""
 
     masks: tuple[Mask, ...]
@@ -31,7 +31,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Judge:
+class JudgeMasks:
     """Is it refused? Answer: booleans, (masks, prompts)."""
 
     masks: tuple[Mask, ...]
@@ -81,7 +81,7 @@ class Frozen:
 
 _ORDERS = ("chain", "lower", "prior")
 
-Question = Read | Judge | Freeze
+Question = ReadMasks | JudgeMasks | Freeze
 T = TypeVar("T")
 Asking = Generator[Question, Any, T]
 """A coroutine that yields questions, is sent answers and returns a T."""

@@ -19,7 +19,15 @@ from scipy import special
 from dapa.core.records import Mask, Unit
 from dapa.search.confidence.course import Course, answered, confident
 from dapa.search.confidence.plan import CHOOSE, MORE, ClaimKind, plan_of
-from dapa.search.confidence.questions import Bools, Floats, Freeze, Judge, Prior, Question, Read
+from dapa.search.confidence.questions import (
+    Bools,
+    Floats,
+    Freeze,
+    JudgeMasks,
+    Prior,
+    Question,
+    ReadMasks,
+)
 
 KINDS = ("concentrated", "mixed", "spread", "redundant")
 """A few units under an AND; three strong and fifteen weak; twenty-five alike; one of two ANDs."""
@@ -162,10 +170,10 @@ class VerdictTable:
             self.frozen = True
             return question.orders
         at = np.array(question.prompts, int)
-        seen = self._read if isinstance(question, Read) else self._asked
+        seen = self._read if isinstance(question, ReadMasks) else self._asked
         for mask in question.masks:
             seen.setdefault(mask, set()).update(question.prompts)
-        if isinstance(question, Judge):
+        if isinstance(question, JudgeMasks):
             return np.array([self._verdicts(mask)[at] for mask in question.masks])
         return np.array([self._log_odds(mask)[at] for mask in question.masks])
 

@@ -24,10 +24,10 @@ from dapa.search.confidence.questions import (
     Floats,
     Freeze,
     Frozen,
-    Judge,
+    JudgeMasks,
     Prior,
     Question,
-    Read,
+    ReadMasks,
 )
 from dapa.search.confidence.record import ConfidencePlan
 from dapa.search.engine.checked import Recheck
@@ -210,9 +210,9 @@ class ConfidenceDriver:
 
     def _answer(self, question: Question) -> object:
         self._check()
-        if isinstance(question, Read):
+        if isinstance(question, ReadMasks):
             return self._read(question)
-        if isinstance(question, Judge):
+        if isinstance(question, JudgeMasks):
             return self._judge(question)
         return self._freeze(question)
 
@@ -236,7 +236,7 @@ class ConfidenceDriver:
             self._tested.add(mask)
             self.meter.tests += 1
 
-    def _read(self, question: Read) -> Floats:
+    def _read(self, question: ReadMasks) -> Floats:
         self._test(question.masks)
         self.meter.phase = "choose"
         odds = self.given.odds
@@ -260,7 +260,7 @@ class ConfidenceDriver:
         self._show()
         return np.array([[self._odds[m][p] for p in question.prompts] for m in question.masks])
 
-    def _judge(self, question: Judge) -> Bools:
+    def _judge(self, question: JudgeMasks) -> Bools:
         if question.phase != "held-out":
             self._test(question.masks)
         new: dict[tuple[int, ...], list[Mask]] = {}
@@ -315,7 +315,7 @@ class ConfidenceDriver:
         locked = self.given.locked
         if places:
             masks = tuple(dict.fromkeys(roles.values()))
-            self._judge(Judge(masks, places, "held-out"))
+            self._judge(JudgeMasks(masks, places, "held-out"))
             told.update({f"{role}held_out": self._rate(m, places) for role, m in roles.items()})
         if places and self.settings.full_length:
             some = places[:WHOLE]
