@@ -9,7 +9,7 @@ from dapa.core.records import Mask, Unit
 from dapa.core.statistics import mover, rate_difference
 from dapa.search.confidence.certify import Certifying, certify, floor, removals, versus
 from dapa.search.confidence.choose import FEW, Choosing, choose
-from dapa.search.confidence.parts import ChainLink, Overfit, Difference, UnseenKinds, Versus
+from dapa.search.confidence.parts import ChainLink, Difference, Overfit, UnseenKinds, Versus
 from dapa.search.confidence.questions import (
     Asking,
     Bools,
