@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Rate, Unit
-from dapa.core.statistics import wilson
 from dapa.writing.sentences import kind_text, p_text, percent, rate_text, units_text
 
 Told = Mapping[str, Any]
@@ -210,6 +209,8 @@ def plan_sentence(plan: Told) -> str:
 
 def exact_sentence(prompts: int) -> str:
     """What the exact mode says of itself, with so many search prompts."""
+    from dapa.core.statistics import wilson  # late: settings import this file, and help is quick
+
     reach = 0.5 - wilson(prompts // 2, prompts).low if prompts else 0.5
     return (
         f"{EXACT} {prompts} search prompts tell a DSR near one half to about {points(reach)} "
