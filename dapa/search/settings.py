@@ -201,7 +201,7 @@ class SearchSettings(PromptSettings, SearchRules):
         plain = {one.name: one.default for one in fields(SearchSettings)}
         told = {
             "algorithm": "algorithm", "target": "DSR to reach", "max_kl": "limit on KL",
-            "retain": "share of the gain to keep",
+            "retain": "share of the gain to keep", "best_of": "orders to search in",
         }  # fmt: skip
         return [words for name, words in told.items() if getattr(self, name) != plain[name]]
 
