@@ -14,11 +14,12 @@ from dapa.model.blocks import finest
 from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
-from dapa.model.template import alike, digests_of, told_once
-from dapa.prompts.format import PromptFormat
+from dapa.model.template import alike, digests_of, render, told_once
+from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.sets import PromptSet
 from dapa.prompts.settings import FormatSettings
 from dapa.search.confidence.plan import CHOOSE, ClaimKind, PromptParts, divide
+from dapa.search.confidence.record import ConfidencePlan
 from dapa.search.engine.fast_screen import Floats, Odds
 from dapa.search.priors import few, opening_ids
 from dapa.search.settings import SearchSettings
@@ -120,6 +121,18 @@ def dealt(
         return parts
     note = f"{parts.plan.note}; {told_once(len(every) - len(once), len(every))}"
     return replace(parts, plan=replace(parts.plan, note=note))
+
+
+def planned(pair: Pair, harmful: PromptSet, settings: SearchSettings) -> ConfidencePlan:
+    """What a confidence search can show with a set's prompts, before it starts."""
+    how = settings.format()
+    claim = settings.resolved(bool(pair.spec.planted))
+    units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+
+    def rendered(prompts: Sequence[Prompt]) -> list[str]:
+        return [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
+
+    return dealt(harmful, rendered, len(units), replace(settings, claim=claim)).plan
 
 
 def each_once(

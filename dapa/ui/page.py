@@ -82,15 +82,15 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
-        (attach, attached), applied = search.wire(
+        (attach, attached), (applied, tried) = search.wire(
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-        reopened = runs.wire(dashboard, past, session, wheel, _STEER, (attach, attached))
+        reopened = runs.wire(dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark)
         answer_again = chat.wire(dashboard, talk, session, wheel, flips, _STEER)
         sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened)
         steered = _steering(dashboard, session, wheel, maps)
-        pressed = {"use": applied, "reopen": reopened, "view_click": viewed}
+        pressed = {"use": applied, "try": tried, "reopen": reopened, "view_click": viewed}
         for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
     return page

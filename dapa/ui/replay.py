@@ -25,6 +25,7 @@ _COUNTING = (
     "certificate",
 )  # of these the set of fewest units is the best so far
 _SHOWN = ("opening", "search", "certificate", "superset")  # judged alike, so on one curve
+_SHOWN += ("choose", "certify", "floor", "removals")  # of a confidence search
 _TEMPLATE = """
 <div class="replay" hidden>
   <section class="card rp-tests">

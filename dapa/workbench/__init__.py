@@ -52,13 +52,14 @@ if TYPE_CHECKING:
     from dapa.prompts.report import inspect, sentences
     from dapa.prompts.sets import bundled, one_prompt, read_prompts
     from dapa.search.algorithms.questions import NEED_ONE, algorithms
+    from dapa.search.confidence.record import ConfidencePlan, ConfidenceRecord
     from dapa.search.engine.checked import Recheck
     from dapa.search.engine.control import Halted
     from dapa.search.engine.report import Costs, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
-    from dapa.search.settings import SearchRules, SearchSettings
+    from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
     from dapa.store.database import Run, Store, digest
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
@@ -184,6 +185,10 @@ _HOMES = {
         "NEED_ONE",
         "algorithms",
     ),
+    "dapa.search.confidence.record": (
+        "ConfidencePlan",
+        "ConfidenceRecord",
+    ),
     "dapa.search.engine.checked": ("Recheck",),
     "dapa.search.engine.control": ("Halted",),
     "dapa.search.engine.report": (
@@ -195,6 +200,7 @@ _HOMES = {
     "dapa.search.kinds": ("kinds_from",),
     "dapa.search.priors": ("priors",),
     "dapa.search.settings": (
+        "CONFIDENT",
         "SearchRules",
         "SearchSettings",
     ),
@@ -215,9 +221,12 @@ __all__ = [
     "Benchmark",
     "CHUNK",
     "COLUMNS",
+    "CONFIDENT",
     "ChatSession",
     "ChatSettings",
     "Compared",
+    "ConfidencePlan",
+    "ConfidenceRecord",
     "Costs",
     "DTYPES",
     "Evaluation",

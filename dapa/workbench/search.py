@@ -15,12 +15,14 @@ from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.utility import Utility, utility_of
 from dapa.model.pair import Pair, PairSpec
 from dapa.search.choosing_again import AGAIN, choosing_again
+from dapa.search.confidence.record import ConfidencePlan
 from dapa.search.engine.control import Halted
 from dapa.search.estimate import Estimate, estimate
 from dapa.search.job import SearchJob
 from dapa.search.pareto import Point, pareto
 from dapa.search.priors import few
-from dapa.search.settings import SearchSettings
+from dapa.search.settings import CONFIDENT, SearchSettings
+from dapa.search.setup import planned
 from dapa.search.smaller import smaller_sets
 from dapa.search.stability import Stability, stability
 from dapa.workbench.holding import RUN_DIR, Holding
@@ -60,6 +62,13 @@ class Searching(Holding):
         """What a search would cost here, before it starts: a short timing, then paper."""
         harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         return estimate(self.pair, harmful, settings, self.store, stop)
+
+    def search_plan(self, settings: SearchSettings) -> ConfidencePlan | None:
+        """What a search can show with the prompts at hand; None of an exact one."""
+        if settings.resolved(bool(self.pair.spec.planted)) not in CONFIDENT:
+            return None
+        harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
+        return planned(self.pair, harmful, settings)
 
     def jobs(self) -> list[SearchJob]:
         """This process's searches, newest last, for a screen that re-attaches."""

@@ -19,6 +19,7 @@ from dapa.core.records import EMPTY, Label, Mask, Rate, SearchResult, Unit
 from dapa.core.statistics import wilson
 from dapa.search.confidence.choose import Choosing, choose
 from dapa.search.confidence.course import UNCLAIMED, Course, answered, confident
+from dapa.search.confidence.pace import seconds_left
 from dapa.search.confidence.questions import (
     Bools,
     Floats,
@@ -124,6 +125,7 @@ class ConfidenceDriver:
         self.settings = given.settings or SearchRules()
         self.control = given.control or Control(given.clock)
         self.meter = Meter(self.units, self.control, given.clock, given.devices)
+        self.meter.ahead = self._ahead
         self.archive: Archive = given.archive or Unkept()
         self.course: Course | None = None
         self.looks = 0
@@ -133,7 +135,14 @@ class ConfidenceDriver:
 
     def snapshot(self) -> SearchProgress:
         """The search as it stands; from any thread."""
-        return self.meter.snapshot()
+        course = self.course
+        return replace(self.meter.snapshot(), confidence=course.record() if course else None)
+
+    def _ahead(self) -> float | None:
+        """Seconds to come."""
+        if self.course is None:
+            return None
+        return seconds_left(self.course.record(), self.meter.trials)
 
     def begin(self) -> None:
         """Start the clock, for `choose` without a whole search."""

@@ -60,6 +60,8 @@ class Meter:
         self.left: tuple[int, int] | None = None
         self.closing_masks = 0
         """Masks that the closing will still judge in full: for the ETA."""
+        self.ahead: Callable[[], float | None] | None = None
+        """Reckons the seconds to come, where the search does so itself."""
 
     def start(self) -> None:
         """The clock runs from here."""
@@ -140,6 +142,8 @@ class Meter:
         """Seconds to come: tests at their pace so far, then the closing at its own."""
         if self.state != "running" or not self.judged or self.full is None:
             return None
+        if self.ahead is not None:
+            return self.ahead()
         reply = self.seconds / self.judged
         seconds = self.closing_masks * self.full.asked * reply
         if self.counting and self.left is not None and self.tests:

@@ -96,6 +96,8 @@ class SearchProgress:
     """Seconds to come, closing checks included; a guess."""
     error: str = ""
     """Why it failed, if it did."""
+    confidence: ConfidenceRecord | None = None
+    """Of a confidence search: what was chosen and certified so far."""
 
 
 @dataclass(frozen=True)

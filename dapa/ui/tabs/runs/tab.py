@@ -15,10 +15,18 @@ from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.runs import compare
-from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search import certified, result
 from dapa.ui.tabs.search.tab import begin
-from dapa.workbench import Run, SearchReport, SearchSettings, algorithms, kinds_from, short_name
-from dapa.writing.confidence import CERTIFIED, CLAIMS
+from dapa.workbench import (
+    CONFIDENT,
+    Run,
+    SearchReport,
+    SearchSettings,
+    algorithms,
+    kinds_from,
+    short_name,
+)
+from dapa.writing.confidence import CLAIMS
 
 _EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
 _MOST = 200
@@ -37,6 +45,8 @@ class Runs:
     shown: gr.HTML
     use: gr.Button
     again: gr.Button
+    chart: gr.Plot
+    below: gr.HTML
     pictures: gr.HTML
     beside: gr.HTML
     run: gr.State
@@ -56,8 +66,18 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             again = gr.Button(
                 "Open in Search", elem_classes="plain", visible=False, elem_id="run-again"
             )
+        chart = gr.Plot(
+            show_label=False,
+            label="Size against refusals",
+            container=False,
+            visible=False,
+            elem_id="run-chart",
+        )
+        below = piece("", elem_id="run-certified")
     pictures = replay.picture("run-tests")
-    return Runs(tab, listed, shown, use, again, pictures, beside, gr.State(""))
+    return Runs(
+        tab, listed, shown, use, again, chart, below, pictures, beside, gr.State("")
+    )  # fmt: skip
 
 
 def wire(
@@ -67,6 +87,7 @@ def wire(
     wheel: gr.HTML,
     steer: dict[str, Any],
     attached: tuple[Any, Any],
+    dark: gr.State,
 ) -> Any:
     """List, open, compare, apply, go on; returns the applying event.
 
@@ -88,13 +109,14 @@ def wire(
             first = store.run(text(open_id, "the run", 200))
             if first.id == run.id:
                 raise SettingError("this run is open already; choose another to set beside it")
-            return (*[gr.skip()] * 6, compare.draw(first, run, _named(first), _named(run)))
+            return (*[gr.skip()] * 7, compare.draw(first, run, _named(first), _named(run)))
         found = result.report_of(run)
         label = "Open in Search" if run.state == "done" else "Resume in Search"
         return (
             run.id,
             draw(_searches(dashboard), run.id),
             opened(dashboard, run),
+            _below(run),
             gr.update(visible=bool(found and found.units)),
             gr.update(
                 visible=_ours(dashboard, run.settings) and run.state != "failed", value=label
@@ -102,6 +124,11 @@ def wire(
             _replayed(dashboard, run),
             "",
         )
+
+    @guarded
+    def picture(run_id: Any, dark: Any) -> Any:
+        """The picture of a confidence search."""
+        return _picture(dashboard, text(run_id, "the run", 200), dark is True)
 
     @guarded
     def use(here: Session, run_id: Any) -> tuple[Session, str]:
@@ -132,10 +159,14 @@ def wire(
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
-        parts.run, parts.list, parts.shown, parts.use, parts.again, parts.pictures, parts.beside,
+        parts.run, parts.list, parts.shown, parts.below, parts.use, parts.again, parts.pictures,
+        parts.beside,
     ]  # fmt: skip
     parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
     parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
+    one: dict[str, Any] = {"concurrency_id": "run-picture", "concurrency_limit": 1, **quiet}
+    for name, changed in (("runs_picture", parts.run), ("runs_dark", dark)):
+        changed.change(picture, [parts.run, dark], parts.chart, api_name=name, **one)
     gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
     attach, outputs = attached
     back = gone.success(attach, None, outputs, api_name="runs_attach", **quiet)
@@ -179,8 +210,7 @@ def _when(run: Run) -> str:
 
 def _named(run: Run) -> str:
     """A run's name in a comparison, escaped."""
-    settings = run.settings
-    return esc(f"{_pair(settings)}, {settings.get('algorithm', '')}, {_when(run)}")
+    return esc(f"{_pair(run.settings)}, {_method(run)}, {_when(run)}")
 
 
 def _line(run: Run, opened_id: str) -> str:
@@ -197,7 +227,7 @@ def _line(run: Run, opened_id: str) -> str:
     cells = (
         f'<button class="link" data-run="{esc(run.id)}">{_when(run)}</button>',
         esc(_pair(run.settings)),
-        esc(f"{run.settings.get('kind', '')} · {run.settings.get('algorithm', '')}"),
+        esc(f"{run.settings.get('kind', '')} · {_method(run)}"),
         names(found.units) if found and found.units else "–",
         rate(held_out) if held_out else "–",
         str(found.costs.tests) if found else "–",
@@ -230,17 +260,48 @@ def opened(dashboard: Dashboard, run: Run) -> str:
         f"{seconds(costs.seconds)}"
     )
     limit = run.settings.get("max_new_tokens")
+    if found.confidence is not None:
+        return f"{head}{certified.head(found, kind, limit)}"
     kinds = kinds_from(run.result)
     drawn = result.draw(found, kind, total, share, limit=limit, kinds=kinds)
     return f"{head}{drawn}{note(cost)}"
 
 
+def _below(run: Run) -> str:
+    """What stands under a confidence search's picture."""
+    found = result.report_of(run)
+    if found is None or found.confidence is None:
+        return ""
+    kind = result.kind_of(found.mask, str(run.settings.get("kind") or "gate"))
+    return certified.below(found, kind)
+
+
+def _picture(dashboard: Dashboard, run_id: str, dark: bool) -> Any:
+    """A stored confidence search's picture; hidden for any other run."""
+    if not run_id:
+        return certified.picture(None, None, ("", ""), dark)
+    run = dashboard.workbench.store.run(run_id)
+    found = result.report_of(run)
+    if found is None:
+        return certified.picture(None, None, ("", ""), dark)
+    student = found.rates.get("student_held_out") or found.rates.get("student")
+    where = f"{run.title} · seed {run.settings.get('seed', 0)} · {run.id}"
+    return certified.picture(found.confidence, student, (run.id, where), dark)
+
+
+def _method(run: Run) -> str:
+    """How it searched: an algorithm, or what a confidence search claims."""
+    claim = run.settings.get("claim")
+    return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
+
+
 def _replayed(dashboard: Dashboard, run: Run) -> str:
     """A stored run's tests for the picture."""
     trials = [Trial.from_dict(trial) for trial in dashboard.workbench.store.trials(run.id)]
-    algorithm = str(run.settings.get("algorithm", ""))
-    head = algorithms.titles[algorithm] if algorithm in algorithms else algorithm
-    head = CLAIMS[claim] if (claim := run.settings.get("claim")) in CERTIFIED else head
+    algorithm = _method(run)
+    head = CLAIMS.get(algorithm) or (
+        algorithms.titles[algorithm] if algorithm in algorithms else algorithm
+    )
     found = result.report_of(run)
     return replay.encode(run.id, head, trials, target=found.target if found else None)
 

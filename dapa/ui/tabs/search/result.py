@@ -10,6 +10,7 @@ from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.ui.tabs.search import confidence
 from dapa.workbench import Run, SearchReport
+from dapa.writing.certified import EXACT_RESULT
 from dapa.writing.claims import (
     Offered,
     basis_text,
@@ -128,7 +129,8 @@ def _standing(report: SearchReport, more: Sequence[Offered]) -> str:
         line = esc(f"{standing(claim)} {basis_text(report.removals)}")
         told = note(line, "warn") if claim.contradicted or claim.reached is False else note(line)
     also = [smaller_text(sets) for sets in (report.smaller, more)]
-    return told + "".join(note(esc(line)) for line in also if line)
+    exact = note(esc(EXACT_RESULT)) if report.units else ""
+    return told + exact + "".join(note(esc(line)) for line in also if line)
 
 
 def _warnings(report: SearchReport) -> str:

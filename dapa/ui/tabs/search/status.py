@@ -23,7 +23,7 @@ from dapa.ui.parts import (
     title,
     two,
 )
-from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search import certified, result
 from dapa.workbench import Costs, SearchJob, SearchProgress
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
@@ -52,7 +52,8 @@ class SearchStatus:
         state = now.state if not over else "failed" if job.error else "done"
         paused = now.state == "paused"
         judging = sum(outcome.judged for outcome in now.asking)
-        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging)
+        at = pictured(job, now)
+        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at)
         if stamp == drawn:
             return self._same(not over)
         running = not over
@@ -67,6 +68,7 @@ class SearchStatus:
         empty = over and not now.trials
         return (
             self.headline(job, state),
+            below(job, now),
             "" if empty else meter(now),
             replay.encode(
                 job.id,
@@ -85,24 +87,26 @@ class SearchStatus:
             gr.update(visible=not running),
             gr.update(visible=running, value="Resume" if paused else "Pause"),
             gr.update(visible=running),
-            gr.update(visible=over and done),
-            gr.update(visible=over and done),
+            *[gr.update(visible=over and done)] * 3,
             gr.update(visible=over and mlp),
             gr.Timer(active=running),
             job.id if over else gr.skip(),
             stamp,
+            at,
         )
 
     def _same(self, ticking: bool) -> tuple[Any, ...]:
         """Nothing new; does the clock go on?"""
-        rest = [gr.skip()] * (len(self.outputs) - 3)
-        return (*rest, gr.Timer(active=ticking), gr.skip(), gr.skip())
+        rest = [gr.skip()] * (len(self.outputs) - 4)
+        return (*rest, gr.Timer(active=ticking), *[gr.skip()] * 3)
 
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
+            if job.report.confidence is not None:
+                return certified.head(job.report, kind, limit)
             told = (job.report, kind, job.total, share, self._skill(job), limit)
             return result.draw(*told, job.over_kinds, self._also(job))
         if isinstance(job.error, NothingToLocalize):
@@ -115,6 +119,10 @@ class SearchStatus:
             return title("The search failed") + note(esc(job.error), "fail")
         word = "Paused" if state == "paused" else "Searching"
         units = f"{job.total} {kind_text(job.unit_kind, job.total)}"
+        if job.confident:
+            count = len(job.prompts) + len(job.held_out)
+            words = f"{word}: {units}, {count} prompts"
+            return certified.running(job.progress(), job.unit_kind, words)
         return title(
             f"{word}: {units}, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
@@ -135,6 +143,24 @@ class SearchStatus:
             return ()
         found: Sequence[Offered] = task.result.record.found.smaller
         return found
+
+
+def below(job: SearchJob, now: SearchProgress) -> str:
+    """What stands under a confidence search's picture; of an exact one, nothing."""
+    if job.report is not None:
+        return certified.below(job.report, job.unit_kind) if job.report.confidence else ""
+    record = now.confidence
+    return certified.units_row(record.as_dict()) if record and record.chain else ""
+
+
+def pictured(job: SearchJob, now: SearchProgress) -> tuple[Any, ...]:
+    """What the picture of a confidence search hangs on; empty where there is none."""
+    record = job.report.confidence if job.report else now.confidence
+    if record is None or not record.chosen:
+        return ()
+    states = tuple(link.state for link in record.chain)
+    tried = sum(len(floor.tried) for floor in record.floors)
+    return (job.id, job.report is not None, len(record.chosen), states, tried)
 
 
 def _why(job: SearchJob) -> str:

@@ -13,7 +13,7 @@ from dapa.ui import replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs.search import closer, cost
+from dapa.ui.tabs.search import certified, closer, cost, plan
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.status import SearchStatus
 from dapa.workbench import SearchJob
@@ -21,9 +21,15 @@ from dapa.workbench import SearchJob
 _EMPTY = hint(
     "Which layers carry refusal?",
     "A search moves fewer and fewer layers from the teacher into the student and asks harmful "
-    "prompts each time, until none of the layers left can be spared. Press Start search.",
+    "prompts each time, until no more can be spared. Press Start search.",
 )
 _LIVE = ("ready", "running", "paused")
+TO_CHAT = """(...values) => {
+  [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
+    .find((tab) => tab.textContent.trim() === 'Chat')?.click();
+  return values;
+}"""
+"""Opens the Chat tab and hands on what the event was given."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,18 @@ class Search:
     """The tab's components."""
 
     choices: choices.SearchForm
+    plan: gr.HTML
     cost: cost.Cost
     start: gr.Button
     pause: gr.Button
     stop: gr.Button
     use: gr.Button
+    ask: gr.Button
     compare: gr.Button
     whole_mlp: gr.Button
     found: gr.HTML
+    chart: gr.Plot
+    below: gr.HTML
     meter: gr.HTML
     pictures: gr.HTML
     closer: closer.Closer
@@ -46,11 +56,14 @@ class Search:
     job: gr.State
     ended: gr.State
     drawn: gr.State
+    pictured: gr.State
+    """What the picture of a confidence search hangs on."""
 
 
 def build(dashboard: Dashboard) -> Search:
     """Layout: settings in a sentence, buttons, result, meter, pictures, and what looks closer."""
     chosen = choices.build()
+    planned = plan.build()
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Start search", elem_classes="primary-action", elem_id="search-start")
         pause = gr.Button("Pause", elem_classes="plain", elem_id="search-pause", visible=False)
@@ -65,18 +78,28 @@ def build(dashboard: Dashboard) -> Search:
             use = gr.Button(
                 "Use these layers", elem_classes="primary-action", elem_id="use", visible=False
             )
+            ask = gr.Button("Try it in chat", elem_classes="plain", elem_id="ask", visible=False)
             compare = gr.Button(
                 "Compare baselines", elem_classes="plain", elem_id="compare", visible=False
             )
             whole_mlp = gr.Button(
                 "Search whole MLP", elem_classes="primary-action", elem_id="whole", visible=False
             )
+        chart = gr.Plot(
+            show_label=False,
+            label="Size against refusals",
+            container=False,
+            visible=False,
+            elem_id="certified-chart",
+        )
+        below = piece("", elem_id="certified")
     meter = piece("", elem_id="meter")
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
-        chosen, costs, start, pause, stop, use, compare, whole_mlp, found, meter, pictures, looked,
-        gr.Timer(0.4, active=False), gr.State(""), gr.State(""), gr.State(()),
+        chosen, planned, costs, start, pause, stop, use, ask, compare, whole_mlp, found, chart,
+        below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""), gr.State(""),
+        gr.State(()), gr.State(()),
     )  # fmt: skip
 
 
@@ -88,14 +111,14 @@ def wire(
     steer: dict[str, Any],
     dark: gr.State,
     epoch: gr.State,
-) -> tuple[Any, Any]:
-    """Events; returns (attach, the event that applied the found layers)."""
+) -> tuple[Any, tuple[Any, Any]]:
+    """Events; returns (attach, the two events that applied the found layers)."""
     status = SearchStatus(
         dashboard,
         [
-            parts.found, parts.meter, parts.pictures, parts.start, parts.cost.ask, parts.pause,
-            parts.stop, parts.use, parts.compare, parts.whole_mlp, parts.timer, parts.ended,
-            parts.drawn,
+            parts.found, parts.below, parts.meter, parts.pictures, parts.start, parts.cost.ask,
+            parts.pause, parts.stop, parts.use, parts.ask, parts.compare, parts.whole_mlp,
+            parts.timer, parts.ended, parts.drawn, parts.pictured,
         ],
     )  # fmt: skip
 
@@ -167,10 +190,16 @@ def wire(
         now = base.holding(dashboard.workbench.pair, mask, job.settings.kind, job.id)
         return now, strip.draw(dashboard, now)
 
+    @guarded
+    def draw(job_id: Any, dark: Any) -> Any:
+        """The picture of a confidence search, as far as it is."""
+        return certified.chart(status.job(job_id), dark is True)
+
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = status.outputs, parts.choices.values
     chosen = choices.wire(parts.choices, dashboard, epoch)
     cost.wire(dashboard, parts.cost, parts.choices, chosen)
+    plan.wire(dashboard, parts.plan, parts.choices, chosen, epoch)
     parts.start.click(
         start, None, [parts.job, *out], inputs_kwargs=settings, api_name="search_start", **quiet
     )
@@ -194,9 +223,15 @@ def wire(
     applied = parts.use.click(
         use, [session, parts.job], [session, wheel], api_name="search_use", **steer
     )
+    asked = parts.ask.click(
+        use, [session, parts.job], [session, wheel], api_name="search_try", js=TO_CHAT, **steer
+    )
+    one: dict[str, Any] = {"concurrency_id": "certified", "concurrency_limit": 1, **quiet}
+    for name, changed in (("search_picture", parts.pictured), ("search_dark", dark)):
+        changed.change(draw, [parts.job, dark], parts.chart, api_name=name, **one)
     measured = closer.wire(dashboard, parts.closer, parts.job, parts.ended, parts.compare, dark)
     measured.change(say, parts.job, parts.found, api_name="search_measured", **quiet)
-    return (attach, [parts.job, *out]), applied
+    return (attach, [parts.job, *out]), (applied, asked)
 
 
 def begin(dashboard: Dashboard, make: Callable[[], SearchJob]) -> SearchJob:
