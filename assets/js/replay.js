@@ -300,6 +300,7 @@ function drawCurve() {
     mark(pen, x(row.index), y(row.state === FAIL ? row.high : row.low), size, row.state);
   });
   pen.globalAlpha = 1;
+  if (data.opening < 0 && !data.counting.length) return; // no single test makes a set the best
   const base = top + high + gap; const most = data.columns.length;
   const z = (n) => base + low * (1 - n / most);
   pen.fillStyle = ink.muted; pen.textAlign = 'left';

@@ -46,11 +46,11 @@ def certified_chart(found: Any, student: Rate | None = None, dark: bool = False)
         colours,
         HEIGHT,
         traces,
-        margin={"l": 48, "r": 16, "t": 8, "b": 96},
+        margin={"l": 48, "r": 16, "t": 28, "b": 44},
         legend={
-            "orientation": "h", "x": 0, "y": -0.15, "yanchor": "top", "itemclick": False,
+            "orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "itemclick": False,
             "font": {"color": colours.muted, "size": 11}, "itemdoubleclick": False,
-            "bgcolor": "rgba(0,0,0,0)", "entrywidth": 92, "entrywidthmode": "pixels",
+            "bgcolor": "rgba(0,0,0,0)", "entrywidth": 80, "entrywidthmode": "pixels",
         },
         hovermode="closest",
         shapes=shapes,
@@ -118,13 +118,13 @@ def _ground(
     tall = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1}
     shapes.append({**tall, **shade, "x0": -0.03 * total, "x1": right})
     units = "1 unit" if found.floor == 1 else f"up to {found.floor} units"
-    # a narrow shade leaves its words room on its right only, a wide one inside
     words = f"{units}:<br>shown to lose<br>over {100 * found.margin:.0f} points"
-    inside = 3 * found.floor > total
-    side = ("left", 0.0) if not inside else ("right", right)
+    # a narrow shade leaves its words room on its right only, a wide one inside; half way up is
+    # where marks are rarest
+    side, x = ("right", right) if 3 * found.floor > total else ("left", 0.0)
     notes = {
-        "text": words, "x": side[1] if inside else 0, "y": 0.99, "yref": "paper", "xref": "x",
-        "xanchor": side[0], "yanchor": "top", "showarrow": False, "align": side[0],
+        "text": words, "x": x, "y": 0.5, "yref": "paper", "xref": "x", "xanchor": side,
+        "yanchor": "middle", "showarrow": False, "align": side,
         "font": {"color": colours.muted, "size": 11},
     }  # fmt: skip
     return shapes, [notes]
@@ -151,7 +151,7 @@ def _read(found: Any, colours: Palette, total: int) -> list[Any]:
     waiting = [one for one in held if one not in asked]
     made = []
     for name, members, symbol in (
-        ("prompts that chose", asked, "circle-open"),
+        ("choose prompts", asked, "circle-open"),
         ("not asked", waiting, "x-thin-open"),
     ):
         made.append(

@@ -25,7 +25,8 @@ _COUNTING = (
     "certificate",
 )  # of these the set of fewest units is the best so far
 _SHOWN = ("opening", "search", "certificate", "superset")  # judged alike, so on one curve
-_SHOWN += ("choose", "certify", "floor", "removals")  # of a confidence search
+_CONFIDENT = ("choose", "certify", "floor", "removals")
+"""Phases of a confidence search, in which no single test is held against a target."""
 _TEMPLATE = """
 <div class="replay" hidden>
   <section class="card rp-tests">
@@ -90,18 +91,19 @@ def encode(
         return ""
     columns = tuple(units) or max((t.outcome.mask.units for t in trials), key=len)
     phases = list(dict.fromkeys(trial.phase for trial in trials))
+    confident = any(phase in _CONFIDENT for phase in phases)
     body = {
         "id": name,
         "head": head,
         "columns": column_names(columns),
         "axis": "layer" if plain(columns) else "unit",
         "groups": [] if plain(columns) else _groups(columns),
-        "target": target,
+        "target": None if confident else target,
         "live": live,
         "phases": [PHASES.get(phase, phase) for phase in phases],
-        "opening": phases.index("opening") if "opening" in phases else -1,
+        "opening": phases.index("opening") if "opening" in phases and not confident else -1,
         "counting": [i for i, phase in enumerate(phases) if phase in _COUNTING],
-        "shown": [i for i, phase in enumerate(phases) if phase in _SHOWN],
+        "shown": [i for i, phase in enumerate(phases) if phase in (*_SHOWN, *_CONFIDENT)],
         "lines": chunk_lines(trials, columns),
         "rows": [_row(trial, columns, phases) for trial in trials],
         "asking": [_asked(outcome, columns) for outcome in asking[:2]] if live else [],

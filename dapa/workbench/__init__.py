@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dapa.prompts.report import inspect, sentences
     from dapa.prompts.sets import bundled, one_prompt, read_prompts
     from dapa.search.algorithms.questions import NEED_ONE, algorithms
+    from dapa.search.confidence.parts import Difference, Versus
     from dapa.search.confidence.record import ConfidencePlan, ConfidenceRecord
     from dapa.search.engine.checked import Recheck
     from dapa.search.engine.control import Halted
@@ -185,6 +186,10 @@ _HOMES = {
         "NEED_ONE",
         "algorithms",
     ),
+    "dapa.search.confidence.parts": (
+        "Difference",
+        "Versus",
+    ),
     "dapa.search.confidence.record": (
         "ConfidencePlan",
         "ConfidenceRecord",
@@ -229,6 +234,7 @@ __all__ = [
     "ConfidenceRecord",
     "Costs",
     "DTYPES",
+    "Difference",
     "Evaluation",
     "EvaluationSettings",
     "Exchange",
@@ -268,6 +274,7 @@ __all__ = [
     "Store",
     "Talk",
     "Turn",
+    "Versus",
     "WRAP",
     "WhatIfs",
     "Workbench",

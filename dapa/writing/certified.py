@@ -103,15 +103,36 @@ def divided_text(told: Told) -> str:
 
 
 def plan_text(plan: Told) -> str:
-    """What can be shown with the prompts at hand, and what that means.
+    """What can be shown with the prompts at hand, in short; `chances` holds the rest.
 
     Args:
         plan: A `ConfidencePlan`'s JSON form.
     """
-    chances = "" if plan["margin"] is None else (
-        " The percentages are chances: of being shown to hold, and of being shown firm."
-    )  # fmt: skip
-    return plan_sentence(plan) + chances
+    if plan["margin"] is None:
+        return plan_sentence(plan)
+    locked = f", {plan['locked']} are locked away and asked once" if plan["locked"] else ""
+    name = "Quick form" if plan["claim"] == "quick" else "Choose freely, certify once"
+    return (
+        f"{name}: {plan['choose']} prompts choose, {plan['certify']} certify what was chosen"
+        f"{locked}. With so many a loss of {points(plan['margin'])} of the refusals can be ruled "
+        "out, at an error rate of 5 %."
+    )
+
+
+CHANCES = (
+    ("a set that loses", "is shown to hold in", "holds"),
+    ("a unit whose removal loses", "is shown firm, in a set of four, in", "firm"),
+)
+"""Two tables of a plan: heads, and where its pairs stand."""
+
+
+def chances(plan: Told) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """How often what is true would be shown: (what is true, what is shown, (loss, chance))."""
+    return [
+        (head, shown, [(points(loss), percent(chance)) for loss, chance in plan[name]])
+        for head, shown, name in CHANCES
+        if plan[name]
+    ]
 
 
 @dataclass(frozen=True)
@@ -146,6 +167,11 @@ def stages(told: Told | None, kind: str, asking: str = "") -> list[Stage]:
             Stage(name, "done" if place < at else "now" if now else "to come", f"{text}{more}")
         )
     return found
+
+
+def stage_now(told: Told) -> str:
+    """The name of the stage that is under way; empty once all are done."""
+    return next((one.name for one in stages(told, "gate") if one.state == "now"), "")
 
 
 def _reached(told: Told | None) -> int:
@@ -206,9 +232,3 @@ def _standings(told: Told) -> str:
     if not told["standings"]:
         return ""
     return f"{len(told['firm'])} firm, {len(told['undecided'])} undecided"
-
-
-def loss_text(change: Told) -> str:
-    """A removal's change without what it is held against: `-14.8 points [-20.1, -9.9]`."""
-    value, low, high = (100 * change[key] for key in ("value", "low", "high"))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]".replace("-", "\u2212")

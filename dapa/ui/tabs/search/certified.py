@@ -16,14 +16,20 @@ from dapa.core.statistics import wilson
 from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, esc, note, rate, table, title, two
-from dapa.workbench import ConfidenceRecord, SearchJob, SearchProgress, SearchReport
+from dapa.ui.parts import THIN, esc, note, table, title, two
+from dapa.workbench import (
+    ConfidenceRecord,
+    Difference,
+    SearchJob,
+    SearchProgress,
+    SearchReport,
+    Versus,
+)
 from dapa.writing.certified import (
     GLOSSARY,
     chosen_text,
     divided_text,
     form_title,
-    loss_text,
     offers_text,
     stages,
 )
@@ -40,8 +46,11 @@ from dapa.writing.confidence import (
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import cut_sentence, unit_name
 
-_MARKS = {"firm": "■", "undecided": "◇", "in": "●", "out": ""}
-_WORDS = {"firm": "firm", "undecided": "undecided", "in": "in the set", "out": "out"}
+_MARKS = {"firm": "■", "undecided": "◇", "in": "●", "left": "●", "out": "", "gone": ""}
+_WORDS = {
+    "firm": "firm", "undecided": "undecided", "in": "in the set", "left": "left by the choosing",
+    "out": "out", "gone": "gone",
+}  # fmt: skip
 
 
 def head(report: SearchReport, kind: str, limit: int | None = None, first: str = "") -> str:
@@ -90,8 +99,7 @@ def _numbers(report: SearchReport) -> str:
     cards = [
         (f"{student} → {found}", "DSR, student → the set"),
         (full, "DSR, all units"),
-        *([(f"{100 * change.value:+.1f}".replace("-", "−"), f"points, {_ends(change)}")] if change
-          else []),
+        *([_beyond(change)] if change else []),
         (f"{n:,}", where),
         (margin, "margin: the loss that is ruled out" if record.margin else "no claim is made"),
         (
@@ -105,9 +113,18 @@ def _numbers(report: SearchReport) -> str:
     return f'<div class="meter numbers" role="group" aria-label="Figures">{inner}</div>'
 
 
-def _ends(change: Any) -> str:
-    ends = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]".replace("-", "−")
-    return f"set against all units {ends}"
+def _beyond(change: Difference) -> tuple[str, str]:
+    """The set's change as a big figure."""
+    value, ends = _signed(change)
+    return value, f"points, set against all units {ends}"
+
+
+def _signed(change: Difference) -> tuple[str, str]:
+    """A change in points and its interval: `−1.6`, `[−4.1, +0.9]`."""
+    value, low, high = (
+        f"{100 * end:+.1f}".replace("-", "−") for end in (change.value, change.low, change.high)
+    )
+    return value[1:] if value[1:] == "0.0" else value, f"[{low}, {high}]"
 
 
 # -- below the picture ---------------------------------------------------------------------------
@@ -120,7 +137,7 @@ def below(report: SearchReport, kind: str) -> str:
     told = record.as_dict()
     lines = (
         offers_text(told, kind), certify_text(told), overfit_text(told), unseen_text(told),
-        chosen_text(told), divided_text(told),
+        chosen_text(told),
     )  # fmt: skip
     notes = "".join(note(esc(line)) for line in lines if line)
     both = _removals(report), _beside(report)
@@ -128,14 +145,23 @@ def below(report: SearchReport, kind: str) -> str:
     return f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told)}"
 
 
-def units_row(told: Any) -> str:
-    """Every unit as a cell in the strip's order: firm, undecided, in the set, out."""
+def units_row(told: Any, choosing: bool = False) -> str:
+    """Every unit as a cell in the strip's order: firm, undecided, in the set, out.
+
+    Args:
+        told: A record's JSON form.
+        choosing: Has nothing been certified yet? Then what the choosing has left is shown.
+    """
     sets = told["chain"] or told["chosen"]
     if not sets:
         return ""
     every = [Unit.parse(name) for name in sets[0]["units"]]
     standing = dict.fromkeys(map(str, every), "out")
     standing |= dict.fromkeys(told["units"], "in")
+    if choosing:  # nothing has passed yet: what the choosing has left
+        standing = dict.fromkeys(standing, "gone") | dict.fromkeys(
+            told["chosen"][-1]["units"], "left"
+        )
     standing |= {name: word for word in ("firm", "undecided") for name in told[word]}
     if any(unit.block for unit in every):
         return ""  # too fine for cells; the table names them
@@ -180,7 +206,7 @@ def _removals(report: SearchReport) -> str:
     record = report.confidence
     if record is None or not record.standings or record.margin is None:
         return ""
-    lines, most = [], max(one.certified.n for one in record.standings)
+    lines = []
     for one in record.standings:
         badge = (
             '<span class="badge yes">■ firm</span>'
@@ -189,56 +215,48 @@ def _removals(report: SearchReport) -> str:
         )
         p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
         look: Look = "orange" if one.firm else "open"
-        loss = f"{esc(loss_text(one.certified.change.as_dict()))}, n{THIN}={THIN}{one.certified.n}"
-        lines.append(
-            Line(
-                esc(unit_name(one.unit)),
-                [Dot(one.certified.rate, look)],
-                [
-                    f'<span class="interval">{loss}</span>',
-                    f'{badge} <span class="interval">{p}</span>',
-                ],
-            )
-        )
-    whole = next(one.certified.whole_rate for one in record.standings if one.certified.n == most)
+        cells = [
+            f"{_points(one.certified.change)}",
+            f'{badge} <span class="interval">{p}, n{THIN}={THIN}{one.certified.n}</span>',
+        ]
+        lines.append(Line(esc(unit_name(one.unit)), [Dot(one.certified.rate, look)], cells))
+    whole = max((one.certified for one in record.standings), key=lambda one: one.n).whole_rate
     aim = whole.value - record.margin
-    names = ("the set without", f"DSR; dashed: all units less {points(record.margin)}",
-             "against all units", "standing")  # fmt: skip
+    picture = f"DSR; dashed: all units less {points(record.margin)}"
+    names = ("without", picture, "points against all units", "standing")
     return f"<div>{forest(names, lines, aim, 'certificate')}</div>"
+
+
+def _points(change: Difference) -> str:
+    value, ends = _signed(change)
+    return f'<b>{value}</b> <span class="interval">{ends}</span>'
 
 
 def _beside(report: SearchReport) -> str:
     """The set and all units on the prompts that chose, on those that did not, on unseen kinds."""
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
-    rows = []
+    rows: list[tuple[str, Versus]] = []
     if seen := record.overfit:
-        rows += [
-            ("prompts that chose it", seen.chosen),
-            ("prompts that chose nothing", seen.certified),
-        ]
+        rows += [("prompts that chose", seen.chosen), ("that chose nothing", seen.certified)]
     if new := record.unseen:
-        rows.append(("kinds of harm that chose nothing", new.certified))
+        rows.append(("of unseen kinds", new.certified))
     lines = [
-        Line(
-            name,
-            [Dot(one.rate, "blue", "the set"), Dot(one.whole_rate, "grey", "all units")],
-            [f"<b>{two(one.rate.value)}</b> · {two(one.whole_rate.value)}"
-             f'<span class="interval">, n{THIN}={THIN}{one.n}</span>',
-             f'<span class="interval">{esc(loss_text(one.change.as_dict()))}</span>'],
-        )
+        _asked(f"{one.n} {name}", one.rate, one.whole_rate, _points(one.change))
         for name, one in rows
-    ]  # fmt: skip
-    made = forest(("DSR on", "■ the set, ● all units", "set · all", "difference"), lines) if (
-        lines
-    ) else ""  # fmt: skip
-    locked = [(name, report.rates.get(f"{role}locked")) for name, role in
-              (("student", "student_"), ("the set", ""), ("all units", "full_"))]  # fmt: skip
-    if any(one for _, one in locked):
-        made += table(
-            ("DSR", "locked away, asked once"), [(name, rate(one)) for name, one in locked]
-        )
-    return f"<div>{made}</div>" if made else ""
+    ]
+    ours, whole = (report.rates.get(name) for name in ("locked", "full_locked"))
+    if ours and whole:
+        lines.append(_asked(f"{ours.n} locked away, asked once", ours, whole, "–"))
+    if not lines:
+        return ""
+    heads = ("prompts", "DSR: ■ the set, ● all units", "set · all", "points")
+    return f"<div>{forest(heads, lines, classes='beside')}</div>"
+
+
+def _asked(name: str, ours: Rate, whole: Rate, change: str) -> Line:
+    dots = [Dot(ours, "blue", "the set"), Dot(whole, "grey", "all units")]
+    return Line(name, dots, [f"<b>{two(ours.value)}</b> · {two(whole.value)}", change])
 
 
 def _taken_back(report: SearchReport) -> str:
@@ -256,7 +274,9 @@ def _taken_back(report: SearchReport) -> str:
 def _folded(report: SearchReport, told: Any) -> str:
     """The words, the chain and the costs, each behind a line."""
     words = "".join(f"<li><b>{esc(name)}.</b> {esc(text)}</li>" for name, text in GLOSSARY)
-    made = _fold("In plain words", f"<ul>{words}</ul>")
+    made = _fold("What these words mean", f"<ul>{words}</ul>")
+    if line := divided_text(told):
+        made += _fold("Who asked what", note(esc(line)))
     rows = [tuple(map(esc, row)) for row in chain_rows(told)]
     if rows:
         made += _fold("Every set of the chain", table(CHAIN_HEADS, rows))

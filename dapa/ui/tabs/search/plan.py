@@ -11,10 +11,10 @@ import gradio as gr
 
 from dapa.core.records import DapaError
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import esc, note
+from dapa.ui.parts import esc, note, table
 from dapa.ui.tabs.search import form as choices
 from dapa.workbench import ConfidencePlan, SearchSettings
-from dapa.writing.certified import plan_text
+from dapa.writing.certified import chances, plan_text
 from dapa.writing.confidence import EXACT
 
 _IDLE = ("max_tests", "max_tokens", "max_seconds", "max_new_tokens", "screen", "canonical")
@@ -64,4 +64,15 @@ def told(plan: ConfidencePlan | None) -> str:
     """The plan as a line; what the exact mode is where none is made."""
     if plan is None:
         return note(esc(EXACT))
-    return note(esc(plan_text(plan.as_dict())), "" if plan.margin else "warn")
+    body = plan.as_dict()
+    line = note(esc(plan_text(body)), "" if plan.margin else "warn")
+    tables = "".join(
+        table((esc(head), esc(shown)), [(esc(a), esc(b)) for a, b in pairs])
+        for head, shown, pairs in chances(body)
+    )
+    if not tables:
+        return line
+    return (
+        f'{line}<details class="read"><summary>How likely it is to be shown</summary>'
+        f'<div class="two">{tables}</div></details>'
+    )

@@ -25,6 +25,7 @@ from dapa.ui.parts import (
 )
 from dapa.ui.tabs.search import certified, result
 from dapa.workbench import Costs, SearchJob, SearchProgress
+from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
@@ -150,7 +151,9 @@ def below(job: SearchJob, now: SearchProgress) -> str:
     if job.report is not None:
         return certified.below(job.report, job.unit_kind) if job.report.confidence else ""
     record = now.confidence
-    return certified.units_row(record.as_dict()) if record and record.chain else ""
+    if record is None or not record.chosen:
+        return ""
+    return certified.units_row(record.as_dict(), len(record.units) == record.total)
 
 
 def pictured(job: SearchJob, now: SearchProgress) -> tuple[Any, ...]:
@@ -194,6 +197,11 @@ def meter(now: SearchProgress) -> str:
     tests = f"tests · {costs.memo_hits} answered from memory"
     if costs.recalled:
         tests += f", {number(costs.recalled)} verdicts recalled"
+    made = now.confidence
+    now_dsr = (dsr_text(best) if best else "–", f"DSR now{' · ' + scores if scores else ''}")
+    if made is not None:
+        units = f"units in the set now{' · ' + scores if scores else ''}"
+        now_dsr = (f"{len(made.units)} of {made.total}", units)
     cards = [
         (f"{costs.tests}", tests),
         (
@@ -202,7 +210,7 @@ def meter(now: SearchProgress) -> str:
         ),
         (number(costs.tokens), f"tokens decoded{_reused(costs)}"),
         (seconds(costs.seconds), _clock(costs)),
-        (dsr_text(best) if best else "–", f"DSR now{' · ' + scores if scores else ''}"),
+        now_dsr,
         _left(now),
     ]
     inner = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in cards)
@@ -236,6 +244,9 @@ def _left(now: SearchProgress) -> tuple[str, str]:
     line = bar(spent / (spent + now.eta) if now.eta else None)
     if now.left is None:
         phase = PHASES.get(now.phase, now.phase).partition(":")[0]
+        if now.confidence is not None:  # the phase is that of the last question answered
+            under_way = stage_now(now.confidence.as_dict())
+            phase = under_way.lower() if under_way else phase
         return phase or "starting", f"{about}{line}"
     low, high = now.left
     many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
