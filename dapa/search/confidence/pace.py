@@ -34,8 +34,17 @@ def replies_left(record: ConfidenceRecord) -> float:
     if not record.floors:
         left += FLOOR * n
     if not record.standings:
-        left += REMOVAL * n * len(record.units) * (1 if record.chain else 0.5)
+        left += REMOVAL * n * _size(record)
     return left + n + min(WHOLE, 2 * n)
+
+
+def _size(record: ConfidenceRecord) -> float:
+    """Units of the set at the end: between what passed and what choosing has left."""
+    if not record.chain or not record.chosen:
+        return record.total / 2
+    over = bool(record.floors) or any(link.state in ("failed", "gave up") for link in record.chain)
+    passed, left = len(record.units), len(record.chosen[-1].units)
+    return passed if over else (passed + left) / 2
 
 
 def seconds_left(record: ConfidenceRecord, trials: Sequence[Trial]) -> float | None:

@@ -141,7 +141,7 @@ def below(report: SearchReport, kind: str) -> str:
     )  # fmt: skip
     notes = "".join(note(esc(line)) for line in lines if line)
     both = _removals(report), _beside(report)
-    tables = f'<div class="two result">{"".join(both)}</div>' if all(both) else "".join(both)
+    tables = f'<div class="two asked">{"".join(both)}</div>' if all(both) else "".join(both)
     return f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told)}"
 
 
@@ -222,8 +222,8 @@ def _removals(report: SearchReport) -> str:
         lines.append(Line(esc(unit_name(one.unit)), [Dot(one.certified.rate, look)], cells))
     whole = max((one.certified for one in record.standings), key=lambda one: one.n).whole_rate
     aim = whole.value - record.margin
-    picture = f"DSR; dashed: all units less {points(record.margin)}"
-    names = ("without", picture, "points against all units", "standing")
+    picture = f"DSR; dashed: {points(record.margin)} below all units"
+    names = ("without", picture, "points", "standing")
     return f"<div>{forest(names, lines, aim, 'certificate')}</div>"
 
 
