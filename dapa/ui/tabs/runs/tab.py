@@ -273,7 +273,7 @@ def _below(run: Run) -> str:
     if found is None or found.confidence is None:
         return ""
     kind = result.kind_of(found.mask, str(run.settings.get("kind") or "gate"))
-    return certified.below(found, kind)
+    return certified.below(found, kind, kinds_from(run.result))
 
 
 def _picture(dashboard: Dashboard, run_id: str, dark: bool) -> Any:

@@ -6,7 +6,7 @@ The headline comes first, the picture (`figures.certified`) stands between it an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,7 +16,7 @@ from dapa.core.statistics import wilson
 from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, esc, note, table, title, two
+from dapa.ui.parts import THIN, esc, note, rate, table, title, two
 from dapa.workbench import (
     ConfidenceRecord,
     Difference,
@@ -33,9 +33,9 @@ from dapa.writing.certified import (
     offers_text,
     stages,
 )
+from dapa.writing.claims import looks_text
 from dapa.writing.confidence import (
     CHAIN_HEADS,
-    FORMS,
     certify_text,
     chain_rows,
     headline,
@@ -44,7 +44,7 @@ from dapa.writing.confidence import (
     unseen_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, unit_name
+from dapa.writing.sentences import cut_sentence, kinds_text, unit_name
 
 _MARKS = {"firm": "■", "undecided": "◇", "in": "●", "left": "●", "out": "", "gone": ""}
 _WORDS = {
@@ -53,14 +53,13 @@ _WORDS = {
 }  # fmt: skip
 
 
-def head(report: SearchReport, kind: str, limit: int | None = None, first: str = "") -> str:
+def head(report: SearchReport, kind: str, limit: int | None = None) -> str:
     """Title, sentence and big figures.
 
     Args:
         report: Of a confidence search.
         kind: The kind of site that was searched, or `block`.
         limit: The token limit of its replies, where it is known.
-        first: What leads, as HTML: what all orders and resamples agree on, once measured.
     """
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -70,16 +69,9 @@ def head(report: SearchReport, kind: str, limit: int | None = None, first: str =
     many = cut_sentence(report.rates, limit)
     return (
         f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
-        f"{note(esc(many), 'warn') if many else ''}{first}"
-        f'<p class="finding">{_bold(headline(told, kind))}</p>{_numbers(report)}'
+        f"{note(esc(many), 'warn') if many else ''}"
+        f'<p class="finding">{esc(headline(told, kind))}</p>{_numbers(report)}'
     )
-
-
-def _bold(text: str) -> str:
-    """The form's name stands out."""
-    word = next((name for name in FORMS.values() if name in text), None)
-    made = esc(text)
-    return made.replace(esc(word), f"<b>{esc(word)}</b>", 1) if word else made
 
 
 def _numbers(report: SearchReport) -> str:
@@ -130,8 +122,14 @@ def _signed(change: Difference) -> tuple[str, str]:
 # -- below the picture ---------------------------------------------------------------------------
 
 
-def below(report: SearchReport, kind: str) -> str:
-    """Units, removals, prompts beside each other, notes, and what is folded."""
+def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = None) -> str:
+    """Units, removals, prompts beside each other, notes, and what is folded.
+
+    Args:
+        report: Of a confidence search.
+        kind: The kind of site that was searched, or `block`.
+        kinds: The rates over kinds of harm, by role as in the report.
+    """
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
     told = record.as_dict()
@@ -142,7 +140,9 @@ def below(report: SearchReport, kind: str) -> str:
     notes = "".join(note(esc(line)) for line in lines if line)
     both = _removals(report), _beside(report)
     tables = f'<div class="two asked">{"".join(both)}</div>' if all(both) else "".join(both)
-    return f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told)}"
+    return (
+        f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told, kinds or {})}"
+    )
 
 
 def units_row(told: Any, choosing: bool = False) -> str:
@@ -271,17 +271,41 @@ def _taken_back(report: SearchReport) -> str:
     )
 
 
-def _folded(report: SearchReport, told: Any) -> str:
+def _folded(report: SearchReport, told: Any, kinds: Mapping[str, Rate]) -> str:
     """The words, the chain and the costs, each behind a line."""
     words = "".join(f"<li><b>{esc(name)}.</b> {esc(text)}</li>" for name, text in GLOSSARY)
     made = _fold("What these words mean", f"<ul>{words}</ul>")
-    if line := divided_text(told):
-        made += _fold("Who asked what", note(esc(line)))
+    lines = [divided_text(told)]
+    if prior := report.prior:
+        lines.append(f"The order was led by {prior['name']}, which decided nothing.")
+    made += _fold("How the prompts were divided", note(esc(" ".join(filter(None, lines)))))
+    made += _fold("Refusals on every part of the prompts", _rates(report, kinds))
     rows = [tuple(map(esc, row)) for row in chain_rows(told)]
     if rows:
         made += _fold("Every set of the chain", table(CHAIN_HEADS, rows))
     costs = [(esc(what), esc(much)) for what, much in cost_lines(report.costs.as_dict())]
     return made + _fold("What it cost", table(("cost", ""), costs))
+
+
+def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
+    """DSR on the prompts that chose, on those that certified, and over kinds of harm."""
+
+    def cell(role: str) -> str:
+        over = kinds.get(role)
+        beside = f'<br><span class="interval">{esc(kinds_text(over))}</span>' if over else ""
+        return rate(report.rates.get(role)) + beside
+
+    locked = any("locked" in name for name in report.rates)
+    rows = [
+        (label, cell(own), cell(held), *([cell(once)] if locked else []))
+        for label, own, held, once in (
+            ("student", "student", "student_held_out", "student_locked"),
+            ("<b>the set</b>", "best", "held_out", "locked"),
+            ("all units", "full", "full_held_out", "full_locked"),
+        )
+    ]
+    heads = ("DSR, by openings", "chose", "certified", *(["locked, once"] if locked else []))
+    return table(heads, rows) + (note(looks_text(report.looks)) if report.looks else "")
 
 
 def _fold(name: str, body: str) -> str:

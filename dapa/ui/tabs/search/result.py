@@ -8,7 +8,7 @@ from dapa.core.records import Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
-from dapa.ui.tabs.search import confidence
+from dapa.ui.tabs.search import certified
 from dapa.workbench import Run, SearchReport
 from dapa.writing.certified import EXACT_RESULT
 from dapa.writing.claims import (
@@ -93,7 +93,7 @@ def draw(
         also: Sets of fewer units that something beside the search met.
     """
     if report.confidence is not None:
-        return confidence.draw(report, kind, kinds or {}) + _asides(report) + _costs(report)
+        return certified.head(report, kind, limit) + certified.below(report, kind, kinds)
     many = cut_sentence(report.rates, limit)
     cut = note(esc(many), "warn") if many else ""
     head = f"Result: {names(report.units)}" if report.units else "Result"

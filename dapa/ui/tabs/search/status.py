@@ -127,7 +127,7 @@ class SearchStatus:
         return title(
             f"{word}: {units}, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
-        ) + (note(esc(job.shows)) if job.confident else "")
+        )
 
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
@@ -149,7 +149,11 @@ class SearchStatus:
 def below(job: SearchJob, now: SearchProgress) -> str:
     """What stands under a confidence search's picture; of an exact one, nothing."""
     if job.report is not None:
-        return certified.below(job.report, job.unit_kind) if job.report.confidence else ""
+        return (
+            certified.below(job.report, job.unit_kind, job.over_kinds)
+            if job.report.confidence
+            else ""
+        )
     record = now.confidence
     if record is None or not record.chosen:
         return ""
