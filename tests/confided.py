@@ -62,7 +62,7 @@ def record(form="graded", lost=None):
     """
     sizes, size, floor, points, orders = SHAPES[form]
     points = points if lost is None else lost
-    claimed = form not in ("unclaimed", "nothing")
+    claimed = form not in ("unclaimed", "nothing")  # the others have a smaller set in their chain
     chain, ended = [ChainLink(UNITS, "not asked", read=Rate(FULL, 0.53, 0.76, 60))], False
     for each in sizes[1:]:
         if not claimed or ended:
@@ -87,7 +87,7 @@ def record(form="graded", lost=None):
         ),
         step=FittedStep(0.5, 0.2, 0.74, 0.82, True),
         chain=tuple(chain),
-        ended=f"the set of {sizes[-1]} units was given up"
+        ended=f"the set of {max(k for k in sizes if k < size)} units was given up"
         if claimed
         else "only 40 prompts are left to certify, and 100 are needed",
         floors=tuple(SizeFloor(("chosen", "prior")[i], floor, tried) for i in range(orders)),

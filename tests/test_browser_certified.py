@@ -43,7 +43,7 @@ def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromiu
         until(lambda: "Concentrated: 2 of 8 gates" in page.inner_text("#result"))
         assert "on 100 prompts that chose nothing" in page.inner_text("#result")
         page.wait_for_selector("#certified-chart .js-plotly-plot .legendtext")
-        legend = page.locator("#certified-chart .legendtext").all_inner_texts()
+        legend = page.locator("#certified-chart .legendtext").all_text_contents()
         assert {"the set", "all units", "student", "10 points below"} <= set(legend)
         firm = page.eval_on_selector_all(
             "#certified .units .firm", "cells => cells.map((cell) => parseInt(cell.textContent))"

@@ -132,7 +132,7 @@ def test_a_loss_beyond_chance_leads_the_sentence():
     finding = said.partition('class="finding">')[2]
     assert finding.startswith("On 250 prompts that chose nothing the set refuses 6.0 points less")
     calm = certified.head(report("graded", lost=0), "mlp").partition('class="finding">')[2]
-    assert calm.startswith("<b>Graded</b>")
+    assert calm.startswith("Graded: between 10 and 18")
 
 
 def test_each_unit_is_firm_undecided_in_the_set_or_out():

@@ -138,8 +138,7 @@ def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = No
         chosen_text(told),
     )  # fmt: skip
     notes = "".join(note(esc(line)) for line in lines if line)
-    both = _removals(report), _beside(report)
-    tables = f'<div class="two asked">{"".join(both)}</div>' if all(both) else "".join(both)
+    tables = f'<div class="asked">{_beside(report)}{_removals(report)}</div>'
     return (
         f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told, kinds or {})}"
     )
