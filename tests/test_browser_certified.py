@@ -57,6 +57,9 @@ def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromiu
 
         page.click("#use")
         until(lambda: layers_on(page) == list(NEEDED))
+        page.click("#repeat")
+        until(lambda: "Chosen again in 10 other orders" in page.inner_text("#result"))
+        assert "Always in: layers 2, 5" in page.inner_text("#result .agreed")
 
         said = page.inner_text("#certified")
         tab(page, "Runs")
@@ -65,3 +68,4 @@ def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromiu
         assert page.inner_text("#run-certified") == said
         page.wait_for_selector("#run-chart .js-plotly-plot .legendtext")
         assert "gate · quick" in page.inner_text("#runs")
+        assert "Always in: layers 2, 5" in page.inner_text("#run .agreed")

@@ -14,6 +14,7 @@ from dapa.search.confidence.pace import replies_left, seconds_left
 from dapa.search.confidence.plan import plan_of
 from dapa.search.confidence.record import ConfidenceRecord
 from dapa.search.engine.report import Costs, SearchProgress, SearchReport
+from dapa.search.stability import Repetition, Stability
 from dapa.ui import replay
 from dapa.ui.tabs.search import certified, plan, result
 from dapa.writing.certified import form_title, stages
@@ -161,6 +162,32 @@ def test_removals_and_prompts_stand_in_tables_with_their_losses():
     assert "What these words mean" in said and "Every set of the chain" in said
     spread = unescape(certified.below(report("spread"), "mlp"))
     assert "The point of best return" in spread and "gap budget" in spread
+
+
+def repeated(*sets):
+    """A choosing that was repeated in as many orders, and once more on a resample."""
+    kinds = ["order"] * (len(sets) - 1) + ["bootstrap"]
+    return Stability(
+        UNITS,
+        tuple(
+            Repetition(kind, i, 1.0, UNITS[:size], False, 3, 0.6, 0.6, "chosen", chosen=True)
+            for i, (kind, size) in enumerate(zip(kinds, sets, strict=True))
+        ),
+        True,
+        "confidence",
+    ).as_dict()
+
+
+def test_what_all_repetitions_agree_on_leads_and_alternatives_are_named():
+    said = certified.head(report("graded"), "mlp", again=repeated(3, 4, 4, 3))
+    first, _, rest = said.partition("agreed")[2].partition("</p>")
+    assert "Chosen again in 3 other orders and 1 resampled prompt sets" in first
+    assert "Always in: layers 0, 1, 2; sometimes in: layer 3; never: the other 26" in first
+    assert "2 different sets" in first and "(2 of 4)" in first
+    assert "Graded: between" in rest
+    one = certified.head(report("graded"), "mlp", again=repeated(3, 3))
+    assert "All end with one set" in one
+    assert "agreed" not in certified.head(report("graded"), "mlp")
 
 
 def test_a_refusal_that_is_taken_back_is_told():

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dapa.prompts.report import inspect, sentences
     from dapa.prompts.sets import bundled, one_prompt, read_prompts
     from dapa.search.algorithms.questions import NEED_ONE, algorithms
+    from dapa.search.choosing_again import AGAIN
     from dapa.search.confidence.parts import Difference, Versus
     from dapa.search.confidence.record import ConfidencePlan, ConfidenceRecord
     from dapa.search.engine.checked import Recheck
@@ -186,6 +187,7 @@ _HOMES = {
         "NEED_ONE",
         "algorithms",
     ),
+    "dapa.search.choosing_again": ("AGAIN",),
     "dapa.search.confidence.parts": (
         "Difference",
         "Versus",
@@ -221,6 +223,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "judges",
+    "AGAIN",
     "ALL",
     "Agreement",
     "Benchmark",

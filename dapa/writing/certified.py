@@ -5,6 +5,7 @@ As `writing.confidence`, all from the JSON form of `search.confidence.record`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -94,6 +95,39 @@ def offers_text(told: Told, kind: str) -> str:
         f"({percent(best['rate'])} of the choose prompts refused; not certified): {units}. "
         f"Or try {BY_KIND}."
     )
+
+
+def agreed_text(again: Told) -> str:
+    """What repeated choosing agrees on, and the sets that were chosen instead; may be empty.
+
+    Args:
+        again: A `Stability`'s JSON form.
+    """
+    ended = [one for one in again["repetitions"] if one.get("chosen")]
+    if not ended:
+        return ""
+    names = {"order": "other orders", "bootstrap": "resampled prompt sets"}
+    counts = Counter(one["kind"] for one in ended)
+    many = " and ".join(f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind])
+    agreed = {word: [Unit.parse(u) for u in units] for word, units in again["agreed"].items()}
+    parts = [
+        f"{word} in: {units_text(agreed[word])}" for word in ("always", "sometimes") if agreed[word]
+    ]
+    if agreed["never"]:
+        parts.append(f"never: the other {len(agreed['never'])}")
+    sets = Counter(tuple(one["units"]) for one in ended).most_common()
+    told = f"Chosen again in {many}. {'; '.join(parts)[:1].upper()}{'; '.join(parts)[1:]}."
+    if len(sets) == 1:
+        return f"{told} All end with one set."
+    shown = "; ".join(
+        f"{units_text([Unit.parse(u) for u in units])} ({count} of {len(ended)})"
+        for units, count in sets[:MOST_SETS]
+    )
+    return f"{told} They end with {len(sets)} different sets, the commonest: {shown}."
+
+
+MOST_SETS = 3
+"""Alternatives that are named on top of a result; the look closer names more."""
 
 
 def divided_text(told: Told) -> str:

@@ -18,6 +18,7 @@ from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import certified, result
 from dapa.ui.tabs.search.tab import begin
 from dapa.workbench import (
+    AGAIN,
     CONFIDENT,
     Run,
     SearchReport,
@@ -261,7 +262,8 @@ def opened(dashboard: Dashboard, run: Run) -> str:
     )
     limit = run.settings.get("max_new_tokens")
     if found.confidence is not None:
-        return f"{head}{certified.head(found, kind, limit)}"
+        again = dashboard.workbench.store.rating(AGAIN, run.id)
+        return f"{head}{certified.head(found, kind, limit, again)}"
     kinds = kinds_from(run.result)
     drawn = result.draw(found, kind, total, share, limit=limit, kinds=kinds)
     return f"{head}{drawn}{note(cost)}"

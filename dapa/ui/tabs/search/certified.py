@@ -27,6 +27,7 @@ from dapa.workbench import (
 )
 from dapa.writing.certified import (
     GLOSSARY,
+    agreed_text,
     chosen_text,
     divided_text,
     form_title,
@@ -53,13 +54,19 @@ _WORDS = {
 }  # fmt: skip
 
 
-def head(report: SearchReport, kind: str, limit: int | None = None) -> str:
+def head(
+    report: SearchReport,
+    kind: str,
+    limit: int | None = None,
+    again: Mapping[str, Any] | None = None,
+) -> str:
     """Title, sentence and big figures.
 
     Args:
         report: Of a confidence search.
         kind: The kind of site that was searched, or `block`.
         limit: The token limit of its replies, where it is known.
+        again: A `Stability`'s JSON form, once the choosing was repeated: what all agree on leads.
     """
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -69,9 +76,15 @@ def head(report: SearchReport, kind: str, limit: int | None = None) -> str:
     many = cut_sentence(report.rates, limit)
     return (
         f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
-        f"{note(esc(many), 'warn') if many else ''}"
+        f"{note(esc(many), 'warn') if many else ''}{_agreed(again)}"
         f'<p class="finding">{esc(headline(told, kind))}</p>{_numbers(report)}'
     )
+
+
+def _agreed(again: Mapping[str, Any] | None) -> str:
+    """What every repetition of the choosing agrees on."""
+    line = agreed_text(again) if again else ""
+    return f'<p class="finding agreed">{esc(line)}</p>' if line else ""
 
 
 def _numbers(report: SearchReport) -> str:

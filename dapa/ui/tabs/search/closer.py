@@ -99,10 +99,13 @@ def wire(
     parts: Closer,
     job_id: gr.State,
     ended: gr.State,
-    compare: gr.Button,
+    shortcuts: Mapping[str, gr.Button],
     dark: gr.State,
 ) -> gr.State:
-    """Press, watch, stop, come back; returns the state that changes when something was measured."""
+    """Press, watch, stop, come back; returns the state that changes when something was measured.
+
+    `shortcuts` are the result's own buttons: the measurement that each starts by one click.
+    """
     out = [
         parts.bar, parts.panel, parts.chart, parts.timer, parts.look, parts.drawn, parts.measured,
         *parts.folds.values(),
@@ -196,13 +199,17 @@ def wire(
             return view(job, name, dark, (), values)
         return view(job, name, dark, ())
 
-    @guarded
-    def rivals(here: Any, dark: Any, **values: Any) -> tuple[Any, ...]:
-        """The result's own button: the table of baselines, by one click."""
-        job = subject(here)
-        if job is None or dashboard.tasks.of(job.id, "baselines") is None:
-            begin(job, "baselines", values)
-        return view(job, "baselines", dark, ())
+    def shortcut(name: str) -> Any:
+        """One of the result's own buttons."""
+
+        @guarded
+        def start(here: Any, dark: Any, **values: Any) -> tuple[Any, ...]:
+            job = subject(here)
+            if job is None or dashboard.tasks.of(job.id, name) is None:
+                begin(job, name, values)
+            return view(job, name, dark, ())
+
+        return start
 
     @guarded
     def tick(here: Any, name: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
@@ -224,10 +231,11 @@ def wire(
     values = parts.values
     for name, event in (("look", parts.bar.select), ("look_panel", parts.panel.select)):
         event(press, [job_id, parts.look, dark], out, inputs_kwargs=values, api_name=name, **quiet)
-    compare.click(
-        rivals, [job_id, dark], out, inputs_kwargs=values, api_name="look_baselines", js=_SCROLL,
-        **quiet,
-    )  # fmt: skip
+    for name, button in shortcuts.items():
+        button.click(
+            shortcut(name), [job_id, dark], out, inputs_kwargs=values, api_name=f"look_{name}",
+            js=_SCROLL, **quiet,
+        )  # fmt: skip
     for name, form in parts.forms.items():
         form.follow(f"look_{name}_say")
     seen = [job_id, parts.look, dark, parts.drawn]

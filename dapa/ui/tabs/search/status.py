@@ -24,7 +24,7 @@ from dapa.ui.parts import (
     two,
 )
 from dapa.ui.tabs.search import certified, result
-from dapa.workbench import Costs, SearchJob, SearchProgress
+from dapa.workbench import AGAIN, Costs, SearchJob, SearchProgress
 from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
@@ -89,6 +89,7 @@ class SearchStatus:
             gr.update(visible=running, value="Resume" if paused else "Pause"),
             gr.update(visible=running),
             *[gr.update(visible=over and done)] * 3,
+            gr.update(visible=over and done and job.confident),
             gr.update(visible=over and mlp),
             gr.Timer(active=running),
             job.id if over else gr.skip(),
@@ -107,7 +108,7 @@ class SearchStatus:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
             if job.report.confidence is not None:
-                return certified.head(job.report, kind, limit)
+                return certified.head(job.report, kind, limit, job.store.rating(AGAIN, job.id))
             told = (job.report, kind, job.total, share, self._skill(job), limit)
             return result.draw(*told, job.over_kinds, self._also(job))
         if isinstance(job.error, NothingToLocalize):

@@ -44,6 +44,7 @@ class Search:
     stop: gr.Button
     use: gr.Button
     ask: gr.Button
+    repeat: gr.Button
     compare: gr.Button
     whole_mlp: gr.Button
     found: gr.HTML
@@ -82,6 +83,10 @@ def build(dashboard: Dashboard) -> Search:
             compare = gr.Button(
                 "Compare baselines", elem_classes="plain", elem_id="compare", visible=False
             )
+            repeat = gr.Button(
+                "Repeat the choosing (10 orders, 10 resamples)", elem_classes="plain",
+                elem_id="repeat", visible=False,
+            )  # fmt: skip
             whole_mlp = gr.Button(
                 "Search whole MLP", elem_classes="primary-action", elem_id="whole", visible=False
             )
@@ -97,9 +102,9 @@ def build(dashboard: Dashboard) -> Search:
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
-        chosen, planned, costs, start, pause, stop, use, ask, compare, whole_mlp, found, chart,
-        below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""), gr.State(""),
-        gr.State(()), gr.State(()),
+        chosen, planned, costs, start, pause, stop, use, ask, repeat, compare, whole_mlp, found,
+        chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
+        gr.State(""), gr.State(()), gr.State(()),
     )  # fmt: skip
 
 
@@ -117,8 +122,8 @@ def wire(
         dashboard,
         [
             parts.found, parts.below, parts.meter, parts.pictures, parts.start, parts.cost.ask,
-            parts.pause, parts.stop, parts.use, parts.ask, parts.compare, parts.whole_mlp,
-            parts.timer, parts.ended, parts.drawn, parts.pictured,
+            parts.pause, parts.stop, parts.use, parts.ask, parts.compare, parts.repeat,
+            parts.whole_mlp, parts.timer, parts.ended, parts.drawn, parts.pictured,
         ],
     )  # fmt: skip
 
@@ -229,7 +234,8 @@ def wire(
     one: dict[str, Any] = {"concurrency_id": "certified", "concurrency_limit": 1, **quiet}
     for name, changed in (("search_picture", parts.pictured), ("search_dark", dark)):
         changed.change(draw, [parts.job, dark], parts.chart, api_name=name, **one)
-    measured = closer.wire(dashboard, parts.closer, parts.job, parts.ended, parts.compare, dark)
+    shortcuts = {"baselines": parts.compare, "stability": parts.repeat}
+    measured = closer.wire(dashboard, parts.closer, parts.job, parts.ended, shortcuts, dark)
     measured.change(say, parts.job, parts.found, api_name="search_measured", **quiet)
     return (attach, [parts.job, *out]), (applied, asked)
 
