@@ -49,7 +49,7 @@ def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromiu
             "#certified .units .firm", "cells => cells.map((cell) => parseInt(cell.textContent))"
         )
         assert tuple(firm) == NEEDED
-        assert "against all units" in page.inner_text("#certified")
+        assert "100 that chose nothing" in page.inner_text("#certified")
 
         page.set_viewport_size({"width": 390, "height": 844})
         until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
