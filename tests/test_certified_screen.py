@@ -113,7 +113,7 @@ def test_titles_name_the_sizes_that_the_form_is_about():
     told = {form: form_title(record(form).as_dict(), "mlp") for form in FORMS}
     assert told["concentrated"] == "Concentrated: 4 of 30 whole MLPs"
     assert told["graded"] == "Graded: 10 to 18 of 30 whole MLPs"
-    assert told["spread"] == "Spread over more than 17 of 30 whole MLPs; 25 suffice"
+    assert told["spread"] == "Spread: 25 of 30 whole MLPs"
     assert told["unclaimed"] == "No claim; best guess 12 of 30 whole MLPs"
     assert told["nothing"] == "Nothing here"
 

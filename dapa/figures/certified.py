@@ -119,12 +119,10 @@ def _ground(
     shapes.append({**tall, **shade, "x0": -0.03 * total, "x1": right})
     units = "1 unit" if found.floor == 1 else f"up to {found.floor} units"
     words = f"{units}:<br>shown to lose<br>over {100 * found.margin:.0f} points"
-    # a narrow shade leaves its words room on its right only, a wide one inside; half way up is
-    # where marks are rarest
-    side, x = ("right", right) if 3 * found.floor > total else ("left", 0.0)
+    # half way up on the left is where marks are rarest
     notes = {
-        "text": words, "x": x, "y": 0.5, "yref": "paper", "xref": "x", "xanchor": side,
-        "yanchor": "middle", "showarrow": False, "align": side,
+        "text": words, "x": 0, "y": 0.5, "yref": "paper", "xref": "x", "xanchor": "left",
+        "yanchor": "middle", "showarrow": False, "align": "left",
         "font": {"color": colours.muted, "size": 11},
     }  # fmt: skip
     return shapes, [notes]

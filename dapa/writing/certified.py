@@ -59,8 +59,6 @@ def form_title(told: Told, kind: str) -> str:
     if form == "unclaimed":
         return f"{FORMS[form]}; best guess {size} {sites}"
     low = f"{floor + 1} to " if form == "graded" and floor + 1 < size else ""
-    if form == "spread":
-        return f"{FORMS[form]} over more than {floor} {sites}; {size} suffice"
     return f"{FORMS[form]}: {low}{size} {sites}"
 
 
