@@ -84,7 +84,7 @@ def test_a_resumed_search_reaches_the_same_chain_and_decodes_nothing(ended, deco
     def deaf(*_, **__):
         raise AssertionError("nothing is read anew")
 
-    monkeypatch.setattr("dapa.search.setup.refusal_log_odds", deaf)
+    monkeypatch.setattr("dapa.search.setup.LogOddsReader", deaf)
     monkeypatch.setattr("dapa.search.job.rank", deaf)
     before = ended.report.confidence
     again = job_in(ended.store.folder, SETTINGS, ended.id).run()

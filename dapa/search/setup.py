@@ -11,7 +11,8 @@ import torch
 from dapa.core.records import Mask, Prompt, StoreError, Unit
 from dapa.judges.base import judges
 from dapa.model.blocks import finest
-from dapa.model.decode.openers import NoOpeners, find_openers, refusal_log_odds
+from dapa.model.decode.log_odds_reader import LogOddsReader
+from dapa.model.decode.openers import NoOpeners, find_openers
 from dapa.model.families import BLOCKS, kinds_of
 from dapa.model.pair import Pair
 from dapa.model.template import alike, digests_of, render, told_once
@@ -53,10 +54,10 @@ def odds_of(
     except NoOpeners:
         return None
     texts = [prompt.text for prompt in prompts]
-    ids = cache(lambda: opening_ids(pair, texts, how, units))
+    reader = cache(lambda: LogOddsReader(pair, opening_ids(pair, texts, how, units), openers))
 
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
-        return refusal_log_odds(pair, [ids()[i] for i in places], masks, openers=openers)
+        return reader()(masks, places)
 
     return odds
 
