@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from dapa.core.records import Prompt
 
 NEAR = 0.5
@@ -152,6 +150,8 @@ def _neighbours(texts: Sequence[str]) -> list[tuple[int, int]]:
     one order (prefix filtering, Chaudhuri et al. 2006); rarest first keeps the lists short. What
     two sets share is bounded by their sizes and by 64-bit signatures before it is counted.
     """
+    import numpy as np  # here, since a command line's help must not wait for it
+
     sets = [content_words(text) for text in texts]
     often = Counter(word for words in sets for word in words)
     rank = {word: at for at, word in enumerate(sorted(often, key=lambda word: (often[word], word)))}
@@ -188,8 +188,10 @@ def _near(shared: Any, one: Any, other: Any) -> Any:
     return shared >= NEAR * (one + other - shared)
 
 
-def _signatures(rows: Sequence[Sequence[int]], size: np.ndarray[Any, Any]) -> Any:
+def _signatures(rows: Sequence[Sequence[int]], size: Any) -> Any:
     """64 bits a set, one for each of its words; words may share a bit. (sets,) uint64."""
+    import numpy as np
+
     bits = np.left_shift(
         np.uint64(1), np.fromiter(chain.from_iterable(rows), np.uint64) % np.uint64(64)
     )
