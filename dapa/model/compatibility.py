@@ -160,6 +160,24 @@ def _sizes(ours: Any, theirs: Any) -> list[Finding]:
     return found
 
 
+def _structure(checkpoint: Checkpoint, otherwise: str) -> str:
+    """What was found of an architecture without a row, to be confirmed; else what is missing."""
+    from dapa.model.discovery import discover  # builds a model, so only where there is no row
+
+    try:
+        _ = checkpoint.settings
+    except PairError:  # transformers does not know it either
+        return otherwise
+    try:
+        found = discover(checkpoint)
+    except PairError as error:
+        return str(error)
+    return (
+        f"model_type {checkpoint.config['model_type']!r} has no row among the families; found: "
+        f"{found.told}. If that is right, add --trust-structure"
+    )
+
+
 def _one_sided(side: str, checkpoint: Checkpoint) -> list[Finding]:
     """What is wrong with one model whatever the other is."""
     config, found = checkpoint.config, []
@@ -173,7 +191,8 @@ def _one_sided(side: str, checkpoint: Checkpoint) -> list[Finding]:
     try:
         family_of(checkpoint.model_type)
     except PairError as error:
-        found.append(Finding("blocks", f"{side} architecture", str(error)))
+        why = str(error) if found else _structure(checkpoint, str(error))
+        found.append(Finding("blocks", f"{side} architecture", why))
     return found
 
 
