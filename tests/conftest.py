@@ -10,9 +10,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
-from support import FOLDERS, planted_models, random_trio  # noqa: E402
+from support import BASE, FOLDERS, GATED, planted_models, random_trio, some  # noqa: E402
 
-from dapa.model.families import FAMILIES  # noqa: E402
 from dapa.model.pair import load_pair  # noqa: E402
 from dapa.model.presets import DEFAULT, preset  # noqa: E402
 
@@ -46,9 +45,9 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="session", params=list(FAMILIES))
+@pytest.fixture(scope="session", params=some(GATED, BASE))
 def model_type(request):
-    """Each family in turn."""
+    """Each of the first families in turn; every family with a gate for `pytest -m full`."""
     return request.param
 
 

@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
+from zoo import ZOO, third
 
-from dapa.core.records import ENDS, OUTSIDE, Mask, Site, Unit
+from dapa.core.records import OUTSIDE, Mask, Site, Unit
+from dapa.model.architectures import FAMILIES, family_of
 from dapa.model.decode.generation import Batch
-from dapa.model.families import FAMILIES, resolve, submodule
+from dapa.model.families import Family, resolve, submodule
 from dapa.model.pair import Pair, PairSpec
 from dapa.planted.pairs import Planting, plant
 
@@ -42,24 +44,30 @@ class Trio:
 
 
 def random_model(model_type: str, seed: int, dtype: torch.dtype = torch.float32, **extra: Any):
-    """A small model with random weights, wide enough apart for clear-cut tokens."""
+    """A small model with random weights, wide enough apart for clear-cut tokens.
+
+    `model_type` may name a variant of `zoo.ZOO`.
+    """
     settings = dict(
         vocab_size=len(TOKENIZER),
         hidden_size=32,
-        intermediate_size=NEURONS,
+        **dict.fromkeys(("intermediate_size", "n_inner", "ffn_hidden_size"), NEURONS),
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,
         max_position_embeddings=64,
         tie_word_embeddings=False,
-        sliding_window=7 if model_type == "mistral" else None,
+        sliding_window=None,
         initializer_range=0.3,
         pad_token_id=TOKENIZER.pad_token_id,
         eos_token_id=TOKENIZER.eos_token_id,
         bos_token_id=None,
     )
-    config = AutoConfig.for_model(model_type, **{**settings, **extra})
+    tried = ZOO[model_type]
+    if tried.model_type == "falcon":
+        del settings["head_dim"]  # cannot be set
+    config = AutoConfig.for_model(tried.model_type, **{**settings, **tried.settings, **extra})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     for name, parameter in model.named_parameters():
@@ -78,12 +86,12 @@ def random_trio(
     """A pair that differs in everything but one gate, or in the sites of `kinds` only."""
     student = random_model(model_type, seed, dtype, **extra)
     teacher = deepcopy(student)
-    family = FAMILIES[model_type]
+    family = family_of(student.config.model_type, student.config)
     generator = torch.Generator().manual_seed(seed + 1)
     for site in family.places(LAYERS):
         tied = site.module == "head" and student.config.tie_word_embeddings
-        if site != Site(EQUAL_GATE, "gate") and site.module in (kinds or family.single):
-            for weight in submodule(teacher, family.path(site)).parameters() if not tied else ():
+        if site != Site(EQUAL_GATE, family.first) and site.module in (kinds or family.single):
+            for weight in weights_of(teacher, family, site).values() if not tied else ():
                 noise = torch.randn(weight.shape, generator=generator)
                 weight.add_((0.3 * noise).to(dtype))
     kept = deepcopy(student), deepcopy(teacher)
@@ -97,27 +105,37 @@ def planted_models(model_type: str, planting: Planting | None = None, seed: int 
     return plant(planting or Planting(4, (1, 2), distractors=(3,)), model_type, seed)
 
 
-def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Any) -> Any:
+def weights_of(model: Any, family: Family, site: Site) -> dict[str, torch.Tensor]:
+    """A site's own weights in a plain model, (neurons, inputs), as views, however it has them."""
+    found = {}
+    for path, kinds in family.fused:
+        if site.module in kinds:
+            whole = submodule(model, f"{family.layers}.{site.layer}.{path}")
+            for name, weight in whole.named_parameters():
+                found[name] = weight.chunk(len(kinds))[kinds.index(site.module)]
+            return found
+    found = dict(submodule(model, family.path(site)).named_parameters())
+    if site.module in family.turned:
+        found["weight"] = found["weight"].T
+    return found
+
+
+def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Family) -> Any:
     """Copy or blend the mask's weights into a plain copy of the student; returns the copy."""
     for site, strength in resolve(mask).items():
         if site.module not in family.single:
             continue
-        path = family.path(site)
-        ours, theirs = submodule(student_copy, path), submodule(teacher, path)
-        whole = not isinstance(strength, tuple)
-        if whole:
-            for mine, new in zip(ours.parameters(), theirs.parameters(), strict=True):
+        ours, theirs = (weights_of(m, family, site) for m in (student_copy, teacher))
+        if not isinstance(strength, tuple):
+            for mine, new in zip(ours.values(), theirs.values(), strict=True):
                 mine.copy_(new if strength == 1.0 else mine + strength * (new - mine))
             continue
         for start, stop, value in strength:
             part = slice(start, stop)
-            pairs = [(ours.weight, theirs.weight)]
             if site.module == "down":  # its neurons are its columns; its bias belongs to none
-                pairs = [(ours.weight[:, part], theirs.weight[:, part])]
+                pairs = [(ours["weight"][:, part], theirs["weight"][:, part])]
             else:
-                pairs = [(w[part], t[part]) for w, t in pairs]
-                if ours.bias is not None:
-                    pairs.append((ours.bias[part], theirs.bias[part]))
+                pairs = [(ours[name][part], theirs[name][part]) for name in ours]
             for mine, new in pairs:
                 mine.copy_(new if value == 1.0 else mine + value * (new - mine))
     return student_copy
@@ -125,6 +143,17 @@ def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Any) -> Any
 
 PLAIN_NORMS = ("input_layernorm", "post_attention_layernorm")
 STRENGTHS = st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.25, 0.9])
+BASE = ("llama", "mistral", "qwen2", "gemma")
+"""The first four families, of one structure: enough where only that matters."""
+
+
+GATED = tuple(name for name, family in FAMILIES.items() if family.first == "gate")
+
+
+def some(families: Collection[str] = tuple(ZOO), few: Collection[str] = ()) -> list[Any]:
+    """A seeded third of the families, or these few, and all of them for `pytest -m full`."""
+    every = [pytest.param(f, id=f"full-{f}", marks=pytest.mark.full) for f in families]
+    return [*(few or third(families)), *every]
 
 
 @st.composite
@@ -136,18 +165,19 @@ def blocks(draw: Any) -> tuple[tuple[int, int, float], ...]:
 
 
 @st.composite
-def masks(draw: Any, layers: int = LAYERS) -> Mask:
+def masks(draw: Any, family: Family, layers: int = LAYERS) -> Mask:
     """Any mask: groups, single sites, fractions and blocks of neurons, layer by layer; ends."""
     entries: list[tuple[Unit, float]] = []
-    for kind in ENDS:
+    for kind, _ in family.ends:
         if draw(st.integers(0, 2)) == 0:
             entries.append((Unit(OUTSIDE, kind), draw(STRENGTHS)))
     for layer in range(layers):
         if draw(st.integers(0, 5)) == 0:
             entries.append((Unit(layer, "layer"), draw(STRENGTHS)))
             continue
-        for whole, parts in (("attention", "qkvo"), ("norms", PLAIN_NORMS)):
-            if draw(st.integers(0, 3)) == 0:
+        for whole in ("attention", "norms"):
+            parts = family.parts(whole)
+            if parts and draw(st.integers(0, 3)) == 0:
                 entries.append((Unit(layer, whole), draw(STRENGTHS)))
             else:
                 some = [kind for kind in parts if draw(st.integers(0, 3)) == 0]
@@ -155,7 +185,7 @@ def masks(draw: Any, layers: int = LAYERS) -> Mask:
         if draw(st.integers(0, 3)) == 0:
             entries.append((Unit(layer, "mlp"), draw(STRENGTHS)))
             continue
-        for kind in ("gate", "up", "down"):
+        for kind in family.parts("mlp"):
             choice = draw(st.sampled_from(["none", "none", "whole", "blocks"]))
             if choice == "whole":
                 entries.append((Unit(layer, kind), draw(STRENGTHS)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from plainly import outputs
 from scipy import stats
-from support import materialise, planted_models
+from support import BASE, materialise, planted_models
 from test_divergence import HOW, rough
 
 from dapa.core.records import EMPTY, DapaError, Mask, PromptError, SettingError, Unit
@@ -16,7 +16,6 @@ from dapa.localize.directions import _halves, refusal_directions
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.projection import project
 from dapa.localize.standing import standing
-from dapa.model.families import FAMILIES
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 
 BAD, GOOD = harmful_prompts(6, seed=3), harmless_prompts(6, seed=3)
@@ -39,7 +38,7 @@ def plain_states(model_type, prompts):
     return found
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_states_coordinates_and_separation_agree_with_plain_copies(model_type):
     pair, *_ = rough(model_type)
     batches = list(standing(pair, BAD, HOW, MASK, batch_size=4))
@@ -68,7 +67,7 @@ def test_states_coordinates_and_separation_agree_with_plain_copies(model_type):
     assert found.cosine["teacher"] == pytest.approx(np.ones(3))
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_components_agree_with_numpy_and_hold_the_states_distances(model_type):
     pair, *_ = rough(model_type)
     found = project(pair, BAD, GOOD, HOW, MASK, batch_size=4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from live import LiveBytes
-from support import planted_models
+from support import BASE, planted_models
 from test_divergence import HOW, PROMPTS, capture, debiased, modules, rough, states
 
 import dapa.localize.divergence.tally as tally
@@ -22,7 +22,6 @@ from dapa.localize.divergence.recording import (
 )
 from dapa.localize.divergence.significance import adjusted, bootstrap_p
 from dapa.localize.divergence.tokens import batch, encoded
-from dapa.model.families import FAMILIES
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat
 
@@ -49,7 +48,7 @@ def inside(model_type, reading, prompt):
 
 
 @pytest.mark.parametrize("reading", ["local", "total"])
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_places_behind_the_activation_agree_with_plain_copies(model_type, reading):
     pair, *_ = rough(model_type)
     sites = ["gate", *DERIVED]
@@ -139,7 +138,7 @@ def test_sinks_are_left_out_of_the_mean_over_tokens_unless_asked_for(metric, rea
 # -- dominant dimensions -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
 def test_the_share_of_a_few_dimensions_agrees_with_numpy(model_type, metric):
     pair, *_ = rough(model_type)

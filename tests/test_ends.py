@@ -4,14 +4,23 @@ from copy import deepcopy
 
 import pytest
 import torch
-from support import EQUAL_GATE, LAYERS, TOKENIZER, generated, materialise, random_model, random_trio
+from support import (
+    BASE,
+    EQUAL_GATE,
+    LAYERS,
+    TOKENIZER,
+    generated,
+    materialise,
+    random_model,
+    random_trio,
+)
 
 from dapa.core.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.localize.causes.gradients import integrated_gradients
+from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.families import FAMILIES
 from dapa.model.loading import open_checkpoint
 from dapa.model.pair import Pair, PairSpec, load_pair
 from dapa.model.substitution import Substituted, changed, given_back
@@ -28,7 +37,7 @@ def logits(pair, rows, ids=IDS):
         return pair.student(ids).logits
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BASE)
 def tied(request):
     return random_trio(request.param, tie_word_embeddings=True)
 

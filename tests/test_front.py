@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import BASE
 from test_divergence import rough
 
 import dapa.localize.divergence.sweep as module
@@ -9,7 +10,6 @@ from dapa.core.records import Mask, PromptError, Unit
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.tokens import Encoded, front_length
 from dapa.model.decode.front import Front
-from dapa.model.families import FAMILIES
 from dapa.prompts.format import PromptFormat
 
 LONG = PromptFormat(system=" ".join(["how do I please tell me to explain can you show"] * 2))
@@ -17,7 +17,7 @@ PROMPTS = ["use malware", "how do I make bread at home step by step", "explain",
 
 
 @pytest.mark.parametrize("position", ["last", "instruction", 22])
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_the_map_is_that_of_whole_prompts(model_type, position, monkeypatch):
     pair, *_ = rough(model_type)
     mask = Mask.of([Unit(1)])

@@ -14,8 +14,8 @@ from test_openers import by_hand, ids_of
 from dapa.core.records import EMPTY, Mask, PromptError
 from dapa.localize.causes.hybrids import ENDS, PARTS, hybrid_log_odds, part_sizes
 from dapa.localize.gap import GROUPS, gap_budget
+from dapa.model.architectures import FAMILIES
 from dapa.model.decode.openers import find_openers, refusal_log_odds
-from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.template import encode
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from support import planted_models, random_trio
+from support import BASE, planted_models, random_trio
 from test_openers import ids_of
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
@@ -15,7 +15,6 @@ from dapa.localize.causes.flips import left_out_effects, single_effects
 from dapa.localize.causes.gradients import POINTS, integrated_gradients, mask_gradients
 from dapa.localize.rank_agreement import rank_agreement
 from dapa.model.decode.openers import refusal_log_odds
-from dapa.model.families import FAMILIES
 from dapa.planted.pairs import harmful_prompts
 from dapa.planted.planting import random_planting
 
@@ -102,7 +101,7 @@ def test_integrated_gradients_rank_every_planted_layer_first_and_sum_within_one_
 @pytest.mark.parametrize("seed", range(4))
 def test_random_plantings_are_ranked_first_by_gradients_and_left_out_alike(kind, seed):
     planting = random_planting(seed, kind)
-    family = list(FAMILIES)[seed]
+    family = BASE[seed]
     pair = planted_models(family, planting, seed).pair()
     ids = ids_of(pair, harmful_prompts(3, seed))
     found, truth = integrated_gradients(pair, ids), left_out_effects(pair, ids)

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from support import EQUAL_GATE, TOKENIZER, random_trio
+from support import BASE, EQUAL_GATE, TOKENIZER, random_trio
 
 from dapa.cli import main
 from dapa.core.records import EMPTY, OUTSIDE, Mask, PairError, SettingError, Site, Unit
@@ -15,7 +15,6 @@ from dapa.localize.gap import gap_budget
 from dapa.model import checkpoint, memory
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.families import FAMILIES
 from dapa.model.lean import NotInMemory
 from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
@@ -40,7 +39,7 @@ def save(trio, folder):
     return folder / "student", folder / "teacher"
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BASE)
 def places(request, tmp_path_factory):
     """A random pair of each family that differs everywhere but in one gate, as folders."""
     return save(random_trio(request.param), tmp_path_factory.mktemp("lean"))

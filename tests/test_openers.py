@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support import TOKENIZER, planted_models
+from support import BASE, TOKENIZER, planted_models
 from transformers import MistralConfig, MistralForCausalLM
 
 from dapa.core.assets import asset
@@ -25,7 +25,6 @@ from dapa.model.decode.openers import (
     past_blanks,
     refusal_log_odds,
 )
-from dapa.model.families import FAMILIES
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat, Turn
@@ -201,7 +200,7 @@ def test_a_reply_that_is_happy_to_help_does_not_count_as_refusing(planted_pair):
     assert first[0] == first[1] and first[1] > 5, "what stood there: both refuse"
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_branches_behind_a_prompt_are_separate_passes_in_every_family(model_type):
     models = planted_models(model_type)
     pair = models.pair()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from plainly import close, outputs, put
-from support import planted_models
+from support import BASE, planted_models
 from test_divergence import HOW, PROMPTS, rough
 from test_openers import by_hand
 
@@ -15,7 +15,6 @@ from dapa.core.records import DapaError, PromptError, SettingError
 from dapa.localize.causes.patching import patching
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import find_openers
-from dapa.model.families import FAMILIES
 from dapa.planted.pairs import Planting, harmful_prompts
 from dapa.planted.planting import random_planting
 
@@ -23,7 +22,7 @@ from dapa.planted.planting import random_planting
 @pytest.mark.parametrize(
     ("position", "into"), [("all", "student"), ("last", "student"), ("all", "teacher")]
 )
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_every_cell_agrees_with_hooks_on_plain_copies(model_type, position, into):
     pair, student, teacher = rough(model_type)
     if into == "teacher":
@@ -51,7 +50,7 @@ def test_every_cell_agrees_with_hooks_on_plain_copies(model_type, position, into
 @pytest.mark.parametrize("seed", range(4))
 def test_every_planted_layer_ranks_above_every_other_at_the_mlp(seed):
     planting = random_planting(seed, "distractors")
-    pair = planted_models(list(FAMILIES)[seed], planting, seed).pair()
+    pair = planted_models(BASE[seed], planting, seed).pair()
     found = patching(pair, harmful_prompts(3, seed), HOW, ["mlp", "gate", "up"])
     for site in (0, 1):
         needed = found.values[list(planting.needed), site]

@@ -5,14 +5,16 @@ import random
 
 import pytest
 import torch
-from support import planted_models, sweep
+from support import BASE, planted_models, some, sweep
+from zoo import third
 
 from dapa.core.records import EMPTY, Mask, Unit
+from dapa.model.architectures import FAMILIES
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.families import FAMILIES
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.template import encode, render
+from dapa.planted.anatomy import parallel
 from dapa.planted.pairs import (
     Planting,
     harmful_prompts,
@@ -24,12 +26,18 @@ from dapa.planted.vocabulary import COMPLIANCE, REFUSALS
 from dapa.prompts.format import PromptFormat, Turn
 
 KINDS = ("and", "or", "inhibitor", "distractors")
-CASES = list(itertools.product(FAMILIES, KINDS, range(8)))
+CASES = list(itertools.product(BASE, KINDS, range(8)))
+OTHERS = [name for name in FAMILIES if name not in BASE]
 HOW = PromptFormat()
 
 
 def gates(layers):
     return Mask.of(Unit(layer) for layer in layers)
+
+
+def gates_of(pair, layers):
+    """Those layers' gates, or what this family has in their place."""
+    return Mask.of(Unit(layer, pair.family.first) for layer in layers)
 
 
 def replies(pair, masks, prompts, tokens=5):
@@ -52,8 +60,7 @@ def refused(text):
 
 def subsets(planting, seed, most=48):
     """Sets of layers: every subset of those with a role (or a sample), with random others."""
-    roles = {*planting.needed, *planting.alternative, *planting.distractors}
-    roles = sorted(roles | {planting.inhibitor, planting.antidote} - {None})
+    roles = sorted({*planting.roles, *planting.distractors})
     every = [set(s) for n in range(len(roles) + 1) for s in itertools.combinations(roles, n)]
     draw = random.Random(seed)
     chosen = every if len(every) <= most else draw.sample(every, most)
@@ -76,6 +83,29 @@ def test_refusal_appears_exactly_where_the_truth_table_says(model_type, kind, se
             )
         for prompt in harmless:
             assert not refused(found[gates(layers), prompt])
+
+
+@pytest.mark.parametrize("model_type", some(OTHERS, third(OTHERS)))
+def test_every_family_can_be_planted(model_type):
+    family, seeds = FAMILIES[model_type], iter(range(100))
+    for kind in KINDS:
+        for seed in seeds:
+            planting = random_planting(seed, kind)
+            if not (parallel(family) and planting.roles & {0}):
+                break
+        pair = plant(planting, model_type, seed).pair()
+        tried = {frozenset(layers) for layers in subsets(planting, seed, 8)}
+        harmful, harmless = harmful_prompts(1, seed), harmless_prompts(1, seed)
+        masks = {layers: gates_of(pair, layers) for layers in tried}
+        found = replies(pair, list(masks.values()), [*harmful, *harmless])
+        for layers, mask in masks.items():
+            assert refused(found[mask, harmful[0]]) == planting.refuses(layers), (planting, layers)
+            assert not refused(found[mask, harmless[0]])
+
+
+def test_a_family_whose_first_layer_sees_no_flag_is_not_planted_there():
+    with pytest.raises(AssertionError, match="layer 0 sees no harm flag"):
+        plant(Planting(3, (0,)), "phi")
 
 
 @pytest.mark.parametrize("kind", KINDS)

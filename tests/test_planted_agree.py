@@ -3,10 +3,9 @@
 from random import Random
 
 import pytest
-from support import sweep
+from support import BASE, sweep
 
 from dapa.judges.base import judges
-from dapa.model.families import FAMILIES
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
@@ -20,8 +19,7 @@ from dapa.search.settings import SearchRules
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 NAMES = ("ddmin", "ddmin-complement", "bisect", "probdd", "hierarchical")
-GATED = [family for family in FAMILIES if family in ("llama", "mistral", "qwen2", "gemma")]
-CASES = [(KINDS[i % 4], GATED[i // 4 % len(GATED)], NAMES[i % len(NAMES)], i) for i in range(50)]
+CASES = [(KINDS[i % 4], BASE[i // 4 % len(BASE)], NAMES[i % len(NAMES)], i) for i in range(50)]
 PROMPTS = 7
 COSTS = {
     "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",

@@ -34,11 +34,11 @@ def decode(batch, asked, limit=6):
 
 
 @st.composite
-def admissions(draw):
+def admissions(draw, family):
     """Several admissions of rows that share prompts and beginnings of masks, and a budget."""
     prompts = draw(st.lists(prompts_of_ids(6), min_size=1, max_size=3))
     prompts = [(*HEAD, *ids) for ids in prompts]
-    few = [EMPTY, *draw(st.lists(masks(), min_size=1, max_size=3))]
+    few = [EMPTY, *draw(st.lists(masks(family), min_size=1, max_size=3))]
     few += [Mask(tuple(e for e in m.entries if e[0].layer < 2)) for m in few[1:]]
     row = st.tuples(st.sampled_from(prompts), st.sampled_from(few))
     waves = draw(st.lists(st.lists(row, min_size=1, max_size=4), min_size=1, max_size=4))
@@ -47,9 +47,9 @@ def admissions(draw):
 
 
 @settings(max_examples=20)
-@given(case=admissions())
-def test_rows_that_enter_in_the_middle_decode_as_their_copied_weights_do_alone(trio, case):
-    waves, head, budget = case
+@given(data=st.data())
+def test_rows_that_enter_in_the_middle_decode_as_their_copied_weights_do_alone(trio, data):
+    waves, head, budget = data.draw(admissions(trio.pair.family))
     states = States(LAYERS, budget)
     for wave in waves:
         batch = Batch(trio.pair, reader=Prefiller(trio.pair, states=states, head=head))

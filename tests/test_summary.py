@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from scipy import stats
-from support import planted_models
+from support import BASE, planted_models
 from test_divergence import HOW
 from test_tracing import twins
 
@@ -20,7 +20,6 @@ from dapa.localize.divergence.tokens import encoded
 from dapa.localize.rank_agreement import best_agreement, rank_agreement
 from dapa.localize.summary import CHEAP, COLUMNS, summary
 from dapa.model.decode.openers import refusal_log_odds
-from dapa.model.families import FAMILIES
 from dapa.model.pair import Pair
 from dapa.planted.pairs import Planting, harmful_prompts
 from dapa.planted.planting import random_planting
@@ -70,7 +69,7 @@ def test_every_column_is_what_its_own_measure_says(planted_pair, whole):
 @pytest.mark.parametrize("seed", range(4))
 def test_causal_columns_rank_every_planted_layer_above_every_other(kind, seed):
     planting = random_planting(seed, kind)
-    pair = planted_models(list(FAMILIES)[seed], planting, seed).pair()
+    pair = planted_models(BASE[seed], planting, seed).pair()
     rows = told(pair, twins(3, seed)).rows
     for column in ("left_out", "patching", "gradient", "trace"):
         values = np.array([row[column] for row in rows])
@@ -81,7 +80,7 @@ def test_causal_columns_rank_every_planted_layer_above_every_other(kind, seed):
                for layer in planting.distractors), "a large change need not matter"  # fmt: skip
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_where_either_layer_is_enough_the_single_transplants_tell(model_type):
     planting = Planting(6, (1,), alternative=(4,), distractors=(2, 5))
     pair = planted_models(model_type, planting).pair()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from plainly import close, outputs, put
-from support import planted_models
+from support import BASE, planted_models
 from test_divergence import HOW, rough
 from test_openers import by_hand
 
@@ -15,7 +15,6 @@ from dapa.localize.causes.corruption import embedding_sd, noised, with_noise, wi
 from dapa.localize.causes.trace import causal_trace, token_trace
 from dapa.localize.divergence.tokens import encoded
 from dapa.model.decode.openers import find_openers
-from dapa.model.families import FAMILIES
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.planted.planting import random_planting
 from dapa.prompts.format import PromptFormat
@@ -26,7 +25,7 @@ def twins(count, seed=0):
     return [Prompt(bad, twin=good) for bad, good in pairs]
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BASE)
 def test_every_cell_agrees_with_hooks_on_a_plain_teacher(model_type):
     pair, _, teacher = rough(model_type)
     openers, prompts = find_openers(pair, "teacher"), twins(2, seed=4)
@@ -62,7 +61,7 @@ def test_every_cell_agrees_with_hooks_on_a_plain_teacher(model_type):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_layers_above_the_detector_are_the_planted_ones(seed):
     planting = random_planting(seed, "distractors")
-    pair = planted_models(list(FAMILIES)[seed], planting, seed).pair()
+    pair = planted_models(BASE[seed], planting, seed).pair()
     found = causal_trace(pair, twins(3, seed), HOW)
     mlp, last = found.values[0], found.groups.index("last")
     for group in (last, found.groups.index("all")):

@@ -232,6 +232,29 @@ def _told(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+def family_table() -> str:
+    """A line a family and variant: its units, what is odd about it, how it is tried."""
+    for place in (ROOT, ROOT / "tests"):
+        if str(place) not in sys.path:
+            sys.path.insert(0, str(place))
+    from zoo import ZOO
+
+    from dapa.model.architectures import FAMILIES
+
+    rows = []
+    for tried in ZOO.values():
+        family = FAMILIES[tried.model_type]
+        title = f"{family.title}, {tried.variant}" if tried.variant else family.title
+        kinds = dict.fromkeys(family.single)
+        units = ", ".join(kind for kind in kinds if kind not in ("embeddings", "head"))
+        how = ["random", *(["window"] if tried.slides else [])]
+        how += [] if tried.variant else ["planted"]
+        rows.append((title, f"`{tried.model_type}`", units, tried.odd, ", ".join(how)))
+    return _table(
+        ("family", "model_type", "sites, besides embeddings and head", "has", "tried"), rows
+    )
+
+
 def program_options() -> str:
     """What `python app.py` takes."""
     return _argparse("app.py")
@@ -264,6 +287,7 @@ MADE: Mapping[str, Callable[[], str]] = {
     "rooms": room_lists,
     "commands": command_reference,
     "program": program_options,
+    "families": family_table,
 }
 """Name of a made part -> what it says now."""
 

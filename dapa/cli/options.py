@@ -172,7 +172,14 @@ def spec_of(
 
 def spec_for(pair: PairOptions, sites: str = "", units: str = "") -> PairSpec:
     """What to load; where memory is lean, the sites that a command is to move are kept."""
-    return spec_of(**pair.as_dict(), sites=sites, units=units)
+    from dapa.workbench import Workbench
+
+    given = pair.as_dict()
+    trusted = given.pop("trust_structure")
+    spec = spec_of(**given, sites=sites, units=units)
+    if trusted:
+        Workbench.trust_structure(spec)
+    return spec
 
 
 def lasting(file: str | None) -> str | None:

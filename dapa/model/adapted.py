@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import PairError
+from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
-from dapa.model.families import FAMILIES, submodule
+from dapa.model.families import submodule
 from dapa.model.findings import Finding
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
 from dapa.model.spec import split
@@ -151,7 +152,7 @@ def _beside(lora: Lora) -> str:
 
 def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:
     """A base with an adapter on top; PairError where they do not fit."""
-    family = FAMILIES.get(base.config["model_type"])
+    family = FAMILIES.get(base.model_type)
     ends = (family.embeddings, family.head) if family else ("lm_head",)
     differences, saved = lora.parts(base.shapes, ends)
     for end in ends if base.tied else ():

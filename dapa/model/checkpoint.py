@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -22,7 +22,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import PairError, Site
-from dapa.model.families import FAMILIES, Family
+from dapa.model.architectures import FAMILIES, INSIDE, WRAPPERS, family_of
+from dapa.model.families import Family, Stored
 from dapa.prompts.hub import fetch
 
 Progress = Callable[[str, float], None]
@@ -62,23 +63,58 @@ class Checkpoint:
         """
         if not self.settings.tie_word_embeddings:
             return False
-        family = FAMILIES.get(self.config["model_type"])
-        names = [f"{path}.weight" for path in (family.head, family.embeddings)] if family else []
+        family = self.family if self.model_type in FAMILIES else None
+        paths = (family.head, family.embeddings) if family else ()
+        names = [family.named(f"{path}.weight", self.shapes) for path in paths if family]
         if not names or any(name not in self.shapes for name in names):
             return True
         if self.shapes[names[0]] != self.shapes[names[1]]:
             return False
         return torch.equal(*(self.tensor(name) for name in names))
 
-    def tensors_of(self, family: Family, site: Site) -> dict[str, str]:
-        """A site's parameters, as parameter -> tensor name; empty where the file lacks them."""
+    @cached_property
+    def family(self) -> Family:
+        """Its architecture's row, without the sites that its config leaves out; PairError else."""
+        family = family_of(self.model_type, self.settings)
+        if not self.inside:
+            return family
+        steps = [(p.strip("^").replace("\\", ""), ours) for p, ours in INSIDE.items()]
+        return replace(family, also=(*family.also, *((ours, theirs) for theirs, ours in steps)))
+
+    @property
+    def inside(self) -> bool:
+        """Is the model the text model inside a multimodal one?"""
+        return self.config["model_type"] in WRAPPERS
+
+    @property
+    def model_type(self) -> str:
+        """Of the model that is used: the text model's where another wraps it."""
+        return str(self.settings.model_type if self.inside else self.config["model_type"])
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """What `from_pretrained` has to be told of this folder."""
+        return {"config": self.settings, "key_mapping": dict(INSIDE)} if self.inside else {}
+
+    def tensors_of(self, family: Family, site: Site) -> dict[str, Stored]:
+        """Where a site's parameters are, by parameter; empty where the file lacks them."""
         if site.module == "head" and self.tied:
             site = Site(site.layer, "embeddings")
-        path = family.path(site)
-        if site.module == "embeddings" and f"{path}.weight" not in self.shapes and self.tied:
-            path = family.head  # stored under the other of the two names
-        names = {part: f"{path}.{part}" for part in ("weight", "bias")}
-        return {part: name for part, name in names.items() if name in self.shapes}
+        found = {part: family.stored(site, part) for part in ("weight", "bias")}
+        weight = family.named(found["weight"].name, self.shapes)
+        if site.module == "embeddings" and weight not in self.shapes and self.tied:
+            head = Site(site.layer, "head")  # stored under the other of the two names
+            found = {part: family.stored(head, part) for part in ("weight", "bias")}
+        found = {p: replace(at, name=family.named(at.name, self.shapes)) for p, at in found.items()}
+        return {part: at for part, at in found.items() if at.name in self.shapes}
+
+    def part(self, stored: Stored) -> torch.Tensor:
+        """Read one parameter of a site, nothing else."""
+        return stored.take(self.tensor(stored.name))  # type: ignore[no-any-return]
+
+    def shape(self, stored: Stored) -> tuple[int, ...]:
+        """Its shape, from the header."""
+        return stored.shape(self.shapes[stored.name])
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor, nothing else."""
@@ -105,9 +141,10 @@ class Checkpoint:
     def settings(self) -> Any:
         """The config as transformers completes it; PairError for values it refuses."""
         try:
-            return AutoConfig.from_pretrained(
+            whole = AutoConfig.from_pretrained(
                 self.folder, trust_remote_code=False, local_files_only=True
             )
+            return whole.get_text_config(decoder=True) if self.inside else whole
         except Exception as error:  # validation raises a kind of its own for each fault
             raise PairError(
                 f"{self.name}: config.json is not usable ({gist(error)}); download it again"
@@ -209,7 +246,8 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
         raise PairError(
             f"{name}: config.json names no model_type; give the folder of a transformers model"
         )
-    if "auto_map" in config:
+    family = FAMILIES.get(config["model_type"])
+    if "auto_map" in config and not (family is not None and family.own_code):
         raise PairError(
             f"{name} needs code of its own (auto_map in config.json); remote code is never run, "
             "so choose a model that transformers supports by itself"

@@ -14,10 +14,11 @@ import torch
 
 from dapa.core.records import ENDS, OUTSIDE, PairError, Site
 from dapa.model.adapted import Adapted
+from dapa.model.architectures import family_of
 from dapa.model.arithmetic import arithmetic
 from dapa.model.checkpoint import Checkpoint, Progress
 from dapa.model.distances import distances, places_of
-from dapa.model.families import Family, family_of
+from dapa.model.families import Family
 from dapa.model.findings import Finding, Level
 from dapa.model.probe import begin
 from dapa.model.stored import adapters, prefix_of, quantised, sizes, unused
@@ -32,6 +33,10 @@ _MUST_AGREE = {
     "num_key_value_heads": "key-value heads",
     "head_dim": "head size",
 }
+
+
+_WRITES = ("CausalLM", "LMHead", "ConditionalGeneration")
+"""What the classes of models that write text have in their names."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +102,16 @@ def check(
     size = sum(file.stat().st_size for file in {*student.files, *teacher.files})
     for side, checkpoint in (("student", student), ("teacher", teacher)):
         findings += quantised(side, checkpoint)
-        findings += _one_sided(side, checkpoint.config)
-    if student.config["model_type"] != teacher.config["model_type"]:
+        findings += _one_sided(side, checkpoint)
+    if student.model_type != teacher.model_type:
         why = (
-            f"the student is {student.config['model_type']}, the teacher "
-            f"{teacher.config['model_type']}; choose two models of one architecture"
+            f"the student is {student.model_type}, the teacher "
+            f"{teacher.model_type}; choose two models of one architecture"
         )
         findings.append(Finding("blocks", "architecture", why))
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), 0, size, {}, {})
-    family = family_of(student.config["model_type"])
+    family = student.family
     findings += sizes("student", student) + sizes("teacher", teacher)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), 0, size, {}, {})
@@ -136,6 +141,7 @@ def check(
         for kind, row in distance.items()
     }
     findings[place:place] = template_findings(*tokenizers)
+    findings += _gateless(family)
     findings += _difference(student, teacher, differs, distance, whole=kinds is None)
     return Report(tuple(findings), layers, size, differs, distance)
 
@@ -154,20 +160,39 @@ def _sizes(ours: Any, theirs: Any) -> list[Finding]:
     return found
 
 
-def _one_sided(side: str, config: dict[str, Any]) -> list[Finding]:
+def _structure(checkpoint: Checkpoint, otherwise: str) -> str:
+    """What was found of an architecture without a row, to be confirmed; else what is missing."""
+    from dapa.model.discovery import discover  # builds a model, so only where there is no row
+
+    try:
+        _ = checkpoint.settings
+    except PairError:  # transformers does not know it either
+        return otherwise
+    try:
+        found = discover(checkpoint)
+    except PairError as error:
+        return str(error)
+    return (
+        f"model_type {checkpoint.config['model_type']!r} has no row among the families; found: "
+        f"{found.told}. If that is right, add --trust-structure"
+    )
+
+
+def _one_sided(side: str, checkpoint: Checkpoint) -> list[Finding]:
     """What is wrong with one model whatever the other is."""
-    found = []
+    config, found = checkpoint.config, []
     names = [str(name) for name in config.get("architectures") or []]
     if config.get("is_encoder_decoder") or (
-        names and not any("CausalLM" in n or "ConditionalGeneration" in n for n in names)
+        names and not any(kind in name for name in names for kind in _WRITES)
     ):
         kind = ", ".join(names) or "an encoder-decoder"
         why = f"{kind} is no causal language model; choose one that writes text"
         found.append(Finding("blocks", f"{side} kind", why))
     try:
-        family_of(config["model_type"])
+        family_of(checkpoint.model_type)
     except PairError as error:
-        found.append(Finding("blocks", f"{side} architecture", str(error)))
+        why = str(error) if found else _structure(checkpoint, str(error))
+        found.append(Finding("blocks", f"{side} architecture", why))
     return found
 
 
@@ -239,14 +264,25 @@ def _weights_there(
     for site in places:
         mine, other = student.tensors_of(family, site), teacher.tensors_of(family, site)
         for part in mine.keys() & other.keys():
-            a, b = student.shapes[mine[part]], teacher.shapes[other[part]]
+            a, b = student.shape(mine[part]), teacher.shape(other[part])
             if a != b and (a[1:] != b[1:] or site.layer != OUTSIDE):  # rows may differ outside
                 why = (
-                    f"{mine[part]} is {list(a)} in the student and {list(b)} in the teacher; "
+                    f"{mine[part].name} is {list(a)} in the student and {list(b)} in the teacher; "
                     "choose models of one size"
                 )
                 return [Finding("blocks", "shapes", why)]
     return []
+
+
+def _gateless(family: Family) -> list[Finding]:
+    """Say plainly that what the paper moves does not exist here."""
+    if family.first == "gate":
+        return []
+    why = (
+        f"{family.title}'s MLP has no gate, so the paper's own transplant does not exist here; "
+        "search up (its up projection, behind which the activation stands) or mlp (the whole MLP)"
+    )
+    return [Finding("warns", "no gates", why)]
 
 
 def _difference(

@@ -41,8 +41,8 @@ def distances(
         mine, other = student.tensors_of(family, site), teacher.tensors_of(family, site)
         apart = size = 0.0
         for part in mine.keys() | other.keys():
-            a = student.tensor(mine[part]).float() if part in mine else None
-            b = teacher.tensor(other[part]).float() if part in other else None
+            a = student.part(mine[part]).float() if part in mine else None
+            b = teacher.part(other[part]).float() if part in other else None
             a = torch.zeros_like(b) if a is None and b is not None else a
             b = torch.zeros_like(a) if b is None and a is not None else b
             assert a is not None and b is not None, f"{site} has {part} in one of the two"

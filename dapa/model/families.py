@@ -1,20 +1,21 @@
-"""Families: where an architecture keeps its layers and sites. A family is one row of data.
+"""What a family is: where an architecture keeps its layers and sites; and units as sites.
 
 Paths are attribute paths below the causal language model (`layers`, `norm`, ...) or below one
-decoder layer (`sites`, `attention`, `mlp`).
+decoder layer (`sites`, `attention`, `mlp`), once `linears.plain` has made one linear of each site.
+The rows stand in `architectures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from typing import Any
 
-from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit
+from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
 _MLP = ("gate", "up", "down")
-_ATTENTION = ("q", "k", "v", "o", "q_norm", "k_norm")
+_ATTENTION = ("q", "k", "v", "qkv", "o", "q_norm", "k_norm")
 _NORMS = (
     "input_layernorm",
     "post_attention_layernorm",
@@ -46,6 +47,7 @@ KIND_TITLES: Mapping[str, str] = {
     "q": "query",
     "k": "key",
     "v": "value",
+    "qkv": "query, key and value",
     "o": "attention output",
     "q_norm": "query norm",
     "k_norm": "key norm",
@@ -60,6 +62,36 @@ KIND_TITLES: Mapping[str, str] = {
 }
 
 
+Sites = tuple[tuple[str, str], ...]
+"""(kind, path below one decoder layer) of each site."""
+GATED: Sites = (("gate", "mlp.gate_proj"), ("up", "mlp.up_proj"), ("down", "mlp.down_proj"))
+SPLIT: Sites = tuple((kind, f"self_attn.{kind}_proj") for kind in "qkvo")
+BEFORE: Sites = tuple((kind, kind) for kind in _NORMS[:2])
+"""Llama's norms: before attention, and (by its name behind it) before the MLP."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a checkpoint keeps one parameter of a site: a tensor, or an equal part of its rows."""
+
+    name: str
+    share: tuple[int, int] = (0, 1)
+    """Which of how many equal parts of the rows."""
+    turned: bool = False
+    """Does it stand as (inputs, outputs), as GPT-2 has it?"""
+
+    def shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
+        """The parameter's shape, that of the tensor being `whole`."""
+        part = (whole[0] // self.share[1], *whole[1:])
+        return part[::-1] if self.turned else part
+
+    def take(self, whole: Any) -> Any:
+        """The parameter, out of the tensor: a view."""
+        rows = whole.shape[0] // self.share[1]
+        part = whole[rows * self.share[0] : rows * (self.share[0] + 1)]
+        return part.T if self.turned and part.dim() > 1 else part
+
+
 @dataclass(frozen=True)
 class Family:
     """One architecture's addresses."""
@@ -68,23 +100,28 @@ class Family:
     """`model_type` of its config.json."""
     title: str
     layers: str = "model.layers"
-    sites: tuple[tuple[str, str], ...] = (
-        ("gate", "mlp.gate_proj"),
-        ("up", "mlp.up_proj"),
-        ("down", "mlp.down_proj"),
-        ("q", "self_attn.q_proj"),
-        ("k", "self_attn.k_proj"),
-        ("v", "self_attn.v_proj"),
-        ("o", "self_attn.o_proj"),
-        ("input_layernorm", "input_layernorm"),
-        ("post_attention_layernorm", "post_attention_layernorm"),
-    )
+    sites: tuple[tuple[str, str], ...] = (*GATED, *SPLIT, *BEFORE)
     attention: str = "self_attn"
     mlp: str = "mlp"
     embeddings: str = "model.embed_tokens"
     norm: str = "model.norm"
     """The norm before the head, which the logit lens applies."""
     head: str = "lm_head"
+    fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(path, kinds): one linear whose rows are these sites', in equal parts one behind another."""
+    turned: tuple[str, ...] = ()
+    """Kinds whose weights stand as (inputs, outputs): GPT-2's Conv1D."""
+    optional: tuple[tuple[str, Callable[[Any], bool]], ...] = ()
+    """(path, told a config): a site that is there only in some models of the architecture."""
+    bare_norm: bool = False
+    """Has the final norm no weights, so that it is no site?"""
+    also: tuple[tuple[str, str], ...] = ()
+    """(what a name begins with, what it begins with in some files instead)."""
+    tuples: bool = False
+    """Do its layers return a tuple, states first?"""
+    own_code: bool = False
+    """Do official checkpoints name code of their own, although transformers has the architecture?
+    Transformers' is used; theirs is never run."""
 
     def site_path(self, kind: str) -> str:
         """Where a layer keeps its site of this kind; an end's path is below the model."""
@@ -93,7 +130,8 @@ class Family:
     @property
     def ends(self) -> tuple[tuple[str, str], ...]:
         """The sites outside of the layers, as (kind, path below the model)."""
-        return tuple(zip(ENDS, (self.embeddings, self.norm, self.head), strict=True))
+        every = zip(ENDS, (self.embeddings, self.norm, self.head), strict=True)
+        return tuple((kind, p) for kind, p in every if not (self.bare_norm and p == self.norm))
 
     @property
     def single(self) -> tuple[str, ...]:
@@ -105,6 +143,11 @@ class Family:
         """The kinds of unit this family offers."""
         return tuple(kind for kind in GROUPS if self.parts(kind))
 
+    @property
+    def first(self) -> str:
+        """What the paper moves, as far as the family has it: the gate, else the up projection."""
+        return "gate" if "gate" in self.single else "up"
+
     def parts(self, kind: str) -> tuple[str, ...]:
         """The kinds of site that a unit of this kind moves here."""
         have = self.single
@@ -115,42 +158,39 @@ class Family:
         inside = self.site_path(site.module)
         return inside if site.layer == OUTSIDE else f"{self.layers}.{site.layer}.{inside}"
 
+    def stored(self, site: Site, parameter: str = "weight") -> Stored:
+        """Where checkpoints keep a site's weight or bias."""
+        turned = site.module in self.turned
+        for path, kinds in self.fused:
+            if site.module in kinds:
+                name = f"{self.layers}.{site.layer}.{path}.{parameter}"
+                return Stored(name, (kinds.index(site.module), len(kinds)), turned)
+        return Stored(f"{self.path(site)}.{parameter}", turned=turned)
+
     def weight_name(self, site: Site) -> str:
-        """The checkpoint's name of the site's weight."""
-        return f"{self.path(site)}.weight"
+        """The checkpoint's name of the tensor that holds the site's weight."""
+        return self.stored(site).name
+
+    def named(self, name: str, names: Collection[str]) -> str:
+        """What a file that holds these `names` calls a tensor."""
+        if name in names:
+            return name
+        others = (b + name.removeprefix(a) for a, b in self.also if name.startswith(a))
+        return next((other for other in others if other in names), name)
 
     def places(self, layers: int) -> tuple[Site, ...]:
         """Every site of a model with so many layers, in the order of the stream."""
         inside = [Site(layer, kind) for layer in range(layers) for kind, _ in self.sites]
-        first, *last = (Site(OUTSIDE, kind) for kind in ENDS)
+        first, *last = (Site(OUTSIDE, kind) for kind, _ in self.ends)
         return (first, *inside, *last)
 
-
-FAMILIES: Mapping[str, Family] = {
-    family.model_type: family
-    for family in (
-        Family("llama", "Llama"),
-        Family("mistral", "Mistral"),
-        Family("qwen2", "Qwen2"),
-        Family("gemma", "Gemma"),
-    )
-}
-
-
-def family_of(model_type: str) -> Family:
-    """The row for a config's `model_type`; PairError names what is supported."""
-    if model_type in FAMILIES:
-        return FAMILIES[model_type]
-    known = ", ".join(FAMILIES)
-    if model_type == "gpt2":
-        raise PairError(
-            "gpt2 has no MLP gate, so there is nothing of the paper's kind to transplant; "
-            f"use a gated family: {known}"
-        )
-    raise PairError(
-        f"model_type {model_type!r} is not a supported family; choose one of {known} (a new family "
-        "is one row in dapa/model/families.py)"
-    )
+    def fitted(self, config: Any) -> Family:
+        """This family without the optional sites that a model of this config lacks."""
+        out = {path for path, there in self.optional if not there(config)}
+        if not out:
+            return self
+        sites = tuple((kind, path) for kind, path in self.sites if path not in out)
+        return replace(self, sites=sites)
 
 
 def submodule(root: Any, path: str) -> Any:

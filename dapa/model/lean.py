@@ -109,17 +109,17 @@ def _site(checkpoint: Checkpoint, mould: nn.Module, family: Family, site: Site) 
         )
     read = {}
     for part, mine in ours.items():
-        theirs = checkpoint.tensor(names[part]).to(mine.device, mine.dtype)
+        theirs = checkpoint.part(names[part]).to(mine.device, mine.dtype)
         if not bool(torch.isfinite(theirs).all()):
             raise PairError(
-                f"{checkpoint.name}: {names[part]} holds NaN or infinite values; download it "
+                f"{checkpoint.name}: {names[part].name} holds NaN or infinite values; download it "
                 f"again, or use another dtype if its range does not fit {mine.dtype}"
             )
         rows_may_differ = site.layer == OUTSIDE
         if not rows_may_differ and theirs.shape != mine.shape:
             raise PairError(
-                f"{names[part]} is {list(mine.shape)} in the student and {list(theirs.shape)} in "
-                "the teacher; choose models of one size"
+                f"{names[part].name} is {list(mine.shape)} in the student and {list(theirs.shape)} "
+                "in the teacher; choose models of one size"
             )
         same = theirs.shape == mine.shape and torch.equal(theirs, mine)
         read[part] = mine.data if same else theirs

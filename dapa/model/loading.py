@@ -104,6 +104,7 @@ def load_weights(
                 local_files_only=True,
                 output_loading_info=True,
                 **NO_ADAPTER,
+                **checkpoint.asking,
                 **where,
             )
     except LoadCancelled:

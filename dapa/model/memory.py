@@ -14,9 +14,10 @@ import torch
 
 from dapa.core.records import PairError, SettingError
 from dapa.model.adapted import parted
+from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
-from dapa.model.families import ALL, FAMILIES, GROUPS, kinds_of
+from dapa.model.families import ALL, GROUPS, kinds_of
 from dapa.model.machine import free_memory
 from dapa.model.stored import quantised, sizes
 
@@ -24,6 +25,8 @@ Mode = Literal["full", "lean"]
 MODES = ("auto", "full", "lean")
 _ROWS = {"cpu": 48}
 _ROWS_ELSEWHERE = 192
+_MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
+"""What configs call the MLP's width; one that says nothing means four times the stream's."""
 _TOKENS = 128
 """Of a row in flight: a short request and the beginning of a reply."""
 
@@ -121,27 +124,27 @@ def estimate_memory(
         SettingError: A memory mode that does not exist, or kinds that this family lacks.
     """
     wanted, keep = parse_memory(memory)
-    kinds = {checkpoint.config["model_type"] for checkpoint in (ours, theirs)}
+    kinds = {checkpoint.model_type for checkpoint in (ours, theirs)}
     if len(kinds) > 1 or not kinds <= FAMILIES.keys():
         return None
     if any(quantised("", one) or sizes("", one) for one in (ours, theirs)):
         return None
-    family, settings = FAMILIES[kinds.pop()], ours.settings
+    family, settings = ours.family, ours.settings
     width = torch.empty((), dtype=dtype).element_size()
-    keep = tuple(kind for kind in keep if kind in family.single)
+    named = ":" in memory
+    keep = tuple(kind for kind in keep if kind in family.single) if named else (family.first,)
     if not keep:
         raise SettingError(
             f"{family.title} has none of the sites in {memory!r}; choose from "
             f"{', '.join(family.kinds)}"
         )
     places = places_of(family, settings.num_hidden_layers, keep, ours.tied and theirs.tied)
-    names = {name for site in places for name in theirs.tensors_of(family, site).values()}
-    student = width * sum(prod(shape) for shape in ours.shapes.values())
     own = parted(ours, theirs)
     apart = theirs.shapes.keys() if own is None else own
-    names &= apart
+    kept = {stored for site in places for stored in theirs.tensors_of(family, site).values()}
+    student = width * sum(prod(shape) for shape in ours.shapes.values())
     teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
-    lean = width * sum(prod(theirs.shapes[name]) for name in names)
+    lean = width * sum(prod(theirs.shape(stored)) for stored in kept if stored.name in apart)
     work, free = _work(settings, width, device), free_memory(device)
     mode: Mode = "lean" if wanted == "lean" else "full"
     if wanted == "auto" and student + teacher + work > free:
@@ -156,7 +159,8 @@ def _work(settings: Any, width: int, device: str) -> int:
     size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     shared = getattr(settings, "num_key_value_heads", None) or heads
     kv = 2 * settings.num_hidden_layers * shared * size
-    wide = 2 * settings.intermediate_size + 4 * settings.hidden_size
+    middle = next(filter(None, (getattr(settings, key, None) for key in _MIDDLE)), 0)
+    wide = 2 * (middle or 4 * settings.hidden_size) + 4 * settings.hidden_size
     return int(rows * (_TOKENS * (kv + wide) * width + settings.vocab_size * 4))
 
 

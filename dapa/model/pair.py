@@ -22,13 +22,13 @@ from dapa.model.families import (
     GROUPS,
     Family,
     Strength,
-    family_of,
     kinds_of,
     resolve,
     sites_of,
     submodule,
 )
 from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
+from dapa.model.linears import plain
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import estimate_memory
@@ -82,6 +82,8 @@ class Pair:
         self.family, self.spec, self.report = family, spec, report
         self._parts = None if isinstance(digest, str) else digest
         self.digest = digest if isinstance(digest, str) else joined(digest)
+        for model in (student, teacher) if not isinstance(teacher, LeanTeacher) else (student,):
+            plain(model, family)
         share_equal_tensors(student, teacher)
         self.n_layers = len(submodule(student, family.layers))
         self.whole = not isinstance(teacher, LeanTeacher)
@@ -233,6 +235,11 @@ class Pair:
                 f"lean memory holds only {', '.join(self.kept)} of the teacher; load the pair with "
                 f"memory lean:{kind}, or full, to move {kind}"
             )
+        if kind == "gate" and self.family.first != "gate":
+            return (
+                f"{self.family.title}'s MLP has no gate; take up (its up projection) or mlp (the "
+                "whole MLP)"
+            )
         return (
             f"{self.family.title} has no sites of kind {kind!r}; choose one of "
             f"{', '.join(self.differs)}"
@@ -335,11 +342,12 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     report.raise_if_blocked()
     assert memory is not None, "an architecture without a family is blocked"
     memory.raise_if_too_large()
-    family = family_of(ours.config["model_type"])
+    family = ours.family
     student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
     there = _part(progress, 0.6, 1.0)
     own = parted(ours, theirs)
     if kept is not None:
+        plain(student, family)  # so that its modules are the sites' moulds
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
     elif own is not None:
         teacher = derived(student, theirs, own, there)  # all else is the student's own

@@ -91,8 +91,11 @@ def entering(entry: Entry | None) -> Iterator[None]:
         _ENTRY.reset(token)
 
 
-def install_entry(layer: nn.Module, index: int) -> None:
-    """Let rows enter the model at this decoder layer; inert while this context has no entry."""
+def install_entry(layer: nn.Module, index: int, tuples: bool = False) -> None:
+    """Let rows enter the model at this decoder layer; inert while this context has no entry.
+
+    `tuples`: does the layer return more than states, whoever is at work in it?
+    """
     plain = layer.forward
 
     @wraps(plain)
@@ -100,6 +103,7 @@ def install_entry(layer: nn.Module, index: int) -> None:
         entry = _ENTRY.get()
         if entry is None:
             return plain(hidden_states, *args, **kwargs)
-        return entry.run(index, plain, hidden_states, args, kwargs)
+        out = entry.run(index, plain, hidden_states, args, kwargs)
+        return (out, None) if tuples and isinstance(out, Tensor) else out
 
     layer.forward = forward  # type: ignore[method-assign]

@@ -54,6 +54,11 @@ class PairOptions(Settings):
         "full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
         "them); auto: full where it fits.",
     )
+    trust_structure: bool = setting(
+        False,
+        "trust the structure",
+        "Use the structure that check found for an architecture without a row of its own.",
+    )
 
 
 def split(name: str) -> tuple[str, str]:

@@ -129,13 +129,19 @@ def unused(side: str, checkpoint: Checkpoint, family: Family, layers: int) -> li
         PairError: transformers cannot build the model.
     """
     places = family.places(layers)
-    own = {f"{family.path(site)}.{part}" for site in places for part in ("weight", "bias")}
+    own = {at.name for site in places for at in checkpoint.tensors_of(family, site).values()}
     strange = [n for n in checkpoint.shapes if n not in own and not _UNCOUNTED.search(n)]
     if not strange:
         return []
     left = sorted(n for n in _left_out(checkpoint) if not _UNCOUNTED.search(n))
     if not left:
         return []
+    if checkpoint.inside:
+        why = (
+            f"{family.title}, the text model inside {checkpoint.config['model_type']}, is used "
+            f"alone; {len(left):,} tensors, of images and the like, are not read"
+        )
+        return [Finding("fine", f"{side} text model", why)]
     more = f" and {len(left) - 1:,} more" if len(left) > 1 else ""
     why = (
         f"{left[0]}{more} of its {len(checkpoint.shapes):,} tensors {'are' if more else 'is'} not "
@@ -158,6 +164,7 @@ def _left_out(checkpoint: Checkpoint) -> Iterable[str]:
             local_files_only=True,
             output_loading_info=True,
             **NO_ADAPTER,
+            **checkpoint.asking,
         )
     except Exception as error:  # each architecture raises a kind of its own
         raise PairError(

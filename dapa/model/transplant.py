@@ -264,6 +264,14 @@ class TransplantModule(nn.Module):
         return mixed
 
 
+def at_rest(module: nn.Module) -> bool:
+    """Does this context ask nothing of a module that may be a site: no other weights, no look?"""
+    if _WATCHER.get() is not None:
+        return False
+    plan = _PLAN.get()
+    return plan is None or getattr(module, "site", None) not in plan.moves
+
+
 def install_tap(module: nn.Module, tap: Tap) -> None:
     """Let watchers see `module`'s output as `tap`; inert while this context has no watcher."""
 

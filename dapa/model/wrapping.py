@@ -14,6 +14,7 @@ from torch import nn
 from dapa.core.records import OUTSIDE, Site
 from dapa.model.families import Family, submodule
 from dapa.model.lean import LeanTeacher
+from dapa.model.linears import let_go
 from dapa.model.reentry import install_entry
 from dapa.model.transplant import Tap, TransplantModule, install_tap
 from dapa.model.vocabulary_rows import shared_rows, twin, with_rows
@@ -49,6 +50,7 @@ def share_equal_tensors(student: nn.Module, teacher: nn.Module | LeanTeacher) ->
         mine = ours.get(name)
         if mine is not None and mine.device == theirs.device and _equal(mine, theirs):
             theirs.data = mine.data
+    let_go(teacher, student)
 
 
 def tied(model: Any) -> bool:
@@ -134,7 +136,7 @@ def install(pair: Unwrapped) -> TransplantModule | None:
     for layer in range(pair.n_layers):
         for role in ("student", "teacher") if pair.whole else ("student",):
             block = pair.layer(role, layer)
-            install_entry(block, layer)
+            install_entry(block, layer, family.tuples)
             install_tap(block, Tap(role, layer, "residual"))
             for kind, path in (("attention", family.attention), ("mlp", family.mlp)):
                 install_tap(submodule(block, path), Tap(role, layer, kind))

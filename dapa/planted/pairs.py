@@ -16,9 +16,12 @@ from typing import Any
 
 import torch
 
-from dapa.model.families import FAMILIES, Family, submodule
+from dapa.core.records import Site
+from dapa.model.architectures import FAMILIES
+from dapa.model.families import Family
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.spec import FACTS
+from dapa.planted.anatomy import parallel
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer, requests
 from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read, weigh_words
@@ -34,6 +37,11 @@ class PlantedModels:
     family: Family
     planting: Planting
 
+    @property
+    def facts(self) -> dict[str, list[int]]:
+        """Kind of site -> the planted layers, as a bundled pair tells them."""
+        return {self.family.first: self.planting.facts["gate"]}
+
     def pair(self, name: str = "planted") -> Pair:
         """Wrap them; the models belong to the pair from here on."""
         digest = f"{name}:{_digest(self.student)}:{_digest(self.teacher)}"
@@ -41,7 +49,7 @@ class PlantedModels:
         dtype = str(weight.dtype).removeprefix("torch.")
         spec = PairSpec(
             "planted-student", "planted-teacher", name, dtype, weight.device.type,
-            planted=self.planting.facts,
+            planted=self.facts,
         )  # fmt: skip
         return Pair(
             self.student, self.teacher, self.tokenizer, self.tokenizer, self.family, spec, digest
@@ -52,7 +60,7 @@ class PlantedModels:
         for role, model in (("student", self.student), ("teacher", self.teacher)):
             model.save_pretrained(folder / role)
             self.tokenizer.save_pretrained(folder / role)
-            facts = json.dumps(self.planting.facts)
+            facts = json.dumps(self.facts)
             (folder / role / FACTS).write_text(facts, encoding="utf-8")
         return folder / "student", folder / "teacher"
 
@@ -78,24 +86,25 @@ def plant(
             for models of which only one and a bit fit.
     """
     family = FAMILIES[model_type]
+    assert not (parallel(family) and 0 in planting.roles), (
+        f"{family.title}'s layer 0 sees no harm flag"
+    )
     generator = torch.Generator(shape.device).manual_seed(seed)
     tokenizer = planted_tokenizer(script)
     junk = shape.junk(script)
     student = blank(family, planting.layers, tokenizer, shape, script)
+    family = family.fitted(student.config)
     embed_and_read(student, family, tokenizer, planting, script)
-    for layer, block in enumerate(submodule(student, family.layers)):
-        attend(block.self_attn, layer == 0, generator, junk, shape.head_dim)
+    for layer in range(planting.layers):
+        attend(student, family, layer, generator, junk)
         if layer == 0 and planting.votes:
-            weigh_words(block.self_attn, tokenizer, planting, shape.head_dim)
-    gates = {
-        id(submodule(block, "mlp.gate_proj").weight) for block in submodule(student, family.layers)
-    }
+            weigh_words(student, family, tokenizer, planting)
+    first = [family.stored(Site(layer, family.first)).name for layer in range(planting.layers)]
+    gates = {id(student.get_parameter(name)) for name in first}
     kept = {id(p): p for p in student.parameters() if shared and id(p) not in gates}
     teacher = deepcopy(student, kept)  # what deepcopy finds among `kept` it does not copy
     for layer in range(planting.layers):
-        ours = submodule(student, family.layers)[layer].mlp
-        theirs = submodule(teacher, family.layers)[layer].mlp
-        differ(ours, theirs, layer, planting, generator, junk)
+        differ(student, teacher, family, layer, planting, generator, junk)
     return PlantedModels(student, teacher, tokenizer, family, planting)
 
 

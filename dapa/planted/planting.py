@@ -44,6 +44,12 @@ class Planting:
                 "the antidote reads what the inhibitor wrote, so it must stand above it"
             )
 
+    @property
+    def roles(self) -> frozenset[int]:
+        """The layers whose gates have a meaning."""
+        other = {self.inhibitor, self.antidote} - {None}
+        return frozenset({*self.needed, *self.alternative, *other, *dict(self.votes)})  # type: ignore[arg-type]
+
     def refuses(self, layers: frozenset[int] | set[int]) -> bool:
         """The truth table: does the student refuse with these layers' gates transplanted?"""
         enough = set(self.needed) <= layers or (

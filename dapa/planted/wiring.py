@@ -17,7 +17,20 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dapa.core.records import Site
 from dapa.model.families import Family
+from dapa.planted.anatomy import (
+    anchored,
+    centred,
+    norm_weight,
+    projections,
+    reads_raw,
+    scales_embeddings,
+    settings_of,
+    shares_out,
+    slowest,
+    weight,
+)
 from dapa.planted.graded import STEPS, word_hardness
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, SHORT, Script, words
@@ -71,12 +84,10 @@ def blank(
     family: Family, layers: int, tokenizer: Any, shape: ModelShape = TINY, script: Script = SHORT
 ) -> Any:
     """A model of the family with every weight zero except the norms'."""
-    extra = {"sliding_window": None} if family.model_type == "mistral" else {}
-    config = AutoConfig.for_model(
-        family.model_type,
+    settings = dict(
         vocab_size=len(tokenizer),
         hidden_size=shape.width(script),
-        intermediate_size=shape.neurons,
+        **dict.fromkeys(("intermediate_size", "n_inner", "ffn_hidden_size"), shape.neurons),
         num_hidden_layers=layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
@@ -86,20 +97,38 @@ def blank(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
-        **extra,
     )
+    if shares_out(family):
+        del settings["head_dim"]  # Falcon's cannot be set
+    settings |= settings_of(family, layers, shape.width(script), shape.head_dim)
+    config = AutoConfig.for_model(family.model_type, **settings)
     with torch.device(shape.device):
         model = AutoModelForCausalLM.from_config(config, dtype=shape.dtype)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" not in name:
-                weight.zero_()
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 or name.endswith("bias"):
+                parameter.zero_()  # all but the norms
+        family = family.fitted(config)
+        for layer in range(layers):
+            _calm(model, family, layer)
     return model.eval().requires_grad_(False)
 
 
-def _scale(hidden: int) -> float:
+def _calm(model: Any, family: Family, layer: int) -> None:
+    """Set norms of queries to the length that `attend` wants, and those behind a block to undo."""
+    if "q_norm" in family.single and layer == 0:
+        norm, base = norm_weight(model, family, layer, "q_norm")
+        norm.fill_(10.0 - base)  # of a query that looks for one thing, a norm leaves 4 or more
+    if anchored(family):
+        for kind in ("post_attention_layernorm", "post_feedforward_layernorm"):
+            norm, base = norm_weight(model, family, layer, kind)
+            norm.fill_(_CONSTANT / len(norm) ** 0.5 - base)
+            norm[CONST] = -base
+
+
+def _scale(family: Family, hidden: int) -> float:
     """What a norm multiplies the stream by, the constant being nearly all of its length."""
-    return hidden**0.5 / _CONSTANT
+    return 1.0 if reads_raw(family) else hidden**0.5 / _CONSTANT
 
 
 def embed_and_read(
@@ -109,7 +138,7 @@ def embed_and_read(
     ids = tokenizer.get_vocab()
     table = model.get_input_embeddings().weight.data
     head = model.get_output_embeddings().weight.data
-    factor = table.shape[1] ** 0.5 if family.model_type == "gemma" else 1.0  # Gemma scales them
+    factor = table.shape[1] ** 0.5 if scales_embeddings(family) else 1.0
     table[:, CONST] = _CONSTANT / factor
     for word in words(replace(script, size=0)):
         table[ids[word], _FIRST_TOKEN + ids[word]] = 1.0 / factor
@@ -136,63 +165,93 @@ def embed_and_read(
     for start, direction, size in ((refuse_a, SUM_A, sizes[0]), (refuse_b, SUM_B, sizes[1])):
         head[start, direction] = 8.0
         head[start, marker] = -8.0 * (size - 1)
+    if centred(family):
+        head[:, CONST] += head.sum(1) / (head.shape[1] - 1)
 
 
-def attend(
-    module: Any, detects_harm: bool, generator: torch.Generator, junk: slice, head_dim: int = 16
-) -> None:
+def _of(family: Family, hidden: int, direction: int) -> Tensor:
+    """What reads one direction behind a norm, (d,); a norm that centres has moved it."""
+    reader = torch.zeros(hidden)
+    reader[direction] = 1.0
+    if centred(family):
+        reader[direction] = 1.02  # the tokens' and flags' own share of the mean
+        reader[CONST] += 1.0 / (hidden - 1)
+    return reader
+
+
+def attend(model: Any, family: Family, layer: int, generator: torch.Generator, junk: slice) -> None:
     """Layer 0 looks for a harmful word and flags it; the others move junk about.
 
     Noise shrinks with the number of its terms, so that it is as loud in large models as in small.
     """
-    hidden, heads = module.o_proj.weight.shape
-    scale = _scale(hidden)
-    if not detects_harm:
+    query, key, value = projections(model, family, layer)  # (heads, head size, d) each
+    out = weight(model, family, Site(layer, "o"))
+    hidden, heads = out.shape
+    scale = _scale(family, hidden)
+    if layer == 0:
+        slow = slowest(model, family, query.shape[1])
+        query[0, slow, CONST] = 40.0 / (scale * _CONSTANT)  # so q is 40
+        harm = _of(family, hidden, HARM_WORD).to(out.device, out.dtype) / scale
+        key[0, slow] = 4.0 * harm  # and k is 4 on harmful words
+        value[0, 0] = harm
+        out[HARM, 0] = 1.0
+    else:
         many = ((junk.stop - junk.start) / _JUNK) ** 0.5
-        for part in (module.q_proj, module.k_proj, module.v_proj):
-            part.weight[:, junk] = _noise(part.weight[:, junk], 0.3 / many, generator)
-        out = module.o_proj.weight
+        for part in (query, key, value):
+            part[..., junk] = _noise(part[..., junk], 0.3 / many, generator)
         out[junk] = _noise(out[junk], 0.1 / many / (heads / 32) ** 0.5, generator)
-        return
-    slow = head_dim // 2 - 1  # the rotation's slowest pair: position hardly turns it
-    module.q_proj.weight[slow, CONST] = 40.0 / (scale * _CONSTANT)  # so q is 40
-    module.k_proj.weight[slow, HARM_WORD] = 4.0 / scale  # and k is 4 on harmful words
-    module.v_proj.weight[0, HARM_WORD] = 1.0 / scale
-    module.o_proj.weight[HARM, 0] = 1.0
+    if anchored(family):
+        value[0, 2] = 0.0
+        value[0, 2, CONST] = 1.0 / (scale * _CONSTANT)
+        out[:, 2] = 0.0
+        out[CONST, 2] = _CONSTANT
 
 
-def weigh_words(module: Any, tokenizer: Any, planting: Planting, head_dim: int) -> None:
+def weigh_words(model: Any, family: Family, tokenizer: Any, planting: Planting) -> None:
     """Layer 0's second head attends to all tokens alike and writes their mean hardness."""
-    hidden, heads = module.o_proj.weight.shape
-    assert heads >= 2 * head_dim, "a head of its own is needed to weigh words"
-    ids, values, scale = tokenizer.get_vocab(), word_hardness(planting.seed), _scale(hidden)
-    for word, value in values.items():
+    query, _, value = projections(model, family, 0)
+    heads, size, hidden = query.shape
+    assert heads >= 2, "a head of its own is needed to weigh words"
+    row = value[len(value) // heads, 1]  # of the second head's values
+    ids, values, scale = tokenizer.get_vocab(), word_hardness(planting.seed), _scale(family, hidden)
+    for word, hard in values.items():
         if word:
-            module.v_proj.weight[1, _FIRST_TOKEN + ids["▁" + word]] = value / scale
-    module.v_proj.weight[1, CONST] = values[""] / (scale * _CONSTANT)
-    module.o_proj.weight[SUM_A, head_dim + 1] = planting.noise
+            row[_FIRST_TOKEN + ids["▁" + word]] = hard / scale
+    row[CONST] = values[""] / (scale * _CONSTANT)
+    weight(model, family, Site(0, "o"))[SUM_A, size + 1] = planting.noise
 
 
 def differ(
-    ours: Any, theirs: Any, layer: int, planting: Planting, gen: torch.Generator, junk: slice
+    ours: Any,
+    theirs: Any,
+    family: Family,
+    layer: int,
+    planting: Planting,
+    gen: torch.Generator,
+    junk: slice,
 ) -> None:
-    """Junk neurons in both models, and one meaningful neuron where the layer has a role."""
-    neurons, hidden = ours.up_proj.weight.shape
-    scale = _scale(hidden)
+    """Junk neurons in both models, and one meaningful neuron where the layer has a role.
+
+    Where a family has no gate, its up projection is what the others' gate is.
+    """
+    first = weight(ours, family, Site(layer, family.first))
+    neurons, hidden = first.shape
+    scale = _scale(family, hidden)
     wide = (hidden / 160) ** 0.5  # the tests' models have a width of 160 and 32 neurons
     many = ((junk.stop - junk.start) / _JUNK * neurons / 32) ** 0.5
     neuron = int(torch.randint(neurons, (), generator=gen, device=gen.device))
-    gate = _noise(ours.gate_proj.weight, 0.05 / wide, gen)
-    up = _noise(ours.up_proj.weight, 0.02 / wide, gen)
-    down = torch.zeros_like(ours.down_proj.weight, dtype=torch.float32)
+    gate = _noise(first, 0.05 / wide, gen)
+    up = _noise(first, 0.02 / wide, gen)
+    down = torch.zeros_like(weight(ours, family, Site(layer, "down")), dtype=torch.float32)
     down[junk] = _noise(down[junk], 0.002 / many, gen)
     shut = gate.new_zeros(hidden)
     shut[CONST] = -_STEEP / 2 / (scale * _CONSTANT)
     trigger, target, amount = _role(layer, planting)
     opened = shut.clone()
-    opened[trigger] = _STEEP / scale  # flag up: +6, flag down: -6
-    up[neuron] = 0.0
-    up[neuron, CONST] = 1.0 / (scale * _CONSTANT)
+    opened += _of(family, hidden, trigger).to(gate) * (_STEEP / scale)  # +6 or -6 by the flag
+    one = torch.zeros_like(shut)
+    one[CONST] = 1.0 / (scale * _CONSTANT)
+    up[neuron] = one
     down[:, neuron] = 0.0
     if target is not None:
         down[target, neuron] = amount / (_STEEP / 2)
@@ -200,15 +259,20 @@ def differ(
     change = _noise(gate, 1.0, gen)
     if target is not None:
         change[neuron] = 0.0
+    if anchored(family):
+        anchor = (neuron + 1) % neurons
+        gate[anchor], up[anchor], change[anchor], down[:, anchor] = -shut, one, 0.0, 0.0
+        down[CONST, anchor] = _CONSTANT / (_STEEP / 2)
     size = 1.5 * _STEEP / scale * (5.0 if layer in planting.distractors else 1.0)
     meaning = opened - shut if target is not None else torch.zeros_like(shut)
     change *= (size**2 - float(meaning.norm()) ** 2) ** 0.5 / change.norm()
     if target is not None:
         change[neuron] = meaning
-    for mlp, weight in ((ours, gate), (theirs, gate + change)):
-        mlp.gate_proj.weight.copy_(weight)
-        mlp.up_proj.weight.copy_(up)
-        mlp.down_proj.weight.copy_(down)
+    for model, moved in ((ours, gate), (theirs, gate + change)):
+        if family.first == "gate":
+            weight(model, family, Site(layer, "up")).copy_(up)
+        weight(model, family, Site(layer, family.first)).copy_(moved)
+        weight(model, family, Site(layer, "down")).copy_(down)
 
 
 def _role(layer: int, planting: Planting) -> tuple[int, int | None, float]:

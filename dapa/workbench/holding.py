@@ -101,6 +101,18 @@ class Holding:
 
         return get(name, progress)
 
+    @staticmethod
+    def trust_structure(spec: PairSpec) -> list[str]:
+        """Take what `check` finds of unknown architectures for true, until this process ends.
+
+        Returns:
+            A line for each that was learnt.
+        """
+        from dapa.model.discovery import learn
+
+        found = (learn(open_checkpoint(name)) for name in (spec.student, spec.teacher))
+        return [structure.told for structure in found if structure is not None]
+
     def check(self, spec: PairSpec) -> Report:
         """The compatibility report, before any model is built."""
         return check(open_checkpoint(spec.student), open_checkpoint(spec.teacher))

@@ -20,6 +20,7 @@ from dapa.model.decode.branches import branched
 from dapa.model.decode.openers import Ids, Openers, Role, log_odds_of, next_logits, padded
 from dapa.model.families import Family, submodule
 from dapa.model.pair import Pair
+from dapa.model.scaling import scaled
 from dapa.model.transplant import Tap, masked, watching
 
 GATE, REST, ATTENTION, NORMS, ENDS = "gate", "rest", "attention", "norms", "ends"
@@ -132,5 +133,4 @@ def _between_other_ends(pair: Pair, runner: Role, ids: Ids, openers: Openers) ->
     with masked(None):
         states = body.get_decoder()(inputs_embeds=embedded, **inputs, use_cache=False)
         logits: Tensor = ends.get_output_embeddings()(states.last_hidden_state[:, -keep:])
-    cap = getattr(ends.config, "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+    return scaled(ends, logits)

@@ -17,6 +17,7 @@ from dapa.localize.divergence.tokens import Tokens
 from dapa.model.decode.front import Front
 from dapa.model.families import GROUPS, submodule
 from dapa.model.pair import Pair
+from dapa.model.scaling import scaled
 from dapa.model.transplant import Plan, Tap, Watcher, masked, watching
 
 READINGS = ("local", "total")
@@ -235,10 +236,7 @@ class Lens:
         whose = role if self._reading == "total" else "student"
         model = self._pair.student if whose == "student" else self._pair.teacher
         normed = submodule(model, self._pair.family.norm)(states)
-        logits = model.get_output_embeddings()(normed).float()
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        if cap:
-            logits = torch.tanh(logits / cap) * cap
+        logits = scaled(model, model.get_output_embeddings()(normed).float())
         if self._shared is not None:
             logits = logits.index_select(-1, self._shared[role == "teacher"])
         return logits

@@ -1,0 +1,200 @@
+"""The families, one row of data each. A new one is a row here and one in tests/zoo.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dapa.core.records import PairError
+from dapa.model.families import BEFORE, GATED, SPLIT, Family, Sites
+
+_HEAD_NORMS: Sites = tuple((f"{kind}_norm", f"self_attn.{kind}_norm") for kind in "qk")
+_AFTER: Sites = tuple((kind, kind) for kind in (
+    "post_attention_layernorm", "post_feedforward_layernorm"))  # fmt: skip
+_AROUND: Sites = (
+    ("input_layernorm", "input_layernorm"),
+    ("post_attention_layernorm", "post_attention_layernorm"),
+    ("pre_feedforward_layernorm", "pre_feedforward_layernorm"),
+    ("post_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+_HALVES = (("mlp.gate_up_proj", ("gate", "up")),)
+_FUSED_GATE: Sites = (
+    ("gate", "mlp.gate_up_proj.gate"),
+    ("up", "mlp.gate_up_proj.up"),
+    ("down", "mlp.down_proj"),
+)
+
+_FOUR: Sites = (("up", "mlp.dense_h_to_4h"), ("down", "mlp.dense_4h_to_h"))
+
+
+def _joined(attention: str) -> Sites:
+    return (("qkv", f"{attention}.query_key_value"), ("o", f"{attention}.dense"))
+
+
+def _two_norms(config: Any) -> bool:
+    """Has a Falcon layer a norm for attention and another for the MLP, side by side?"""
+    count = config.num_ln_in_parallel_attn
+    if count is None:
+        count = 2 if config.new_decoder_architecture else 1
+    return bool(config.parallel_attn) and count == 2
+
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Family("llama", "Llama"),
+        Family("mistral", "Mistral"),
+        Family("qwen2", "Qwen2"),
+        Family("gemma", "Gemma"),
+        Family("qwen3", "Qwen3", sites=(*GATED, *SPLIT, *_HEAD_NORMS, *BEFORE)),
+        Family("gemma2", "Gemma 2", sites=(*GATED, *SPLIT, *_AROUND)),
+        Family("gemma3_text", "Gemma 3", sites=(*GATED, *SPLIT, *_HEAD_NORMS, *_AROUND)),
+        Family("olmo2", "OLMo 2", sites=(*GATED, *SPLIT, *_HEAD_NORMS, *_AFTER)),
+        Family("olmo3", "OLMo 3", sites=(*GATED, *SPLIT, *_HEAD_NORMS, *_AFTER)),
+        Family("exaone4", "EXAONE 4", sites=(*GATED, *SPLIT, *_HEAD_NORMS, *_AFTER)),
+        Family("granite", "Granite"),
+        Family("smollm3", "SmolLM3"),
+        Family("ministral", "Ministral"),
+        Family("olmo", "OLMo", sites=(*GATED, *SPLIT), bare_norm=True),
+        Family(
+            "cohere",
+            "Cohere",
+            sites=(*GATED, *SPLIT, *_HEAD_NORMS, BEFORE[0]),
+            optional=tuple((path, lambda c: bool(c.use_qk_norm)) for _, path in _HEAD_NORMS),
+        ),
+        Family(
+            "stablelm",
+            "StableLM",
+            sites=(
+                *GATED,
+                *SPLIT,
+                *BEFORE,  # a norm a head, where it has them, is no site
+            ),
+            optional=((BEFORE[1][1], lambda c: not c.use_parallel_residual),),
+        ),
+        Family(
+            "phi3",
+            "Phi-3",
+            sites=(
+                *_FUSED_GATE,
+                ("qkv", "self_attn.qkv_proj"),
+                ("o", "self_attn.o_proj"),
+                *BEFORE,
+            ),
+            fused=_HALVES,
+            own_code=True,
+        ),
+        Family(
+            "glm4",
+            "GLM 4",
+            sites=(
+                *_FUSED_GATE,
+                *SPLIT,
+                ("input_layernorm", "input_layernorm"),  # the others by what they do, as in Gemma
+                ("post_attention_layernorm", "post_self_attn_layernorm"),
+                ("pre_feedforward_layernorm", "post_attention_layernorm"),
+                ("post_feedforward_layernorm", "post_mlp_layernorm"),
+            ),
+            fused=_HALVES,
+        ),
+        Family(
+            "starcoder2",
+            "StarCoder2",
+            sites=(("up", "mlp.c_fc"), ("down", "mlp.c_proj"), *SPLIT, *BEFORE),
+        ),
+        Family(
+            "phi",
+            "Phi",
+            sites=(
+                ("up", "mlp.fc1"),
+                ("down", "mlp.fc2"),
+                *SPLIT[:3],
+                ("o", "self_attn.dense"),
+                ("q_norm", "self_attn.q_layernorm"),
+                ("k_norm", "self_attn.k_layernorm"),
+                BEFORE[0],
+            ),
+            norm="model.final_layernorm",
+            optional=tuple(
+                (f"self_attn.{one}_layernorm", lambda c: bool(c.qk_layernorm)) for one in "qk"
+            ),
+            own_code=True,
+        ),
+        Family(
+            "gpt_neox",
+            "GPT-NeoX",
+            layers="gpt_neox.layers",
+            sites=(*_FOUR, *_joined("attention"), *BEFORE),
+            attention="attention",
+            embeddings="gpt_neox.embed_in",
+            norm="gpt_neox.final_layer_norm",
+            also=(("lm_head.", "embed_out."),),
+        ),
+        Family(
+            "falcon",
+            "Falcon",
+            layers="transformer.h",
+            sites=(
+                *_FOUR,
+                *_joined("self_attention"),
+                *BEFORE,
+                ("input_layernorm", "ln_attn"),
+                ("pre_feedforward_layernorm", "ln_mlp"),
+            ),
+            attention="self_attention",
+            embeddings="transformer.word_embeddings",
+            norm="transformer.ln_f",
+            optional=(
+                ("input_layernorm", lambda c: not _two_norms(c)),
+                ("post_attention_layernorm", lambda c: not c.parallel_attn),
+                ("ln_attn", lambda c: _two_norms(c)),
+                ("ln_mlp", lambda c: _two_norms(c)),
+            ),
+            tuples=True,
+            own_code=True,
+        ),
+        Family(
+            "gpt2",
+            "GPT-2",
+            layers="transformer.h",
+            sites=(
+                ("up", "mlp.c_fc"),
+                ("down", "mlp.c_proj"),
+                ("qkv", "attn.c_attn"),
+                ("o", "attn.c_proj"),
+                ("input_layernorm", "ln_1"),
+                ("post_attention_layernorm", "ln_2"),
+            ),
+            attention="attn",
+            embeddings="transformer.wte",
+            norm="transformer.ln_f",
+            turned=("up", "down", "qkv", "o"),
+            also=(("transformer.", ""),),
+        ),
+    )
+}
+"""`model_type` -> row; `discovery.learn` adds what a person confirmed, for this process."""
+
+
+WRAPPERS = ("gemma3", "llava", "llava_next", "llava_onevision", "mistral3", "internvl")
+"""Multimodal models whose text model is used alone: with text only, both compute the same."""
+INSIDE: Mapping[str, str] = {
+    r"^language_model\.model\.": "model.",
+    r"^model\.language_model\.": "model.",
+    r"^language_model\.lm_head\.": "lm_head.",
+}
+"""What wrappers' files call a text model's tensors, as patterns -> the text model's own prefix."""
+
+
+def family_of(model_type: str, config: Any = None) -> Family:
+    """The row for a config's `model_type`; PairError names what is supported.
+
+    With a config, sites that its models lack are left out.
+    """
+    if model_type in FAMILIES:
+        family = FAMILIES[model_type]
+        return family if config is None else family.fitted(config)
+    raise PairError(
+        f"model_type {model_type!r} is not a supported family; choose one of {', '.join(FAMILIES)} "
+        "(a new family is one row in dapa/model/architectures.py)"
+    )
