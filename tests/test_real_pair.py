@@ -1,5 +1,7 @@
 """The real base, from the package registry: loaded with an adapter, asked, and found as it was."""
 
+import csv
+
 import pytest
 import torch
 from adapters import ALL, by_hand
@@ -7,6 +9,8 @@ from adapters import ALL, by_hand
 from dapa.core.records import Mask, Unit
 from dapa.model.checkpoint import open_whole
 from dapa.model.presets import presets
+from dapa.prompts.sets import bundled
+from dapa.search.settings import SearchSettings
 from dapa.workbench import Workbench
 
 pytestmark = pytest.mark.slow
@@ -50,3 +54,22 @@ def test_our_own_adapters_make_pairs_as_far_as_they_are_at_hand(real_base):
         if one.group == "real":
             report = Workbench().check(one.spec())
             assert report.compatible and report.differs["gate"], one.name
+
+
+def test_a_search_of_the_real_pair_keeps_what_it_has_when_its_budget_is_spent(real_base, tmp_path):
+    bench = Workbench(tmp_path / "runs")
+    bench.load(bench.spec("smollm2"))
+    harmful = bundled()["general_harmful"].prompts[::53]
+    some = tmp_path / "some.csv"
+    with some.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["prompt", "category", "split"])
+        rows.writerows(
+            (p.text, p.category, ("search", "held_out")[i % 2]) for i, p in enumerate(harmful)
+        )
+    asked = {"kind": "layer", "claim": "exact", "prompts": str(some), "max_tests": 8}
+    job = bench.search_job(SearchSettings(**asked))
+    report = job.run()
+    assert report.rates["student"].value <= 0.25 and report.rates["full"].value >= 0.6
+    assert report.rates["best"].value >= 0.5 and 0 < len(report.mask.entries) <= 30
+    assert "tests" in report.stop_reason, report.stop_reason
