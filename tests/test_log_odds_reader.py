@@ -23,7 +23,7 @@ def test_shared_readings_are_the_plain_ones(trio, data):
     assert openers.nodes, "phrases stand behind the prompts, or nothing is tested"
     front = data.draw(st.sampled_from([(), HEAD]))
     ids = [(*front, *own) for own in data.draw(st.lists(prompts_of_ids(6), min_size=1, max_size=4))]
-    few = [EMPTY, *data.draw(st.lists(masks(), min_size=1, max_size=4))]
+    few = [EMPTY, *data.draw(st.lists(masks(trio.pair.family), min_size=1, max_size=4))]
     few += [Mask(tuple(e for e in mask.entries if e[0].layer < 2)) for mask in few[1:]]
     plain = refusal_log_odds(trio.pair, ids, few, openers=openers)
     read = LogOddsReader(trio.pair, ids, openers, rows=data.draw(st.sampled_from([2, 5, 48])))
