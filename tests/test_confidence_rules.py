@@ -116,6 +116,9 @@ def test_kinds_of_one_prompt_are_dealt_by_chance_and_not_by_their_names():
             middle = sum(places[p.text] for p in some) / len(some) / len(alone)
             assert 0.35 < middle < 0.65, middle
     assert len(parts.plan.unseen) == 80 and parts.plan.kinds == 400
+    few = divide(prompts(400, 20), 30, choose=10)  # few that choose do not mix what certifies
+    quarter = [few.asked[i].category for i in few.certify[:60]]
+    assert max(map(quarter.count, set(quarter))) <= 5 and len(set(quarter)) == 20
 
 
 def test_prompts_without_a_kind_are_no_kind_of_harm():

@@ -89,7 +89,7 @@ def divide(
     rng.shuffle(groups)
     kind = [p.category for p in prompts]
     kinds = sorted(set(kind) - {""})
-    share = _strata(kind, choose)
+    share = _strata(kind)
     unseen = set(rng.sample(kinds, round(UNSEEN * len(kinds)))) if len(kinds) >= 5 else set[str]()
     inside = [g for g in groups if not any(kind[i] in unseen for i in g)]
     if sum(map(len, inside)) < 2 * choose:  # too few would be left to choose from
@@ -174,13 +174,13 @@ def _power(loss: float, n: int, shown: Callable[[int, int], bool]) -> float:
     return min(total, 1.0)
 
 
-def _strata(kind: Sequence[str], choose: int) -> list[str]:
+def _strata(kind: Sequence[str]) -> list[str]:
     """What prompts are dealt by: their kind, or one name for all kinds too small to be dealt apart.
 
     Kinds of a prompt or two tie in every deal, which their names would decide, not chance.
     """
     count = Counter(kind)
-    return [one if count[one] * choose >= len(kind) else "" for one in kind]
+    return [one if count[one] * CHOOSE >= len(kind) else "" for one in kind]
 
 
 def _dealt(groups: Sequence[Sequence[int]], wanted: int, kind: Sequence[str]) -> set[int]:
