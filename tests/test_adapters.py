@@ -18,6 +18,7 @@ from dapa.model.compatibility import check
 from dapa.model.decode.generation import Decoding, Row, complete
 from dapa.model.digests import pair_parts
 from dapa.model.loading import load_weights
+from dapa.model.lora import low_rank, read_lora
 from dapa.model.memory import estimate_memory
 from dapa.model.pair import load_pair
 from dapa.model.spec import PairSpec, short_name, split
@@ -283,6 +284,10 @@ REFUSED = {
     "rank a word": ({"r": "8"}, "'8'"),
     "alpha missing": ({"lora_alpha": None}, "lora_alpha"),
     "alpha endless": ({"lora_alpha": float("inf")}, "inf"),
+    "alpha huge": ({"lora_alpha": 10**400}, "lora_alpha 1000"),
+    "alpha of one endless": ({"alpha_pattern": {"q_proj": float("nan")}}, "alpha_pattern"),
+    "rank huge": ({"r": 10**400}, "r 1000"),
+    "layers no pattern": ({"layers_to_transform": [0], "layers_pattern": "("}, "layers_pattern"),
     "ranks a list": ({"rank_pattern": [8]}, "rank_pattern"),
     "another rank": ({"r": 3}, "rank 3"),
     "modules a number": ({"target_modules": 5}, "target_modules"),
@@ -364,6 +369,37 @@ def test_bases_that_are_missing_are_named_with_the_way_out(base, adapter, tmp_pa
     fails(on("org/gone", lost), "org/gone")
     fails(on(base, base), "holds no adapter")
     fails(on(base, tmp_path / "nowhere"), "does not exist")
+    endless = by_hand(base, tmp_path / "c", told={"base_model_name_or_path": "a" * 5000})
+    with pytest.raises(PairError, match=r"cannot be a folder.*BASE\+") as told:
+        open_checkpoint(str(endless))
+    assert len(str(told.value)) < 1000
+
+
+def test_an_adapter_that_stands_on_itself_is_refused_in_one_short_line(base, tmp_path, monkeypatch):
+    for name in (".", str(tmp_path / "a")):
+        itself = by_hand(base, tmp_path / "a", told={"base_model_name_or_path": name})
+        monkeypatch.chdir(itself)
+        with pytest.raises(PairError, match="stands on it in turn") as told:
+            load_pair(spec(base, itself))
+        assert len(str(told.value)) < 900
+        monkeypatch.chdir(tmp_path)
+        shutil.rmtree(itself)
+
+
+def test_a_layers_pattern_may_hold_groups(base, tmp_path):
+    told = {"layers_to_transform": [0], "layers_pattern": "(layers|h)"}
+    fails(on(base, by_hand(base, tmp_path / "a", told=told)), "do not name")
+
+
+def test_halves_and_quarters_of_numbers_are_read_and_whole_numbers_refused(base, tmp_path):
+    def cast(dtype):
+        return lambda content: content.update({k: t.to(dtype) for k, t in content.items()})
+
+    eighth = by_hand(base, tmp_path / "a", tensors=cast(torch.float8_e4m3fn))
+    lora = read_lora(eighth)
+    part = next(iter(open_checkpoint(on(base, eighth)).differences.values()))
+    assert low_rank(lora, part).dtype == torch.float32
+    fails(on(base, by_hand(base, tmp_path / "b", tensors=cast(torch.int8))), "type I8")
 
 
 # -- configs as they are found ---------------------------------------------------------------------

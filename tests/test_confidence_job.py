@@ -98,6 +98,15 @@ def test_a_second_certification_on_the_same_prompts_is_a_counted_look(ended, dec
     assert report.confidence.looks == 2 == report.looks
 
 
+def test_a_first_look_and_another_deal_of_a_larger_set_are_counted_looks(tmp_path):
+    """They certify on some of the same prompts, though not on all."""
+    looks = [
+        job_in(tmp_path, replace(SETTINGS, full_length=False, **own)).run().confidence.looks
+        for own in ({"claim": "quick"}, {}, {"seed": 5, "certify": 100})
+    ]
+    assert looks == [1, 2, 3]
+
+
 def test_every_certify_prompt_is_asked_after_the_chain_was_kept(tmp_path, monkeypatch):
     job = job_in(tmp_path, replace(SETTINGS, claim="quick"))
     before, real = [], engine.ConfidenceDriver._judge

@@ -3,6 +3,7 @@
 import json
 
 from dapa.core.records import Rate, Unit
+from dapa.search.confidence import plan
 from dapa.search.confidence.parts import (
     CertifyLook,
     ChainLink,
@@ -17,6 +18,7 @@ from dapa.search.confidence.parts import (
 )
 from dapa.search.confidence.record import ConfidencePlan, ConfidenceRecord
 from dapa.writing.confidence import (
+    CHOOSE,
     certify_text,
     chain_rows,
     headline,
@@ -110,11 +112,18 @@ def test_the_plan_says_what_can_be_shown_and_what_is_missing():
     assert "60 prompts choose, 250 certify, 100 are locked away" in told and "5 points" in told
     few = ConfidencePlan("confidence", 12, 60, 0, 40, 0, None)
     assert "no claim will be made: give at least 160" in plan_sentence(few.as_dict())
+    # where all prompts choose and none is left, more would choose before any certifies
+    none = ConfidencePlan("confidence", 12, 3, 0, 0, 0, None)
+    assert "give at least 160 harmful prompts, better 310" in plan_sentence(none.as_dict())
+    assert CHOOSE == plan.CHOOSE
 
 
 def test_the_rest_is_told_beside_it():
     told = record().as_dict()
     assert "+10.0 [+1.0, +20.0] points" in overfit_text(told) and "chance" in overfit_text(told)
     assert "1 kind of harm" in unseen_text(told)
+    many = {**told["unseen"], "kinds": [f"kind {i}" for i in range(90)]}
+    assert "On 90 kinds" in unseen_text({**told, "unseen": many})
+    assert "kind 5 and 84 more; n =" in unseen_text({**told, "unseen": many})
     assert "have certified 2 times" in certify_text(told)
     assert len(chain_rows(told)) == 3 and standing_rows(told)[0][-1] == "firm"

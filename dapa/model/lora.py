@@ -201,9 +201,10 @@ class Lora:
                 return value
         return usual
 
-    def _match(self, regex: str, module: str, key: str) -> bool:
+    def _match(self, regex: str, module: str, key: str) -> re.Match[str] | None:
+        """The whole module's name by a regex that its config gives under a key."""
         try:
-            return re.fullmatch(regex, module) is not None
+            return re.fullmatch(regex, module)
         except re.error as error:
             raise self._wrong(f"has a {key} that is no pattern ({gist(error)})") from error
 
@@ -239,7 +240,7 @@ class Lora:
 
     def _listed(self, module: str, names: Any, key: str) -> bool:
         if isinstance(names, str):
-            return bool(names) and self._match(names, module, key)
+            return bool(names) and self._match(names, module, key) is not None
         return any(module == name or module.endswith(f".{name}") for name in names or ())
 
     def _in_layers(self, module: str) -> bool:
@@ -248,9 +249,12 @@ class Lora:
             return True
         patterns = self.settings.get("layers_pattern") or r"[^.]*"
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            found = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", module)
+            whole = rf"(?:|.*?\.){pattern}\.(?P<layer_number>\d+)\..*"
+            found = self._match(whole, module, "layers_pattern")
             if found is not None:
-                return int(found.group(1)) in ([layers] if isinstance(layers, int) else layers)
+                return int(found["layer_number"]) in (
+                    [layers] if isinstance(layers, int) else layers
+                )
         return False
 
     def _wrong(self, why: str) -> PairError:
@@ -292,8 +296,9 @@ def read_lora(folder: Path) -> Lora:
         raise wrong(folder, f"has no {WEIGHTS}; give the folder of a whole adapter")
     try:
         with safe_open(path, "pt") as file:
-            names = list(file.keys())
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            types = {str(part.get_dtype()) for part in slices.values()}
     except (SafetensorError, OSError, ValueError) as error:
         raise wrong(
             folder,
@@ -302,6 +307,8 @@ def read_lora(folder: Path) -> Lora:
         ) from error
     if not shapes:
         raise wrong(folder, f"has a {WEIGHTS} without tensors; get it again")
+    if strange := sorted(kind for kind in types if not kind.startswith(("F", "BF"))):
+        raise wrong(folder, f"holds tensors of type {strange[0]}, which are no plain numbers")
     return Lora(folder, told, shapes)
 
 
@@ -333,12 +340,15 @@ def _check(folder: Path, told: Any) -> None:
             raise wrong(folder, f"has {key} {str(value)[:60]!r}, which is no value for it")
     for pattern in ("rank_pattern", "alpha_pattern"):
         for key, value in (told.get(pattern) or {}).items():
-            if not _is(value, (int, float)) or value <= 0:
+            if not _is(value, (int, float)) or not 0 < value <= _MOST:
                 raise wrong(folder, f"has {pattern} {key[:40]!r}: {str(value)[:40]!r}")
-    if told["r"] < 1 or not math.isfinite(told["lora_alpha"]):
-        raise wrong(folder, f"has r {told['r']} and lora_alpha {told['lora_alpha']}")
+    if not 1 <= told["r"] <= _MOST or not abs(told["lora_alpha"]) <= _MOST:
+        r, alpha = (str(told[key])[:40] for key in ("r", "lora_alpha"))
+        raise wrong(folder, f"has r {r} and lora_alpha {alpha}")
 
 
+_MOST = 2**31
+"""No rank and no alpha is larger; NaN is not smaller either."""
 _NONE = type(None)
 _KINDS: Mapping[str, tuple[Any, ...]] = {
     "r": (int,),
@@ -366,7 +376,8 @@ def _is(value: Any, kinds: tuple[Any, ...]) -> bool:
 def low_rank(lora: Lora, part: Difference, rows: slice | None = None) -> Tensor:
     """An adapter's difference of one matrix, or of some of its rows, in float32 or wider."""
     a, b = lora.tensor(part.a), lora.tensor(part.b)
-    wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    # not torch.promote_types, which knows no float8
+    wide = torch.float64 if torch.float64 in (a.dtype, b.dtype) else torch.float32
     a, b = a.to(wide), b.to(wide)
     if part.turned:
         return (b @ (a if rows is None else a[:, rows])).T * part.scale

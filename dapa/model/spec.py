@@ -66,7 +66,7 @@ def split(name: str) -> tuple[str, str]:
 
     A folder may have a + in its own name: what exists is believed, else the last + parts the two.
     """
-    if "+" not in name or _is_folder(name):
+    if "+" not in name or is_folder(name):
         return name, ""
     cuts = [
         i for i, c in enumerate(name) if c == "+" and name[:i].strip() and name[i + 1 :].strip()
@@ -74,12 +74,13 @@ def split(name: str) -> tuple[str, str]:
     for both in (True, False):
         for cut in reversed(cuts):
             base, adapter = name[:cut], name[cut + 1 :]
-            if _is_folder(adapter) and (not both or _is_folder(base)):
+            if is_folder(adapter) and (not both or is_folder(base)):
                 return base, adapter
     return (name[: cuts[-1]], name[cuts[-1] + 1 :]) if cuts else (name, "")
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Is there such a folder? No for what cannot be one."""
     try:
         return Path(name).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):  # too long, or ~ of nobody

@@ -123,7 +123,7 @@ class SearchJob:
         self.id, self.title = run.id, title
         if archive is not None:
             archive.run = run.id
-        self._texts = [prompt.text for prompt in every]
+        self._set = [prompt.text for prompt in harmful.prompts]
         self.report: SearchReport | None = None
         self.over_kinds: dict[str, Rate] = {}
         """Role, as in the report's rates -> the mean over kinds of harm, t over kinds; once there
@@ -249,8 +249,8 @@ class SearchJob:
 
     def looked(self, who: str) -> int:
         """Count a look at the held-out prompts; how many there are by now, on this pair."""
-        every = self.confident  # another seed deals the same prompts out anew
-        texts = self._texts if every else [prompt.text for prompt in self.held_out]
+        # another seed, or the other form, deals the same set out anew: parts may hold the same
+        texts = self._set if self.confident else [prompt.text for prompt in self.held_out]
         return look(self.store, self.pair.digest, texts, f"{who} {self.id}") if texts else 0
 
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:

@@ -29,6 +29,10 @@ CLAIMS = {
     "exact": "exact: a threshold on the search prompts",
 }
 """What a search may claim, for forms and options."""
+CHOOSE = 60
+"""Prompts that choose where there are enough; that of `search.confidence.plan`."""
+NAMED = 6
+"""Kinds of harm that a sentence names at most."""
 CERTIFIED = ("confidence", "quick")
 """Claims that prompts which chose nothing certify."""
 EXACT = (
@@ -83,11 +87,21 @@ def _short(told: Told) -> str:
 
 def _held(told: Told) -> Told | None:
     """The set beside all units on the certify prompts; None where it is all units, or unasked."""
-    for link in told["chain"]:
-        if link["units"] == told["units"] and link["certified"] and link["state"] == "passed":
-            found: Told = link["certified"]
-            return found
-    return None
+    link = _passed(told)
+    return link and link["certified"]
+
+
+def _passed(told: Told) -> Told | None:
+    """The chain's link that is the set, where it passed; units may stand in another order."""
+    wanted = set(told["units"])
+    return next(
+        (
+            link
+            for link in told["chain"]
+            if link["state"] == "passed" and link["certified"] and set(link["units"]) == wanted
+        ),
+        None,
+    )
 
 
 def _claim(told: Told, kind: str) -> str:
@@ -112,18 +126,17 @@ def _claim(told: Told, kind: str) -> str:
     span = f"between {floor + 1} and {len(units)}" if floor + 1 < len(units) else f"{len(units)}"
     below = f"{least}; " if floor else ""
     return (
-        f"Graded: {span} of {total} {kind_text(kind, total)} are needed. {_capital(below)}{holds}."
+        f"Graded: {span} of {total} {kind_text(kind, total)} are needed. {_capital(below + holds)}."
     )
 
 
 def _holds(told: Told, many: str, margin: str) -> str:
-    held = _held(told)
-    if held is None:
+    link = _passed(told)
+    if link is None:
         return (
             f"no smaller set than all {told['plan']['units']} is shown to lose less than {margin}"
         )
-    p = next(link["p"] for link in told["chain"] if link["units"] == told["units"])
-    shown = p_text(p) or ""
+    held, shown = link["certified"], p_text(link["p"]) or ""
     return (
         f"{many} lose less than {margin} of the refusals of all units, shown on {held['n']} "
         f"prompts that chose nothing ({rate_text(Rate(**held['rate']))}, all units "
@@ -162,9 +175,11 @@ def unseen_text(told: Told) -> str:
     if not seen:
         return ""
     held, count = seen["certified"], len(seen["kinds"])
+    names = ", ".join(seen["kinds"][:NAMED])
+    names += f" and {count - NAMED} more" if count > NAMED else ""
     return (
         f"On {count} {'kind' if count == 1 else 'kinds'} of harm that chose nothing "
-        f"({', '.join(seen['kinds'])}; n = {held['n']}) it refuses "
+        f"({names}; n = {held['n']}) it refuses "
         f"{change_text(held['change'], 'all units')}."
     )
 
@@ -191,9 +206,11 @@ def plan_sentence(plan: Told) -> str:
     name = "Quick form" if plan["claim"] == "quick" else "Choose freely, certify once"
     head = f"{name}: {plan['choose']} prompts choose, {plan['certify']} certify{locked}."
     if plan["margin"] is None:
+        # where none is left to certify, more prompts would first choose
+        choose = plan["choose"] if plan["certify"] else max(plan["choose"], CHOOSE)
         return (
             f"{head} Fewer than 100 certify, so no claim will be made: give at least "
-            f"{100 + plan['choose']} harmful prompts, better {250 + plan['choose']}."
+            f"{100 + choose} harmful prompts, better {250 + choose}."
         )
     wide = (
         " With 200 or more to certify it would be 5 points."

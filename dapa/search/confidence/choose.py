@@ -161,18 +161,19 @@ def _within(
     at: Choosing, rest: tuple[Unit, ...], share: float, read: _Reader | None
 ) -> Asking[bool]:
     """Try one set; where it loses no more than is allowed, it is taken."""
+    units = at.in_order(rest)  # as every set is told, whatever order it was reached in
     if read is not None:
         odds: Floats = (yield ReadMasks((Mask.of(rest),), at.choose))[0]
         found = read.rate(odds)
         if found.value < read.whole - share * at.margin - 1e-12:
             return False
-        at.read[rest] = found
-        at.taken.append(ChosenSet(rest, "log-odds", share, float(odds.mean()), found.value))
+        at.read[units] = found
+        at.taken.append(ChosenSet(units, "log-odds", share, float(odds.mean()), found.value))
         return True
     rate = yield from _judged(at, rest, share)
     if rate is None:
         return False
-    at.taken.append(ChosenSet(rest, "verdicts", share, None, rate))
+    at.taken.append(ChosenSet(units, "verdicts", share, None, rate))
     return True
 
 

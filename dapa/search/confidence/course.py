@@ -174,7 +174,7 @@ def _held_against(at: Course, certifying: Certifying) -> Asking[None]:
     chosen, certified = versus(chose[1], chose[0]), versus(held[1], held[0])
     at.overfit = overfit_of(chosen, certified)
     if at.kinds:
-        seen = {at.kinds[place] for place in at.chose}
+        seen = {"", *(at.kinds[place] for place in at.chose)}  # without a kind is no kind
         new = [i for i, place in enumerate(certifying.prompts) if at.kinds[place] not in seen]
         names = tuple(sorted({at.kinds[certifying.prompts[i]] for i in new}))
         if new:

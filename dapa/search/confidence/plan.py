@@ -88,7 +88,8 @@ def divide(
     groups = list(members.values())
     rng.shuffle(groups)
     kind = [p.category for p in prompts]
-    kinds = sorted(set(kind))
+    kinds = sorted(set(kind) - {""})
+    share = _strata(kind)
     unseen = set(rng.sample(kinds, round(UNSEEN * len(kinds)))) if len(kinds) >= 5 else set[str]()
     inside = [g for g in groups if not any(kind[i] in unseen for i in g)]
     if sum(map(len, inside)) < 2 * choose:  # too few would be left to choose from
@@ -97,10 +98,10 @@ def divide(
     if sum(map(len, own)) >= choose:  # the set's own held-out part never chooses
         inside = own
     spare = max(0, len(prompts) - choose - AIM)
-    locked = _dealt(groups, min(round(LOCKED * len(prompts)), spare, LOCKED_MOST), kind)
-    chosen = _dealt([g for g in inside if g[0] not in locked], choose, kind)
+    locked = _dealt(groups, min(round(LOCKED * len(prompts)), spare, LOCKED_MOST), share)
+    chosen = _dealt([g for g in inside if g[0] not in locked], choose, share)
     rest = [i for g in groups for i in g if i not in locked and i not in chosen]
-    ordered = _fair(rest, kind)
+    ordered = _fair(rest, share)
     left = len(ordered)
     ordered = ordered[: QUICK if claim == "quick" else most]
     left -= len(ordered)
@@ -108,7 +109,7 @@ def divide(
     room = 0 if claim == "quick" else len(ordered) - keep
     able = {i for g in inside for i in g}
     more = [i for i in ordered if i in able][: min(MORE, room)]
-    asked = [*_fair(sorted(chosen, key=lambda i: rng.random()), kind), *ordered]
+    asked = [*_fair(sorted(chosen, key=lambda i: rng.random()), share), *ordered]
     at = {place: i for i, place in enumerate(asked)}
     note = f"seed {seed}, by kind of harm, near-duplicates kept together" if together else (
         f"seed {seed}, by kind of harm: one cluster of near-duplicates holds {largest} of "
@@ -171,6 +172,15 @@ def _power(loss: float, n: int, shown: Callable[[int, int], bool]) -> float:
         )
         total += float(weight[m]) * float(hit)
     return min(total, 1.0)
+
+
+def _strata(kind: Sequence[str]) -> list[str]:
+    """What prompts are dealt by: their kind, or one name for all kinds too small to be dealt apart.
+
+    Kinds of a prompt or two tie in every deal, which their names would decide, not chance.
+    """
+    count = Counter(kind)
+    return [one if count[one] * CHOOSE >= len(kind) else "" for one in kind]
 
 
 def _dealt(groups: Sequence[Sequence[int]], wanted: int, kind: Sequence[str]) -> set[int]:
