@@ -151,7 +151,8 @@ def test_a_search_that_finds_something_else_counts_for_nothing(scene, once, monk
 
 def test_maps_of_ours_and_the_loop_agree_and_hold_fewer_bytes(scene, once):
     found = {row.id: row for row in divergence_rows.rows(scene)}
-    assert {"a1", "a2", "a3", "a1-nnsight", "a2-transformer-lens"} <= set(found)
+    assert {"a1", "a2", "a3", "a1-limit", "a1-nnsight", "a2-transformer-lens"} <= set(found)
+    assert 0 < found["a1-limit"].rival_value < found["a1-limit"].ours
     assert not any("WRONG" in row.what for row in found.values())
     assert found["a3"].ours < found["a3"].rival_value
 

@@ -14,7 +14,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.job import DEFAULT_ALGORITHM
 
 UNITS = tuple(Unit(layer) for layer in range(32))
-GOALS = {2: "<= 15", 4: "<= 28", 8: "<= 53"}
+GOALS = {2: "<= 13.5", 4: "<= 22", 8: "<= 35.5"}
 TRIALS = 200
 Prior = Callable[[Random, bool], float]
 """(random numbers, is this unit needed?) -> what the prior says of it."""

@@ -94,7 +94,7 @@ def lens_map(scene: Scene) -> Map:
 
 
 MAPS: dict[str, tuple[str, Callable[[Scene], Map], str]] = {
-    "nnsight": ("nnsight", nnsight_map, ">= 1.3"),
+    "nnsight": ("nnsight", nnsight_map, ">= 1.1"),
     "transformer-lens": ("transformer_lens", lens_map, ">= 1.2"),
 }
 """Comparison -> (package, how its map is made, the goal of a1 against it)."""

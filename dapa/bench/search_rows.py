@@ -182,7 +182,7 @@ def b1(scene: Scene, rival: Raced, goal: str, tests: int) -> BenchRow:
 def rows(
     scene: Scene,
     machine: dict[str, Any],
-    goals: tuple[str, str, str, str] = (">= 1.0", ">= 4", ">= 30", "<= 4"),
+    goals: tuple[str, str, str, str] = (">= 1.0", ">= 8", ">= 30", "<= 2.5"),
     tests: int = 3,
 ) -> Iterator[BenchRow]:
     """b1 to b4; goals in that order."""
