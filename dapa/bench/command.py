@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ABOUT = "Measure every goal of the house in one run, as a table and as JSON."
-OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--quick",), {"action": "store_true", "help": "a model of 4 M parameters, about a minute"}),
     (
         ("--json",),
@@ -26,6 +27,16 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
         {
             "action": "store_true",
             "help": "instead, run 7B and 8B pairs with random weights in bf16 on the GPU",
+        },
+    ),
+    (
+        ("--real",),
+        {
+            "metavar": "CLAIM",
+            "nargs": "?",
+            "const": "confidence",
+            "help": "instead, measure the real pairs that were fetched, by a search of this claim "
+            "(confidence unless said otherwise, quick or exact); --only takes digits of its rows",
         },
     ),
     (
@@ -46,12 +57,14 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
     (("--only",), {"metavar": "LETTERS", "help": "only these groups of rows, as in bf"}),
 )
 
+CLAIMS = ("confidence", "quick", "exact")
+
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser("python -m dapa.bench", description=ABOUT)
     for names, settings in OPTIONS:
-        made.add_argument(*names, **settings)  # type: ignore[arg-type]
+        made.add_argument(*names, **settings)
     return made
 
 
@@ -63,17 +76,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
-    from dapa.bench.row import BenchRow, table
+    from dapa.bench.row import BenchRow, number, table
     from dapa.bench.scene import FULL, QUICK
     from dapa.bench.suite import GROUPS, run
 
-    unknown = sorted(set(given.only or "") - set(GROUPS))
+    known = [*"123456"] if given.real else list(GROUPS)
+    unknown = sorted(set(given.only or "") - set(known))
     if unknown:
-        print(f"no rows {', '.join(unknown)}; choose of {', '.join(GROUPS)}", file=sys.stderr)
+        print(f"no rows {', '.join(unknown)}; choose of {', '.join(known)}", file=sys.stderr)
+        return 2
+    if given.real not in (None, *CLAIMS):
+        print(f"{given.real!r} is no claim; choose of {', '.join(CLAIMS)}", file=sys.stderr)
         return 2
 
     def tell(row: BenchRow) -> None:
-        print(f"{row.id} ...", file=sys.stderr, flush=True)
+        print(f"{row.id} {number(row.ratio)} ...", file=sys.stderr, flush=True)
 
     sizes = (LLAMA_2_7B, LLAMA_3_8B) if given.gpu else None
     report = run(
@@ -83,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app=given.app,
         gpu=sizes,
         optimizations=given.ablation,
+        real=given.real,
     )
     body = json.dumps(report.as_dict(), indent=1)
     if given.json == "-":

@@ -78,31 +78,33 @@ def hidden_state_map(
 
 
 class Copied:
-    """A student whose gates are really overwritten; it keeps its own beside, to put them back."""
+    """A student whose sites are really overwritten; it keeps its own beside, to put them back."""
 
-    def __init__(self, student: Any, teacher: Any, family: Family) -> None:
-        """Args: two plain models; the student is written to from here on."""
+    def __init__(self, student: Any, teacher: Any, family: Family, kind: str = "gate") -> None:
+        """Args: two plain models, the student written to from here on; a kind of unit."""
         self.model = student
-        self.ours = self._gates(student, family)
-        self.theirs = [gate.weight for gate in self._gates(teacher, family)]
-        self.kept = [gate.weight.detach().clone() for gate in self.ours]
+        self.ours = self._weights(student, family, kind)
+        self.theirs = self._weights(teacher, family, kind)
+        self.kept = [[weight.detach().clone() for weight in layer] for layer in self.ours]
 
     @staticmethod
-    def _gates(model: Any, family: Family) -> list[Any]:
-        path = family.site_path("gate")
-        return [submodule(layer, path) for layer in submodule(model, family.layers)]
+    def _weights(model: Any, family: Family, kind: str) -> list[list[Tensor]]:
+        """The weights of each layer's unit."""
+        paths = [family.site_path(part) for part in family.parts(kind)]
+        layers = submodule(model, family.layers)
+        return [[submodule(layer, path).weight for path in paths] for layer in layers]
 
     def transplant(self, layers: set[int] | frozenset[int]) -> None:
-        """Write every gate: the teacher's in `layers`, the student's own elsewhere."""
-        with torch.no_grad():
-            for layer, gate in enumerate(self.ours):
-                gate.weight.copy_(self.theirs[layer] if layer in layers else self.kept[layer])
+        """Write every site: the teacher's in `layers`, the student's own elsewhere."""
+        for layer in range(len(self.ours)):
+            self.toggle(layer, layer in layers)
 
     def toggle(self, layer: int, on: bool) -> None:
-        """Write one gate."""
+        """Write one layer's."""
+        source = self.theirs[layer] if on else self.kept[layer]
         with torch.no_grad():
-            source = self.theirs[layer] if on else self.kept[layer]
-            self.ours[layer].weight.copy_(source)
+            for ours, new in zip(self.ours[layer], source, strict=True):
+                ours.copy_(new)
 
 
 def generated(

@@ -15,6 +15,7 @@ from dapa.bench import (
     divergence_rows,
     gpu_rows,
     memory_rows,
+    real_rows,
     search_rows,
     thread_rows,
     toggle_rows,
@@ -56,6 +57,7 @@ def run(
     app: bool = False,
     gpu: Sequence[Size] | None = None,
     optimizations: bool = False,
+    real: str | None = None,
 ) -> BenchReport:
     """Run the rows.
 
@@ -66,10 +68,13 @@ def run(
         app: Drive the dashboard as well.
         gpu: Sizes to run on a GPU, instead of the CPU's rows.
         optimizations: Measure each one of a search as well, on the planted pair and on a toy.
+        real: Measure the real pairs instead, by a search of this claim; `only` then names digits.
     """
     report = BenchReport()
     if gpu is not None:
         found = _gpu(report, gpu)
+    elif real is not None:
+        found = real_rows.rows(real, only, report.machine.update)
     else:
         found = chain(_cpu(report, size, only, app), _optimizations(size) if optimizations else ())
     for row in found:

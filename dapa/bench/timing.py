@@ -18,19 +18,24 @@ ROUNDS = 5
 """The least number of times that each side runs."""
 
 
-def now(device: torch.device | str = "cpu") -> float:
-    """Seconds, once everything given to the device is done."""
+def now(device: torch.device | str = "cpu", wall: bool = False) -> float:
+    """Seconds, once everything given to the device is done.
+
+    Args:
+        device: Who computes.
+        wall: Of the wall's clock on a CPU too: where several threads compute.
+    """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
         return time.perf_counter()
-    return time.process_time()
+    return time.perf_counter() if wall else time.process_time()
 
 
-def once(work: Callable[[], Any], device: torch.device | str = "cpu") -> float:
+def once(work: Callable[[], Any], device: torch.device | str = "cpu", wall: bool = False) -> float:
     """Seconds of one run."""
-    start = now(device)
+    start = now(device, wall)
     work()
-    return now(device) - start
+    return now(device, wall) - start
 
 
 def interleaved(
