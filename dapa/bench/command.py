@@ -8,7 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dapa.bench.suite import BenchReport
 
 ABOUT = "Measure every goal of the house in one run, as a table and as JSON."
 OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -37,6 +40,13 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "const": "confidence",
             "help": "instead, measure the real pairs that were fetched, by a search of this claim "
             "(confidence unless said otherwise, quick or exact); --only takes digits of its rows",
+        },
+    ),
+    (
+        ("--growth",),
+        {
+            "action": "store_true",
+            "help": "instead, tell how a search's cost grows with prompts, layers and width",
         },
     ),
     (
@@ -75,8 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _confidence(given.confidence)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if given.growth:
+        return _growth(given.json)
     from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
-    from dapa.bench.row import BenchRow, number, table
+    from dapa.bench.row import BenchRow, number
     from dapa.bench.scene import FULL, QUICK
     from dapa.bench.suite import GROUPS, run
 
@@ -102,12 +114,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         optimizations=given.ablation,
         real=given.real,
     )
+    if not _written(report, given.json):
+        _told(report)
+    return 0
+
+
+def _written(report: BenchReport, where: str | None) -> bool:
+    """Write the JSON form where it is asked for; was it the standard output?"""
     body = json.dumps(report.as_dict(), indent=1)
-    if given.json == "-":
+    if where == "-":
         print(body)
-        return 0
-    if given.json:
-        Path(given.json).write_text(body + "\n", encoding="utf-8")
+        return True
+    if where:
+        Path(where).write_text(body + "\n", encoding="utf-8")
+    return False
+
+
+def _told(report: BenchReport) -> None:
+    """Machine, table and goals."""
+    from dapa.bench.row import table
+
     for name, value in report.machine.items():
         print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")
     print()
@@ -116,6 +142,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = ", ".join(row.id for row in report.rows if row.passed is False) or "none"
     null = ", ".join(row.id for row in report.rows if row.passed is None) or "none"
     print(f"\n{met} goals met; missed: {missed}; not measured: {null}")
+
+
+def _growth(where: str | None) -> int:
+    """The table of growth, then its rows."""
+    from dapa.bench import growth
+    from dapa.bench.machine import describe
+    from dapa.bench.suite import BenchReport
+
+    points = growth.measured(
+        tell=lambda one: print(
+            f"{one.axis} {one.at}: {one.seconds:.1f} s ...", file=sys.stderr, flush=True
+        )
+    )
+    report = BenchReport(describe(), list(growth.rows(points)))
+    if not _written(report, where):
+        print("\n".join((*growth.lines(points), "")))
+        _told(report)
     return 0
 
 
