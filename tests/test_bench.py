@@ -125,6 +125,9 @@ def test_the_gpu_rows_run_through_the_same_functions_on_a_small_pair_on_a_cpu(on
     assert "WRONG" not in " ".join(row.what for row in found.values())
     assert found["h@micro"].ours == found["b2@micro"].ours
     assert machines[0]["dtype"] == "bfloat16"
+    assert "spread refusal" in found["h-spread@micro"].what and found["h-spread@micro"].ours > 0
+    assert "concentrated, 2 gates found" in found["h-confidence@micro"].what
+    assert found["minutes@micro"].goal == "<= 8"
 
 
 def test_search_rows_measure_and_agree_with_the_rival(scene, once):

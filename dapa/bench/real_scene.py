@@ -119,6 +119,13 @@ class RealScene:
         play(algorithms["ddmin"](seed=0), units, satisfies, memo=True)
         return log
 
+    @classmethod
+    def given(cls, pair: Pair, harmful: PromptSet, claim: str, kind: str, tokens: int) -> RealScene:
+        """A pair that is in memory already, in the place of a fetched one."""
+        made = cls(pair.spec.name, claim, kind, SearchSettings(max_new_tokens=tokens))
+        made.__dict__.update(pair=pair, harmful=harmful)
+        return made
+
     @property
     def title(self) -> str:
         """For people."""

@@ -19,6 +19,7 @@ from dapa.bench import timing
 from dapa.core.records import Unit
 from dapa.model.pair import Pair
 from dapa.model.template import encode, render
+from dapa.planted.graded import spread_planting
 from dapa.planted.pairs import PlantedModels, Planting, harmful_prompts, plant
 from dapa.planted.vocabulary import COMPLIANCE, Script
 from dapa.planted.wiring import ModelShape
@@ -63,6 +64,8 @@ class Size:
     model_type: str = "llama"
     vocabulary: int = 0
     """Tokens of the vocabulary, where more than the script's own."""
+    spread: bool = False
+    """Is refusal a sum of small votes of all layers but one, in place of a few needed gates?"""
 
     @property
     def script(self) -> Script:
@@ -153,6 +156,8 @@ class Scene:
     @cached_property
     def planting(self) -> Planting:
         """What is true of the pair."""
+        if self.size.spread:
+            return spread_planting(0, self.size.layers)
         return ordinary(self.size.layers, self.size.needed)
 
     @cached_property
