@@ -5,6 +5,7 @@ import pytest
 from dapa.core.records import Mask, Prompt, Unit
 from dapa.planted.graded import mixed_planting, share_refused, spread_planting
 from dapa.planted.pairs import harmful_prompts, plant
+from dapa.planted.wiring import ModelShape
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.inquiry import Inquiry
@@ -56,12 +57,13 @@ def test_few_strong_and_some_weak_layers_are_called_graded(seed, tmp_path):
     assert loss(planting, record.units, texts) <= record.margin + 0.03
 
 
-def test_the_votes_of_a_planting_foretell_what_its_models_refuse(tmp_path):
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_the_votes_of_a_planting_foretell_what_its_models_refuse(tmp_path, kv_heads):
     """Norms take a hundredth of each vote, so that prompts at the very edge may differ."""
     planting = mixed_planting(3)
     texts = harmful_prompts(60)
     prompts = [Prompt(text) for text in texts]
-    pair = plant(planting).pair("foretold")
+    pair = plant(planting, shape=ModelShape(kv_heads=kv_heads)).pair(f"foretold {kv_heads}")
     inquiry = Inquiry(oracle(pair, prompts, PromptFormat(), 8, Store(tmp_path)), "opening")
     voters = planting.facts["gate"]
     sets = [tuple(voters[:count]) for count in (7, 5, 2, 0)]
