@@ -46,7 +46,8 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--growth",),
         {
             "action": "store_true",
-            "help": "instead, tell how a search's cost grows with prompts, layers and width",
+            "help": "instead, tell how a search's cost grows with prompts, layers and width; "
+            "--only takes their first letters",
         },
     ),
     (
@@ -85,18 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _confidence(given.confidence)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if given.growth:
-        return _growth(given.json)
     from dapa.bench.gpu_rows import LLAMA_2_7B, LLAMA_3_8B
     from dapa.bench.row import BenchRow, number
     from dapa.bench.scene import FULL, QUICK
     from dapa.bench.suite import GROUPS, run
 
-    known = [*"123456"] if given.real else list(GROUPS)
+    known = [*"plw"] if given.growth else [*"123456"] if given.real else list(GROUPS)
     unknown = sorted(set(given.only or "") - set(known))
     if unknown:
         print(f"no rows {', '.join(unknown)}; choose of {', '.join(known)}", file=sys.stderr)
         return 2
+    if given.growth:
+        return _growth(given.json, given.only)
     if given.real not in (None, *CLAIMS):
         print(f"{given.real!r} is no claim; choose of {', '.join(CLAIMS)}", file=sys.stderr)
         return 2
@@ -144,16 +145,17 @@ def _told(report: BenchReport) -> None:
     print(f"\n{met} goals met; missed: {missed}; not measured: {null}")
 
 
-def _growth(where: str | None) -> int:
-    """The table of growth, then its rows."""
+def _growth(where: str | None, only: str | None) -> int:
+    """The table of growth, then its rows; `only` names axes by their first letters."""
     from dapa.bench import growth
     from dapa.bench.machine import describe
     from dapa.bench.suite import BenchReport
 
     points = growth.measured(
+        {axis: at for axis, at in growth.AXES.items() if only is None or axis[0] in only},
         tell=lambda one: print(
             f"{one.axis} {one.at}: {one.seconds:.1f} s ...", file=sys.stderr, flush=True
-        )
+        ),
     )
     report = BenchReport(describe(), list(growth.rows(points)))
     if not _written(report, where):

@@ -15,6 +15,7 @@ import transformers
 from dapa.bench.timing import once
 
 _SIDES = {"cpu": ((48, 512, 512), (256, 512, 512), (512, 512, 512)), "cuda": ((8192,) * 3,)}
+_LOAD = hasattr(os, "getloadavg")  # not on Windows
 _BYTES = {"cpu": 2**27, "cuda": 2**31}
 
 
@@ -52,7 +53,7 @@ def describe(
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()) if wall else None,
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()) if _LOAD else None,
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": sys.version.split()[0],
