@@ -43,6 +43,14 @@ def test_a_whole_search_is_set_beside_ddmin_its_limit_and_its_bytes(scene):
     assert found["r5"].ours is None or found["r5"].ours > scene.pair.weight_bytes
 
 
+def test_a_search_that_finds_nothing_gives_null_rows_with_the_reason(scene):
+    few = PromptSet("few", "harmful", scene.harmful.prompts[:6])
+    less = RealScene.given(scene.pair, few, "exact", "mlp", 24)
+    found = list(real_rows.of(less, MACHINE, ("r1", "r2", "r5")))
+    assert [row.id for row in found] == ["r1", "r2", "r5"]
+    assert all(row.passed is None and "nothing to localize" in row.what for row in found)
+
+
 def test_a_rival_that_says_something_else_counts_for_nothing(scene, monkeypatch):
     monkeypatch.setattr(real_search, "generated", lambda *args: [[0]] * len(args[2]))
     row = real_search.whole_search(scene)

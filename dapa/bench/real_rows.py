@@ -24,7 +24,7 @@ from dapa.bench.rivals import Copied, generated
 from dapa.bench.row import BenchRow, absent, alone, faster, higher, wrong
 from dapa.chat.conversation import PANES, Voice, converse
 from dapa.core.cache import cache
-from dapa.core.records import Mask
+from dapa.core.records import DapaError, Mask
 from dapa.judges.base import judges
 from dapa.model.decode.sampling import Decoding
 from dapa.model.presets import presets
@@ -84,18 +84,31 @@ def of(
     """The rows of one pair; r5 is looked at while r1's search is the only thing in memory."""
     _ = scene.pair
     if {"r1", "r2", "r5"} & set(wanted):
-        peak = real_search.peak_resident(lambda: scene.searched)
-        if "r5" in wanted:
-            yield real_search.resident(scene, peak)
-        if "r1" in wanted:
-            yield real_search.within(scene)
-            yield real_search.whole_search(scene)
-        if "r2" in wanted:
-            yield real_search.over_limit(scene, machine)
+        yield from _search_rows(scene, machine, wanted)
     if "r3" in wanted:
         yield chat(scene)
     if "r4" in wanted:
         yield summary_row(scene, views)
+
+
+def _search_rows(
+    scene: RealScene, machine: dict[str, Any], wanted: Sequence[str]
+) -> Iterator[BenchRow]:
+    """r1, r2 and r5; null rows where the search ends without a set."""
+    try:
+        peak = real_search.peak_resident(lambda: scene.searched)
+    except DapaError as error:
+        for name in ("r1", "r2", "r5"):
+            if name in wanted:
+                yield absent(name, WHAT[name], "s", None, GOALS[name], str(error))
+        return
+    if "r5" in wanted:
+        yield real_search.resident(scene, peak)
+    if "r1" in wanted:
+        yield real_search.within(scene)
+        yield real_search.whole_search(scene)
+    if "r2" in wanted:
+        yield real_search.over_limit(scene, machine)
 
 
 def _named(row: BenchRow, name: str) -> BenchRow:
