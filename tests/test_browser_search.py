@@ -269,7 +269,7 @@ def test_budgets_and_an_absolute_target_reach_the_search(board, page):
 def test_chance_tells_its_cost_and_begins_only_when_it_is_told_to(board, page):
     page.click("#looks [data-look=chance]")
     until(lambda: "held-out prompts =" in page.inner_text("#look"))
-    assert "at this search" in page.inner_text("#look")
+    assert "this search" in page.inner_text("#look"), "its pace, or that it has none"
     assert board.dashboard.tasks.of(job_of(board).id, "chance") is None, "nothing was begun"
     page.click("#look [data-do=again]")
     page.wait_for_selector("#looks [data-look=chance][title=measured]")
