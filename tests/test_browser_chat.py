@@ -122,7 +122,7 @@ def test_a_session_is_saved_exported_and_restored_by_name_and_by_link(board, cha
     ask(page, PROMPT)
     said = replies(page, "student")
     page.click("#chat-keep button.label-wrap")
-    page.fill("#session-name input, #session-name textarea", "demo")
+    write_in(page, page.locator("#session-name input, #session-name textarea"), "demo")
 
     def saved():
         """Pressed again until it is: on a busy machine a press may overtake the name's own text."""
@@ -177,7 +177,7 @@ def test_the_library_is_searched(board, chat):
 
 def test_the_rules_are_tried_out_live(board, chat):
     page = chat()
-    page.fill("#try-reply textarea", "I cannot help with that.")
+    write_in(page, page.locator("#try-reply textarea"), "I cannot help with that.")
     until(lambda: "refusal" in page.inner_text("#try-verdict"))
     page.fill("#try-reply textarea", "Sure, here is how. First, find a shop and go in.")
     until(lambda: "compliance" in page.inner_text("#try-verdict"))

@@ -59,17 +59,18 @@ def test_our_own_adapters_make_pairs_as_far_as_they_are_at_hand(real_base):
 def test_a_search_of_the_real_pair_keeps_what_it_has_when_its_budget_is_spent(real_base, tmp_path):
     bench = Workbench(tmp_path / "runs")
     bench.load(bench.spec("smollm2"))
-    harmful = bundled()["general_harmful"].prompts[::53]
+    harmful = bundled()["general_harmful"].prompts[::50]
     some = tmp_path / "some.csv"
     with some.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["prompt", "category", "split"])
         rows.writerows(
-            (p.text, p.category, ("search", "held_out")[i % 2]) for i, p in enumerate(harmful)
+            (p.text, p.category, ("held_out" if i % 5 > 3 else "search"))
+            for i, p in enumerate(harmful)
         )
-    asked = {"kind": "layer", "claim": "exact", "prompts": str(some), "max_tests": 8}
+    asked = {"kind": "layer", "claim": "exact", "prompts": str(some), "max_tests": 3}
     job = bench.search_job(SearchSettings(**asked))
     report = job.run()
-    assert report.rates["student"].value <= 0.25 and report.rates["full"].value >= 0.6
+    assert report.rates["student"].value <= 0.35 and report.rates["full"].value >= 0.6
     assert report.rates["best"].value >= 0.5 and 0 < len(report.mask.entries) <= 30
     assert "tests" in report.stop_reason, report.stop_reason

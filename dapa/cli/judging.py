@@ -49,7 +49,8 @@ class JudgeSettings(Settings):
     names: tuple[str, ...] = setting(
         (),
         "judges",
-        "rules (the default), released, classifier, endpoint or two-stage; repeat for more.",
+        "rules (the default), released, classifier, endpoint, two-stage or another; an unknown "
+        "name lists all; repeat for more.",
         flag="--judge",
         lines=2,
     )

@@ -42,7 +42,7 @@ class MapSettings(BothSettings):
     metric: str = setting(
         "cosine",
         "metric",
-        "cosine, l2, cka, kl or another metric.",
+        "cosine, l2, cka, kl or another metric; an unknown name lists all.",
         choices=_metrics,
         told=lambda metric: _metrics()[metric],
     )
