@@ -109,6 +109,11 @@ def choose_threads(parameters: int, device: str, allowed: int) -> int | None:
     return allowed if parameters >= LARGE else 1
 
 
+def rows_in_flight(kind: str) -> int:
+    """Rows that are decoded at once at most, by the kind of device; near the ridge of both."""
+    return 48 if kind == "cpu" else 192
+
+
 def free_memory(device: str) -> int:
     """Bytes that a load may still take: of the graphics card, or of this machine or container."""
     if device.startswith("cuda"):

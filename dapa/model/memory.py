@@ -18,13 +18,11 @@ from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import ALL, GROUPS, kinds_of
-from dapa.model.machine import free_memory
+from dapa.model.machine import free_memory, rows_in_flight
 from dapa.model.stored import quantised, sizes
 
 Mode = Literal["full", "lean"]
 MODES = ("auto", "full", "lean")
-_ROWS = {"cpu": 48}
-_ROWS_ELSEWHERE = 192
 _MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
 """What configs call the MLP's width; one that says nothing means four times the stream's."""
 _TOKENS = 128
@@ -154,7 +152,7 @@ def estimate_memory(
 
 def _work(settings: Any, width: int, device: str) -> int:
     """KV cache, the widest states of a layer, and logits of a batch in flight."""
-    rows = _ROWS.get(device.partition(":")[0], _ROWS_ELSEWHERE)
+    rows = rows_in_flight(device.partition(":")[0])
     heads = settings.num_attention_heads
     size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     shared = getattr(settings, "num_key_value_heads", None) or heads

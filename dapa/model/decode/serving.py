@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dapa.model.decode.generation import Batch, Row
+from dapa.model.machine import rows_in_flight
 from dapa.model.pair import Pair
 
 
 def row_capacity(pair: Pair, rows: int | None = None) -> int:
-    """Rows in flight at most: as asked, else 48 on a CPU and 192 elsewhere, near the ridge."""
-    return rows or (48 if pair.device.type == "cpu" else 192)
+    """Rows in flight at most: as asked, else what suits the device."""
+    return rows or rows_in_flight(pair.device.type)
 
 
 def serve(

@@ -73,7 +73,7 @@ class ConfidenceRecord:
     plan: ConfidencePlan
     form: RefusalForm
     margin: float | None
-    """As the plan has it, or wider where log-odds failed and certify prompts had to choose."""
+    """As the plan has it."""
     units: tuple[Unit, ...]
     """The last set that passed; all units where none did."""
     chosen: tuple[ChosenSet, ...]
