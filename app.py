@@ -21,7 +21,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser("app.py", description="DAPA Dashboard in the browser.")
     for name, one in described(PairOptions).items():
-        parser.add_argument(f"--{name}", default=getattr(PairOptions(), name), help=one.help)
+        preset, flag = getattr(PairOptions(), name), f"--{name.replace('_', '-')}"
+        if isinstance(preset, bool):
+            parser.add_argument(flag, action="store_true", help=one.help)
+        else:
+            parser.add_argument(flag, default=preset, help=one.help)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="needed beyond this machine")

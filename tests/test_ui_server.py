@@ -2,8 +2,13 @@
 
 import json
 import re
+import socket
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
+from pathlib import Path
 
 import httpx
 import pytest
@@ -104,3 +109,25 @@ def test_a_large_upload_is_refused(board):
         f"{board.url}/gradio_api/upload", files={"files": ("big.txt", body)}, timeout=120
     )
     assert answer.status_code in (400, 413)
+
+
+def test_the_front_door_opens_with_nothing_said(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = Path(__file__).parents[1] / "app.py"
+    told = ("--port", str(port), "--run-dir", str(tmp_path / "runs"))
+    server = subprocess.Popen([sys.executable, str(app), *told], stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            assert server.poll() is None, server.stderr.read()
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/", timeout=30).status_code == 200
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        else:
+            raise AssertionError("no answer in two minutes")
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -90,7 +90,11 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     try:
         workbench = Workbench(options.run_dir)
         _ = workbench.store  # a folder that cannot be used is told at once
-        spec = workbench.spec(*(getattr(options, name) for name in described(PairOptions)))
+        named = {name: getattr(options, name) for name in described(PairOptions)}
+        trusted, named["name"] = named.pop("trust_structure"), named.pop("pair")
+        spec = workbench.spec(**named)
+        if trusted:
+            workbench.trust_structure(spec)
         asked = tuple(options.judge_option or ())
         if asked:
             panel(["endpoint"], read_options(asked))  # a wrong address is told at once
