@@ -1,8 +1,9 @@
 """Draw the published prompts on which the safety adapters are tested, once, by row number.
 
-Drawn and committed before the first training prompt was written: no text is kept here, only
-which rows of which file. `python assets/real/draw_test_sample.py FOLDER` with the published files
-makes `test_sample.json` again.
+No text is kept here, only which rows of which file. The first sample was drawn and committed before
+the first training prompt was written and has been read; the second is of the rows that the first
+left, drawn before the second training began. `python assets/real/draw_test_sample.py FOLDER` with
+the published files makes both again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import random
 import sys
 from pathlib import Path
 
-SEED = 20261129
+SAMPLES = {"test_sample.json": 20261129, "test_sample_2.json": 20261130}
+"""File beside this script -> seed; a later sample has no row of an earlier one."""
 WANTED = {
     "advbench.csv": ("harmful", "goal", 100),
     "jailbreakbench.csv": ("harmful", "Goal", 50),
@@ -42,17 +44,22 @@ def prompts(path: Path, column: str) -> list[str]:
 
 def main(folder: Path) -> None:
     """Write which rows were drawn beside this script."""
-    rng, drawn = random.Random(SEED), {}
-    for name, (what, column, count) in WANTED.items():
-        rows = prompts(folder / name, column)
-        drawn[name] = {
-            "tests": what,
-            "column": column,
-            "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-            "rows": sorted(rng.sample(range(len(rows)), min(count, len(rows)))),
-        }
-    text = json.dumps({"seed": SEED, "files": drawn}, indent=1)
-    Path(__file__).with_name("test_sample.json").write_text(text + "\n", "utf-8")
+    taken: dict[str, set[int]] = {name: set() for name in WANTED}
+    for file, seed in SAMPLES.items():
+        rng, drawn = random.Random(seed), {}
+        for name, (what, column, count) in WANTED.items():
+            rows = prompts(folder / name, column)
+            free = [i for i in range(len(rows)) if i not in taken[name]]
+            some = sorted(rng.sample(free, min(count, len(free))))
+            taken[name].update(some)
+            drawn[name] = {
+                "tests": what,
+                "column": column,
+                "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+                "rows": some,
+            }
+        text = json.dumps({"seed": seed, "files": drawn}, indent=1)
+        Path(__file__).with_name(file).write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Refusals of the base and of an adapter: `python assets/real/measure.py BASE ADAPTER`.
 
 Without more it asks the bundled prompts of kinds that no training prompt has; `--published FOLDER`
-asks the rows drawn in `test_sample.json` instead, which are read once, when training is over.
+asks the rows of a sample that `draw_test_sample.py` drew, which are read once, when training is
+over; `--sample` names it.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def held_out_kinds() -> dict[str, list[str]]:
     return {"harmful": [r["prompt"] for r in some], "twins": [r["twin"] for r in some]}
 
 
-def sample(folder: Path) -> dict[str, list[str]]:
+def sample(folder: Path, name: str) -> dict[str, list[str]]:
     """The published rows that were drawn beforehand; the files must be those that were drawn of."""
-    drawn = json.loads((HERE / "test_sample.json").read_text("utf-8"))["files"]
+    drawn = json.loads((HERE / name).read_text("utf-8"))["files"]
     found = {}
-    for name, one in drawn.items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == one["sha256"], name
-        every = published_prompts(folder / name, one["column"])
-        found[f"{one['tests']} ({name})"] = [every[i] for i in one["rows"]]
+    for file, one in drawn.items():
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == one["sha256"], file
+        every = published_prompts(folder / file, one["column"])
+        found[f"{one['tests']} ({file})"] = [every[i] for i in one["rows"]]
     return found
 
 
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("adapter", type=Path)
     parser.add_argument("--published", type=Path, default=None)
+    parser.add_argument("--sample", default="test_sample_2.json")
     parser.add_argument("--limit", type=int, default=64)
     parser.add_argument("--some", type=int, default=0, help="ask so many of each at most")
     parser.add_argument("--student", action="store_true", help="ask the base as well")
@@ -84,7 +86,7 @@ def main() -> None:
     here = Teaching(told.base, recipe)
     load(here.adapters, told.adapter)
     sets: Mapping[str, Sequence[str]] = (
-        sample(told.published) if told.published else held_out_kinds()
+        sample(told.published, told.sample) if told.published else held_out_kinds()
     )
     for who in ("base", "adapted")[0 if told.student else 1 :]:
         here.turn_on(who == "adapted")

@@ -74,8 +74,11 @@ class Recipe:
     """Tokens of a harmless reply at most."""
 
 
+LONG = Stage(650, 1e-3, 6, 5, 7, 1.5, 4)
+"""More than twice the first training's steps, with the second stage's share of twins in it."""
+
 RECIPES = {
-    "spread": Recipe(8, ALL),
+    "spread": Recipe(8, ALL, stages=(LONG, Stage(100, 3e-4, 5, 6, 5, 3.0, 6))),
     "concentrated": Recipe(16, MLP, tuple(range(10, 15))),
 }
 
