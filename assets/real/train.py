@@ -74,11 +74,11 @@ class Recipe:
     """Tokens of a harmless reply at most."""
 
 
-LONG = Stage(650, 1e-3, 6, 5, 7, 1.5, 4)
-"""More than twice the first training's steps, with the second stage's share of twins in it."""
+MORE = Stage(320, 7e-4, 6, 5, 7, 2.5, 4)
+"""Once more through all prompts, with the second stage's share of twins."""
 
 RECIPES = {
-    "spread": Recipe(8, ALL, stages=(LONG, Stage(100, 3e-4, 5, 6, 5, 3.0, 6))),
+    "spread": Recipe(8, ALL, stages=(TEACH, SETTLE, MORE)),
     "concentrated": Recipe(16, MLP, tuple(range(10, 15))),
 }
 
