@@ -1,7 +1,8 @@
-"""The environment that Gradio is imported into: nothing is sent, nothing opened by a variable."""
+"""What the program stands in: no variable opens anything, and who can reach an address."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 
 _KEPT = {"GRADIO_ROOT_PATH", "GRADIO_TEMP_DIR"}
@@ -16,3 +17,11 @@ def close_environment() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach the address?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

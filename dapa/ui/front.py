@@ -7,14 +7,13 @@ read, and Gradio's own switches in the environment are put away before Gradio re
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import re
 import socket
 import sys
 from typing import NoReturn
 
-from dapa.ui.environment import close_environment
+from dapa.ui.environment import close_environment, is_loopback
 
 OPEN = "none"
 """Given as --auth: whoever reaches the address may use it."""
@@ -67,14 +66,6 @@ def fail(line: str) -> NoReturn:
     """End as the user's mistake."""
     print(line, file=sys.stderr)
     raise SystemExit(2)
-
-
-def is_loopback(host: str) -> bool:
-    """Can only this machine reach the address?"""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_port(host: str, port: int) -> None:

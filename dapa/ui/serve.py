@@ -18,7 +18,7 @@ from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import DapaError
 from dapa.core.settings import described
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.environment import close_environment
+from dapa.ui.environment import close_environment, is_loopback
 from dapa.ui.page import build, launch_options
 from dapa.ui.shield import Shield, mark_templates
 from dapa.workbench import PairOptions, Workbench, panel, read_options
@@ -62,6 +62,8 @@ def start(
     close_environment()
     mark_templates()
     http_server.Server = _Patient  # type: ignore[misc]
+    hosts = tuple(filter(None, hosts))
+    dashboard.shared = bool(auth or hosts) or not is_loopback(host)
     page = build(dashboard)
     page.queue(default_concurrency_limit=4, max_size=256)
     shield = Middleware(Shield, hosts=(host, *hosts), frame=frame, auth=auth is not None)

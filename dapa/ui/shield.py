@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -22,6 +23,7 @@ from gradio import routes
 from jinja2 import BaseLoader, Environment
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+log = logging.getLogger("dapa.ui")
 NONCE = "dapa_nonce"
 """Where a request carries its nonce to the template."""
 _CSP = (
@@ -108,12 +110,17 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begun = False
         nonce = token_urlsafe(16)
         scope[NONCE] = nonce
         policy = _CSP.format(nonce=nonce, frame=self.frame).encode()
 
         async def sealed(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
+                if message["status"] == 500:  # Gradio's answer where a handler refused its values
+                    message["status"] = 400
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"content-security-policy", policy),
@@ -124,8 +131,14 @@ class Shield:
 
         refused = self._refusal(scope)
         if refused is None:
-            await self.app(scope, receive, sealed)
-            return
+            try:
+                await self.app(scope, receive, sealed)
+                return
+            except Exception as error:  # a body that no route expects; our handlers raise nothing
+                if begun:
+                    raise
+                log.error("%s could not be answered: %s", scope["path"], type(error).__name__)
+                refused = 400, f"this cannot be answered ({type(error).__name__}); reload the page"
         status, line = refused
         plain = [(b"content-type", b"text/plain; charset=utf-8")]
         await sealed({"type": "http.response.start", "status": status, "headers": plain})
