@@ -135,9 +135,10 @@ class Shield:
                 await self.app(scope, receive, sealed)
                 return
             except Exception as error:  # a body that no route expects; our handlers raise nothing
-                if begun:
-                    raise
-                log.error("%s could not be answered: %s", scope["path"], type(error).__name__)
+                log.error("%r could not be answered: %s", scope["path"][:80], type(error).__name__)
+                if begun:  # such as a stream of an event that is not there: nothing more comes
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return
                 refused = 400, f"this cannot be answered ({type(error).__name__}); reload the page"
         status, line = refused
         plain = [(b"content-type", b"text/plain; charset=utf-8")]
