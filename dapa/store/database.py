@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -98,6 +99,9 @@ class Store:
         self._local = threading.local()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            places = (self.folder, self.path) if self.path.exists() else (self.folder,)
+            if not all(os.access(place, os.W_OK) for place in places):
+                raise PermissionError("it cannot be written")
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             if not self._opened_for_reading():

@@ -27,6 +27,10 @@ _PATIENCE = 120.0
 """Seconds that a server may take to come up: Gradio's own five are few on a busy machine."""
 
 
+_NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:* vscode-webview:"
+"""Where notebooks of this machine show what they hold."""
+
+
 class _Patient(http_server.Server):
     """Gradio's server, waited for as long as a busy machine needs."""
 
@@ -41,20 +45,18 @@ class _Patient(http_server.Server):
             time.sleep(0.005)
 
 
-def start(
+def prepared(
     dashboard: Dashboard,
-    host: str,
-    port: int,
+    host: str = "127.0.0.1",
     auth: tuple[str, str] | None = None,
     hosts: Iterable[str] = (),
     frame: str = "'self'",
 ) -> Any:
-    """Launch the page without blocking; returns the running Blocks.
+    """The page, whose `launch` knows look, limits and shield; more may be given to it.
 
     Args:
         dashboard: What it shows.
-        host: The address to listen on.
-        port: The port.
+        host: The address that it will listen on.
         auth: User and password, where they are asked for.
         hosts: Names that it answers to, besides this machine's own and `host`.
         frame: Whose pages may show it in a frame, as a CSP source list.
@@ -67,21 +69,32 @@ def start(
     page = build(dashboard)
     page.queue(default_concurrency_limit=4, max_size=256)
     shield = Middleware(Shield, hosts=(host, *hosts), frame=frame, auth=auth is not None)
-    with _no_proxy(host):
-        page.launch(
-            server_name=host,
-            server_port=port,
-            prevent_thread_lock=True,
-            app_kwargs={
-                "middleware": [shield],
-                "docs_url": None,
-                "redoc_url": None,
-                "openapi_url": None,
-            },
-            _frontend=False,  # else it asks itself for the page, five times, and gives up
-            **launch_options(auth),
-        )
+    launch, usual = page.launch, launch_options(auth) | {
+        "server_name": host,
+        "app_kwargs": {
+            "middleware": [shield], "docs_url": None, "redoc_url": None, "openapi_url": None,
+        },
+        "_frontend": False,  # else it asks itself for the page, five times, and gives up
+    }  # fmt: skip
+
+    def start_it(*given: Any, **options: Any) -> Any:
+        with _no_proxy(host):
+            return launch(*given, **{**usual, **options})
+
+    page.launch = start_it  # type: ignore[method-assign]
     return page
+
+
+def start(dashboard: Dashboard, host: str, port: int, **options: Any) -> Any:
+    """Launch the page without blocking; `options` as in `prepared`; returns the running Blocks."""
+    page = prepared(dashboard, host, **options)
+    page.launch(server_port=port, prevent_thread_lock=True)
+    return page
+
+
+def in_notebook(workbench: Workbench, **options: Any) -> Any:
+    """A page over a workbench, for a notebook on this machine to show in its own."""
+    return prepared(Dashboard(workbench), **{"frame": _NOTEBOOKS, **options})
 
 
 @contextmanager
@@ -123,8 +136,9 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     dashboard.load(spec)
     try:
         page = start(
-            dashboard, options.host, options.port, auth, options.allow_host, options.frame_ancestors
-        )
+            dashboard, options.host, options.port, auth=auth, hosts=options.allow_host,
+            frame=options.frame_ancestors,
+        )  # fmt: skip
     except Exception as error:  # whatever keeps the server from coming up is told in one line
         print(
             f"the server could not start on {options.host}:{options.port} "
