@@ -24,7 +24,7 @@ def test_a_measurement_draws_itself_in_a_frame_that_needs_nothing_else(toy_pair,
 def test_a_workbench_says_what_it_holds(toy_pair, tmp_path):
     assert "load(spec" in Workbench(tmp_path)._repr_html_()
     html = Workbench(tmp_path, toy_pair)._repr_html_()
-    assert "12 layers" in html and "weights" in html
+    assert "12 layers" in html and "gap, " in html
 
 
 @pytest.mark.browser

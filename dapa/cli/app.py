@@ -41,16 +41,22 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dapa {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def dapa(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Tell the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Tell the version and end."
+        ),
     ] = False,
 ) -> None:
     """Find which layers carry a language model's refusals, and transplant just those."""
-    if version:
-        print(f"dapa {__version__}")
-        raise typer.Exit
 
 
 @options

@@ -81,7 +81,7 @@ class Workbench(Seeing, Asking, Searching):
         if not self.loaded:
             return "<p>A workbench without a pair: <code>load(spec('toy-gate'))</code></p>"
         pair = self.pair
-        names = ", ".join(name for name, one in measurements.items() if one.of == "pair")
+        names = ", ".join(name for name in measurements if measurements[name].of == "pair")
         return (
             f"<p><b>{escape(pair.spec.title)}</b>: {pair.n_layers} layers on "
             f"{escape(str(pair.device))}. <code>measure(name)</code> draws one of {names}.</p>"
