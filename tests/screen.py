@@ -41,8 +41,12 @@ class Served:
 
     url: str
     dashboard: Any
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(verify=False))
+    client: httpx.Client = field(
+        default_factory=lambda: httpx.Client(verify=False, trust_env=False)
+    )
     """For raw calls: making one anew, certificates and all, takes longer than the call."""
+    app: Any = None
+    """The ASGI application, with its routes."""
 
     @property
     def workbench(self):
@@ -78,8 +82,8 @@ class Served:
 
 
 @contextmanager
-def dashboard(pair, run_dir):
-    """Serve `pair` on a free port until the block ends."""
+def dashboard(pair, run_dir, **options):
+    """Serve `pair` on a free port until the block ends; `options` are those of `start`."""
     from dapa.ui.dashboard import Dashboard
     from dapa.ui.serve import start
     from dapa.workbench import Workbench
@@ -88,9 +92,9 @@ def dashboard(pair, run_dir):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     behind = Dashboard(Workbench(run_dir, pair))
-    page = start(behind, "127.0.0.1", port)
+    page = start(behind, "127.0.0.1", port, **options)
     try:
-        yield Served(f"http://127.0.0.1:{port}", behind)
+        yield Served(f"http://127.0.0.1:{port}", behind, app=page.app)
     finally:
         for key in [key for key in KEPT if key[0] == f"http://127.0.0.1:{port}"]:
             KEPT.pop(key).close()

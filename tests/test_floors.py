@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = """
 app __main__
-cli ui
+cli
+ui
 workbench
 bench measure share
 search
@@ -27,15 +28,15 @@ INSIDE = {
     "judges": ". | rules | base reply_parts",
     "model": "decode | .",
     "localize": ". | causes | divergence",
-    "ui": "serve | page | tabs | measurements whatif | .",
+    "ui": "front | serve shield | page | tabs | measurements whatif | .",
     "ui.tabs": "runs | search chat evaluate localize",
     "workbench": "bench | measurements . ",
     "cli": "app | .",
 }
 """Inside a wing, top first; `.` is every file that is not named."""
 
-DOORS = {"cli": ("dapa.bench.command",)}
-"""The benchmark has options and output of its own."""
+DOORS = {"cli": ("dapa.bench.command", "dapa.ui.front")}
+"""The benchmark and the dashboard have options and output of their own."""
 
 ONLY_IN = {
     "gradio": ("app", "dapa.ui"),
@@ -56,7 +57,7 @@ BARE_GPU = {"torch", "transformers", "accelerate", "safetensors", "numpy", "pand
 BARE_GPU |= {"tokenizers", "huggingface_hub", "psutil", "jinja2"}  # which those bring along
 BARE_ROOMS = ("dapa.model", "dapa.search", "dapa.localize", "dapa.planted", "dapa.bench")
 
-PRINTS = ("app", "dapa.cli", "dapa.bench", "dapa.ui.serve")  # serve is what app.py tells a terminal
+PRINTS = ("dapa.cli", "dapa.bench", "dapa.ui.front", "dapa.ui.serve")  # what a terminal is told
 
 
 def module_of(path):

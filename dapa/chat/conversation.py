@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Literal
 
-from dapa.core.records import EMPTY, Mask, SettingError, Verdict
+from dapa.core.records import EMPTY, Mask, PromptError, SettingError, TooLong, Verdict
 from dapa.judges.base import Judge
 from dapa.model.decode.generation import Batch, Ending, Row, stream, visible
 from dapa.model.decode.openers import FirstToken, NoOpeners, Openers, Role, first_tokens_of
@@ -128,12 +128,12 @@ def converse(
     answers: dict[PaneName, tuple[int, ...]] = {}
     for name, history in turns.items():
         rendered[name] = render(pair, history, how)
-        ids = encode(pair, rendered[name], how, _role(name))
+        ids = _encoded(pair, rendered[name], history, how, _role(name))
         rows[name] = Row(ids, mask if name == "patched" else EMPTY, seed, tag=name)
         answered = at_answer(rendered[name], how)
         answers[name] = ids
         if answered != rendered[name]:
-            answers[name] = encode(pair, answered, how, _role(name))
+            answers[name] = _encoded(pair, answered, history, how, _role(name))
     inside = {name: begins_inside(text, how) for name, text in rendered.items()}
     prompt = next(iter(turns.values()))[-1].text
     batches = [Batch(pair, decoding, "student"), Batch(pair, decoding, "teacher")]
@@ -172,6 +172,23 @@ def converse(
     for _ in stream(batches, stop):
         yield look()
     yield _compared(pair, look(), rows, answers, openers)
+
+
+def _encoded(
+    pair: Pair, text: str, history: Sequence[Turn], how: PromptFormat, role: Role
+) -> tuple[int, ...]:
+    """As `encode`; a conversation that has filled the context is told as what it is."""
+    try:
+        return encode(pair, text, how, role)
+    except TooLong as error:
+        earlier = sum(turn.role == "user" for turn in history) - 1
+        if earlier < 1:
+            raise
+        raise PromptError(
+            f"the conversation is full: with {earlier} earlier turn{'s' * (earlier > 1)} the "
+            f"{role} would read {error.tokens:,} tokens and its context holds {error.context:,}; "
+            "clear the conversation or take turns back, then ask again"
+        ) from None
 
 
 def _role(name: PaneName) -> Role:

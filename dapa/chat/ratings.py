@@ -14,7 +14,7 @@ from typing import Any
 from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession, Round, ruling_key
 from dapa.core.records import Label, SettingError
-from dapa.store.database import Store
+from dapa.store.database import Store, digest
 
 RULING, VOTE, SESSION = "ruling", "vote", "session"
 _MOST_NAME = 80
@@ -75,8 +75,11 @@ def tally(store: Store, pair: str) -> dict[str, int]:
     return dict(won)
 
 
-def save_session(store: Store, name: str, session: ChatSession) -> str:
-    """Keep a session under a name; an older one of that name is replaced.
+def save_session(store: Store, name: str, session: ChatSession, owner: str = "") -> str:
+    """Keep a session under a name; an older one of that name and owner is replaced.
+
+    An owner's sessions are found with the owner's secret alone, of which the store keeps a digest;
+    those of nobody are everybody's at this store.
 
     Raises:
         SettingError: No name, one that is too long, or nothing to keep.
@@ -86,23 +89,27 @@ def save_session(store: Store, name: str, session: ChatSession) -> str:
         raise SettingError(f"the session's name has {len(name)} letters; give 1 to {_MOST_NAME}")
     if not session.talk.rounds:
         raise SettingError("nothing was asked yet, so there is nothing to save")
-    store.rate(SESSION, name, session.as_dict())
+    store.rate(_kind(owner), name, session.as_dict())
     return name
 
 
-def session_names(store: Store) -> list[str]:
-    """The saved sessions, newest first."""
-    return list(store.ratings(SESSION))[::-1]
+def session_names(store: Store, owner: str = "") -> list[str]:
+    """An owner's saved sessions, newest first."""
+    return list(store.ratings(_kind(owner)))[::-1]
 
 
-def saved_session(store: Store, name: str) -> ChatSession:
-    """A saved session; SettingError if there is none of this name."""
-    body = store.rating(SESSION, name)
+def saved_session(store: Store, name: str, owner: str = "") -> ChatSession:
+    """A saved session; SettingError if its owner has none of this name."""
+    body = store.rating(_kind(owner), name)
     if body is None:
         raise SettingError(f"no session is called {name[:40]!r}; save one first")
     return ChatSession.from_dict(body)
 
 
-def forget_session(store: Store, name: str) -> None:
+def forget_session(store: Store, name: str, owner: str = "") -> None:
     """Delete a saved session."""
-    store.unrate(SESSION, name)
+    store.unrate(_kind(owner), name)
+
+
+def _kind(owner: str) -> str:
+    return f"{SESSION} {digest(owner)}" if owner else SESSION

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
+from dapa import __version__
 from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.chatting import chat
@@ -25,6 +26,7 @@ from dapa.cli.prompting import prompts
 from dapa.cli.reproducing import reproduce
 from dapa.cli.runs import runs
 from dapa.cli.searching import search
+from dapa.cli.serving import app as serve
 from dapa.cli.signature import options
 from dapa.core.records import OUTSIDE, DapaError, PromptError
 from dapa.workbench import ChatSettings, PairOptions
@@ -37,6 +39,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dapa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dapa(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Tell the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Find which layers carry a language model's refusals, and transplant just those."""
 
 
 @options
@@ -114,10 +134,12 @@ for command in commands:
     app.command()(command)
 for name, command in measuring():
     app.command(name)(command)
-app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(bench)
+for name, command in (("app", serve), ("bench", bench)):  # whose options are their own
+    app.command(
+        name,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(command)
 app.add_typer(runs, name="runs")
 
 

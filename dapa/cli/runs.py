@@ -14,7 +14,7 @@ from dapa.cli.comparing import compared, rows_of
 from dapa.cli.evaluating import stopping
 from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
-from dapa.cli.searching import told, watch
+from dapa.cli.searching import body_of, told, watch
 from dapa.core.records import Rate, StoreError
 from dapa.workbench import Run, Store
 from dapa.writing.claims import standing
@@ -171,7 +171,7 @@ def resume(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) ->
         report("loading the pair", None)
         job = Workbench(run_dir).resume_job(run)
         found = watch(job, report)
-    output.result({"run": job.id, **found.as_dict()}, *told(job, found))
+    output.result(body_of(job, found), *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
 

@@ -71,10 +71,15 @@ def search(
         if sys.stderr.isatty():
             print(job.shows, file=sys.stderr)
         found = watch(job, report)
-    kinds = {role: rate.as_dict() for role, rate in job.over_kinds.items()}
-    output.result({"run": job.id, **found.as_dict(), "over_kinds": kinds}, *told(job, found))
+    output.result(body_of(job, found), *told(job, found))
     if job.control.stopped:
         raise typer.Exit(130)
+
+
+def body_of(job: SearchJob, found: SearchReport) -> dict[str, Any]:
+    """The result as JSON: the same keys whether it was searched at once or resumed."""
+    kinds = {role: rate.as_dict() for role, rate in job.over_kinds.items()}
+    return {"run": job.id, **found.as_dict(), "over_kinds": kinds}
 
 
 def watch(job: SearchJob, report: Report) -> SearchReport:

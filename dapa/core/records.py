@@ -20,6 +20,7 @@ from dapa.core.errors import (
     PromptError,
     SettingError,
     StoreError,
+    TooLong,
 )  # fmt: skip
 from dapa.core.masks import EMPTY, ENDS, OUTSIDE, Mask, Site, Unit
 from dapa.core.rates import Rate
@@ -232,6 +233,7 @@ __all__ = [
     "SettingError",
     "Site",
     "StoreError",
+    "TooLong",
     "Trial",
     "Unit",
     "Verdict",

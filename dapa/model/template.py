@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
 
-from dapa.core.records import PromptError
+from dapa.core.records import PromptError, TooLong
 from dapa.model.jinja import told, written
 from dapa.model.pair import Pair
 from dapa.model.probe import closing, content, named_for, probed, switched, template_text
@@ -170,8 +170,5 @@ def encode(pair: Pair, text: str, how: PromptFormat, role: str = "student") -> t
             "embeddings do not; choose the raw mode or the other model's template"
         )
     if len(ids) >= pair.context_length:
-        raise PromptError(
-            f"the prompt has {len(ids):,} tokens and the context holds {pair.context_length:,}; "
-            "shorten it"
-        )
+        raise TooLong(len(ids), pair.context_length)
     return tuple(ids)

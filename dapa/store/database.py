@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -24,6 +25,8 @@ from dapa.core.records import StoreError
 
 SCHEMA = 1
 FILE = "dapa.sqlite3"
+UNREADABLE = "unreadable"
+"""The state of a run whose row is damaged."""
 
 _TABLES = """
 create table runs (
@@ -69,7 +72,7 @@ class Run:
     title: str
     settings: dict[str, Any]
     state: str
-    """running, done, stopped or failed; running without a process means that it was killed."""
+    """running, done, stopped, failed or unreadable; running with no process: it was killed."""
     result: dict[str, Any] | None
     updated: float
 
@@ -91,15 +94,22 @@ class Store:
         """
         self.folder = Path(folder)
         self.path = self.folder / FILE
+        self.readonly = False
+        """Can it only be read, since its folder cannot be written?"""
         self._local = threading.local()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            places = (self.folder, self.path) if self.path.exists() else (self.folder,)
+            if not all(os.access(place, os.W_OK) for place in places):
+                raise PermissionError("it cannot be written")
             self._prepare()
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"the run folder {self.folder} cannot be used ({error}); "
-                "name another with --run-dir"
-            ) from error
+            if not self._opened_for_reading():
+                raise StoreError(
+                    f"the run folder {self.folder} cannot be used ({error}); "
+                    "name another with --run-dir",
+                    self.folder,
+                ) from error
 
     def _prepare(self) -> None:
         connection = self._connection()
@@ -113,7 +123,8 @@ class Store:
             elif version != SCHEMA:
                 raise StoreError(
                     f"{self.path} has schema {version} and this version writes {SCHEMA}; "
-                    "name another folder with --run-dir"
+                    "name another folder with --run-dir",
+                    self.path,
                 )
             connection.execute(_LATER_TABLES)
             add_column(connection, "verdicts", "manner text")
@@ -123,10 +134,37 @@ class Store:
             connection.execute("rollback")
             raise
 
+    def _opened_for_reading(self) -> bool:
+        """Take a store that is there and cannot be written as one to read; True if it can be."""
+        try:
+            if not self.path.is_file() or self.path.stat().st_size == 0:
+                return False
+            self._local.connection = None
+            self.readonly = True
+            (version,) = self._connection().execute("pragma user_version").fetchone()
+            return bool(version == SCHEMA)
+        except (OSError, sqlite3.Error):
+            return False
+
+    def _read_only(self) -> sqlite3.Connection:
+        """A connection that writes nothing; where not even a lock can be made, of what is there."""
+        for how in ("mode=ro", "immutable=1"):
+            place = f"{self.path.resolve().as_uri()}?{how}"
+            connection = sqlite3.connect(place, uri=True, timeout=30, isolation_level=None)
+            try:
+                connection.execute("select count(*) from runs").fetchone()
+                return connection
+            except sqlite3.OperationalError as error:
+                connection.close()
+                last = error
+        raise last
+
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None and self.readonly:
+            connection = self._local.connection = self._read_only()
+        elif connection is None:
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = normal")
@@ -141,8 +179,8 @@ class Store:
             yield self._connection()
         except sqlite3.Error as error:
             raise StoreError(
-                f"{self.path} cannot be read or written ({error}); free disk space or name another "
-                "folder with --run-dir; what was committed before is kept"
+                f"{self.path} cannot be read or written ({error}); {_advice(str(error))}",
+                self.path,
             ) from error
 
     # -- runs -------------------------------------------------------------------------------
@@ -192,7 +230,13 @@ class Store:
             rows = connection.execute(
                 "select body from trials where run = ? order by number", (run_id,)
             ).fetchall()
-        return [json.loads(body) for (body,) in rows]
+        try:
+            return [json.loads(body) for (body,) in rows]
+        except ValueError:
+            raise StoreError(
+                f"the tests of run {run_id[:200]!r} are damaged in the store; resume it, and they "
+                "are logged anew"
+            ) from None
 
     def runs(self) -> list[Run]:
         """Every run, newest first."""
@@ -206,10 +250,17 @@ class Store:
             row = connection.execute("select * from runs where id = ?", (run_id,)).fetchone()
         if row is None:
             raise StoreError(
-                f"no run is called {run_id!r} in {self.folder}; "
-                "`dapa runs list` shows those there are"
+                f"no run is called {run_id[:200]!r} in {self.folder}; "
+                "`dapa runs list` shows those there are",
+                self.folder,
             )
-        return _run(row)
+        run = _run(row)
+        if run.state == UNREADABLE:
+            raise StoreError(
+                f"run {run_id[:200]!r} is damaged in the store and cannot be read; give its "
+                "command again, the other runs are whole"
+            )
+        return run
 
     # -- ratings ----------------------------------------------------------------------------
 
@@ -238,7 +289,7 @@ class Store:
             row = connection.execute(
                 "select body from ratings where kind = ? and key = ?", (kind, key)
             ).fetchone()
-        return row and dict(json.loads(row[0]))
+        return _read(row[0]) if row else None
 
     def ratings(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every ruling of a kind by its key, oldest first."""
@@ -246,18 +297,38 @@ class Store:
             rows = connection.execute(
                 "select key, body from ratings where kind = ? order by updated, key", (kind,)
             ).fetchall()
-        return {key: json.loads(body) for key, body in rows}
+        read = {key: _read(body) for key, body in rows}
+        return {key: body for key, body in read.items() if body is not None}
+
+
+def _read(body: Any) -> dict[str, Any] | None:
+    """A stored record; None where the row is damaged, which must not hide the others."""
+    try:
+        read = json.loads(body)
+    except (TypeError, ValueError):
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def _run(row: Sequence[Any]) -> Run:
+    """A run from its row; a damaged one is listed as unreadable, with whatever can be told."""
     run_id, created, kind, title, settings, state, result, updated = row
-    return Run(
-        run_id,
-        created,
-        kind,
-        title,
-        json.loads(settings),
-        state,
-        None if result is None else json.loads(result),
-        updated,
-    )
+    told, found = _read(settings), None if result is None else _read(result)
+    times = [t if isinstance(t, int | float) else 0.0 for t in (created, updated)]
+    if told is None or (result is not None and found is None) or times != [created, updated]:
+        told, found, state = told or {}, None, UNREADABLE
+    return Run(str(run_id), times[0], str(kind), str(title), told, str(state), found, times[1])
+
+
+def _advice(error: str) -> str:
+    """The next step after one of the database's errors."""
+    kept = "what was committed before is kept"
+    if "no such table" in error or "no such column" in error or "malformed" in error:
+        return "the store is damaged: put back a copy of it, or name another folder with --run-dir"
+    if "full" in error:
+        return f"free disk space or name another folder with --run-dir; {kept}"
+    if "readonly" in error or "read-only" in error:
+        return f"reading works; to write, name another folder with --run-dir; {kept}"
+    if "locked" in error:
+        return f"another program holds it: wait for it to end and try again; {kept}"
+    return f"name another folder with --run-dir; {kept}"

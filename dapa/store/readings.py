@@ -27,8 +27,9 @@ class ReadingMemory:
         self._store, self._context = store, context
         self._keys = [digest(prompt) for prompt in prompts]
         self._places = {key: place for place, key in enumerate(self._keys)}
-        with store.plainly() as connection:
-            connection.execute(_TABLE)
+        if not store.readonly:
+            with store.plainly() as connection:
+                connection.execute(_TABLE)
 
     def recall(self, mask: Mask) -> dict[int, float]:
         """What is known of a mask: prompt index -> log-odds."""

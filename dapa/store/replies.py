@@ -45,6 +45,8 @@ class ReplyStore:
     def __init__(self, store: Store) -> None:
         """Make the tables if they are missing."""
         self._store = store
+        if store.readonly:
+            return
         with store.plainly() as connection:
             for statement in filter(str.strip, _TABLES.split(";")):
                 connection.execute(statement)

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.ui.parts import esc
+from dapa.ui.parts import esc, sendable
 
 _SHOWN = 120
 
@@ -31,6 +31,23 @@ class Page(gr.Blocks):
             raise _refusal(str(error.message)) from None
         except Exception as error:
             raise _refusal(f"a value does not fit its field ({type(error).__name__})") from None
+
+    async def postprocess_data(
+        self, block_fn: Any, predictions: list[Any] | dict[Any, Any], state: Any
+    ) -> list[Any]:
+        """What is sent back; half a character would make the whole answer unsendable."""
+        return _sendable(await super().postprocess_data(block_fn, predictions, state))
+
+
+def _sendable(value: Any) -> Any:
+    """The same value, each text in it as UTF-8 can carry it."""
+    if isinstance(value, str):
+        return sendable(value)
+    if isinstance(value, list):
+        return [_sendable(each) for each in value]
+    if type(value) is dict:
+        return {_sendable(key): _sendable(each) for key, each in value.items()}
+    return value
 
 
 def _refusal(why: str) -> gr.Error:

@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from dapa.core.assets import asset
-from dapa.core.records import DapaError, PairError, SettingError
+from dapa.core.records import DapaError, PairError, SettingError, StoreError
 from dapa.ui.parts import esc
 from dapa.ui.tasks import Tasks
 from dapa.workbench import LoadCancelled, PairSpec, Workbench
@@ -47,6 +47,9 @@ class Dashboard:
 
     def __init__(self, workbench: Workbench, endpoint: Sequence[str] = ()) -> None:
         """Sit at `workbench`; `endpoint` holds the options of judges that ask a chat model."""
+        self.shared = False
+        """May other people than whoever started the program reach it? Then each browser keeps its
+        own saved sessions."""
         self.workbench = workbench
         self.endpoint = tuple(endpoint)
         """Given by whoever started the program, never by a visitor; empty where none is."""
@@ -159,7 +162,8 @@ def plain_error(error: Exception) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, DapaError):
-        return gr.Error(esc(error), duration=8, title="That did not work", print_exception=False)
+        line = error.shown if isinstance(error, StoreError) else error
+        return gr.Error(esc(line), duration=8, title="That did not work", print_exception=False)
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         line = "out of memory; use fewer prompts or tokens, or a smaller dtype"
         return gr.Error(line, duration=10, title="Out of memory", print_exception=False)

@@ -197,6 +197,7 @@ def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:
         "max_file_size": "20mb",
         "auth": auth,
         "ssr_mode": False,
+        "mcp_server": False,
         "enable_monitoring": False,
         "share": False,
         "quiet": True,

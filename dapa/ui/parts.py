@@ -16,7 +16,12 @@ SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear":
 
 def esc(text: Any) -> str:
     """Text as HTML: markup becomes visible characters, quotes included."""
-    return escape(str(text), quote=True)
+    return escape(sendable(str(text)), quote=True)
+
+
+def sendable(text: str) -> str:
+    """Text as it can be sent: half a character, which UTF-8 has no bytes for, becomes a sign."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from html import escape
+from importlib import import_module
 from typing import Any
 
 from dapa.core.masks import EMPTY, Mask
-from dapa.core.measurement import Call, Measured
+from dapa.core.measurement import Call, Measured, Measurement
 from dapa.workbench.ask import Asking
 from dapa.workbench.localize import Seeing
 from dapa.workbench.measurements import measurements
 from dapa.workbench.search import Searching
+
+
+@dataclass(frozen=True)
+class Drawn(Measured):
+    """A measurement that a notebook shows as its pictures."""
+
+    of: Measurement
+    """Which it is."""
+
+    @property
+    def page(self) -> str:
+        """One HTML document that needs nothing else: the finding and the pictures."""
+        from dapa.figures.html_page import html_page  # plotly takes a moment
+
+        told = self.of.describe(self.record)
+        figures = self.of.figures(self.record, False) if self.of.figures else ()
+        note = " ".join([told.finding, *told.warnings, *told.notes])
+        return html_page(self.of.heading, self.origin, figures, note)
+
+    def _repr_html_(self) -> str:
+        """A frame, so that neither the pictures' scripts nor the notebook's reach the other."""
+        tall = 240 + 520 * (len(self.of.figures(self.record, False)) if self.of.figures else 0)
+        return (
+            f'<iframe title="{escape(self.of.heading)}" sandbox="allow-scripts allow-downloads" '
+            f'style="width:100%;height:{tall}px;border:0" srcdoc="{escape(self.page)}"></iframe>'
+        )
 
 
 class Workbench(Seeing, Asking, Searching):
@@ -17,8 +46,10 @@ class Workbench(Seeing, Asking, Searching):
 
     def measure(
         self, name: str, mask: Mask = EMPTY, kind: str = "gate", job: Any = None, **settings: Any
-    ) -> Measured:
+    ) -> Drawn:
         """One of the measurements by its name, as screen and command line take it.
+
+        A notebook that ends a cell with it draws it.
 
         Args:
             name: In the table of measurements, as in `gap`.
@@ -32,4 +63,26 @@ class Workbench(Seeing, Asking, Searching):
         """
         one = measurements[name]
         asked = one.settings.read(settings)
-        return one.run(Call(self, asked, kind=kind, mask=mask, job=job))
+        told = one.run(Call(self, asked, kind=kind, mask=mask, job=job))
+        return Drawn(told.record, told.origin, one)
+
+    def app(self, **options: Any) -> Any:
+        """The dashboard over this workbench as Gradio's Blocks; `launch()` shows it in a notebook.
+
+        Args:
+            options: `hosts`, more names that it answers to; `frame`, whose pages may show it; and
+                `auth`, (user, password).
+        """
+        # The screen stands above the workbench, which knows it by name alone.
+        return import_module("dapa.ui.serve").in_notebook(self, **options)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of the workbench itself."""
+        if not self.loaded:
+            return "<p>A workbench without a pair: <code>load(spec('toy-gate'))</code></p>"
+        pair = self.pair
+        names = ", ".join(name for name in measurements if measurements[name].of == "pair")
+        return (
+            f"<p><b>{escape(pair.spec.title)}</b>: {pair.n_layers} layers on "
+            f"{escape(str(pair.device))}. <code>measure(name)</code> draws one of {names}.</p>"
+        )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.core.records import EMPTY, Mask, TooLong
 from dapa.core.settings import check_seed
 from dapa.model.decode.kv_cache import KVCache
 from dapa.model.decode.optimizations import Optimizations, Work
@@ -119,10 +119,7 @@ class Batch:
             return []
         for row in rows:
             if len(row.ids) >= self.pair.context_length:
-                raise PromptError(
-                    f"the prompt has {len(row.ids):,} tokens and the context holds "
-                    f"{self.pair.context_length:,}; shorten it"
-                )
+                raise TooLong(len(row.ids), self.pair.context_length)
             check_seed(row.seed)
         read = self._reader.read([(row.ids, row.mask) for row in rows])
         new = [rows[i] for i in read.order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from dapa.workbench import (
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
+_SECRET = re.compile(r"[0-9a-f]{32}")
 _PATIENCE = 600.0
 """Seconds that a link waits for its pair."""
 
@@ -56,6 +58,9 @@ class SessionCard:
     wanted: gr.State
     """What a link asked for and this server could not give yet."""
     fetch: gr.Button
+    visitor: gr.State
+    """This browser's own secret: whose saved sessions are its own where many people visit."""
+    bridge: gr.HTML
 
 
 def build() -> SessionCard:
@@ -88,7 +93,7 @@ def build() -> SessionCard:
     carrier = download.carrier("session-file")
     return SessionCard(
         name, save, saved, load, forget, show, as_json, as_text, upload, link, said, carrier,
-        gr.State(None), fetch,
+        gr.State(None), fetch, gr.State(""), piece("", "visitor.js", elem_id="visitor-bridge"),
     )  # fmt: skip
 
 
@@ -112,22 +117,28 @@ def wire(
         return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk, here.chosen_by)
 
     @guarded
-    def save(name: Any, talk: Talk, here: Session, **given: Any) -> tuple[Any, str]:
-        store = dashboard.workbench.store
-        called = save_session(store, text(name, "the name", 200), saved_now(talk, here, given))
-        return _choices(dashboard, called), note(f"Saved as “{esc(called)}”.")
+    def save(name: Any, talk: Talk, here: Session, who: Any, **given: Any) -> tuple[Any, str]:
+        store, owner = dashboard.workbench.store, _owner(dashboard, who)
+        kept_now = saved_now(talk, here, given)
+        called = save_session(store, text(name, "the name", 200), kept_now, owner)
+        return _choices(dashboard, owner, called), note(f"Saved as “{esc(called)}”.")
 
     @guarded
-    def load(name: Any, here: Session) -> tuple[Any, ...]:
-        wanted = saved_session(dashboard.workbench.store, text(name or "", "the session", 200))
-        return restore(dashboard, here, wanted)
+    def load(name: Any, here: Session, who: Any) -> tuple[Any, ...]:
+        called, owner = text(name or "", "the session", 200), _owner(dashboard, who)
+        return restore(dashboard, here, saved_session(dashboard.workbench.store, called, owner))
 
     @guarded
-    def forget(name: Any) -> tuple[Any, str]:
-        called = text(name or "", "the session", 200)
-        saved_session(dashboard.workbench.store, called)
-        forget_session(dashboard.workbench.store, called)
-        return _choices(dashboard), note(f"Deleted “{esc(called)}”.")
+    def forget(name: Any, who: Any) -> tuple[Any, str]:
+        called, owner = text(name or "", "the session", 200), _owner(dashboard, who)
+        saved_session(dashboard.workbench.store, called, owner)
+        forget_session(dashboard.workbench.store, called, owner)
+        return _choices(dashboard, owner), note(f"Deleted “{esc(called)}”.")
+
+    @guarded
+    def know(event: gr.EventData) -> str:
+        data = getattr(event, "_data", None)
+        return text(data.get("visitor") if isinstance(data, dict) else None, "the visitor", 100)
 
     @guarded
     def read_upload(path: Any, here: Session) -> tuple[Any, ...]:
@@ -157,16 +168,18 @@ def wire(
         )
 
     @guarded
-    def choices() -> Any:
-        return _choices(dashboard)
+    def choices(who: Any) -> Any:
+        return _choices(dashboard, _owner(dashboard, who))
 
+    mine = kept.visitor
+    kept.bridge.select(know, None, mine, api_name="visitor", **_QUIET)
     kept.save.click(
-        save, [kept.name, *now], [kept.saved, kept.said], api_name="session_save", **named
+        save, [kept.name, *now, mine], [kept.saved, kept.said], api_name="session_save", **named
     )
-    kept.saved.focus(choices, None, kept.saved, api_name="session_names", **_QUIET)
-    kept.load.click(load, [kept.saved, session], restored, api_name="session_load", **steer)
+    kept.saved.focus(choices, mine, kept.saved, api_name="session_names", **_QUIET)
+    kept.load.click(load, [kept.saved, session, mine], restored, api_name="session_load", **steer)
     kept.forget.click(
-        forget, kept.saved, [kept.saved, kept.said], api_name="session_forget", **_QUIET
+        forget, [kept.saved, mine], [kept.saved, kept.said], api_name="session_forget", **_QUIET
     )
     kept.upload.upload(
         read_upload, [kept.upload, session], restored, api_name="session_open", **steer
@@ -318,5 +331,17 @@ def _same(dashboard: Dashboard, pair: Mapping[str, str]) -> bool:
     return (spec.student, spec.teacher) == (pair.get("student"), pair.get("teacher"))
 
 
-def _choices(dashboard: Dashboard, chosen: str | None = None) -> Any:
-    return gr.update(choices=session_names(dashboard.workbench.store), value=chosen)
+def _owner(dashboard: Dashboard, who: Any) -> str:
+    """Whose sessions this browser may see: its own where many visit, else all that are there."""
+    if not dashboard.shared:
+        return ""
+    if not isinstance(who, str) or not _SECRET.fullmatch(who):
+        raise SettingError(
+            "this browser has no key to keep sessions under; let it store data for this page and "
+            "reload"
+        )
+    return who
+
+
+def _choices(dashboard: Dashboard, owner: str, chosen: str | None = None) -> Any:
+    return gr.update(choices=session_names(dashboard.workbench.store, owner), value=chosen)

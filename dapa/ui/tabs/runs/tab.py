@@ -199,9 +199,10 @@ def draw(runs: list[Run], opened_id: str = "") -> str:
 
 
 def _pair(settings: Mapping[str, Any]) -> str:
-    spec = settings.get("pair") or {}
+    spec = settings.get("pair")
+    spec = spec if isinstance(spec, dict) else {}
     name = spec.get("name") or ""
-    models = f"{short_name(spec.get('student', ''))} ← {short_name(spec.get('teacher', ''))}"
+    models = " ← ".join(short_name(str(spec.get(role, ""))) for role in ("student", "teacher"))
     return str(name or models)
 
 
@@ -310,8 +311,8 @@ def _replayed(dashboard: Dashboard, run: Run) -> str:
 
 def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:
     """Is the run's pair the loaded one?"""
-    spec = settings.get("pair") or {}
-    if not dashboard.workbench.loaded:
+    spec = settings.get("pair")
+    if not isinstance(spec, dict) or not dashboard.workbench.loaded:
         return False
     mine = dashboard.workbench.pair.spec
     return (mine.student, mine.teacher) == (spec.get("student"), spec.get("teacher"))

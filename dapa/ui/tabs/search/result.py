@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
-from dapa.core.records import Mask, Rate, Removal, Unit
+from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
@@ -24,10 +25,18 @@ from dapa.writing.confidence import EXACT
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import MovedUnits, cut_sentence, kinds_text, result_sentence, unit_name
 
+log = logging.getLogger("dapa.ui")
+
 
 def report_of(run: Run) -> SearchReport | None:
-    """A stored run's result; None where it has none yet, or failed."""
-    return SearchReport.from_dict(run.result) if run.result and "units" in run.result else None
+    """A stored run's result; None where it has none yet, failed, or cannot be read."""
+    if not run.result or "units" not in run.result:
+        return None
+    try:
+        return SearchReport.from_dict(run.result)
+    except (LookupError, TypeError, ValueError, AttributeError, DapaError) as error:
+        log.warning("run %s holds no readable result (%s)", run.id, type(error).__name__)
+        return None
 
 
 def kind_of(mask: Mask, kind: str) -> str:
