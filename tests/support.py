@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
-from zoo import ZOO, third
+from zoo import NEURONS, ZOO, third
 
 from dapa.core.records import OUTSIDE, Mask, Site, Unit
 from dapa.model.architectures import FAMILIES, family_of
@@ -21,7 +21,7 @@ from dapa.model.pair import Pair, PairSpec
 from dapa.planted.pairs import Planting, plant
 
 FOLDERS = "planted"
-LAYERS, NEURONS, EQUAL_GATE = 3, 24, 1
+LAYERS, EQUAL_GATE = 3, 1
 TOKENIZER = plant(Planting(1, (0,))).tokenizer
 ORDINARY = [i for i in range(len(TOKENIZER)) if i not in set(TOKENIZER.all_special_ids)]
 

@@ -48,6 +48,11 @@ def kin(request):
 def some_masks(family):
     """Masks of each kind, of parts and of everything."""
     first, both = family.first, Mask.of([Unit(0, "mlp"), Unit(2, family.parts("attention")[0])])
+    if family.mixture:  # which moves whole
+        apart = [Mask.of([Unit(n, kind)]) for n, kind in enumerate(family.mixture[:3])]
+        others = Mask(((Unit(1, "attention"), 0.5), (Unit(2, first), 1.0)))
+        layer = Mask.of([Unit(1, "layer"), Unit(OUTSIDE, "embeddings")])
+        return [EMPTY, Mask.of([Unit(0, first), Unit(2, first)]), *apart, others, both, layer]
     return [
         EMPTY,
         Mask.of([Unit(0, first), Unit(2, first)]),
@@ -77,13 +82,16 @@ def test_a_family_names_the_tensors_of_its_checkpoints(kin):
     family = kin.pair.family
     for site, module in kin.pair.sites.items():
         for part, weight in module.student.named_parameters():
-            stored = family.stored(site, part)
+            stored = family.found(site, part, tensors)
             assert torch.equal(stored.take(tensors[stored.name]), weight), (site, part)
             assert stored.shape(tuple(tensors[stored.name].shape)) == tuple(weight.shape)
 
 
 def test_every_parameter_of_a_layer_belongs_to_a_site(kin):
-    inside = sum(p.numel() for p in submodule(kin.student, kin.pair.family.layers).parameters())
+    blocks, beside = submodule(kin.student, kin.pair.family.layers), kin.pair.family.beside
+    inside = sum(
+        p.numel() for n, p in blocks.named_parameters() if n.partition(".")[2] not in beside
+    )
     whole = Mask.of([Unit(layer, "layer") for layer in range(LAYERS)])
     assert kin.pair.share(whole).parameters == inside
 
@@ -230,7 +238,8 @@ def test_a_family_is_no_larger_for_its_parts_being_views(kin):
         for p in kin.pair.student.parameters()
     }
     assert sum(own.values()) == sum(p.numel() * p.element_size() for p in kin.student.parameters())
-    assert kin.pair.sites[next(s for s in kin.pair.sites if s.module == "up")].neurons == NEURONS
+    widths = {m.neurons for s, m in kin.pair.sites.items() if s.module in ("up", "experts")}
+    assert widths == {0 if kin.pair.family.mixture else NEURONS}
 
 
 @pytest.mark.parametrize("model_type", [f for f in FAMILIES if FAMILIES[f].also])

@@ -15,6 +15,7 @@ from dapa.localize.gap import gap_budget
 from dapa.model import checkpoint, memory
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
+from dapa.model.families import MIXTURE
 from dapa.model.lean import NotInMemory
 from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
@@ -202,7 +203,7 @@ def test_what_needs_the_whole_teacher_says_so_with_the_next_step(bench):
 
 def test_memory_is_written_as_a_mode_with_kinds():
     assert parse_memory("auto") == ("auto", ("gate",))
-    assert parse_memory("lean:mlp") == ("lean", ("gate", "up", "down"))
+    assert parse_memory("lean:mlp") == ("lean", ("gate", "up", "down", *MIXTURE))
     assert parse_memory("lean: gate, head") == ("lean", ("gate", "head"))
     for text in ("", "fat", "lean:", "lean:knee"):
         with pytest.raises(SettingError):

@@ -5,10 +5,12 @@ import re
 import threading
 from dataclasses import replace
 from functools import lru_cache
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from searched import HARMLESS, prompt_set, searched
+from support import random_trio
 
 from dapa.core.measurement import Call
 from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Trial, Unit
@@ -21,6 +23,7 @@ from dapa.ui import replay
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.measurements.html import drawn
 from dapa.ui.parts import names
+from dapa.ui.session import fresh
 from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import closer, result
 from dapa.ui.tabs.search import form as choices
@@ -104,6 +107,23 @@ def test_only_what_differs_can_be_searched():
     assert choices.searchable({"gate": [1], "up": []}) == ["gate"]
     assert choices.searchable({"gate": [1], "mlp": [1, 2], "down": ()}) == ["gate", "mlp", "all"]
     assert choices.searchable({}) == []
+
+
+@pytest.mark.parametrize(
+    ("model_type", "first"), [("llama", "gate"), ("phi", "up"), ("qwen3_moe", "experts")]
+)
+def test_the_default_site_is_what_the_family_has_in_the_gates_place(model_type, first):
+    """The form's and the strip's, asked of the page's own handler."""
+    pair = random_trio(model_type).pair
+    board = SimpleNamespace(workbench=SimpleNamespace(loaded=True, pair=pair))
+    with gr.Blocks() as page:
+        choices.wire(choices.build(), board, gr.State(0))
+    (handler,) = (fn.fn for fn in page.fns.values() if fn.api_name == "search_kinds")
+    told = handler("gate")
+    assert told["value"] == first == fresh(0, pair).kind == pair.family.first
+    offered = [kind for _, kind in told["choices"]]
+    assert ("gate" in offered) == (first == "gate") and first in offered
+    assert handler("mlp")["value"] == "mlp", "what was chosen and is there stays"
 
 
 # -- tasks --------------------------------------------------------------------------------------

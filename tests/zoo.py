@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-WINDOW = 7
+WINDOW, NEURONS = 7, 24
 MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 _SLIDING = {"sliding_window": WINDOW, "layer_types": MIXED}
 
@@ -83,6 +83,30 @@ ZOO: Mapping[str, Tried] = {
         Tried("gpt_neox", "no gate; attention and MLP side by side, q, k and v in one matrix"),
         Tried("falcon", "no gate; one key and value for all heads, side by side, one norm"),
         Tried("gpt2", "no gate; learned positions, matrices stored the other way round, tied head"),
+        Tried(
+            "mixtral",
+            "no gate of its own; a mixture of experts, sliding window",
+            {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": WINDOW},
+        ),
+        Tried(
+            "qwen2_moe",
+            "no gate of its own; a mixture of experts, one more shared by all tokens",
+            {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": NEURONS,
+             "shared_expert_intermediate_size": NEURONS},
+        ),
+        Tried(
+            "qwen3_moe",
+            "no gate of its own; a mixture of experts, norms of q and k",
+            {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": NEURONS},
+        ),
+        Tried(
+            "gpt_oss",
+            "no gate of its own; a mixture of experts with biases, attention sinks, most layers "
+            "slide",
+            {"num_local_experts": 5, "num_experts_per_tok": 2, **_SLIDING, "rope_parameters": {
+                "rope_type": "yarn", "rope_theta": 150000.0, "factor": 2.0, "beta_fast": 32.0,
+                "beta_slow": 1.0, "truncate": False, "original_max_position_embeddings": 32}},
+        ),
         Tried("glm4", "gate and up in one matrix, norms before and after, interleaved positions"),
         Tried("falcon", "no gate; as the 40B: two norms, keys and values for groups of heads",
               {"new_decoder_architecture": True, "num_kv_heads": 2}, "grouped"),

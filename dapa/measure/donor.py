@@ -43,15 +43,15 @@ class Donor:
     def difference(self, site: Site, parameter: str) -> Tensor:
         """Donor minus student; PairError where the donor has no such tensor."""
         assert self._checkpoint is not None, "asked only where there is a donor"
-        family = self._pair.family
-        name = family.weight_name(site).removesuffix("weight") + parameter
+        donor, family = self._checkpoint, self._pair.family
         ours = dict(self._pair.sites[site].student.named_parameters())[parameter]
-        if name not in self._checkpoint.shards or self._checkpoint.shapes[name] != ours.shape:
+        stored = donor.tensors_of(family, site).get(parameter)
+        if stored is None or donor.shape(stored) != ours.shape:
             raise PairError(
-                f"the donor {short_name(self._checkpoint.name)} has no {name} of shape "
-                f"{tuple(ours.shape)}; give a donor of the pair's architecture"
+                f"the donor {short_name(donor.name)} has no {family.path(site)}.{parameter} of "
+                f"shape {tuple(ours.shape)}; give a donor of the pair's architecture"
             )
-        return self._checkpoint.tensor(name).to(ours.device).float() - ours.float()
+        return donor.part(stored).to(ours.device).float() - ours.float()
 
 
 def _mark(files: Sequence[Path]) -> str:

@@ -135,6 +135,8 @@ def dose(
         if not 0.0 <= strength <= 1.0:
             raise SettingError(f"strength {strength} is outside 0 to 1")
     pair.validate(mask)
+    for strength in wanted:
+        pair.validate(scaled(mask, strength))
     how = how or PromptFormat()
     steps: list[tuple[Curve, float]] = [("found", s) for s in wanted]
     steps += [("sham", s) for s in wanted]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from dapa.core.records import EMPTY, Mask, Prompt, PromptError
+from dapa.localize.causes.gradients import MovesWhole
 from dapa.measure.comparisons import Bench, Comparison
 from dapa.measure.steering import Steered, refusal_directions
 from dapa.measure.utility import utility_of
@@ -94,7 +95,7 @@ class MethodTable:
         """Choose, then judge on every set of prompts."""
         try:
             choice = method.choose()
-        except (NoOpeners, NotInMemory) as error:
+        except (NoOpeners, NotInMemory, MovesWhole) as error:
             return Comparison(
                 method.name, method.title, "baseline", EMPTY, None, note=str(error)
             ), None
@@ -201,7 +202,10 @@ class MethodTable:
 
         A task vector over the kinds of site that a mask reaches.
         """
-        kinds = [k for k, layers in self.pair.differs.items() if layers and GROUPS[k] == (k,)]
+        single = [k for k, layers in self.pair.differs.items() if layers and GROUPS[k] == (k,)]
+        kinds = [kind for kind in single if kind not in self.pair.mixture]
+        if not kinds:
+            raise MovesWhole("only its mixture of experts differs, which moves whole; no blend")
         units = [unit for kind in kinds for unit in self.pair.units(kind)]
         strengths = [STRENGTHS[place] for place in spread(len(STRENGTHS), self.budget)]
         masks = [Mask.of(units, strength) for strength in strengths]

@@ -15,7 +15,7 @@ from dapa.measure.other_sites import Site, other_sites
 from dapa.measure.size_curve import sizes_of
 from dapa.model.decode.log_odds_reader import Floats, LogOddsReader
 from dapa.model.decode.openers import NoOpeners, find_openers
-from dapa.model.families import BLOCKS, kinds_of
+from dapa.model.families import BLOCKS, kinds_of, sites_of
 from dapa.model.pair import Pair
 from dapa.model.template import render
 from dapa.prompts.format import PromptFormat, Turn
@@ -236,8 +236,10 @@ class _Orders:
         if self.reader is None:
             return {"divergence": by_value(self.units, self._prior("divergence", tell, 0.0, 1.0))}
         made: dict[str, Order] = {}
-        for at, name in enumerate(self.asked.orders):
-            start, end = at / len(self.asked.orders), (at + 1) / len(self.asked.orders)
+        whole = any(s.module in self.pair.mixture for u in self.units for s in sites_of(u))
+        names = [name for name in self.asked.orders if name != "gradient" or not whole]
+        for at, name in enumerate(names):
+            start, end = at / len(names), (at + 1) / len(names)
             made[name] = self._make(name, made, tell, start, end)
         return made
 

@@ -314,13 +314,17 @@ def _difference(pair: Pair, site: Site, parameter: str) -> Tensor:
     return theirs.float() - ours.float()
 
 
+def _shapes(pair: Pair, site: Site) -> list[torch.Size]:
+    return [parameter.shape for parameter in pair.sites[site].student.parameters()]
+
+
 def _other(pair: Pair, mask: Mask, site: Site) -> int | None:
     """The layer whose difference stands in: one outside the mask, else the mask's next one."""
     if site.layer == OUTSIDE:
         return None
     differ = pair.differs[site.module]
-    shape = pair.sites[site].weight.shape
-    alike = [n for n in differ if pair.sites[Site(n, site.module)].weight.shape == shape]
+    shapes = _shapes(pair, site)
+    alike = [n for n in differ if _shapes(pair, Site(n, site.module)) == shapes]
     layers = [n for n in mask.layers if n in alike]
     outside = [n for n in alike if n not in layers]
     place = layers.index(site.layer) if site.layer in layers else 0

@@ -26,6 +26,13 @@ _FUSED_GATE: Sites = (
 
 _FOUR: Sites = (("up", "mlp.dense_h_to_4h"), ("down", "mlp.dense_4h_to_h"))
 
+_ROUTED: Sites = (("router", "mlp.gate"), ("experts", "mlp.experts"))
+_EXPERTS = (("experts", ("gate_up_proj", "down_proj")),)
+_EACH = (
+    ("gate_up_proj", ("gate_proj.weight", "up_proj.weight")),
+    ("down_proj", ("down_proj.weight",)),
+)
+
 
 def _joined(attention: str) -> Sites:
     return (("qkv", f"{attention}.query_key_value"), ("o", f"{attention}.dense"))
@@ -37,6 +44,17 @@ def _two_norms(config: Any) -> bool:
     if count is None:
         count = 2 if config.new_decoder_architecture else 1
     return bool(config.parallel_attn) and count == 2
+
+
+def _dense(config: Any) -> str:
+    """Which layers of a Qwen mixture have a plain MLP in the experts' place."""
+    only, step = config.mlp_only_layers or (), config.decoder_sparse_step
+    layers = range(config.num_hidden_layers)
+    plain = [n for n in layers if n in only or not config.num_experts or (n + 1) % step]
+    if not plain:
+        return ""
+    named = ", ".join(map(str, plain[:4])) + (" ..." if len(plain) > 4 else "")
+    return f"{len(plain)} of its {len(layers)} layers ({named}) have a plain MLP, not experts"
 
 
 FAMILIES: dict[str, Family] = {
@@ -152,6 +170,51 @@ FAMILIES: dict[str, Family] = {
             ),
             tuples=True,
             own_code=True,
+        ),
+        Family(
+            "mixtral",
+            "Mixtral",
+            sites=(*_ROUTED, *SPLIT, *BEFORE),
+            inner=_EXPERTS,
+            each=(("gate_up_proj", ("w1.weight", "w3.weight")), ("down_proj", ("w2.weight",))),
+            also=((".mlp.", ".block_sparse_moe."),),
+        ),
+        Family(
+            "qwen2_moe",
+            "Qwen2 MoE",
+            sites=(
+                *_ROUTED,
+                ("shared", "mlp.shared_expert"),
+                ("shared_gate", "mlp.shared_expert_gate"),
+                *SPLIT,
+                *BEFORE,
+            ),
+            inner=(
+                *_EXPERTS,
+                ("shared", ("gate_proj.weight", "up_proj.weight", "down_proj.weight")),
+            ),
+            each=_EACH,
+            uneven=_dense,
+        ),
+        Family(
+            "qwen3_moe",
+            "Qwen3 MoE",
+            sites=(*_ROUTED, *SPLIT, *_HEAD_NORMS, *BEFORE),
+            inner=_EXPERTS,
+            each=_EACH,
+            uneven=_dense,
+        ),
+        Family(
+            "gpt_oss",
+            "GPT-OSS",
+            sites=(("router", "mlp.router"), ("experts", "mlp.experts"), *SPLIT, *BEFORE),
+            inner=(
+                (
+                    "experts",
+                    ("gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias"),
+                ),
+            ),
+            beside=("self_attn.sinks",),
         ),
         Family(
             "gpt2",

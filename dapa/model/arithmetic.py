@@ -25,6 +25,8 @@ _OTHERWISE: tuple[tuple[str, tuple[str, ...], str], ...] = (
      "transplanted attention looks as far back as the student's; long prompts may part the two"),
     ("attention scaling", ("query_pre_attn_scalar", "attention_multiplier", "attn_scale"),
      f"transplanted queries and keys {_WEIGHED}"),
+    ("experts", ("norm_topk_prob", "swiglu_alpha", "swiglu_limit"),
+     "transplanted routers and experts bring the teacher's own, the others keep the student's"),
     ("attention softcap", ("attn_logit_softcapping",), f"transplanted queries and keys {_WEIGHED}"),
     ("logit softcap", ("final_logit_softcapping",),
      "a transplanted head is capped as the student's; log-odds of the two do not compare"),

@@ -100,21 +100,34 @@ class Checkpoint:
         """Where a site's parameters are, by parameter; empty where the file lacks them."""
         if site.module == "head" and self.tied:
             site = Site(site.layer, "embeddings")
-        found = {part: family.stored(site, part) for part in ("weight", "bias")}
-        weight = family.named(found["weight"].name, self.shapes)
-        if site.module == "embeddings" and weight not in self.shapes and self.tied:
+        parts = family.parameters(site.module)
+        found = {part: family.found(site, part, self.shapes) for part in parts}
+        if site.module == "embeddings" and found["weight"] is None and self.tied:
             head = Site(site.layer, "head")  # stored under the other of the two names
-            found = {part: family.stored(head, part) for part in ("weight", "bias")}
-        found = {p: replace(at, name=family.named(at.name, self.shapes)) for p, at in found.items()}
-        return {part: at for part, at in found.items() if at.name in self.shapes}
+            found = {part: family.found(head, part, self.shapes) for part in parts}
+        return {part: at for part, at in found.items() if at is not None}
 
     def part(self, stored: Stored) -> torch.Tensor:
         """Read one parameter of a site, nothing else."""
+        if stored.stack:
+            return torch.stack(list(self.pieces(stored)))
         return stored.take(self.tensor(stored.name))  # type: ignore[no-any-return]
+
+    def pieces(self, stored: Stored) -> Iterator[torch.Tensor]:
+        """The same piece by piece: of stacked experts one by one, of all else at once."""
+        if stored.stack:
+            for names in stored.stack:
+                yield torch.cat([self.tensor(name) for name in names])
+        elif len(self.shapes[stored.name]) > 2:
+            with self.rows(stored.name) as whole:
+                for expert in range(self.shapes[stored.name][0]):
+                    yield whole[expert : expert + 1][0]
+        else:
+            yield self.part(stored)
 
     def shape(self, stored: Stored) -> tuple[int, ...]:
         """Its shape, from the header."""
-        return stored.shape(self.shapes[stored.name])
+        return stored.shape(*(self.shapes[name] for name in stored.names))
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor, nothing else."""

@@ -32,6 +32,11 @@ _MUST_AGREE = {
     "num_attention_heads": "attention heads",
     "num_key_value_heads": "key-value heads",
     "head_dim": "head size",
+    "num_experts": "experts",
+    "num_local_experts": "experts",
+    "num_experts_per_tok": "experts for each token",
+    "moe_intermediate_size": "experts' width",
+    "shared_expert_intermediate_size": "shared expert's width",
 }
 
 
@@ -116,6 +121,11 @@ def check(
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), 0, size, {}, {})
     layers = int(student.settings.num_hidden_layers)
+    for side, checkpoint in (("student", student), ("teacher", teacher)):
+        uneven = family.uneven(checkpoint.settings) if family.uneven else ""
+        if uneven:
+            why = f"{uneven}; layers of two kinds are not supported, so choose another model"
+            findings.append(Finding("blocks", f"{side} layers", why))
     findings += _sizes(student.settings, teacher.settings)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
@@ -141,7 +151,7 @@ def check(
         for kind, row in distance.items()
     }
     findings[place:place] = template_findings(*tokenizers)
-    findings += _gateless(family)
+    findings += _gateless(family) + _beside(family, layers, student, teacher)
     findings += _difference(student, teacher, differs, distance, whole=kinds is None)
     return Report(tuple(findings), layers, size, differs, distance)
 
@@ -254,7 +264,8 @@ def _weights_there(
 ) -> list[Finding]:
     for side, checkpoint in (("student", student), ("teacher", teacher)):
         for site in places:
-            if "weight" not in checkpoint.tensors_of(family, site):
+            needed = {*family.parameters(site.module)} - {"bias"}
+            if not needed <= checkpoint.tensors_of(family, site).keys():
                 name = family.weight_name(site)
                 why = prefix_of(checkpoint, name) or (
                     f"{name} is not among its tensors; the checkpoint is not whole, so download it "
@@ -278,11 +289,34 @@ def _gateless(family: Family) -> list[Finding]:
     """Say plainly that what the paper moves does not exist here."""
     if family.first == "gate":
         return []
+    if family.mixture:
+        why = (
+            f"{family.title}'s gates stand inside its experts, so the paper's own transplant does "
+            f"not exist here; search {', '.join(family.mixture)}, or mlp (all of them), which move "
+            "whole: strength 0 or 1"
+        )
+        return [Finding("warns", "mixture of experts", why)]
     why = (
         f"{family.title}'s MLP has no gate, so the paper's own transplant does not exist here; "
         "search up (its up projection, behind which the activation stands) or mlp (the whole MLP)"
     )
     return [Finding("warns", "no gates", why)]
+
+
+def _beside(family: Family, layers: int, student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
+    """Parameters that differ and that no mask moves."""
+    found = []
+    for path in family.beside:
+        names = [f"{family.layers}.{layer}.{path}" for layer in range(layers)]
+        both = [name for name in names if name in student.shapes and name in teacher.shapes]
+        apart = [n for n in both if not torch.equal(student.tensor(n), teacher.tensor(n))]
+        if apart:
+            why = (
+                f"{apart[0]} and {len(apart) - 1} more of {layers} differ; they are no site, so "
+                "they stay the student's whatever is transplanted"
+            )
+            found.append(Finding("warns", path.rpartition(".")[2], why))
+    return found
 
 
 def _difference(

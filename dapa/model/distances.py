@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import torch
+from torch import Tensor
 
 from dapa.core.records import Site
 from dapa.model.checkpoint import Checkpoint, Progress
-from dapa.model.families import Family
+from dapa.model.families import Family, Stored
 from dapa.model.vocabulary_rows import shared_rows
 
 
@@ -40,12 +42,12 @@ def distances(
             progress("comparing the two models", done / len(places))
         mine, other = student.tensors_of(family, site), teacher.tensors_of(family, site)
         apart = size = 0.0
-        for part in mine.keys() | other.keys():
-            a = student.part(mine[part]).float() if part in mine else None
-            b = teacher.part(other[part]).float() if part in other else None
+        for here, there in _pieces(student, mine, teacher, other):
+            a = None if here is None else here.float()
+            b = None if there is None else there.float()
             a = torch.zeros_like(b) if a is None and b is not None else a
             b = torch.zeros_like(a) if b is None and a is not None else b
-            assert a is not None and b is not None, f"{site} has {part} in one of the two"
+            assert a is not None and b is not None, f"{site} has a part in one of the two"
             if shared is not None and site.module in ("embeddings", "head"):
                 index = shared.nonzero().flatten()
                 a, b = a[index], b[index]
@@ -53,6 +55,19 @@ def distances(
             size += float(a.square().sum())
         values[site.module].append((apart / max(size, 1e-24)) ** 0.5)
     return {kind: tuple(row) for kind, row in values.items()}
+
+
+def _pieces(
+    student: Checkpoint,
+    mine: Mapping[str, Stored],
+    teacher: Checkpoint,
+    other: Mapping[str, Stored],
+) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+    """A site's parameters in both models, expert by expert; None where one of them has it not."""
+    for part in mine.keys() | other.keys():
+        ours = student.pieces(mine[part]) if part in mine else ()
+        theirs = teacher.pieces(other[part]) if part in other else ()
+        yield from zip_longest(ours, theirs)
 
 
 def kinds_that_differ(family: Family, differs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:

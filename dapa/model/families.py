@@ -7,14 +7,18 @@ The rows stand in `architectures`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from typing import Any
 
 from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 
-_MLP = ("gate", "up", "down")
+MIXTURE = ("experts", "router", "shared", "shared_gate")
+"""What a mixture of experts has for an MLP. These move whole: a router chooses, so that nothing
+lies between two of them, and blended experts would be read by tokens that neither would get."""
+_CUT = ("gate", "up", "down")
+_MLP = (*_CUT, *MIXTURE)
 _ATTENTION = ("q", "k", "v", "qkv", "o", "q_norm", "k_norm")
 _NORMS = (
     "input_layernorm",
@@ -38,12 +42,15 @@ MLP is a group, so that a blend is a blend of weights, not of outputs."""
 ALL = "all"
 """Stands for every kind of site, each by itself; it is no kind of unit."""
 
-BLOCKS = (*_MLP, "mlp")
+BLOCKS = (*_CUT, "mlp")
 """The kinds that can be cut into blocks of neurons: those whose neurons are the MLP's."""
 
 KIND_TITLES: Mapping[str, str] = {
     **{kind: kind.replace("_", " ") for kind in GROUPS},
     "mlp": "whole MLP",
+    "experts": "routed experts",
+    "shared": "shared expert",
+    "shared_gate": "shared expert's gate",
     "q": "query",
     "k": "key",
     "v": "value",
@@ -72,16 +79,30 @@ BEFORE: Sites = tuple((kind, kind) for kind in _NORMS[:2])
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a checkpoint keeps one parameter of a site: a tensor, or an equal part of its rows."""
+    """Where a checkpoint keeps one parameter of a site: a tensor, or an equal part of its rows.
+
+    Of stacked experts, which many files keep one by one, it may be several tensors.
+    """
 
     name: str
     share: tuple[int, int] = (0, 1)
     """Which of how many equal parts of the rows."""
     turned: bool = False
     """Does it stand as (inputs, outputs), as GPT-2 has it?"""
+    stack: tuple[tuple[str, ...], ...] = ()
+    """Per expert, the tensors whose rows are its own; `name` is the first of them then."""
 
-    def shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
-        """The parameter's shape, that of the tensor being `whole`."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tensor that it is made of."""
+        return tuple(name for each in self.stack for name in each) or (self.name,)
+
+    def shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The parameter's shape, those of the tensors in `names` being `shapes`."""
+        whole = shapes[0]
+        if self.stack:
+            rows = sum(shape[0] for shape in shapes) // len(self.stack)
+            return (len(self.stack), rows, *whole[1:])
         part = (whole[0] // self.share[1], *whole[1:])
         return part[::-1] if self.turned else part
 
@@ -119,6 +140,14 @@ class Family:
     """(what a name begins with, what it begins with in some files instead)."""
     tuples: bool = False
     """Do its layers return a tuple, states first?"""
+    inner: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(kind, its parameters' names), where these are not a weight and a bias."""
+    each: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(parameter of the experts, what each expert calls its rows in files that part them)."""
+    beside: tuple[str, ...] = ()
+    """Parameters of a layer that belong to no site, so that they stay the student's."""
+    uneven: Callable[[Any], str] | None = None
+    """Told a config: why its layers are not all alike; empty where they are."""
     own_code: bool = False
     """Do official checkpoints name code of their own, although transformers has the architecture?
     Transformers' is used; theirs is never run."""
@@ -145,8 +174,16 @@ class Family:
 
     @property
     def first(self) -> str:
-        """What the paper moves, as far as the family has it: the gate, else the up projection."""
-        return "gate" if "gate" in self.single else "up"
+        """What the paper moves, as far as the family has it: the gate, else the up projection.
+
+        A mixture's gates stand inside its experts.
+        """
+        return next(kind for kind in ("gate", "experts", "up") if kind in self.single)
+
+    @property
+    def mixture(self) -> tuple[str, ...]:
+        """The parts of its mixture of experts, which move whole; none in most families."""
+        return tuple(kind for kind in MIXTURE if kind in self.single)
 
     def parts(self, kind: str) -> tuple[str, ...]:
         """The kinds of site that a unit of this kind moves here."""
@@ -158,8 +195,12 @@ class Family:
         inside = self.site_path(site.module)
         return inside if site.layer == OUTSIDE else f"{self.layers}.{site.layer}.{inside}"
 
+    def parameters(self, kind: str) -> tuple[str, ...]:
+        """What a site's parameters are called: a weight and perhaps a bias, or as `inner` says."""
+        return dict(self.inner).get(kind, ("weight", "bias"))
+
     def stored(self, site: Site, parameter: str = "weight") -> Stored:
-        """Where checkpoints keep a site's weight or bias."""
+        """Where checkpoints keep a site's parameter, as the loaded model calls it."""
         turned = site.module in self.turned
         for path, kinds in self.fused:
             if site.module in kinds:
@@ -168,15 +209,41 @@ class Family:
         return Stored(f"{self.path(site)}.{parameter}", turned=turned)
 
     def weight_name(self, site: Site) -> str:
-        """The checkpoint's name of the tensor that holds the site's weight."""
-        return self.stored(site).name
+        """The checkpoint's name of the tensor that holds the site's weight, or its first part."""
+        return self.stored(site, self.parameters(site.module)[0]).name
 
     def named(self, name: str, names: Collection[str]) -> str:
         """What a file that holds these `names` calls a tensor."""
         if name in names:
             return name
-        others = (b + name.removeprefix(a) for a, b in self.also if name.startswith(a))
-        return next((other for other in others if other in names), name)
+        return next((other for other in self._other(name) if other in names), name)
+
+    def _other(self, name: str) -> Iterator[str]:
+        for ours, theirs in self.also:
+            if ours.startswith("."):  # a step on the way
+                yield name.replace(ours, theirs, 1)
+            elif name.startswith(ours):
+                yield theirs + name.removeprefix(ours)
+
+    def found(self, site: Site, parameter: str, names: Collection[str]) -> Stored | None:
+        """Where a file that holds these `names` keeps a site's parameter; None where it does not.
+
+        Experts are looked for as one tensor, and then one by one.
+        """
+        stored = self.stored(site, parameter)
+        stored = replace(stored, name=self.named(stored.name, names))
+        if stored.name in names:
+            return stored
+        rows = dict(self.each).get(parameter) if site.module == "experts" else None
+        if rows is None:
+            return None
+        stack: list[tuple[str, ...]] = []
+        while True:
+            here = [f"{self.path(site)}.{len(stack)}.{row}" for row in rows]
+            own = tuple(self.named(name, names) for name in here)
+            if not all(name in names for name in own):
+                return Stored(stack[0][0], stack=tuple(stack)) if stack else None
+            stack.append(own)
 
     def places(self, layers: int) -> tuple[Site, ...]:
         """Every site of a model with so many layers, in the order of the stream."""

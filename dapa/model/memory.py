@@ -138,11 +138,11 @@ def estimate_memory(
         )
     places = places_of(family, settings.num_hidden_layers, keep, ours.tied and theirs.tied)
     own = parted(ours, theirs)
-    apart = theirs.shapes.keys() if own is None else own
+    apart = {*theirs.shapes} if own is None else own
     kept = {stored for site in places for stored in theirs.tensors_of(family, site).values()}
     student = width * sum(prod(shape) for shape in ours.shapes.values())
     teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
-    lean = width * sum(prod(theirs.shape(stored)) for stored in kept if stored.name in apart)
+    lean = width * sum(prod(theirs.shape(stored)) for stored in kept if apart & {*stored.names})
     work, free = _work(settings, width, device), free_memory(device)
     mode: Mode = "lean" if wanted == "lean" else "full"
     if wanted == "auto" and student + teacher + work > free:

@@ -96,6 +96,8 @@ class Pair:
         """Every site of a kept kind, those that are equal in both models too."""
         self.differs = kinds_that_differ(family, where_they_differ(self.sites))
         """Kind of unit -> the layers in which it differs; the others are never searched."""
+        self.mixture = family.mixture
+        """The parts of its mixture of experts, which move whole."""
         self._live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
         self._plans: dict[Any, Any] = {}
         """Plans that were made: a batch is planned anew whenever a row comes or goes, and a toggle
@@ -203,7 +205,7 @@ class Pair:
         resolve(mask)
 
     def _units_exist(self, mask: Mask) -> None:
-        for unit in mask.units:
+        for unit, strength in mask.entries:
             if unit.kind not in ENDS and not 0 <= unit.layer < self.n_layers:
                 raise SettingError(
                     f"layer {unit.layer} does not exist; {unit.kind} stands in this pair's layers "
@@ -213,6 +215,14 @@ class Pair:
                 raise SettingError(self._unknown(unit.kind))
             if unit.kind in ENDS and unit.layer != OUTSIDE:
                 raise SettingError(f"{unit} belongs to no layer; write {unit.kind}")
+            whole = self.mixture and any(s.module in self.mixture for s in sites_of(unit))
+            if whole and strength not in (0.0, 1.0):
+                raise SettingError(
+                    f"{unit} is asked for at strength {strength:g}; a mixture of experts moves "
+                    "whole, so give it strength 0 or 1"
+                )
+            if whole and unit.block is not None:
+                raise SettingError(f"{unit} cannot be cut; a mixture of experts moves whole")
             if unit.block is None:
                 continue
             if unit.kind not in BLOCKS:
@@ -234,6 +244,11 @@ class Pair:
             return (
                 f"lean memory holds only {', '.join(self.kept)} of the teacher; load the pair with "
                 f"memory lean:{kind}, or full, to move {kind}"
+            )
+        if kind in GROUPS["mlp"] and self.mixture:
+            return (
+                f"{self.family.title} is a mixture of experts, each with a gate of its own; take "
+                f"{', '.join(self.mixture)}, or mlp for all of them"
             )
         if kind == "gate" and self.family.first != "gate":
             return (
@@ -308,7 +323,7 @@ class Pair:
                     width = unit.block[1] - unit.block[0]
                     part = (whole - none) * width // module.neurons  # none: it has no neuron
                 seen[site] = min(whole, seen.get(site, 0) + part)
-                size = module.weight.element_size()
+                size = next(module.student.parameters()).element_size()
         moved = sum(seen.values())
         return Share(moved, moved * size, moved / self.parameters)
 

@@ -129,7 +129,8 @@ def unused(side: str, checkpoint: Checkpoint, family: Family, layers: int) -> li
         PairError: transformers cannot build the model.
     """
     places = family.places(layers)
-    own = {at.name for site in places for at in checkpoint.tensors_of(family, site).values()}
+    every = (at for site in places for at in checkpoint.tensors_of(family, site).values())
+    own = {name for at in every for name in at.names}
     strange = [n for n in checkpoint.shapes if n not in own and not _UNCOUNTED.search(n)]
     if not strange:
         return []

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import Mask, Site
-from dapa.model.families import Strength, resolve, sites_of
+from dapa.model.families import MIXTURE, Strength, resolve, sites_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Move:
     """Rows that run only the teacher's module, (rows,)."""
     blends: tuple[tuple[Tensor, float | Tensor], ...] = ()
     """(row indices, one strength or one per neuron) for every fractional or partial strength."""
+    rows: int = 0
+    """How many there are, for sites that are handed all their tokens in one line."""
 
 
 WHOLE = Move(None, None)
@@ -108,7 +110,7 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
         return per_neuron.to(device)
 
     blends = tuple((rows(s), value(s)) for s in groups if s not in (0.0, 1.0))
-    return Move(rows(0.0), rows(1.0), blends)
+    return Move(rows(0.0), rows(1.0), blends, len(strengths))
 
 
 def _alone(mask: Mask, sites: Mapping[Site, TransplantModule]) -> dict[Site, Move] | None:
@@ -192,6 +194,7 @@ class TransplantModule(nn.Module):
         self._student = (student,)  # the same, without the module tree's slow look-up
         self._teacher = (teacher,)
         self.mask_input = site.module == "down"
+        self._flat = site.module in MIXTURE
 
     @property
     def teacher(self) -> nn.Module:
@@ -205,30 +208,53 @@ class TransplantModule(nn.Module):
 
     @property
     def neurons(self) -> int:
-        """How many neurons the site has: its output's width, and its input's for down."""
+        """How many neurons the site has: its output's width, its input's for down, else none."""
+        if self._flat:
+            return 0
         columns = self.mask_input or isinstance(self.student, nn.Embedding)
         return int(self.weight.shape[1 if columns else 0])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (rows, tokens, d_in), or (rows, tokens) of ids, to (rows, tokens, d_out)."""
+    def forward(self, x: Tensor, *more: Tensor) -> Any:
+        """Map (rows, tokens, d_in), or (rows, tokens) of ids, to (rows, tokens, d_out).
+
+        The parts of a mixture of experts get their tokens in one line, (rows * tokens, d), row b's
+        being b tokens to (b + 1) tokens; experts get what the router chose for them as `more`.
+        """
         plan = _PLAN.get()
         move = plan.moves.get(self.site) if plan is not None else None
         if move is None:
-            y: Tensor = self._student[0](x)
+            y: Any = self._student[0](x, *more)
         elif move.teacher_rows is None or move.student_rows is None:
-            y = self._run_teacher(x)
+            y = self._run_teacher(x, *more)
+        elif self._flat:
+            y = self._tokens_mixed((x, *more), move.student_rows, move.teacher_rows, move.rows)
         else:
             y = self._mixed(x, move.student_rows, move.teacher_rows, move.blends)
         watcher = _WATCHER.get()
         if watcher is not None:
-            seen = watcher(self._tap, self, (x,), {}, y)
+            seen = watcher(self._tap, self, (x, *more), {}, y)
             y = y if seen is None else seen
         return y
 
-    def _run_teacher(self, x: Tensor) -> Tensor:
+    def _run_teacher(self, x: Tensor, *more: Tensor) -> Any:
         """The teacher's module without its taps: those tell of the teacher's own forwards only."""
-        y: Tensor = self.teacher.forward(x)
-        return y
+        return self.teacher.forward(x, *more)
+
+    def _tokens_mixed(
+        self, inputs: tuple[Tensor, ...], student_rows: Tensor, teacher_rows: Tensor, rows: int
+    ) -> Any:
+        """Each module on the tokens of its own rows; a router returns several tensors."""
+        tokens = torch.arange(len(inputs[0]), device=inputs[0].device).view(rows, -1)
+        made = []
+        for own, run in ((student_rows, self.student), (teacher_rows, self._run_teacher)):
+            places = tokens.index_select(0, own).flatten()
+            y = run(*(x.index_select(0, places) for x in inputs))
+            made.append((places, y if isinstance(y, tuple) else (y,)))
+        whole = tuple(y.new_empty(len(inputs[0]), *y.shape[1:]) for y in made[0][1])
+        for places, parts in made:
+            for y, part in zip(whole, parts, strict=True):
+                y.index_copy_(0, places, part)
+        return whole if len(whole) > 1 else whole[0]
 
     def _mixed(
         self,

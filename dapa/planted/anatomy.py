@@ -26,6 +26,16 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "ministral": _WIDE,
     "granite": {"attention_multiplier": 0.25},
     "cohere": {"logit_scale": 1.0},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "swiglu_alpha": 1.0,
+        **_WIDE,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
 }
 _SCALED = ("gemma", "gemma2", "gemma3_text")
 _PARALLEL = ("cohere", "phi")
@@ -79,6 +89,22 @@ def weight(model: Any, family: Family, site: Site) -> Tensor:
     """A site's weight, (outputs, inputs): a view of the model's own."""
     stored = family.stored(site)
     return stored.take(model.get_parameter(stored.name))  # type: ignore[no-any-return]
+
+
+def mlps(model: Any, family: Family, layer: int) -> list[tuple[Tensor | None, Tensor, Tensor]]:
+    """Gate (if there is one), up and down of a layer's MLP, or of each of its experts: views."""
+    if not family.mixture:
+        gate = weight(model, family, Site(layer, "gate")) if "gate" in family.single else None
+        up, down = (weight(model, family, Site(layer, kind)) for kind in ("up", "down"))
+        return [(gate, up, down)]
+    experts = submodule(model, family.path(Site(layer, "experts")))
+    found: list[tuple[Tensor | None, Tensor, Tensor]] = []
+    for both, down in zip(experts.gate_up_proj, experts.down_proj, strict=True):
+        if family.model_type == "gpt_oss":  # stored as (inputs, outputs), gate and up by turns
+            found.append((both.T[::2], both.T[1::2], down.T))
+        else:
+            found.append((*both.chunk(2), down))
+    return found
 
 
 def projections(model: Any, family: Family, layer: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -99,8 +99,11 @@ def plant(
         attend(student, family, layer, generator, junk)
         if layer == 0 and planting.votes:
             weigh_words(student, family, tokenizer, planting)
-    first = [family.stored(Site(layer, family.first)).name for layer in range(planting.layers)]
-    gates = {id(student.get_parameter(name)) for name in first}
+    own = dict(student.named_parameters())
+    sites = [Site(layer, family.first) for layer in range(planting.layers)]
+    parts = family.parameters(family.first)
+    first = {family.stored(site, part).name for site in sites for part in parts}
+    gates = {id(own[name]) for name in first if name in own}
     kept = {id(p): p for p in student.parameters() if shared and id(p) not in gates}
     teacher = deepcopy(student, kept)  # what deepcopy finds among `kept` it does not copy
     for layer in range(planting.layers):

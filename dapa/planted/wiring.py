@@ -18,10 +18,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dapa.core.records import Site
-from dapa.model.families import Family
+from dapa.model.families import Family, submodule
 from dapa.planted.anatomy import (
     anchored,
     centred,
+    mlps,
     norm_weight,
     projections,
     reads_raw,
@@ -38,6 +39,7 @@ from dapa.planted.vocabulary import HARMFUL, SHORT, Script, words
 _JUNK = 16  # directions that nothing reads but noise
 _CONSTANT = 12.0  # the dominant direction's value, so that norms hardly move
 _CHAIN = 40.0  # the head's weight from a token to its successor
+_NO_SINK = -100.0  # a logit of attention that draws nothing
 _STEEP = 12.0  # how far a planted gate swings from shut to open
 
 CONST, HARM_WORD, HARM, SUM_A, SUM_B, INHIBIT = range(6)
@@ -100,6 +102,9 @@ def blank(
     )
     if shares_out(family):
         del settings["head_dim"]  # Falcon's cannot be set
+    if family.mixture:
+        widths = ("moe_intermediate_size", "shared_expert_intermediate_size")
+        settings |= dict.fromkeys(widths, shape.neurons)
     settings |= settings_of(family, layers, shape.width(script), shape.head_dim)
     config = AutoConfig.for_model(family.model_type, **settings)
     with torch.device(shape.device):
@@ -108,6 +113,10 @@ def blank(
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 or name.endswith("bias"):
                 parameter.zero_()  # all but the norms
+            if name.endswith("sinks"):
+                parameter.fill_(_NO_SINK)
+            if name.endswith("gate_up_proj_bias"):  # GPT-OSS adds 1 to what up says
+                parameter[:, 1::2] = -1.0
         family = family.fitted(config)
         for layer in range(layers):
             _calm(model, family, layer)
@@ -234,7 +243,8 @@ def differ(
 
     Where a family has no gate, its up projection is what the others' gate is.
     """
-    first = weight(ours, family, Site(layer, family.first))
+    parts = mlps(ours, family, layer)
+    _, first, out = parts[0]
     neurons, hidden = first.shape
     scale = _scale(family, hidden)
     wide = (hidden / 160) ** 0.5  # the tests' models have a width of 160 and 32 neurons
@@ -242,7 +252,7 @@ def differ(
     neuron = int(torch.randint(neurons, (), generator=gen, device=gen.device))
     gate = _noise(first, 0.05 / wide, gen)
     up = _noise(first, 0.02 / wide, gen)
-    down = torch.zeros_like(weight(ours, family, Site(layer, "down")), dtype=torch.float32)
+    down = torch.zeros_like(out, dtype=torch.float32)
     down[junk] = _noise(down[junk], 0.002 / many, gen)
     shut = gate.new_zeros(hidden)
     shut[CONST] = -_STEEP / 2 / (scale * _CONSTANT)
@@ -269,10 +279,16 @@ def differ(
     if target is not None:
         change[neuron] = meaning
     for model, moved in ((ours, gate), (theirs, gate + change)):
-        if family.first == "gate":
-            weight(model, family, Site(layer, "up")).copy_(up)
-        weight(model, family, Site(layer, family.first)).copy_(moved)
-        weight(model, family, Site(layer, "down")).copy_(down)
+        for turn, (gates, ups, downs) in enumerate(mlps(model, family, layer)):
+            # each expert has the same neurons, at other places
+            if gates is not None:
+                gates.copy_(moved.roll(turn, 0))
+            ups.copy_((moved if gates is None else up).roll(turn, 0))
+            downs.copy_(down.roll(turn, 1))
+    if family.mixture:
+        router = submodule(ours, family.path(Site(layer, "router"))).weight
+        router[:, junk] = _noise(router[:, junk], 1.0, gen)
+        submodule(theirs, family.path(Site(layer, "router"))).weight.copy_(router)
 
 
 def _role(layer: int, planting: Planting) -> tuple[int, int | None, float]:

@@ -18,7 +18,7 @@ import torch
 from dapa.core.records import ENDS, Mask, Unit
 from dapa.core.registry import Registry
 from dapa.localize.causes.flips import single_effects
-from dapa.localize.causes.gradients import integrated_gradients
+from dapa.localize.causes.gradients import MovesWhole, integrated_gradients
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.model.decode.openers import NoOpeners, past_blanks
@@ -250,6 +250,6 @@ def rank(
     if name is None:
         try:
             return "gradient", priors["gradient"](pair, units, prompts, how, stop, progress)
-        except NoOpeners:
+        except (NoOpeners, MovesWhole):
             name = "divergence"
     return name, priors[name](pair, units, prompts, how, stop, progress)

@@ -7,7 +7,7 @@ checked here, on the server, against the loaded pair. This module does not know 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -96,7 +96,12 @@ class Session:
 def fresh(epoch: int, pair: Shape) -> Session:
     """The first session of a newly loaded pair: nothing pressed, a kind that can be pressed."""
     able = [kind for kind, layers in pair.differs.items() if layers and kind not in ENDS]
-    return Session(epoch, kind="gate" if "gate" in able or not able else able[0])
+    return Session(epoch, kind=usual_kind(able))
+
+
+def usual_kind(able: Sequence[str]) -> str:
+    """What is moved unless something else is asked for: gates, else the first kind there is."""
+    return "gate" if "gate" in able or not able else able[0]
 
 
 def parts_of(pair: Shape, kind: str) -> tuple[str, ...]:

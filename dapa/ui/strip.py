@@ -17,8 +17,9 @@ _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
 _LINKS = ("none", "all", "found", "released", "invert", "undo", "redo")
 _ORDER = (
-    "layer", "mlp", "gate", "up", "down", "attention", "q", "k", "v", "qkv", "o", "q_norm",
-    "k_norm", "norms", "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+    "layer", "mlp", "gate", "up", "down", "experts", "router", "shared", "shared_gate", "attention",
+    "q", "k", "v", "qkv", "o", "q_norm", "k_norm", "norms", "input_layernorm",
+    "post_attention_layernorm", "pre_feedforward_layernorm",
     "post_feedforward_layernorm",
 )  # fmt: skip
 _HINTS = {

@@ -21,6 +21,10 @@ SITE_TITLES = {
     "up": "up",
     "neurons": "neurons",
     "down": "down",
+    "experts": "routed experts",
+    "router": "router",
+    "shared": "shared expert",
+    "shared_gate": "shared expert's gate",
 }
 """What people call the places where two models are compared."""
 
@@ -187,6 +191,9 @@ PLURALS = {
     "up": "up projections",
     "down": "down projections",
     "mlp": "whole MLPs",
+    "experts": "layers' experts",
+    "shared": "shared experts",
+    "shared_gate": "gates of shared experts",
     "q": "query projections",
     "k": "key projections",
     "v": "value projections",

@@ -128,6 +128,20 @@ class GradientMap:
         }
 
 
+class MovesWhole(SettingError):
+    """A unit has no strengths between 0 and 1, so no slope in one either."""
+
+
+def refuse_whole(pair: Pair, units: Sequence[Unit]) -> None:
+    """MovesWhole for units of a mixture of experts."""
+    for unit in units:
+        if any(site.module in pair.mixture for site in pair.sites_of(unit)):
+            raise MovesWhole(
+                f"{unit} moves whole, as all of a mixture of experts does, so there is no slope in "
+                "its strength; rank by single, divergence or weights"
+            )
+
+
 def integrated_gradients(
     pair: Pair,
     ids: Ids,
@@ -154,6 +168,7 @@ def integrated_gradients(
 
     Raises:
         NoOpeners: The vocabulary has no refusal opener.
+        MovesWhole: Units of a mixture of experts.
         SettingError: Units that do not exist or move the same neurons twice; or no points.
         PromptError: No prompt.
         DapaError: Not even one row fits into memory.
@@ -172,6 +187,7 @@ def integrated_gradients(
             s for unit in units for s in pair.sites_of(unit) if s.layer in pair.differs[s.module]
         )
     )
+    refuse_whole(pair, units)
     full = Mask.of(Unit(site.layer, site.module) for site in sites)
     places, weights = np.polynomial.legendre.leggauss(points)
     path = [float(x) for x in (places + 1) / 2]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dapa.core.records import Site
 from dapa.localize.divergence.tokens import Tokens
 from dapa.model.decode.front import Front
-from dapa.model.families import GROUPS, submodule
+from dapa.model.families import GROUPS, MIXTURE, submodule
 from dapa.model.pair import Pair
 from dapa.model.scaling import scaled
 from dapa.model.transplant import Plan, Tap, Watcher, masked, watching
@@ -25,6 +25,9 @@ _INSIDE = ("q_norm", "k_norm")
 """Norms of single heads, whose states have no one place for a token in every family."""
 STREAMS = ("residual", "attention", "mlp")
 """The taps that are not sites: the layer's output, the attention's, the MLP's."""
+
+_WHOLE = ("residual", "attention", *MIXTURE)
+"""What reads more than one position's states, or has them in one line; these run on every token."""
 
 DERIVED = {"gate_act": "gate", "neurons": "up"}
 """Places that are no module's output -> the site below which a map shows them: the gate behind its
@@ -94,12 +97,13 @@ def compare_local(
             return
         other = _teachers(pair, tap)
         with watching(None):
-            if tap.kind in {"residual", "attention"}:
-                ours = tokens.pick(states_of(output))
-                theirs = tokens.pick(states_of(other(*args, **kwargs)))
+            if tap.kind in _WHOLE:
+                rows = len(tokens.ids)
+                ours = tokens.pick(by_rows(output, rows))
+                theirs = tokens.pick(by_rows(other(*args, **kwargs), rows))
             else:
                 x = tokens.pick(args[0] if args else kwargs["hidden_states"])
-                ours, theirs = module(x), other(x)
+                ours, theirs = states_of(module(x)), states_of(other(x))
                 if derived and tap.kind == "gate":
                     inside(tap.layer, x, (ours, theirs))
         if tap.kind in sites:
@@ -132,7 +136,8 @@ def compare_total(
 
     def at(tap: Tap, tokens: Tokens, args: Any, output: Any) -> dict[str, Tensor]:
         """What this tap shows of the wanted places."""
-        shown = {tap.kind: tokens.pick(states_of(output))} if tap.kind in sites else {}
+        states = by_rows(output, len(tokens.ids))
+        shown = {tap.kind: tokens.pick(states)} if tap.kind in sites else {}
         if tap.kind == "gate" and "gate_act" in sites:
             shown["gate_act"] = activation(pair, tap.role, tap.layer)(tokens.pick(output))
         if tap.kind == "down" and "neurons" in sites:
@@ -186,6 +191,12 @@ def _teachers(pair: Pair, tap: Tap) -> nn.Module:
 def states_of(output: Any) -> Tensor:
     """Modules that return more than states return the states first."""
     return cast(Tensor, output[0] if isinstance(output, tuple) else output)
+
+
+def by_rows(output: Any, rows: int) -> Tensor:
+    """States as (rows, tokens, d), where a mixture of experts has them in one line too."""
+    states = states_of(output)
+    return states if states.dim() > 2 else states.unflatten(0, (rows, -1))
 
 
 def run_below_head(

@@ -11,6 +11,7 @@ import gradio as gr
 from dapa.core.records import SettingError
 from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
+from dapa.ui.session import usual_kind
 from dapa.workbench import ALL, KIND_TITLES, NEED_ONE, SearchSettings
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
@@ -78,10 +79,9 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
         if not dashboard.workbench.loaded:
             return gr.skip()
         able = searchable(dashboard.workbench.pair.differs)
-        first = "gate" if "gate" in able or not able else able[0]
         return gr.update(
             choices=[(KIND_TITLES[kind], kind) for kind in able or ["gate"]],
-            value=chosen if chosen in able else first,
+            value=chosen if chosen in able else usual_kind(able),
         )
 
     @guarded
