@@ -134,12 +134,12 @@ for command in commands:
     app.command()(command)
 for name, command in measuring():
     app.command(name)(command)
-for name, command in (("app", serve), ("bench", bench)):  # whose options are their own
+for name, passed_on in (("app", serve), ("bench", bench)):  # whose options are their own
     app.command(
         name,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(command)
+    )(passed_on)
 app.add_typer(runs, name="runs")
 
 
