@@ -9,7 +9,7 @@ token, what an export holds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -27,6 +27,7 @@ from dapa.model.families import submodule
 from dapa.model.findings import Finding
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
 from dapa.model.spec import is_folder, split
+from dapa.model.unpacked import unpacked
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Adapted(Checkpoint):
     """Tensor of the base -> what is added to it."""
     saved: dict[str, str]
     """Tensor of the base -> the adapter's tensor in its place (`modules_to_save`)."""
+
+    @property
+    def codes(self) -> str:
+        """The format of codes that the base's weights are read from."""
+        return self.base.codes
+
+    @property
+    def quantiser(self) -> Mapping[str, Any]:
+        """What the base's config says of these codes."""
+        return self.base.quantiser
 
     @property
     def changed(self) -> frozenset[str]:
@@ -137,7 +148,7 @@ def _opened(name: str, progress: Progress | None, over: tuple[Path, ...]) -> Che
         lora = read_lora(folder)  # what is refused anyway need not fetch its base
         return adapted(name, _opened(base, progress, over), lora)
     if not is_adapter(folder):
-        return open_whole(name, folder)
+        return unpacked(open_whole(name, folder))
     lora = read_lora(folder)
     if not lora.base:
         raise wrong(folder, f"names no base; give it as in BASE+{name}")

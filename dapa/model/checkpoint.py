@@ -8,7 +8,7 @@ PairError in plain words with the value seen and the next step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -49,6 +49,16 @@ class Checkpoint:
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     bytes: int
+
+    @property
+    def codes(self) -> str:
+        """The format of codes that its weights are read from; empty for plain ones."""
+        return ""
+
+    @property
+    def quantiser(self) -> Mapping[str, Any]:
+        """What its config says of these codes."""
+        return {}
 
     @property
     def parameters(self) -> int:

@@ -21,7 +21,7 @@ from dapa.model.distances import distances, places_of
 from dapa.model.families import Family
 from dapa.model.findings import Finding, Level
 from dapa.model.probe import begin
-from dapa.model.stored import adapters, prefix_of, quantised, sizes, unused
+from dapa.model.stored import adapters, codes_told, prefix_of, quantised, sizes, unused
 from dapa.model.template_findings import template_findings
 from dapa.model.vocabulary_rows import shared_rows
 
@@ -129,6 +129,7 @@ def check(
     findings += _sizes(student.settings, teacher.settings)
     if any(finding.level == "blocks" for finding in findings):
         return Report(tuple(findings), layers, size, {}, {})
+    findings += codes_told(student, teacher)
     findings += arithmetic(student.settings, teacher.settings)
     tokenizers = (student.tokenizer, teacher.tokenizer)
     begin(tokenizers)  # while the weights are compared

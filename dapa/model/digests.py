@@ -86,6 +86,8 @@ def small_digest(checkpoint: Checkpoint) -> str:
 def parts_of(side: str, checkpoint: Checkpoint) -> dict[str, str]:
     """One model's parts: weights, config, generation config, tokenizer, template."""
     config = {k: v for k, v in checkpoint.settings.to_dict().items() if k not in _IDLE}
+    if checkpoint.quantiser:
+        config["quantization_config"] = dict(checkpoint.quantiser)
     tokenizer = _blake()
     for name in _TOKENIZER:
         path = checkpoint.words / name

@@ -95,7 +95,7 @@ def read_lean(
         modules[site] = _site(checkpoint, submodule(student, family.path(site)), family, site)
     if progress:
         progress(f"reading {checkpoint.name}", 1.0)
-    ends = _generation(checkpoint)
+    ends = ends_of(checkpoint)
     return LeanTeacher(checkpoint.settings, ends, kept, modules, checkpoint.tied)
 
 
@@ -126,7 +126,7 @@ def _site(checkpoint: Checkpoint, mould: nn.Module, family: Family, site: Site) 
     return twin(mould, read)
 
 
-def _generation(checkpoint: Checkpoint) -> Any:
+def ends_of(checkpoint: Checkpoint) -> Any:
     """Its generation config, as transformers would give a whole model."""
     if (checkpoint.folder / "generation_config.json").is_file():
         try:

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from dapa.core.records import PairError
 from dapa.model.adapted import Adapted, derived, open_checkpoint
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
+from dapa.model.lean import ends_of
 from dapa.model.stored import NO_ADAPTER
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
@@ -96,18 +97,21 @@ def load_weights(
     where = {} if device == "cpu" else {"device_map": {"": device}}
     try:
         with reporting(progress, f"reading {checkpoint.name}"):
-            model, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                **NO_ADAPTER,
-                **checkpoint.asking,
-                **where,
-            )
-    except LoadCancelled:
+            if checkpoint.codes:
+                model, info = _from_numbers(checkpoint, dtype, **where)
+            else:
+                model, info = AutoModelForCausalLM.from_pretrained(
+                    checkpoint.folder,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    **NO_ADAPTER,
+                    **checkpoint.asking,
+                    **where,
+                )
+    except (LoadCancelled, PairError):
         raise
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
         raise PairError(
@@ -128,6 +132,25 @@ def load_weights(
                 f"use another dtype if its range does not fit {str(dtype).removeprefix('torch.')}"
             )
     return model
+
+
+def _from_numbers(checkpoint: Checkpoint, dtype: torch.dtype, **where: Any) -> tuple[Any, Any]:
+    """A model whose tensors are read one by one, as the checkpoint gives them."""
+    tensors = {}
+    for name in checkpoint.shapes:
+        tensor = checkpoint.tensor(name)
+        tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    kind = AutoModelForCausalLM._model_mapping[type(checkpoint.settings)]
+    model, info = kind.from_pretrained(
+        None,
+        config=checkpoint.settings,
+        state_dict=tensors,
+        dtype=dtype,
+        output_loading_info=True,
+        **where,
+    )
+    model.generation_config = ends_of(checkpoint)
+    return model, info
 
 
 def _refuse_gaps(checkpoint: Checkpoint, info: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import PairError
 from dapa.model.checkpoint import Checkpoint, gist
+from dapa.model.codes import FORMATS
 from dapa.model.families import Family
 from dapa.model.findings import Finding
 
@@ -48,7 +49,7 @@ _PREFIXES = {
 
 def quantised(side: str, checkpoint: Checkpoint) -> list[Finding]:
     """A blocking finding for weights that are codes, with the quantiser's name."""
-    method = _method(checkpoint)
+    method = "" if checkpoint.codes else _method(checkpoint)
     codes = sorted(name for name in checkpoint.shapes if _CODES.search(name))
     odd = sorted(
         name
@@ -63,10 +64,33 @@ def quantised(side: str, checkpoint: Checkpoint) -> list[Finding]:
     elif codes:
         seen = f" ({codes[0]})"
     why = (
-        f"its weights are stored as {method or 'codes of an unnamed method'}{seen}; give the "
-        "unquantised checkpoint, or save it dequantised first"
+        f"its weights are stored as {method or 'codes of an unnamed method'}{seen}, and there is "
+        f"no reader for that here ({', '.join(FORMATS)} have one); give the unquantised "
+        "checkpoint, or save it dequantised first"
     )
     return [Finding("blocks", f"{side} quantised", why)]
+
+
+def codes_told(student: Checkpoint, teacher: Checkpoint) -> list[Finding]:
+    """Findings for weights that are read from codes, and for codes of one of the two alone."""
+    found = [
+        Finding(
+            "fine",
+            f"{side} codes",
+            f"its weights are stored as {one.codes}; they are read as the numbers that they stand "
+            "for, so they take the memory of numbers, and activations are not quantised",
+        )
+        for side, one in (("student", student), ("teacher", teacher))
+        if one.codes
+    ]
+    if student.codes != teacher.codes:
+        ours, theirs = (one.codes or "plain numbers" for one in (student, teacher))
+        why = (
+            f"the student's weights are stored as {ours}, the teacher's as {theirs}; a part of "
+            "every difference is rounding, and sites differ that training left alone"
+        )
+        found.append(Finding("warns", "unequal quantisation", why))
+    return found
 
 
 def _method(checkpoint: Checkpoint) -> str:
@@ -128,6 +152,8 @@ def unused(side: str, checkpoint: Checkpoint, family: Family, layers: int) -> li
     Raises:
         PairError: transformers cannot build the model.
     """
+    if checkpoint.codes:  # it is loaded from its numbers, by name
+        return []
     places = family.places(layers)
     every = (at for site in places for at in checkpoint.tensors_of(family, site).values())
     own = {name for at in every for name in at.names}
