@@ -25,6 +25,7 @@ from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
 from dapa.model.families import submodule
 from dapa.model.findings import Finding
+from dapa.model.ggufs import gguf_in, open_gguf
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
 from dapa.model.spec import is_folder, split
 from dapa.model.unpacked import unpacked
@@ -147,6 +148,9 @@ def _opened(name: str, progress: Progress | None, over: tuple[Path, ...]) -> Che
             )
         lora = read_lora(folder)  # what is refused anyway need not fetch its base
         return adapted(name, _opened(base, progress, over), lora)
+    file = folder if folder.is_file() else gguf_in(folder)
+    if file is not None:
+        return open_gguf(name, file)
     if not is_adapter(folder):
         return unpacked(open_whole(name, folder))
     lora = read_lora(folder)
@@ -215,7 +219,7 @@ def _changed(checkpoint: Checkpoint) -> frozenset[str]:
 
 def parted(ours: Checkpoint, theirs: Checkpoint) -> frozenset[str] | None:
     """The tensors in which two models on one base may differ; None where they have no one base."""
-    if _root(ours).folder.resolve() != _root(theirs).folder.resolve():
+    if _root(ours).place != _root(theirs).place:
         return None
     return _changed(ours) | _changed(theirs)
 

@@ -156,6 +156,11 @@ class Checkpoint:
         return sorted({self.folder / file for file in self.shards.values()})
 
     @property
+    def place(self) -> Path:
+        """What no other checkpoint has: its folder."""
+        return self.folder.resolve()
+
+    @property
     def words(self) -> Path:
         """The folder of its tokenizer."""
         return self.folder
@@ -220,7 +225,7 @@ def open_whole(name: str, folder: Path) -> Checkpoint:
 
 
 def folder_of(name: str, progress: Progress | None = None) -> Path:
-    """The folder of a model or an adapter.
+    """The folder of a model or an adapter, or a GGUF file.
 
     Args:
         name: A local folder, `org/name` or `org/name@revision` on the hub, or the name of what
@@ -244,6 +249,8 @@ def folder_of(name: str, progress: Progress | None = None) -> Path:
         shown = name if len(name) <= 100 else f"{name[:100]}..."
         raise PairError(f"{shown!r} cannot be a folder ({gist(error)}); check the name") from error
     if is_folder:
+        return path
+    if is_file and path.suffix == ".gguf":
         return path
     if is_file:
         raise PairError(f"{name} is a file; give the folder that holds config.json")
@@ -343,6 +350,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.name}: its tokenizer cannot be read ({gist(error)}); "
             "give a folder with a whole tokenizer.json"
         ) from error
+    return ready(tokenizer)
+
+
+def ready(tokenizer: Any) -> Any:
+    """A tokenizer that pads on the left, and that no call changes."""
     tokenizer.padding_side = "left"
     if tokenizer.is_fast:  # else the first call would change these, under other threads' feet
         tokenizer.backend_tokenizer.no_truncation()

@@ -161,7 +161,7 @@ def _sizes(ours: Any, theirs: Any) -> list[Finding]:
     """Settings that must be equal, with the defaults that config.json may leave out."""
     found = []
     for key, title in _MUST_AGREE.items():
-        a, b = getattr(ours, key, None), getattr(theirs, key, None)
+        a, b = _size(ours, key), _size(theirs, key)
         if a != b:
             why = (
                 f"the student has {a}, the teacher {b}; weights of different shapes cannot be "
@@ -169,6 +169,15 @@ def _sizes(ours: Any, theirs: Any) -> list[Finding]:
             )
             found.append(Finding("blocks", title, why))
     return found
+
+
+def _size(config: Any, key: str) -> Any:
+    """A setting, or what its absence means."""
+    value = getattr(config, key, None)
+    heads = getattr(config, "num_attention_heads", None)
+    if value is None and key == "head_dim" and heads:
+        return config.hidden_size // heads
+    return heads if value is None and key == "num_key_value_heads" else value
 
 
 def _structure(checkpoint: Checkpoint, otherwise: str) -> str:
@@ -351,7 +360,7 @@ def _difference(
                 Finding("warns", "gates", f"equal in both; what differs is {others}: search those")
             )
         return found
-    same = student.folder.resolve() == teacher.folder.resolve() and not any(
+    same = student.place == teacher.place and not any(
         isinstance(side, Adapted) for side in (student, teacher)
     )
     if not whole and not same:

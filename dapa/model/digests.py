@@ -20,6 +20,7 @@ import transformers
 from dapa.core.records import PairError
 from dapa.model.adapted import Adapted
 from dapa.model.checkpoint import Checkpoint, gist
+from dapa.model.ggufs import SUFFIX, small_parts
 from dapa.model.probe import named_for, template_text
 
 _TOKENIZER = (
@@ -64,6 +65,10 @@ def small_digest(checkpoint: Checkpoint) -> str:
         path = checkpoint.folder / file
         if path.stat().st_size <= _WHOLE:
             continue  # it was read whole
+        if path.suffix == SUFFIX:
+            for part in small_parts(path):
+                digest.update(part)
+            continue
         with path.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             header = opened.read(length)
