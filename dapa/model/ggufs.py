@@ -126,7 +126,7 @@ def open_gguf(name: str, file: Path) -> Gguf:
     shapes = {n: tuple(t.shape) for n, t in hollow.state_dict().items()}
     if settings.tie_word_embeddings:
         shapes = {n: shape for n, shape in shapes.items() if not n.startswith("lm_head.")}
-    return Gguf(
+    made = Gguf(
         name,
         file.parent,
         {**settings.to_dict(), "model_type": settings.model_type},
@@ -137,6 +137,8 @@ def open_gguf(name: str, file: Path) -> Gguf:
         file,
         sizes.most_common(1)[0][0] if sizes else "empty",
     )
+    made.__dict__["settings"] = settings  # a file's head takes seconds to read
+    return made
 
 
 def gguf_in(folder: Path) -> Path | None:
