@@ -175,7 +175,7 @@ SPOILED = {
     "broken tokenizer": (write("tokenizer.json", "{}"), ["its tokenizer cannot be read"]),
     "OPT": (setting(model_type="opt"), ["'opt'", "not a supported family", "architectures.py"]),
     "another's weights": (setting(model_type="gpt2"), ["the student is gpt2, the teacher llama"]),
-    "mixture of experts": (setting(model_type="mixtral"), ["'mixtral'"]),
+    "mixture of experts": (setting(model_type="olmoe"), ["'olmoe'"]),
     "encoder only": (setting(model_type="bert", architectures=["BertModel"]), ["BertModel"]),
     "encoder-decoder": (setting(model_type="t5", is_encoder_decoder=True), ["causal"]),
     "a classifier": (
