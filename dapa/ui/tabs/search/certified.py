@@ -175,7 +175,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
             told["chosen"][-1]["units"], "left"
         )
     standing |= {name: word for word in ("firm", "undecided") for name in told[word]}
-    if any(unit.block for unit in every):
+    if any(unit.cut for unit in every):
         return ""  # too fine for cells; the table names them
     kinds = list(dict.fromkeys(unit.kind for unit in every))
     layers = sorted({unit.layer for unit in every if unit.place is not None})
