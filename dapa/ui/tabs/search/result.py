@@ -115,6 +115,7 @@ def draw(
     return (
         f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
+        f"{certified.size_note(report)}"
         f"{_standing(report, also)}{_warnings(report)}{_columns(report, kinds or {})}"
         f"{_asides(report)}{_costs(report)}{note(esc(EXACT))}"
     )
