@@ -179,5 +179,10 @@ def test_what_if_of_heads_has_a_row_a_head():
     units = [Unit(layer, "heads", (i, i + 1)) for layer in (1, 3) for i in range(2)]
     told = tuple(WhatIf(unit, True, i / 4, 0.5, 0.5) for i, unit in enumerate(units))
     heat = what_if_strip(WhatIfs(EMPTY, 0.0, 0.0, told, "a pair", 4), 4).data[0]
-    assert len(heat.z) == 2
-    assert [heat.z[row][layer] for layer in (1, 3) for row in (0, 1)] == [0.0, 0.25, 0.5, 0.75]
+    shown = dict(zip(heat.y, heat.z, strict=True))  # bottom first
+    assert [shown[f"head[{row}]"][layer] for layer in (1, 3) for row in (0, 1)] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+    ]

@@ -93,7 +93,8 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
         ours = dict(copy.named_parameters())
         with torch.no_grad():
             for name, where, share, own in moved_parts(wrapped, strength):
-                mine, moved = ours[name], change(site, name, own, where)
+                mine = ours[name]
+                moved = change(site, name, own.to(mine.device), where)
                 mine[where] = (mine[where].float() + share * moved).to(mine.dtype)
         made[site] = copy
     return _with_tied_head(pair, made)
@@ -123,7 +124,7 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
         with torch.no_grad():
             for name, where, share, own in moved_parts(wrapped, strength):
                 old = theirs[name][where]
-                theirs[name][where] = (old.float() - share * own).to(old.dtype)
+                theirs[name][where] = (old.float() - share * own.to(old.device)).to(old.dtype)
         made[site] = copy
     return _with_tied_head(pair, made)
 

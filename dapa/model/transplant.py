@@ -345,7 +345,8 @@ class TransplantModule(nn.Module):
         """
         if isinstance(m, LowRank):
             y_s, found = self.student(x), self.low_rank(m.rank)
-            moved = functional.linear(functional.linear(x.float(), found.right), found.left)
+            left, right = (part.to(x.device) for part in (found.left, found.right))
+            moved = functional.linear(functional.linear(x.float(), right), left)
             ranked: Tensor = (y_s + m.share * (moved + self.bias_moved())).to(y_s.dtype)
             return ranked
         if isinstance(m, Tensor) and self.mask_input:
