@@ -25,6 +25,13 @@ def head_masks(pair):
     """Some heads, some shared heads, blends, both kinds whole; each with something else."""
     last = pair.heads.queries - 1
     first = pair.family.first
+    if pair.family.mixture:  # its experts move whole, beside any heads
+        return [
+            parse_units("0.head[0]"),
+            parse_units(f"1.head[{last}]@0.4,1.head[0],2.kv[0],2.experts"),
+            parse_units(f"0.kv[0],0.heads[1:{last}],1.mlp"),
+            parse_units("1.heads,1.kv@0.5,0.attention~2,2.q~3@0.7,2.router"),
+        ]
     return [
         parse_units("0.head[0]"),
         parse_units(f"1.head[{last}]@0.4,1.head[0],2.kv[0]"),
