@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 from zoo import NEURONS, ZOO, third
 
+from dapa.core.masks import HEADS
 from dapa.core.records import OUTSIDE, Mask, Site, Unit
 from dapa.model.architectures import FAMILIES, family_of
 from dapa.model.decode.generation import Batch
-from dapa.model.families import Family, resolve, submodule
+from dapa.model.families import MATRICES, Family, submodule
 from dapa.model.pair import Pair, PairSpec
+from dapa.model.strengths import LowRank, resolve
 from dapa.planted.pairs import Planting, plant
 
 FOLDERS = "planted"
@@ -120,12 +123,74 @@ def weights_of(model: Any, family: Family, site: Site) -> dict[str, torch.Tensor
     return found
 
 
+def by_head(model: Any, family: Family, unit: Unit) -> list[list[torch.Tensor]]:
+    """What each head of a unit's kind owns in a plain model, as views.
+
+    Told apart as transformers' own attention does, with reshapes and nothing of ours.
+    """
+    queries = model.config.num_attention_heads
+    out = weights_of(model, family, Site(unit.layer, "o"))["weight"].unflatten(1, (queries, -1))
+    size = out.shape[-1]
+    heads: list[list[torch.Tensor]] = [[] for _ in range(queries)]
+    kv: list[list[torch.Tensor]] = []
+
+    def give(to: list[list[torch.Tensor]], rows: Any) -> None:
+        to.extend([] for _ in range(len(rows) - len(to)))
+        for own, part in zip(to, rows, strict=True):
+            own.append(part)
+
+    if "q" in family.single:
+        for kind, to in (("q", heads), ("k", kv), ("v", kv)):
+            for whole in weights_of(model, family, Site(unit.layer, kind)).values():
+                give(to, whole.unflatten(0, (-1, size)))
+    else:
+        for fused in weights_of(model, family, Site(unit.layer, "qkv")).values():
+            keys = (len(fused) // size - queries) // 2
+            if family.model_type in ("phi3", "gpt2"):
+                q, k, v = fused.split([queries * size, keys * size, keys * size])
+                for to, one in ((heads, q), (kv, k), (kv, v)):
+                    give(to, one.unflatten(0, (-1, size)))
+            else:
+                groups = fused.unflatten(0, (keys, queries // keys + 2, size))
+                give(heads, [head for group in groups[:, :-2] for head in group])
+                give(kv, groups[:, -2])
+                give(kv, groups[:, -1])
+    if unit.kind == "kv":
+        return kv
+    give(heads, out.transpose(0, 1))
+    return heads
+
+
 def materialise(student_copy: Any, teacher: Any, mask: Mask, family: Family) -> Any:
     """Copy or blend the mask's weights into a plain copy of the student; returns the copy."""
-    for site, strength in resolve(mask).items():
+    heads = [(unit, value) for unit, value in mask.entries if unit.kind in HEADS]
+    for unit, value in heads:
+        part = slice(*(unit.block or (None,)))
+        ours, theirs = (by_head(m, family, unit)[part] for m in (student_copy, teacher))
+        for head, other in zip(ours, theirs, strict=True):
+            for mine, new in zip(head, other, strict=True):
+                mine.copy_(new if value == 1.0 else mine + value * (new - mine))
+        out = Site(unit.layer, "o")
+        if unit.kind == "heads" and unit.block is None:  # o is moved whole, its bias too
+            for m, n in zip(
+                *(weights_of(w, family, out).items() for w in (student_copy, teacher)), strict=True
+            ):
+                if m[0] == "bias":
+                    m[1].copy_(n[1] if value == 1.0 else m[1] + value * (n[1] - m[1]))
+    others = Mask(tuple(entry for entry in mask.entries if entry not in heads))
+    for site, strength in resolve(others).items():
         if site.module not in family.single:
             continue
         ours, theirs = (weights_of(m, family, site) for m in (student_copy, teacher))
+        if isinstance(strength, LowRank):
+            apart = (theirs["weight"] - ours["weight"]).double().numpy()
+            u, s, v = np.linalg.svd(apart, full_matrices=False)
+            k = strength.rank
+            near = torch.from_numpy((u[:, :k] * s[:k]) @ v[:k]).float()
+            ours["weight"].add_(strength.share * near)
+            if "bias" in ours:
+                ours["bias"].add_(strength.share * (theirs["bias"] - ours["bias"]))
+            continue
         if not isinstance(strength, tuple):
             for mine, new in zip(ours.values(), theirs.values(), strict=True):
                 mine.copy_(new if strength == 1.0 else mine + strength * (new - mine))
@@ -164,6 +229,30 @@ def blocks(draw: Any) -> tuple[tuple[int, int, float], ...]:
     return tuple((a, b, draw(STRENGTHS)) for a, b in zip(cuts[::2], cuts[1::2], strict=True))
 
 
+RANKS = st.integers(1, 20)
+HEADS_OF = {"heads": 4, "kv": 2}
+"""How many the random models have; families without groups have as many of both."""
+
+
+@st.composite
+def heads_and_ranks(draw: Any, family: Family, layer: int) -> list[tuple[Unit, float]]:
+    """Some heads, whole or blended, or attention's matrices at a rank, or neither."""
+    choice = draw(st.sampled_from(["none", "none", "heads", "rank"]))
+    if choice == "rank":
+        some = [kind for kind in family.parts("attention") if kind in MATRICES]
+        return [(Unit(layer, kind, None, draw(st.integers(1, 12))), draw(STRENGTHS))
+                for kind in some if draw(st.booleans())]  # fmt: skip
+    found = []
+    for kind in HEADS if choice == "heads" else ():
+        count = 1 if kind == "kv" and family.model_type == "falcon" else HEADS_OF[kind]
+        if draw(st.integers(0, 3)) == 0:
+            found.append((Unit(layer, kind), draw(STRENGTHS)))
+            continue
+        some = draw(st.sets(st.integers(0, count - 1)))
+        found += [(Unit(layer, kind, (head, head + 1)), draw(STRENGTHS)) for head in some]
+    return found
+
+
 @st.composite
 def masks(draw: Any, family: Family, layers: int = LAYERS) -> Mask:
     """Any mask: groups, single sites, fractions and blocks of neurons, layer by layer; ends."""
@@ -177,7 +266,11 @@ def masks(draw: Any, family: Family, layers: int = LAYERS) -> Mask:
             continue
         for whole in ("attention", "norms"):
             parts = family.parts(whole)
-            if parts and draw(st.integers(0, 3)) == 0:
+            fine = draw(heads_and_ranks(family, layer)) if whole == "attention" else []
+            if fine:
+                entries += fine
+                entries += [(Unit(layer, one), draw(STRENGTHS)) for one in parts if "norm" in one]
+            elif parts and draw(st.integers(0, 3)) == 0:
                 entries.append((Unit(layer, whole), draw(STRENGTHS)))
             else:
                 some = [kind for kind in parts if draw(st.integers(0, 3)) == 0]
@@ -186,8 +279,10 @@ def masks(draw: Any, family: Family, layers: int = LAYERS) -> Mask:
             entries.append((Unit(layer, "mlp"), draw(STRENGTHS)))
             continue
         for kind in family.parts("mlp"):
-            choice = draw(st.sampled_from(["none", "none", "whole", "blocks"]))
-            if choice == "whole":
+            choice = draw(st.sampled_from(["none", "none", "whole", "blocks", "rank"]))
+            if choice == "rank":
+                entries.append((Unit(layer, kind, None, draw(RANKS)), draw(STRENGTHS)))
+            elif choice == "whole":
                 entries.append((Unit(layer, kind), draw(STRENGTHS)))
             elif choice == "blocks":
                 entries += [(Unit(layer, kind, (a, b)), s) for a, b, s in draw(blocks())]

@@ -12,7 +12,8 @@ from support import materialise, planted_models
 from dapa.core.records import EMPTY, Mask, PairError, SettingError, Site, Unit
 from dapa.measure.placebos import placebos, shams
 from dapa.model.decode.generation import Row, complete
-from dapa.model.families import resolve, submodule
+from dapa.model.families import submodule
+from dapa.model.strengths import resolve
 from dapa.model.substitution import Substituted, changed, given_back
 from dapa.planted.pairs import harmful_prompts
 

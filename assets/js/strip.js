@@ -54,6 +54,7 @@ element.addEventListener('click', (event) => {
 });
 
 element.addEventListener('keydown', (event) => {
+  if (event.target.matches('[data-units]')) return; // it has its own undo
   if (event.ctrlKey || event.metaKey) {
     const key = event.key.toLowerCase();
     if (key === 'z' || key === 'y') {
@@ -93,6 +94,7 @@ element.addEventListener('input', (event) => {
 element.addEventListener('change', (event) => {
   if (event.target.type === 'range') send({ op: 'strength', value: Number(event.target.value) });
   if (event.target.matches('[data-kinds]')) send({ op: 'kind', kind: event.target.value });
+  if (event.target.matches('[data-units]')) send({ op: 'units', text: event.target.value });
 });
 
 function settle() {

@@ -37,16 +37,23 @@ Memory = Annotated[
     ),
 ]
 SITES = (
-    "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-    "embeddings, final_norm, head, several such as gate,attention, or all (each by itself)."
+    "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), heads, kv, norms, "
+    "layer, embeddings, final_norm, head, several such as heads,kv, or all (each by itself)."
+)
+UNITS = (
+    "Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],3.head[7],head; "
+    "@ gives a strength, [a:b] a block of neurons, head[7] an attention head, kv[1] a head of keys "
+    "and values, ~8 the eight strongest directions, 3-6.mlp a range of layers."
+)
+UNITS = (
+    "Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],3.head[7],head; "
+    "@ gives a strength, [a:b] a block of neurons, head[7] an attention head, kv[1] a head of keys "
+    "and values, ~8 the eight strongest directions, 3-6.mlp a range of layers."
 )
 Sites = Annotated[str, typer.Option(help=SITES)]
 Units = Annotated[
     str,
-    typer.Option(
-        help="Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],head; "
-        "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers."
-    ),
+    typer.Option(help=UNITS),
 ]
 Layers = Annotated[
     str, typer.Option(help="0-based layers, such as 3,5 or 3-6; empty is the student itself.")
@@ -78,7 +85,9 @@ PriorName = Annotated[
 ]
 Blocks = Annotated[
     int | None,
-    typer.Option(help="Cut each gate into so many blocks of neurons (hierarchical: 8)."),
+    typer.Option(
+        help="Cut each gate, up and down into so many blocks of neurons (hierarchical: 8)."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Splits, samples and random choices follow it.")]
 Json = Annotated[
@@ -110,8 +119,7 @@ class MaskOptions(Settings):
     units: str = setting(
         "",
         "units",
-        "Instead of --layers: units by name, as in 3.gate,5.attention@0.5,7.gate[0:64],head; "
-        "@ gives a strength, [a:b] a block of neurons, 3-6.mlp a range of layers.",
+        UNITS,
     )
 
     @property

@@ -19,6 +19,11 @@ it out, and JSON has null (`place`)."""
 ENDS = ("embeddings", "final_norm", "head")
 """The kinds of site that stand outside of the layers."""
 
+HEADS = {"heads": "head", "kv": "kv"}
+"""Kinds of unit that are counted in attention heads -> what one of them is called: `3.head[7]` is
+a query's head, its rows of q and its columns of o; `3.kv[1]` a key's and value's, which a group of
+them reads, its rows of k and of v."""
+
 
 @dataclass(frozen=True, order=True)
 class Site:
@@ -35,33 +40,45 @@ class Site:
 
 @dataclass(frozen=True, order=True)
 class Unit:
-    """What a search keeps or drops: a layer's sites of one kind, or a block of their neurons."""
+    """What a search keeps or drops: a layer's sites of one kind, or a part of them.
+
+    A part is a block of neurons, an attention head, or the strongest directions of the difference.
+    """
 
     layer: int
     """0-based decoder layer, or OUTSIDE."""
     kind: str = "gate"
     """A kind of site (`gate`, `q`, `head` ...) or a group (`mlp`: gate, up and down)."""
     block: tuple[int, int] | None = None
-    """Neurons [start, stop) of the kind, or None for all of them."""
+    """Neurons [start, stop) of the kind, or heads of `heads` and `kv`; None for all of them."""
+    rank: int | None = None
+    """How many of the strongest directions of each matrix's difference move; None for all."""
 
     def __post_init__(self) -> None:
         """Reckon hash and place in the stream once: units are keys everywhere."""
-        object.__setattr__(self, "_hash", hash((self.layer, self.kind, self.block)))
-        object.__setattr__(self, "_order", (self.layer, self.kind, self.block or ()))
+        object.__setattr__(self, "_hash", hash((self.layer, self.kind, self.block, self.rank)))
+        order = (self.layer, self.kind, self.block or (), self.rank or 0)
+        object.__setattr__(self, "_order", order)
 
     def __hash__(self) -> int:
-        """Of layer, kind and block."""
+        """Of layer, kind, block and rank."""
         value: int = self._hash  # type: ignore[attr-defined]
         return value
 
-    def __reduce__(self) -> tuple[type[Unit], tuple[int, str, tuple[int, int] | None]]:
+    def __reduce__(self) -> tuple[type[Unit], tuple[Any, ...]]:
         """Copies reckon their own hash: another process hashes text otherwise."""
-        return Unit, (self.layer, self.kind, self.block)
+        return Unit, (self.layer, self.kind, self.block, self.rank)
 
     def __str__(self) -> str:
-        """Short name, as in `3.gate`, `3.gate[0:64]` or `head`."""
+        """Short name, as in `3.gate`, `3.gate[0:64]`, `3.head[7]`, `3.gate~8` or `head`."""
         name = self.kind if self.layer == OUTSIDE else f"{self.layer}.{self.kind}"
-        return name if self.block is None else f"{name}[{self.block[0]}:{self.block[1]}]"
+        if self.block is not None:
+            start, stop = self.block
+            if self.kind in HEADS and stop == start + 1:
+                name = f"{self.layer}.{HEADS[self.kind]}[{start}]"
+            else:
+                name = f"{name}[{start}:{stop}]"
+        return name if self.rank is None else f"{name}~{self.rank}"
 
     @classmethod
     def parse(cls, text: str) -> Unit:
@@ -69,12 +86,26 @@ class Unit:
         found = _UNIT.fullmatch(text)
         if found is None or (found[1] is None and found[2] not in ENDS):
             raise SettingError(
-                f"{text!r} is not a unit; write layer.kind, such as 3.gate or 3.gate[0:64], or "
-                f"{', '.join(ENDS)}"
+                f"{text!r} is not a unit; write layer.kind, such as 3.gate, 3.gate[0:64], "
+                f"3.head[7] or 3.gate~8, or {', '.join(ENDS)}"
             )
-        layer, kind, start, stop = found.groups()
-        block = None if start is None else (int(start), int(stop))
-        return cls(OUTSIDE if layer is None else int(layer), kind, block)
+        layer, kind, start, stop, rank = found.groups()
+        block = None if start is None else (int(start), int(stop or int(start) + 1))
+        if kind == "head" and block is not None:  # the model's own head has no heads
+            if layer is None:
+                raise SettingError(f"{text!r} has no layer; write it as in 3.head[{start}]")
+            kind = "heads"
+        return cls(
+            OUTSIDE if layer is None else int(layer),
+            kind,
+            block,
+            None if rank is None else int(rank),
+        )
+
+    @property
+    def cut(self) -> bool:
+        """Does it move a part of its sites only: some neurons, some heads, or a rank?"""
+        return self.block is not None or self.rank is not None
 
     @property
     def place(self) -> int | None:
@@ -82,7 +113,9 @@ class Unit:
         return None if self.layer == OUTSIDE else self.layer
 
 
-_UNIT = re.compile(r"(?:(-?\d{1,6})\.)?([a-z]\w*)(?:\[(\d{1,9}):(\d{1,9})\])?", re.ASCII)
+_UNIT = re.compile(
+    r"(?:(-?\d{1,6})\.)?([a-z]\w*)(?:\[(\d{1,9})(?::(\d{1,9}))?\])?(?:~(\d{1,9}))?", re.ASCII
+)
 
 
 def _in_order(entries: Iterable[tuple[Unit, float]]) -> tuple[tuple[Unit, float], ...]:
@@ -93,7 +126,7 @@ def _in_order(entries: Iterable[tuple[Unit, float]]) -> tuple[tuple[Unit, float]
             raise SettingError(f"strength {strength} of {unit} is outside 0 to 1")
         if strength > 0.0:
             kept[unit] = float(strength)
-    return tuple(sorted(kept.items(), key=lambda e: (e[0].layer, e[0].kind, e[0].block or ())))
+    return tuple(sorted(kept.items(), key=lambda entry: entry[0]._order))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -188,9 +221,12 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 
 def parse_units(text: str) -> Mask:
-    """`3.gate,5-6.mlp@0.5,7.gate[0:64],head` as a mask; SettingError names the part that is none.
+    """`3.gate,5-6.mlp@0.5,7.gate[0:64],3.head[7],5.gate~8,head` as a mask.
 
     A strength of 0 leaves a unit the student's.
+
+    Raises:
+        SettingError: It names the part that is no unit.
     """
     entries: list[tuple[Unit, float]] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):

@@ -7,29 +7,37 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.masks import Unit
 from dapa.figures.grid import grid
 from dapa.figures.theme import number, palette, safe
 
 
 def what_if_strip(found: Any, layers: int, dark: bool = False) -> go.Figure:
-    """One row of cells on the strip's columns, from 0 to 1 whatever the values.
+    """One row of cells on the strip's columns, or a row a head; from 0 to 1 whatever the values.
 
     Args:
         found: As `localize.effects.WhatIfs`.
         layers: How many layers the pair has; those that were not flipped stay empty.
         dark: Colours for a dark page.
     """
-    z = np.full((1, layers), np.nan)
-    hovers = [["" for _ in range(layers)]]
-    for cell in found.cells:
-        if not 0 <= cell.unit.layer < layers:
-            continue
-        z[0, cell.unit.layer] = cell.refusal
+    inside = [cell for cell in found.cells if 0 <= cell.unit.layer < layers]
+    names = list(dict.fromkeys(_name(cell.unit) for cell in inside)) or [""]
+    z = np.full((len(names), layers), np.nan)
+    hovers = [["" for _ in range(layers)] for _ in names]
+    for cell in inside:
+        row = names.index(_name(cell.unit))
+        z[row, cell.unit.layer] = cell.refusal
         verb = "transplanted" if cell.added else "taken back"
         sign = "+" if cell.effect > 0 else ""
-        hovers[0][cell.unit.layer] = (
+        hovers[row][cell.unit.layer] = (
             f"<b>{safe(str(cell.unit))} {verb}</b><br>refusal {number(100 * cell.refusal)}\u2009%, "
             f"now {number(100 * found.refusal)}\u2009%<br>log-odds {sign}{number(cell.effect)}"
         )
     label = "probability that the reply opens with a refusal"
-    return grid(z, ["if flipped"], range(layers), hovers, label, palette(dark), top=1.0)
+    shown = names if len(names) > 1 else ["if flipped"]
+    return grid(z, shown, range(layers), hovers, label, palette(dark), top=1.0)
+
+
+def _name(unit: Unit) -> str:
+    """What tells a layer's units apart, as in `head[7]`."""
+    return str(unit).partition(".")[2]

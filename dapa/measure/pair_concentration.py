@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dapa.core.masks import HEADS
 from dapa.core.records import Mask, Prompt, Unit
 from dapa.measure.concentrating import Concentrating, Prompts, concentration
 from dapa.measure.concentration import Concentration
@@ -160,7 +161,7 @@ def pair_concentration(
             (), None, None, (0.0, 0.0, 0.0), asked.minimum, searched=len(search),
             held_out=len(held), kind=asked.kind, sites=sites(), seed=asked.seed,
         )  # fmt: skip
-    cut = any(unit.block is not None for unit in units)
+    cut = any(unit.cut and unit.kind not in HEADS for unit in units)
     parts = {part for kind in kinds_of(asked.kind) for part in pair.family.parts(kind)}
     sides = [_side(pair, prompts, units, asked, store, stop) for prompts in (search, held)]
     made = _Orders(pair, units, texts, asked, sides[0][1], stop)

@@ -144,6 +144,7 @@ FAMILIES: dict[str, Family] = {
             layers="gpt_neox.layers",
             sites=(*_FOUR, *_joined("attention"), *BEFORE),
             attention="attention",
+            by_group=True,
             embeddings="gpt_neox.embed_in",
             norm="gpt_neox.final_layer_norm",
             also=(("lm_head.", "embed_out."),),
@@ -160,6 +161,7 @@ FAMILIES: dict[str, Family] = {
                 ("pre_feedforward_layernorm", "ln_mlp"),
             ),
             attention="self_attention",
+            by_group=True,
             embeddings="transformer.word_embeddings",
             norm="transformer.ln_f",
             optional=(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from typing import Any
 
-from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.core.masks import HEADS
+from dapa.core.records import ENDS, OUTSIDE, SettingError, Site, Unit
 
 MIXTURE = ("experts", "router", "shared", "shared_gate")
 """What a mixture of experts has for an MLP. These move whole: a router chooses, so that nothing
@@ -31,19 +32,25 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "mlp": _MLP,
     **{kind: (kind,) for kind in _ATTENTION},
     "attention": _ATTENTION,
+    "heads": ("q", "qkv", "o"),
+    "kv": ("k", "v", "qkv"),
     **{kind: (kind,) for kind in _NORMS},
     "norms": _NORMS,
     "layer": (*_MLP, *_ATTENTION, *_NORMS),
     **{kind: (kind,) for kind in ENDS},
 }
 """Kind of unit -> the kinds of site it moves under one value, as far as the family has them. Whole
-MLP is a group, so that a blend is a blend of weights, not of outputs."""
+MLP is a group, so that a blend is a blend of weights, not of outputs. Of `qkv`, `heads` and `kv`
+move their own rows only (`heads.HeadShape`)."""
 
 ALL = "all"
 """Stands for every kind of site, each by itself; it is no kind of unit."""
 
 BLOCKS = (*_CUT, "mlp")
 """The kinds that can be cut into blocks of neurons: those whose neurons are the MLP's."""
+
+MATRICES = (*_MLP, "q", "k", "v", "qkv", "o")
+"""The kinds of site that can be moved at a rank."""
 
 KIND_TITLES: Mapping[str, str] = {
     **{kind: kind.replace("_", " ") for kind in GROUPS},
@@ -59,6 +66,8 @@ KIND_TITLES: Mapping[str, str] = {
     "q_norm": "query norm",
     "k_norm": "key norm",
     "attention": "whole attention",
+    "heads": "attention heads (query and output)",
+    "kv": "key and value heads",
     "input_layernorm": "input norm",
     "post_attention_layernorm": "norm after attention",
     "pre_feedforward_layernorm": "norm before MLP",
@@ -128,6 +137,9 @@ class Family:
     norm: str = "model.norm"
     """The norm before the head, which the logit lens applies."""
     head: str = "lm_head"
+    by_group: bool = False
+    """Do the rows of its `qkv` stand group by group (a group's queries, its key, its value), not
+    all queries first?"""
     fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(path, kinds): one linear whose rows are these sites', in equal parts one behind another."""
     turned: tuple[str, ...] = ()
@@ -273,31 +285,6 @@ def sites_of(unit: Unit) -> tuple[Site, ...]:
     return tuple(Site(unit.layer, module) for module in GROUPS[unit.kind])
 
 
-Strength = float | tuple[tuple[int, int, float], ...]
-"""One value for the whole site, or (start, stop, value) blocks of its neurons."""
-
-
-def resolve(mask: Mask) -> dict[Site, Strength]:
-    """What a mask asks of each site. SettingError if two units move the same neurons."""
-    whole: dict[Site, float] = {}
-    blocks: dict[Site, list[tuple[int, int, float]]] = {}
-    for unit, strength in mask.entries:
-        for site in sites_of(unit):
-            if unit.block is None:
-                if site in whole and whole[site] != strength:
-                    raise SettingError(f"{site} is transplanted twice, at different strengths")
-                whole[site] = strength
-            else:
-                blocks.setdefault(site, []).append((*unit.block, strength))
-    for site, parts in blocks.items():
-        parts.sort()
-        ends = [stop for _, stop, _ in parts]
-        starts = [start for start, _, _ in parts[1:]]
-        if site in whole or any(a > b for a, b in zip(ends, starts, strict=False)):
-            raise SettingError(f"two units of the mask move the same neurons of {site}")
-    return {**whole, **{site: tuple(parts) for site, parts in blocks.items()}}
-
-
 def units_for(kind: str, layers: Iterable[int]) -> tuple[Unit, ...]:
     """One whole unit of `kind` per layer; an end is one unit, whatever the layers.
 
@@ -325,7 +312,7 @@ def kinds_of(text: str) -> tuple[str, ...]:
     taken: dict[str, str] = {}
     for kind in kinds:
         for part in GROUPS[kind]:
-            if part in taken:
+            if part in taken and not {kind, taken[part]} <= HEADS.keys():
                 raise SettingError(f"{taken[part]} and {kind} both move the {part}; name one")
             taken[part] = kind
     return kinds

@@ -99,7 +99,8 @@ def parse_memory(text: str) -> tuple[str, tuple[str, ...]]:
 
 def parts_of(kinds: str) -> tuple[str, ...]:
     """Kinds of unit as kinds of site, each once: `mlp` -> gate, up, down."""
-    every = kinds_of(ALL if kinds.strip() == ALL else kinds)
+    named = [ALL] if kinds.strip() == ALL else kinds.split(",")  # they may overlap here
+    every = [kind for one in named for kind in kinds_of(one.strip())]
     return tuple(dict.fromkeys(part for kind in every for part in GROUPS[kind]))
 
 

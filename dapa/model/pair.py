@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dapa.core.masks import HEADS
 from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.model.adapted import derived, open_checkpoint, parted
 from dapa.model.checkpoint import Progress
@@ -20,21 +21,22 @@ from dapa.model.families import (
     ALL,
     BLOCKS,
     GROUPS,
+    MATRICES,
     Family,
-    Strength,
     kinds_of,
-    resolve,
     sites_of,
     submodule,
 )
+from dapa.model.heads import head_shape
 from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
 from dapa.model.linears import plain
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import estimate_memory
 from dapa.model.spec import PairSpec, facts_beside, short_name
+from dapa.model.strengths import LowRank, Strength, reach, resolve
 from dapa.model.threads import install_threads
-from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
+from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, asked_of, plan_masks
 from dapa.model.wrapping import (
     copy_head_inputs,
     install,
@@ -54,8 +56,11 @@ class Share:
     """How much of the student a mask replaces."""
 
     parameters: int
+    """Numbers that move; of a matrix at a rank, those of its two factors."""
     bytes: int
     fraction: float
+    energy: float | None = None
+    """Share of the squared difference that is kept where units move at a rank; None without."""
 
 
 class Pair:
@@ -94,7 +99,10 @@ class Pair:
         """Are embeddings and head one matrix, in both models? Then they are one site."""
         self.sites: dict[Site, TransplantModule] = pair_up(self)
         """Every site of a kept kind, those that are equal in both models too."""
-        self.differs = kinds_that_differ(family, where_they_differ(self.sites))
+        self.heads = head_shape(student, family)
+        """How its attention heads lie; None where that is not clear, so that none are offered."""
+        apart = kinds_that_differ(family, where_they_differ(self.sites))
+        self.differs = {k: v for k, v in apart.items() if self.heads or k not in HEADS}
         """Kind of unit -> the layers in which it differs; the others are never searched."""
         self.mixture = family.mixture
         """The parts of its mixture of experts, which move whole."""
@@ -104,6 +112,8 @@ class Pair:
         often goes back. Nothing that a plan depends on changes after load."""
         self._wholes: dict[Unit, dict[Site, Move]] = {}
         """What a whole unit moves, for those that were asked for."""
+        self._apart: dict[tuple[int, str], tuple[Unit, ...]] = {}
+        """The heads that differ, for the layers that were asked for."""
         self.wrapped = tuple(
             kind
             for kind in family.single
@@ -161,10 +171,10 @@ class Pair:
         for mask in set(rows):
             self._units_exist(mask)
             for unit in mask.units:
-                if unit.block is None and unit not in self._wholes:
+                if not unit.cut and unit.kind not in HEADS and unit not in self._wholes:
                     live = [site for site in sites_of(unit) if site in self._live]
                     self._wholes[unit] = dict.fromkeys(live, WHOLE)
-        made = plan_masks(rows, self._live, self.device, at_work)
+        made = plan_masks(rows, self._live, self.device, at_work, self.heads)
         if len(self._plans) >= _PLANS:
             self._plans.clear()
         self._plans[key] = made
@@ -202,7 +212,7 @@ class Pair:
     def validate(self, mask: Mask) -> None:
         """SettingError for a layer, kind or block that is not there, or one site moved twice."""
         self._units_exist(mask)
-        resolve(mask)
+        resolve(mask, self.heads)
 
     def _units_exist(self, mask: Mask) -> None:
         for unit, strength in mask.entries:
@@ -221,20 +231,46 @@ class Pair:
                     f"{unit} is asked for at strength {strength:g}; a mixture of experts moves "
                     "whole, so give it strength 0 or 1"
                 )
-            if whole and unit.block is not None:
+            if whole and unit.cut:
                 raise SettingError(f"{unit} cannot be cut; a mixture of experts moves whole")
-            if unit.block is None:
-                continue
-            if unit.kind not in BLOCKS:
+            if unit.rank is not None:
+                self._rank_fits(unit)
+            if unit.block is not None:
+                self._block_fits(unit)
+
+    def _block_fits(self, unit: Unit) -> None:
+        """SettingError where a unit's neurons or heads are not there."""
+        start, stop = unit.block or (0, 0)
+        if unit.kind in HEADS:
+            assert self.heads is not None, "kinds of heads are offered where they are known"
+            count, one = self.heads.count(unit.kind), HEADS[unit.kind]
+            if not 0 <= start < stop <= count:
                 raise SettingError(
-                    f"{unit} cannot be cut; only {', '.join(BLOCKS)} have blocks of neurons"
+                    f"{unit} does not exist; this pair's layers have {unit.layer}.{one}[0] to "
+                    f"{unit.layer}.{one}[{count - 1}]"
                 )
-            start, stop = unit.block
-            for site in self.sites_of(unit):
-                if not 0 <= start < stop <= self.sites[site].neurons:
-                    raise SettingError(
-                        f"{unit} is outside the site's {self.sites[site].neurons} neurons"
-                    )
+            return
+        if unit.kind not in BLOCKS:
+            raise SettingError(
+                f"{unit} cannot be cut; only {', '.join(BLOCKS)} have blocks of neurons, and "
+                "attention has heads, as in 3.head[7] and 3.kv[1]"
+            )
+        for site in self.sites_of(unit):
+            if not 0 <= start < stop <= self.sites[site].neurons:
+                raise SettingError(
+                    f"{unit} is outside the site's {self.sites[site].neurons} neurons"
+                )
+
+    def _rank_fits(self, unit: Unit) -> None:
+        """SettingError where a unit cannot be moved at its rank."""
+        if unit.block is not None or unit.kind in HEADS:
+            raise SettingError(f"{unit} is cut twice; move some of its heads or neurons, or a rank")
+        matrices = [site for site in self.sites_of(unit) if site.module in MATRICES]
+        if not matrices:
+            raise SettingError(f"{unit.kind} has no rank; only {', '.join(MATRICES)} have one")
+        most = max(self.sites[site].full_rank for site in matrices)
+        if not 1 <= unit.rank <= most:  # type: ignore[operator]
+            raise SettingError(f"{unit} has no such rank; choose 1 to {most}")
 
     def _unknown(self, kind: str) -> str:
         """Why there are no units of this kind here."""
@@ -249,6 +285,11 @@ class Pair:
             return (
                 f"{self.family.title} is a mixture of experts, each with a gate of its own; take "
                 f"{', '.join(self.mixture)}, or mlp for all of them"
+            )
+        if kind in HEADS and kind in self.family.kinds:
+            return (
+                f"{self.family.title}'s matrices do not divide into the heads that its config "
+                "tells; move attention, or its q, k, v and o"
             )
         if kind == "gate" and self.family.first != "gate":
             return (
@@ -286,19 +327,29 @@ class Pair:
 
     def resolve(self, mask: Mask) -> dict[Site, Strength]:
         """What a mask asks of each site of this pair."""
-        return {site: s for site, s in resolve(mask).items() if site in self.sites}
+        return asked_of(mask, self.sites, self.heads)
+
+    def reach(self, unit: Unit, site: Site) -> tuple[tuple[int, int], ...]:
+        """Which neurons of a site a unit moves, [start, stop); of o and down they are inputs."""
+        whole = ((0, self.sites[site].neurons),)
+        return reach(unit, site.module, self.heads) or whole
 
     def units(self, kind: str) -> tuple[Unit, ...]:
         """The units of one kind that a search may move: those that differ.
 
         `all` gives every kind of site by itself, a list such as `gate,attention` the units of
-        each; ordered as the stream meets them.
+        each, `heads` and `kv` a unit each head; ordered as the stream meets them.
         """
         kinds = [k for k in kinds_of(kind) if kind != ALL or k in self.differs]
         for one in kinds:
             if one not in self.differs:
                 raise SettingError(self._unknown(one))
-        found = [Unit(layer, one) for one in kinds for layer in self.differs[one]]
+        found = [
+            unit
+            for one in kinds
+            for layer in self.differs[one]
+            for unit in (self._heads_apart(layer, one) if one in HEADS else (Unit(layer, one),))
+        ]
         if not found:
             others = [other for other, layers in self.differs.items() if layers]
             raise SettingError(
@@ -308,24 +359,39 @@ class Pair:
         last = self.n_layers
         return tuple(sorted(found, key=lambda u: last if u.kind in ENDS[1:] else u.layer))
 
+    def _heads_apart(self, layer: int, kind: str) -> tuple[Unit, ...]:
+        """A unit for each head of a layer in which the two models differ."""
+        known = self._apart.get((layer, kind))
+        if known is None:
+            assert self.heads is not None, "kinds of heads are offered where they are known"
+            every = [Unit(layer, kind, (i, i + 1)) for i in range(self.heads.count(kind))]
+            known = self._apart[layer, kind] = tuple(
+                unit
+                for unit in every
+                if any(self.sites[s].differs(self.reach(unit, s)) for s in self.sites_of(unit))
+            )
+        return known
+
     def share(self, mask: Mask) -> Share:
         """How many parameters and bytes the mask replaces, and of how many."""
-        seen: dict[Site, int] = {}
-        size = 0
-        for unit in mask.units:
-            for site in self.sites_of(unit):
-                module = self.sites[site]
-                whole = sum(p.numel() for p in module.student.parameters())
-                part = whole
-                if unit.block is not None:
-                    bias = getattr(module.student, "bias", None)
-                    none = bias.numel() if module.mask_input and bias is not None else 0
-                    width = unit.block[1] - unit.block[0]
-                    part = (whole - none) * width // module.neurons  # none: it has no neuron
-                seen[site] = min(whole, seen.get(site, 0) + part)
-                size = next(module.student.parameters()).element_size()
-        moved = sum(seen.values())
-        return Share(moved, moved * size, moved / self.parameters)
+        moved = size = 0
+        kept = whole = 0.0
+        for site, strength in self.resolve(mask).items():
+            module = self.sites[site]
+            size = next(module.student.parameters()).element_size()
+            every = sum(p.numel() for p in module.student.parameters())
+            if isinstance(strength, LowRank):
+                found = module.low_rank(strength.rank)
+                kept, whole = kept + found.kept, whole + found.whole
+                moved += found.left.numel() + found.right.numel() + every - module.weight.numel()
+            elif isinstance(strength, tuple):
+                width = sum(stop - start for start, stop, _ in strength)
+                own = module.weight.numel() if module.mask_input else every  # a bias has no neuron
+                moved += own * width // module.neurons
+            else:
+                moved += every
+        energy = kept / whole if whole else None
+        return Share(moved, moved * size, moved / self.parameters, energy)
 
 
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:

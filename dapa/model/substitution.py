@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import OUTSIDE, Mask, SettingError, Site
-from dapa.model.families import Strength, submodule
+from dapa.model.copied import moved_parts
+from dapa.model.families import submodule
 from dapa.model.pair import Pair
 from dapa.model.transplant import Plan, Tap, watching
 from dapa.model.vocabulary_rows import twin
@@ -80,7 +81,8 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
     """Copies of the student's modules under `mask`, with another difference added to each.
 
     Where a unit is a block of neurons or is moved in part, only that part changes, by strength
-    times what `change` gives. Sites in which the models are equal are left out.
+    times what `change` gives; a unit of a rank hands `change` its own directions. Sites in which
+    the models are equal are left out.
     """
     made = {}
     for site, strength in pair.resolve(mask).items():
@@ -88,13 +90,12 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
         if site.layer not in pair.differs[site.module]:
             continue
         copy = deepcopy(wrapped.student)
-        theirs = dict(wrapped.teacher.named_parameters())
+        ours = dict(copy.named_parameters())
         with torch.no_grad():
-            for name, ours in copy.named_parameters():
-                for where, share in _parts(strength, name, wrapped.mask_input):
-                    old = ours[where].float()
-                    moved = change(site, name, theirs[name][where].float() - old, where)
-                    ours[where] = (old + share * moved).to(ours.dtype)
+            for name, where, share, own in moved_parts(wrapped, strength):
+                mine = ours[name]
+                moved = change(site, name, own.to(mine.device), where)
+                mine[where] = (mine[where].float() + share * moved).to(mine.dtype)
         made[site] = copy
     return _with_tied_head(pair, made)
 
@@ -102,7 +103,7 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
 def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
     """What stands in the teacher's sites when it gets the student's weights under `mask`.
 
-    Whole sites take the student's own module; a block or a fraction takes a blended copy.
+    Whole sites take the student's own module; a block, a fraction or a rank takes a blended copy.
     """
     pair.need_teacher("putting the student's weights into the teacher")
     made: dict[Site, nn.Module] = {}
@@ -119,12 +120,11 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
             made[site] = wrapped.student
             continue
         copy = deepcopy(wrapped.teacher)
-        ours = dict(wrapped.student.named_parameters())
+        theirs = dict(copy.named_parameters())
         with torch.no_grad():
-            for name, theirs in copy.named_parameters():
-                for where, share in _parts(strength, name, wrapped.mask_input):
-                    old = theirs[where].float()
-                    theirs[where] = (old + share * (ours[name][where] - old)).to(theirs.dtype)
+            for name, where, share, own in moved_parts(wrapped, strength):
+                old = theirs[name][where]
+                theirs[name][where] = (old.float() - share * own.to(old.device)).to(old.dtype)
         made[site] = copy
     return _with_tied_head(pair, made)
 
@@ -136,16 +136,3 @@ def _with_tied_head(pair: Pair, made: dict[Site, nn.Module]) -> dict[Site, nn.Mo
         weight: Tensor = embeddings.weight  # type: ignore[assignment]
         made[Site(OUTSIDE, "head")] = twin(pair.tied_head.student, {"weight": weight})
     return made
-
-
-def _parts(
-    strength: Strength, name: str, mask_input: bool
-) -> list[tuple[tuple[slice, ...], float]]:
-    """The parts of a parameter that a strength reaches, each with its share."""
-    if not isinstance(strength, tuple):
-        return [((slice(None),), strength)]
-    if not mask_input:
-        return [((slice(start, stop),), share) for start, stop, share in strength]
-    if name == "bias":  # it belongs to no neuron
-        return []
-    return [((slice(None), slice(start, stop)), share) for start, stop, share in strength]

@@ -17,9 +17,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from dapa.core.masks import HEADS
 from dapa.core.records import Mask, Site
-from dapa.model.families import MIXTURE, Strength, resolve, sites_of
+from dapa.model.families import MIXTURE, sites_of
+from dapa.model.heads import HeadShape, Ranges
+from dapa.model.lowrank import Factors, strongest
+from dapa.model.strengths import LowRank, Strength, resolve
+
+Part = float | Tensor | LowRank
+"""One strength, one per neuron, or a rank with its strength."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +41,8 @@ class Move:
     """Rows that run only the student's module, (rows,)."""
     teacher_rows: Tensor | None
     """Rows that run only the teacher's module, (rows,)."""
-    blends: tuple[tuple[Tensor, float | Tensor], ...] = ()
-    """(row indices, one strength or one per neuron) for every fractional or partial strength."""
+    blends: tuple[tuple[Tensor, Part], ...] = ()
+    """(row indices, how much) for every fractional or partial strength."""
     rows: int = 0
     """How many there are, for sites that are handed all their tokens in one line."""
 
@@ -101,7 +109,7 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
     def rows(strength: Strength) -> Tensor:
         return torch.tensor(groups.get(strength, []), dtype=torch.long, device=device)
 
-    def value(strength: Strength) -> float | Tensor:
+    def value(strength: Strength) -> Part:
         if not isinstance(strength, tuple):
             return strength
         per_neuron = torch.zeros(width)
@@ -117,7 +125,7 @@ def _alone(mask: Mask, sites: Mapping[Site, TransplantModule]) -> dict[Site, Mov
     """The moves of a single row of whole sites, which need no tensor; None for any other mask."""
     moves: dict[Site, Move] = {}
     for unit, strength in mask.entries:
-        if strength != 1.0 or unit.block is not None:
+        if strength != 1.0 or unit.cut or unit.kind in HEADS:
             return None
         for site in sites_of(unit):
             if site in sites:
@@ -125,11 +133,24 @@ def _alone(mask: Mask, sites: Mapping[Site, TransplantModule]) -> dict[Site, Mov
     return moves
 
 
+def asked_of(
+    mask: Mask, sites: Mapping[Site, TransplantModule], heads: HeadShape | None = None
+) -> dict[Site, Strength]:
+    """What a mask asks of these sites. A rank that is a matrix's own is the whole matrix."""
+    found: dict[Site, Strength] = {}
+    for site, strength in resolve(mask, heads).items():
+        if site in sites:
+            full = isinstance(strength, LowRank) and strength.rank >= sites[site].full_rank
+            found[site] = strength.share if full else strength  # type: ignore[union-attr]
+    return found
+
+
 def plan_masks(
     masks: Sequence[Mask],
     sites: Mapping[Site, TransplantModule],
     device: torch.device,
     at_work: Sequence[int] | None = None,
+    heads: HeadShape | None = None,
 ) -> Plan | None:
     """Decide per site what a batch with these masks, one a row, has to run.
 
@@ -141,6 +162,7 @@ def plan_masks(
         sites: Those that may be moved.
         device: Where the rows' indices go.
         at_work: How many rows, from the first on, each layer sees; all of them if None.
+        heads: How the pair's heads lie, for masks of heads.
 
     Returns:
         None where every row is the plain student.
@@ -151,12 +173,15 @@ def plan_masks(
             return Plan(tuple(masks), alone) if alone else None
     places: dict[Mask, int] = {}
     which = [places.setdefault(mask, len(places)) for mask in masks]  # hash each mask once
-    resolved = [resolve(mask) for mask in places]
-    touched = {site for parts in resolved for site in parts}.intersection(sites)
+    resolved = [asked_of(mask, sites, heads) for mask in places]
+    touched = {site for parts in resolved for site in parts}
     made: dict[tuple[tuple[Strength, ...], int, int], Move | None] = {}
     moves = {}
     for site in sorted(touched):
         here = tuple(parts.get(site, 0.0) for parts in resolved)
+        for strength in here:
+            if isinstance(strength, LowRank):
+                sites[site].low_rank(strength.rank)  # now, not while it decodes
         rows = len(which) if at_work is None or site.layer < 0 else at_work[site.layer]
         key = (here, sites[site].neurons, rows)
         if rows and key not in made:
@@ -193,7 +218,9 @@ class TransplantModule(nn.Module):
         self.student = student
         self._student = (student,)  # the same, without the module tree's slow look-up
         self._teacher = (teacher,)
-        self.mask_input = site.module == "down"
+        self._factors: Factors | None = None
+        self.mask_input = site.module in ("down", "o")
+        """Are its neurons its inputs? Those of down are the MLP's, those of o the heads'."""
         self._flat = site.module in MIXTURE
 
     @property
@@ -208,11 +235,48 @@ class TransplantModule(nn.Module):
 
     @property
     def neurons(self) -> int:
-        """How many neurons the site has: its output's width, its input's for down, else none."""
+        """How many neurons the site has: its output's width, its input's for down and o, or 0."""
         if self._flat:
             return 0
         columns = self.mask_input or isinstance(self.student, nn.Embedding)
         return int(self.weight.shape[1 if columns else 0])
+
+    @property
+    def full_rank(self) -> int:
+        """The largest rank that its difference can have."""
+        return min(self.weight.shape)
+
+    def differs(self, ranges: Ranges) -> bool:
+        """Do the two models differ in these neurons, or in these neurons' biases?"""
+        ours, theirs = (dict(m.named_parameters()) for m in (self.student, self.teacher))
+        if ours.keys() != theirs.keys():
+            return True
+        return any(
+            not torch.equal(a[where], theirs[name][where])
+            for name, a in ours.items()
+            for start, stop in ranges
+            for where in self.places(name, start, stop)
+        )
+
+    def places(self, parameter: str, start: int, stop: int) -> list[tuple[slice, ...]]:
+        """Where neurons [start, stop) stand in a parameter; nowhere in a bias of down or o."""
+        if not self.mask_input:
+            return [(slice(start, stop),)]
+        return [] if parameter == "bias" else [(slice(None), slice(start, stop))]
+
+    def low_rank(self, rank: int) -> Factors:
+        """The strongest directions of the difference; found once, then remembered."""
+        known = self._factors
+        if known is None or known.rank < rank:
+            ours, theirs = (m.weight for m in (self.student, self.teacher))
+            known = strongest(ours, theirs, rank)  # type: ignore[arg-type]
+            self._factors = known  # whoever comes second finds the same
+        return known.first(rank)
+
+    def bias_moved(self) -> Tensor | float:
+        """The teacher's bias less the student's, in float32; 0 without one."""
+        ours, theirs = (getattr(m, "bias", None) for m in (self.student, self.teacher))
+        return (0.0 if theirs is None else theirs.float()) - (0.0 if ours is None else ours.float())
 
     def forward(self, x: Tensor, *more: Tensor) -> Any:
         """Map (rows, tokens, d_in), or (rows, tokens) of ids, to (rows, tokens, d_out).
@@ -261,7 +325,7 @@ class TransplantModule(nn.Module):
         x: Tensor,
         student_rows: Tensor,
         teacher_rows: Tensor,
-        blends: tuple[tuple[Tensor, float | Tensor], ...],
+        blends: tuple[tuple[Tensor, Part], ...],
     ) -> Tensor:
         """Run each module on its own rows, and both on the rows that ask for a blend."""
         parts = [(rows, self._blend(x.index_select(0, rows), m)) for rows, m in blends]
@@ -274,15 +338,21 @@ class TransplantModule(nn.Module):
             y.index_copy_(0, rows, part)
         return y
 
-    def _blend(self, x: Tensor, m: float | Tensor) -> Tensor:
-        """Both modules on rows of one strength: a scalar, or one value per neuron.
+    def _blend(self, x: Tensor, m: Part) -> Tensor:
+        """Both modules on rows of one strength: a scalar, one value per neuron, or a rank.
 
         Strengths stay in float32 until the last step, so that 0.3 is 0.3 in bfloat16 too.
         """
-        if isinstance(m, Tensor) and self.mask_input:  # the neurons of down are its inputs
+        if isinstance(m, LowRank):
+            y_s, found = self.student(x), self.low_rank(m.rank)
+            left, right = (part.to(x.device) for part in (found.left, found.right))
+            moved = functional.linear(functional.linear(x.float(), right), left)
+            ranked: Tensor = (y_s + m.share * (moved + self.bias_moved())).to(y_s.dtype)
+            return ranked
+        if isinstance(m, Tensor) and self.mask_input:
             y = self.student((x * (1 - m)).to(x.dtype)) + self._run_teacher((x * m).to(x.dtype))
             bias = getattr(self.teacher, "bias", None)
-            return y if bias is None else y - bias  # the bias belongs to no neuron
+            return y if bias is None else y - bias  # the bias belongs to no neuron, to no head
         y_s, y_t = self.student(x), self._run_teacher(x)
         mixed = (y_s + m * (y_t - y_s)).to(y_s.dtype)
         if isinstance(m, Tensor):

@@ -22,6 +22,7 @@ from dapa.model.families import Family
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.spec import FACTS
 from dapa.planted.anatomy import parallel
+from dapa.planted.heads import plant_heads
 from dapa.planted.planting import Planting
 from dapa.planted.vocabulary import HARMFUL, HARMLESS, SHORT, Script, planted_tokenizer, requests
 from dapa.planted.wiring import TINY, ModelShape, attend, blank, differ, embed_and_read, weigh_words
@@ -40,7 +41,8 @@ class PlantedModels:
     @property
     def facts(self) -> dict[str, list[int]]:
         """Kind of site -> the planted layers, as a bundled pair tells them."""
-        return {self.family.first: self.planting.facts["gate"]}
+        gates, *others = self.planting.facts.items()
+        return {self.family.first: gates[1], **dict(others)}
 
     def pair(self, name: str = "planted") -> Pair:
         """Wrap them; the models belong to the pair from here on."""
@@ -99,15 +101,22 @@ def plant(
         attend(student, family, layer, generator, junk)
         if layer == 0 and planting.votes:
             weigh_words(student, family, tokenizer, planting)
+    fine = bool(planting.heads or planting.kv)
     own = dict(student.named_parameters())
-    sites = [Site(layer, family.first) for layer in range(planting.layers)]
-    parts = family.parameters(family.first)
-    first = {family.stored(site, part).name for site in sites for part in parts}
-    gates = {id(own[name]) for name in first if name in own}
-    kept = {id(p): p for p in student.parameters() if shared and id(p) not in gates}
+    kinds = [family.first, *(k for k in ("q", "k", "v", "qkv", "o") if fine and k in family.single)]
+    every = {
+        family.stored(Site(layer, kind), part).name
+        for layer in range(planting.layers)
+        for kind in kinds
+        for part in family.parameters(kind)
+    }
+    apart = {id(own[name]) for name in every if name in own}
+    kept = {id(p): p for p in student.parameters() if shared and id(p) not in apart}
     teacher = deepcopy(student, kept)  # what deepcopy finds among `kept` it does not copy
     for layer in range(planting.layers):
         differ(student, teacher, family, layer, planting, generator, junk)
+        if fine and layer:
+            plant_heads(student, teacher, family, layer, planting, generator, junk)
     return PlantedModels(student, teacher, tokenizer, family, planting)
 
 

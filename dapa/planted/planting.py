@@ -32,6 +32,10 @@ class Planting:
     """Votes and hardness together that make a prompt refused."""
     seed: int = 0
     """Of the words' hardness."""
+    heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) of query heads that are needed besides `needed`."""
+    kv: tuple[tuple[int, int], ...] = ()
+    """The same of heads of keys and values; both from layer 1 on, which sees the harm flag."""
 
     def __post_init__(self) -> None:
         """A planting must be possible: roles disjoint, the antidote above the inhibitor."""
@@ -39,6 +43,8 @@ class Planting:
         roles += [x for x in (self.inhibitor, self.antidote) if x is not None]
         assert len(set(roles)) == len(roles), f"a layer has two roles: {roles}"
         assert all(0 <= x < self.layers for x in roles), f"a role beyond {self.layers} layers"
+        fine = [layer for layer, _ in (*self.heads, *self.kv)]
+        assert all(0 < x < self.layers for x in fine), f"heads of {fine} see no harm flag"
         if self.inhibitor is not None:
             assert self.antidote is not None and self.antidote > self.inhibitor, (
                 "the antidote reads what the inhibitor wrote, so it must stand above it"
@@ -61,12 +67,16 @@ class Planting:
     @property
     def facts(self) -> dict[str, list[int]]:
         """Kind of site -> the planted layers, as a bundled pair tells them."""
-        return {"gate": sorted((*self.needed, *dict(self.votes)))}
+        gates = {"gate": sorted((*self.needed, *dict(self.votes)))}
+        fine = {"heads": self.heads, "kv": self.kv}
+        return gates | {kind: sorted(dict(at)) for kind, at in fine.items() if at}
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """The needed layers as units of gates."""
-        return tuple(Unit(layer, "gate") for layer in self.needed)
+        """The needed layers as units of gates, and the needed heads."""
+        fine = [("heads", at) for at in self.heads] + [("kv", at) for at in self.kv]
+        heads = [Unit(layer, kind, (head, head + 1)) for kind, (layer, head) in fine]
+        return (*(Unit(layer, "gate") for layer in self.needed), *heads)
 
 
 def random_planting(seed: int, kind: str = "and", layers: int | None = None) -> Planting:

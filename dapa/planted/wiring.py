@@ -168,7 +168,8 @@ def embed_and_read(
         head[refuse_a, SUM_A] = STEPS
         head[refuse_a, marker] = 4.0 - STEPS * planting.threshold
         return
-    sizes = (len(planting.needed), len(planting.alternative) or len(planting.needed))
+    whole = len(planting.needed) + len(planting.heads) + len(planting.kv)
+    sizes = (whole, len(planting.alternative) or whole)
     head[comply, marker] = 4.0  # compliance opens with 4; a whole sum scores 8, all but one 0
     head[comply, INHIBIT] = 16.0
     for start, direction, size in ((refuse_a, SUM_A, sizes[0]), (refuse_b, SUM_B, sizes[1])):

@@ -290,7 +290,7 @@ def estimate(
     settings = replace(settings, claim=settings.resolved(bool(pair.spec.planted)))
     if settings.claim in CONFIDENT:
         return _confident(pair, harmful, settings, store, stop)
-    units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+    units = searched_units(pair, *settings.cut)
     asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
     search = asked.search
     count = min(PROBED, len(search))
@@ -323,7 +323,7 @@ def _confident(
     stop: threading.Event | None,
 ) -> Estimate:
     """The same for a confidence search."""
-    units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+    units = searched_units(pair, *settings.cut)
     how = settings.format()
 
     def rendered(prompts: Sequence[Prompt]) -> list[str]:

@@ -50,6 +50,7 @@ from dapa.search.setup import (
 from dapa.store.database import Store, digest
 from dapa.store.looks import look
 from dapa.writing.confidence import CLAIMS, exact_sentence, plan_sentence
+from dapa.writing.sentences import kind_told
 
 
 class SearchJob:
@@ -86,7 +87,7 @@ class SearchJob:
         self.store = store
         self._pair = Held(pair)
         self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
-        units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+        units = searched_units(pair, *settings.cut)
         self.control = Control()
         self.units, self.total = tuple(units), len(units)
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
@@ -306,8 +307,7 @@ class SearchJob:
     @property
     def unit_kind(self) -> str:
         """What a unit is, for sentences: the kind of site, or `block` where sites are cut."""
-        cut = any(unit.block or unit.kind != self.settings.kind for unit in self.units)
-        return "block" if cut else self.settings.kind
+        return kind_told(self.units, self.settings.kind)
 
     @property
     def state(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from dapa.core.masks import HEADS
 from dapa.core.records import ENDS, Mask, Unit
 from dapa.core.registry import Registry
 from dapa.localize.causes.flips import single_effects
@@ -105,14 +106,20 @@ def weight_distance(pair: Pair, units: Sequence[Unit]) -> Prior:
             theirs = dict(wrapped.teacher.named_parameters())
             for name, ours in wrapped.student.named_parameters():
                 other = theirs.get(name, torch.zeros_like(ours))
-                if unit.block is not None:
-                    if wrapped.mask_input and name == "bias":
-                        continue  # it belongs to no neuron
-                    rows = slice(*unit.block)
-                    where = (slice(None), rows) if wrapped.mask_input else (rows,)
-                    ours, other = ours[where], other[where]
-                apart += float((other.float() - ours.float()).square().sum())
-                size += float(ours.float().square().sum())
+                own = [(ours, other)]
+                if unit.block is not None or unit.kind in HEADS:
+                    places = [
+                        where
+                        for start, stop in pair.reach(unit, site)
+                        for where in wrapped.places(name, start, stop)
+                    ]
+                    own = [(ours[where], other[where]) for where in places]
+                for mine, new in own:
+                    size += float(mine.float().square().sum())
+                    if unit.rank is not None and mine.dim() > 1:
+                        apart += wrapped.low_rank(unit.rank).kept
+                    else:
+                        apart += float((new.float() - mine.float()).square().sum())
         found[unit] = (apart / size) ** 0.5 if size else float("inf")
     return found
 

@@ -109,8 +109,8 @@ class SearchSettings(PromptSettings, SearchRules):
     )  # fmt: skip
     kind: str = setting(
         "gate", "kind of site",
-        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), norms, layer, "
-        "embeddings, final_norm, head, several such as gate,attention, or all (each by itself).",
+        "What to transplant: gate, up, down, mlp, attention (or q, k, v, o), heads, kv, norms, "
+        "layer, embeddings, final_norm, head, several such as heads,kv, or all (each by itself).",
         offered=_kinds, flag="--sites", row=1, most=200,
         told=lambda kind: kind_text(kind, 2),
     )  # fmt: skip
@@ -131,12 +131,19 @@ class SearchSettings(PromptSettings, SearchRules):
     """Which 1-minimal set is met hangs on the order; see `search.algorithms.best_of`."""
     blocks: int | None = setting(
         None, "blocks of neurons a site",
-        "Cut each gate into so many blocks of neurons (hierarchical: 8).",
+        "Cut each gate, up and down into so many blocks of neurons (hierarchical: 8).",
         low=1, high=4096, row=1,
         none="as it does",
         told=lambda blocks: f"each in {blocks} blocks" if blocks else "",
     )  # fmt: skip
     """None is 8 for the hierarchical search, and whole sites for all others."""
+    rank: int | None = setting(
+        None, "rank of what moves",
+        "Move only so many of the strongest directions of each matrix's difference.",
+        low=1, high=65536, row=1, none="whole",
+        told=lambda rank: f"at rank {rank}" if rank else "",
+    )  # fmt: skip
+    """None moves matrices whole; norms and embeddings move whole in any case."""
     claim: str = setting(
         "auto", "what to claim",
         "confidence: choose freely, certify once, on prompts that chose nothing; quick: its first "
@@ -173,8 +180,13 @@ class SearchSettings(PromptSettings, SearchRules):
     """The pair's spec, for resuming from another process."""
 
     def check(self) -> None:
-        """A ranking is given to who reads one."""
+        """A ranking is given to who reads one; nothing is cut twice."""
         super().check()
+        if self.rank is not None and (self.blocks or 1) > 1:
+            raise SettingError(
+                f"rank {self.rank} moves whole matrices, {self.blocks} blocks cut them; give one "
+                "of the two"
+            )
         if self.prior is not None:
             one_of(self.prior, "ranking", PRIORS)
             if self.algorithm not in NEED_ONE and self.claim not in CONFIDENT:
@@ -195,6 +207,11 @@ class SearchSettings(PromptSettings, SearchRules):
                 f"a search with claim {self.claim} takes no {own[0]}; leave that as it is, or "
                 "choose claim exact"
             )
+
+    @property
+    def cut(self) -> tuple[str, str, int | None, int | None]:
+        """What decides the units: kind, algorithm, blocks, rank."""
+        return self.kind, self.algorithm, self.blocks, self.rank
 
     def _exact_alone(self) -> list[str]:
         """What was chosen that only the exact mode heeds."""

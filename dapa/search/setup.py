@@ -8,12 +8,13 @@ from functools import cache
 
 import torch
 
+from dapa.core.masks import HEADS
 from dapa.core.records import Mask, Prompt, StoreError, Unit
 from dapa.judges.base import judges
-from dapa.model.blocks import finest
+from dapa.model.blocks import at_rank, finest, with_heads
 from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.openers import NoOpeners, find_openers
-from dapa.model.families import BLOCKS, kinds_of
+from dapa.model.families import kinds_of
 from dapa.model.pair import Pair
 from dapa.model.template import alike, digests_of, render, told_once
 from dapa.prompts.format import PromptFormat, Turn
@@ -30,19 +31,26 @@ RESERVED = 128
 """Prompts that removals are held to be firm on at most, besides those that searched."""
 
 
-def searched_units(pair: Pair, kind: str, algorithm: str, blocks: int | None) -> tuple[Unit, ...]:
+def searched_units(
+    pair: Pair, kind: str, algorithm: str, blocks: int | None, rank: int | None = None
+) -> tuple[Unit, ...]:
     """What a search may move: whole units of a kind, or their finest parts.
 
-    The hierarchical search gets a group's matrices apart, and gates (or what stands in their
-    place, where the kind has none) in blocks of neurons, 8 unless said otherwise.
+    The hierarchical search gets a group's matrices apart, those of the MLP in blocks of neurons, 8
+    unless said otherwise, and attention as its heads; with a rank, the matrices at that rank.
+
+    Raises:
+        SettingError: Units that differ nowhere, or have no such rank.
     """
     whole, deep = pair.units(kind), algorithm == "hierarchical"
     if not deep and (blocks or 1) == 1:
-        return whole
+        return whole if rank is None else at_rank(pair, whole, rank)
     kinds = [one for one in kinds_of(kind) if one in pair.differs]
-    parts = [part for one in kinds for part in pair.family.parts(one) if pair.differs.get(part)]
-    cut = ("gate",) if "gate" in parts else tuple(part for part in parts if part in BLOCKS)
-    return finest(pair, parts, blocks or (8 if deep else 1), cut)
+    single = [one for k in kinds for one in ((k,) if k in HEADS else pair.family.parts(k))]
+    parts = [part for part in single if pair.differs.get(part)]
+    if rank is not None:
+        return at_rank(pair, finest(pair, parts, 1), rank)
+    return finest(pair, with_heads(pair, parts) if deep else parts, blocks or 8)
 
 
 def odds_of(
@@ -128,7 +136,7 @@ def planned(pair: Pair, harmful: PromptSet, settings: SearchSettings) -> Confide
     """What a confidence search can show with a set's prompts, before it starts."""
     how = settings.format()
     claim = settings.resolved(bool(pair.spec.planted))
-    units = searched_units(pair, settings.kind, settings.algorithm, settings.blocks)
+    units = searched_units(pair, *settings.cut)
 
     def rendered(prompts: Sequence[Prompt]) -> list[str]:
         return [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
@@ -238,6 +246,7 @@ def found_elsewhere(
 _ALIKE = (
     "kind",
     "blocks",
+    "rank",
     "max_new_tokens",
     "seed",
     *(one.name for one in fields(FormatSettings) if one.name != "date"),

@@ -68,7 +68,7 @@ def rate(value: Rate | None, with_n: bool = True) -> str:
 def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
     """How much is pressed, as in `<b>4</b> of 32 gates`."""
     kinds = {unit.kind for unit in units}
-    if len(kinds) == 1 and all(unit.block is None for unit in units):
+    if len(kinds) == 1 and not any(unit.cut for unit in units):
         kind = next(iter(kinds))
         if units[0].place is None:
             return f"<b>{esc(kind_text(kind, 1))}</b>"

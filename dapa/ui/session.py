@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from dapa.core.masks import HEADS, parse_units
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.workbench import GROUPS, sites_of
 
 _KEPT = 100
 """How many steps can be undone."""
+_LONGEST = 20_000
+"""Characters of units that are read."""
 _WHOLES = ("layer", "mlp", "attention", "norms")
 """The groups that pressed sites are gathered into, the largest first."""
 
@@ -25,6 +28,9 @@ class Shape(Protocol):
 
     n_layers: int
     differs: Mapping[str, Iterable[int]]
+
+    def validate(self, mask: Mask) -> None:
+        """SettingError for units that the pair has not."""
 
 
 Step = tuple[Mask, float]
@@ -38,7 +44,7 @@ class Session:
     epoch: int = -1
     """Which load of the server these choices belong to."""
     chosen: Mask = EMPTY
-    """The pressed units, at full strength."""
+    """The pressed units, at full strength unless they were named at another."""
     strength: float = 1.0
     kind: str = "gate"
     """The kind of unit that the strip's first row presses."""
@@ -54,17 +60,16 @@ class Session:
     @property
     def mask(self) -> Mask:
         """What the patched model transplants."""
-        return Mask.of(self.chosen.units, self.strength)
+        return Mask(tuple([(unit, at * self.strength) for unit, at in self.chosen.entries]))
 
     @property
     def chosen_by(self) -> str:
         """The run that chose what is pressed; empty where none is known to."""
-        same = bool(self.chosen.entries) and set(self.chosen.units) == set(self.found.units)
-        return self.found_by if same else ""
+        return self.found_by if self.chosen.entries and self.chosen == self.found else ""
 
     def holding(self, pair: Shape, found: Mask, kind: str, run: str = "") -> Session:
         """With a run's result pressed and remembered; the first row is of its kind, if any."""
-        shown = kind if pair.differs.get(kind) and kind not in ENDS else self.kind
+        shown = kind if kind in able(pair) else self.kind
         return replace(self, found=found, found_by=run, kind=shown).press(found, 1.0)
 
     def press(self, chosen: Mask, strength: float | None = None) -> Session:
@@ -95,13 +100,22 @@ class Session:
 
 def fresh(epoch: int, pair: Shape) -> Session:
     """The first session of a newly loaded pair: nothing pressed, a kind that can be pressed."""
-    able = [kind for kind, layers in pair.differs.items() if layers and kind not in ENDS]
-    return Session(epoch, kind=usual_kind(able))
+    return Session(epoch, kind=usual_kind(able(pair)))
 
 
 def usual_kind(able: Sequence[str]) -> str:
     """What is moved unless something else is asked for: gates, else the first kind there is."""
     return "gate" if "gate" in able or not able else able[0]
+
+
+def able(pair: Shape) -> list[str]:
+    """The kinds that a layer's cell can press: those whose units are whole sites."""
+    return [kind for kind, layers in pair.differs.items() if layers and kind not in (*ENDS, *HEADS)]
+
+
+def entire(unit: Unit, strength: float = 1.0) -> bool:
+    """Does a unit move all of its sites, so that cells can show it as pressed?"""
+    return strength == 1.0 and not unit.cut and unit.kind not in HEADS
 
 
 def parts_of(pair: Shape, kind: str) -> tuple[str, ...]:
@@ -133,9 +147,9 @@ def mask_of(pair: Shape, sites: Iterable[Site]) -> Mask:
 
 def state(pair: Shape, chosen: Mask, layer: int, kind: str) -> str:
     """How much of a layer's unit is pressed: `none`, `part` or `all`."""
-    units = [unit for unit in chosen.units if unit.layer == layer]
-    on = {site.module for unit in units if unit.block is None for site in sites_of(unit)}
-    some = on | {site.module for unit in units for site in sites_of(unit)}
+    units = [(unit, at) for unit, at in chosen.entries if unit.layer == layer]
+    on = {site.module for unit, at in units if entire(unit, at) for site in sites_of(unit)}
+    some = on | {site.module for unit, _ in units for site in sites_of(unit)}
     parts = parts_of(pair, kind)
     if on.issuperset(parts):
         return "all"
@@ -181,6 +195,10 @@ def apply(
         if kind in ENDS:
             raise SettingError(f"{kind} stands in no layer; press its own cell")
         return replace(session, kind=kind)
+    if op == "units":
+        named = parse_units(str(data.get("text") or "")[:_LONGEST])
+        pair.validate(named)
+        return session.press(named, 1.0)
     if op == "strength":
         return session.press(session.chosen, _strength(data.get("value")))
     if op == "toggle":
@@ -200,19 +218,27 @@ def apply(
 def _with(pair: Shape, session: Session, layers: Iterable[int], kind: str, on: bool) -> Mask:
     """The pressed units with these layers' units of one kind on or off; equal ones stay off."""
     touched = {layer for layer in layers if layer in pair.differs[kind]}
-    rest = [unit for unit in session.chosen.units if unit.layer not in touched]  # blocks too
-    here = Mask.of(unit for unit in session.chosen.units if unit.layer in touched)
-    sites = set(pressed(pair, here))
+    moved = set(parts_of(pair, kind))
+    rest, here = [], []
+    for unit, at in session.chosen.entries:
+        if unit.layer not in touched:
+            rest.append((unit, at))
+        elif entire(unit, at):
+            here.append(unit)
+        elif not moved & {site.module for site in sites_of(unit)}:
+            rest.append((unit, at))  # a part of another kind stays as it is
+    sites = set(pressed(pair, Mask.of(here)))
     for layer in touched:
         parts = {Site(layer, module) for module in parts_of(pair, kind)}
         sites = sites | parts if on else sites - parts
-    return Mask.of([*rest, *mask_of(pair, sites).units])
+    return Mask((*rest, *mask_of(pair, sites).entries))
 
 
 def _kind(pair: Shape, value: Any) -> str:
-    if not isinstance(value, str) or value not in pair.differs:
+    if not isinstance(value, str) or value not in pair.differs or value in HEADS:
+        kinds = [kind for kind in pair.differs if kind not in HEADS]
         raise SettingError(
-            f"{str(value)[:40]!r} is not a kind of site; choose one of {', '.join(pair.differs)}"
+            f"{str(value)[:40]!r} is not a kind of site; choose one of {', '.join(kinds)}"
         )
     return value
 

@@ -6,13 +6,16 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import EMPTY, ENDS, OUTSIDE, SettingError
+from dapa.core.masks import HEADS
+from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError
 from dapa.ui.dashboard import Dashboard, piece
-from dapa.ui.parts import count_of, percent
-from dapa.ui.session import Session, Shape, parts_of, state
+from dapa.ui.parts import count_of, esc, percent
+from dapa.ui.session import Session, Shape, entire, parts_of, state
 from dapa.workbench import KIND_TITLES
 from dapa.writing.sentences import kind_text, size_text
 
+_MOST = 6
+"""Parts of a layer that its tip names."""
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
 _LINKS = ("none", "all", "found", "released", "invert", "undo", "redo")
@@ -22,6 +25,11 @@ _ORDER = (
     "post_attention_layernorm", "pre_feedforward_layernorm",
     "post_feedforward_layernorm",
 )  # fmt: skip
+_EXAMPLE = "3.head[7],4.kv[1],5.gate[0:64],6.mlp~8,7.attention@0.5"
+_WRITTEN = (
+    "Units by name: an attention head, a key and value head, neurons 0 to 63 of a gate, an MLP at "
+    "rank 8, half of an attention. Enter applies."
+)
 _HINTS = {
     "found": "the layers that the last search found",
     "released": "whole MLPs of the paper's released scripts: a fixed range, scaled by depth where "
@@ -54,11 +62,19 @@ def draw(dashboard: Dashboard, session: Session) -> str:
         moved = dashboard.workbench.share(session.mask)
     except SettingError:  # the pair was swapped a moment ago; the next tick draws anew
         moved = dashboard.workbench.share(EMPTY)
-    return render(pair, session, percent(moved.fraction), size_text(moved.bytes))
+    share, size = percent(moved.fraction), size_text(moved.bytes)
+    if any(unit.cut for unit in session.chosen.units):
+        share = f"{moved.parameters:,} ({share})"
+    if moved.energy is not None:
+        size += f"</b>, ranks keep <b>{percent(moved.energy)}</b> of the squared difference<b>"
+    return render(pair, session, share, size)
 
 
 def render(pair: Shape, session: Session, share: str, size: str) -> str:
-    """The strip's HTML: counts, share, bytes, links, strength, and one row or a row per kind."""
+    """The strip's HTML: counts, share, bytes, links, strength, and one row or a row per kind.
+
+    `share` and `size` are written into bold tags.
+    """
     totals = {kind: len(list(layers)) for kind, layers in pair.differs.items()}
     if session.chosen.entries:
         count = count_of(session.chosen.units, totals, pair.n_layers)
@@ -68,8 +84,8 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
     equal = _equal(pair) if session.opened else ""
     caret = "Hide kinds of site" if session.opened else "Show kinds of site"
     if session.opened:
-        able = [kind for kind in _ORDER if pair.differs.get(kind)]
-        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in able)
+        there = [kind for kind in _ORDER if pair.differs.get(kind)]
+        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in there)
         rows += _ends(pair, session)
     return (
         f'<section class="strip" aria-label="Transplanted layers" data-mask="{session.mask.key}">'
@@ -81,7 +97,7 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
         f"{_kinds(pair, session)}</div>"
         f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
         f'aria-label="Layers; arrows move, space toggles, shift extends" '
-        f'style="--n:{pair.n_layers}">{rows}</div>{equal}</section>'
+        f'style="--n:{pair.n_layers}">{rows}</div>{equal}{_named(session)}</section>'
     )
 
 
@@ -118,9 +134,24 @@ def _kinds(pair: Shape, session: Session) -> str:
         f'<option value="{kind}"{" selected" if kind == session.kind else ""}'
         f"{'' if list(layers) else ' disabled'}>{KIND_TITLES[kind]}</option>"
         for kind, layers in pair.differs.items()
-        if kind not in ENDS
+        if kind not in (*ENDS, *HEADS)
     )
     return f'<label>a layer is its <select data-kinds aria-label="Kind">{options}</select></label>'
+
+
+def _named(session: Session) -> str:
+    """The pressed units as text that can be changed: heads, blocks, ranks and blends have no cell.
+
+    Empty while the strip is closed.
+    """
+    if not session.opened:
+        return ""
+    key = esc(session.chosen.key)
+    return (
+        f'<label class="named">units <input type="text" data-units value="{key}" '
+        f'data-value="{key}" spellcheck="false" autocomplete="off" placeholder="{_EXAMPLE}" '
+        f'title="{_WRITTEN}"></label>'
+    )
 
 
 def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
@@ -158,6 +189,7 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> s
     if label == "end":
         what = KIND_TITLES[kind]
     tip = f"{what}: {_TIPS[how]}" if able else f"{what}: equal in both models"
+    tip += _parts(session, layer) if how == "part" and label == "layer" else ""
     text = str(layer) if label == "layer" else {"none": "", "part": "part", "all": "✓"}[how]
     text = f"{what} {text}" if label == "end" else text
     disabled = "" if able else ' aria-disabled="true"'
@@ -166,6 +198,16 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> s
         f'data-kind="{kind}" tabindex="-1" aria-label="{tip}" title="{tip}"{disabled}>'
         f"{text}</button>"
     )
+
+
+def _parts(session: Session, layer: int) -> str:
+    """What a layer's cell cannot show, by name: ` (3.head[7], 3.gate@0.5)`; empty without."""
+    fine = Mask(
+        tuple((u, at) for u, at in session.chosen.entries if u.layer == layer and not entire(u, at))
+    )
+    names = fine.key.split(",") if fine.entries else []
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f" ({', '.join(names[:_MOST])}{more})" if names else ""
 
 
 def operation(event: gr.EventData) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def wire(
 
 def _overlaps(mask: Mask, kind: str) -> bool:
     """Does the mask hold units of other kinds? A flip of one layer would say little then."""
-    return any(unit.kind != kind or unit.block is not None for unit in mask.units)
+    return any(unit.kind != kind or unit.cut for unit in mask.units)
 
 
 def carried(told: WhatIfs) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dapa.core.masks import HEADS
 from dapa.core.records import OUTSIDE, Rate, Unit
 
 THIN = "\u202f"
@@ -79,12 +80,19 @@ class Moved(Protocol):
     def fraction(self) -> float:
         """Of all its parameters."""
 
+    @property
+    def energy(self) -> float | None:
+        """Share of the squared difference that ranks keep; None where nothing moves at one."""
+
 
 def moved_sentence(moved: Moved) -> str:
     """What a transplant moves, in parameters and in bytes."""
+    kept = "" if moved.energy is None else (
+        f"; its ranks keep {percent(moved.energy, 1)} of the squared difference"
+    )  # fmt: skip
     return (
         f"The transplant moves {moved.parameters:,} parameters ({percent(moved.fraction, 1)}), "
-        f"{size_text(moved.bytes)}."
+        f"{size_text(moved.bytes)}{kept}."
     )
 
 
@@ -151,7 +159,7 @@ def units_text(units: Iterable[Unit]) -> str:
     """Each unit by name: `layers 3, 5`, or `3.up, 5.gate` where kinds differ."""
     units = list(units)
     kinds = {unit.kind for unit in units}
-    if len(kinds) == 1 and all(unit.block is None and unit.place is not None for unit in units):
+    if len(kinds) == 1 and all(unit.place is not None and not unit.cut for unit in units):
         word = "layer" if len(units) == 1 else "layers"
         return f"{word} {', '.join(layer_names([unit.layer for unit in units]))}"
     return ", ".join(map(str, units))
@@ -199,6 +207,8 @@ PLURALS = {
     "v": "value projections",
     "o": "attention outputs",
     "attention": "whole attentions",
+    "heads": "attention heads",
+    "kv": "key and value heads",
     "norms": "layers' norms",
     "layer": "whole layers",
     "embeddings": "embeddings",
@@ -216,9 +226,15 @@ def kind_text(kind: str, count: int) -> str:
     return plural if count != 1 or kind == "embeddings" else plural.removesuffix("s")
 
 
+def kind_told(units: Iterable[Unit], kind: str) -> str:
+    """What to call units of a search over `kind`: that, or `block` where they are parts of it."""
+    cut = any(unit.kind != kind or (unit.cut and kind not in HEADS) for unit in units)
+    return "block" if cut else kind
+
+
 def unit_name(unit: Unit) -> str:
     """`layer 3` for a whole gate, MLP or layer, else the unit's own name."""
-    plain = unit.kind in ("gate", "mlp", "layer") and unit.block is None
+    plain = unit.kind in ("gate", "mlp", "layer") and not unit.cut
     return f"layer {unit.layer}" if plain else str(unit)
 
 

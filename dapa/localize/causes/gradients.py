@@ -32,7 +32,9 @@ from dapa.model.decode.openers import (
 )
 from dapa.model.decode.serving import row_capacity
 from dapa.model.families import sites_of
+from dapa.model.heads import HeadShape
 from dapa.model.pair import Pair
+from dapa.model.strengths import reach
 
 Floats = NDArray[np.float64]
 POINTS = 16
@@ -60,6 +62,8 @@ class GradientMap:
     pair: str
     asked: int
     """How many prompts were asked for; more than counted where the sweep was stopped."""
+    heads: HeadShape | None = None
+    """How the pair's heads lie, where units may be some of them."""
 
     @property
     def values(self) -> Floats:
@@ -84,19 +88,26 @@ class GradientMap:
 
     def block(self, unit: Unit) -> float:
         """The share of a block of neurons, summed over the unit's sites: a prior for the search."""
-        part = slice(*unit.block) if unit.block else slice(None)
-        return sum(float(self.neurons[s][part].sum()) for s in sites_of(unit) if s in self.neurons)
+        return sum(float(found.sum()) for _, found in self._neurons_of(unit))
 
     def strongest(self, unit: Unit, count: int) -> list[tuple[str, int, float]]:
         """The unit's neurons with the largest shares in size: (kind of site, neuron, share)."""
-        sites = [site for site in sites_of(unit) if site in self.neurons]
-        start, stop = unit.block or (0, None)
         every = [
             (site.module, start + i, float(value))
-            for site in sites
-            for i, value in enumerate(self.neurons[site][start:stop])
+            for (site, start), found in self._neurons_of(unit)
+            for i, value in enumerate(found)
         ]
         return sorted(every, key=lambda neuron: -abs(neuron[2]))[:count]
+
+    def _neurons_of(self, unit: Unit) -> list[tuple[tuple[Site, int], Floats]]:
+        """The shares of a unit's neurons, run by run, each with its site and first neuron."""
+        return [
+            ((site, start), self.neurons[site][start:stop])
+            for site in sites_of(unit)
+            if site in self.neurons
+            for start, stop in reach(unit, site.module, self.heads)
+            or ((0, len(self.neurons[site])),)
+        ]
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Headers and rows, for a file."""
@@ -211,7 +222,7 @@ def integrated_gradients(
             for site in sites:
                 neurons[site] += share @ found.neurons[site]
             for i, unit in enumerate(units):
-                np.add.at(shares[i], done + at, share * part_of(found, unit))
+                np.add.at(shares[i], done + at, share * part_of(found, unit, pair.heads))
         done += len(here)
         if progress:
             progress(done, len(ids))
@@ -229,6 +240,7 @@ def integrated_gradients(
         points=points,
         pair=pair.spec.title,
         asked=len(ids),
+        heads=pair.heads,
     )
 
 

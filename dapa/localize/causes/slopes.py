@@ -17,7 +17,9 @@ from torch import Tensor
 from dapa.core.records import DapaError, SettingError, Site, Unit
 from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, next_logits
 from dapa.model.families import sites_of
+from dapa.model.heads import HeadShape
 from dapa.model.pair import Pair
+from dapa.model.strengths import reach
 from dapa.model.transplant import Tap, TransplantModule, watching
 
 Floats = NDArray[np.float64]
@@ -109,12 +111,22 @@ def _slope(leaf: Tensor) -> Floats:
     return found
 
 
-def part_of(slopes: Slopes, unit: Unit) -> Floats | float:
-    """The slope of a unit, (prompts,): its sites', or its neurons' alone; 0 where none differs."""
-    sites = [site for site in sites_of(unit) if site in slopes.sites]
-    if unit.block is None:
-        return sum((slopes.sites[site] for site in sites), 0.0)
-    return sum((slopes.neurons[site][:, slice(*unit.block)].sum(1) for site in sites), 0.0)
+def part_of(slopes: Slopes, unit: Unit, heads: HeadShape | None = None) -> Floats | float:
+    """The slope of a unit, (prompts,): its sites', or its neurons' alone; 0 where none differs.
+
+    Of a unit of `heads` or `kv` it must be told how the pair's heads lie. A unit at a rank has its
+    sites' whole slopes: which directions carry them, they do not tell.
+    """
+    total: Floats | float = 0.0
+    for site in sites_of(unit):
+        if site not in slopes.sites:
+            continue
+        ranges = reach(unit, site.module, heads)
+        if ranges is None:
+            total = total + slopes.sites[site]
+        else:
+            total = total + sum(slopes.neurons[site][:, a:b].sum(1) for a, b in ranges)
+    return total
 
 
 def within_memory(

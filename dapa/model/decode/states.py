@@ -36,7 +36,7 @@ def path_of(mask: Mask, layers: int) -> Path:
     before: tuple[Hashable, ...] = ()
     levels: list[tuple[Hashable, ...]] = [()] * layers
     for unit, strength in mask.entries:
-        step = (unit.kind, unit.block, strength)
+        step = (unit.kind, unit.block, unit.rank, strength)
         if unit.layer >= 0:
             levels[unit.layer] = (*levels[unit.layer], step)
         elif unit.kind not in _ENDS:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dapa.core.masks import Mask, parse_layers
+from dapa.core.masks import HEADS, Mask, parse_layers
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
@@ -30,6 +30,8 @@ def _measure(call: Call) -> Interactions:
 
     chosen, bench = parse_layers(call.settings.layers), call.bench
     units = Mask.of(units_for(call.kind, chosen)).units if chosen else bench.pair.units(call.kind)
+    if chosen and set(call.kind.split(",")) & set(HEADS):  # a unit a head, not all of a layer's
+        units = tuple(unit for unit in bench.pair.units(call.kind) if unit.layer in chosen)
     found: Interactions = bench.interaction(
         texts(call),
         units,

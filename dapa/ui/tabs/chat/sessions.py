@@ -17,7 +17,7 @@ from dapa.core.settings import shapes
 from dapa.ui import download, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
-from dapa.ui.session import Session, fresh
+from dapa.ui.session import Session, able, fresh
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import picture
 from dapa.workbench import ChatSession as Saved
@@ -272,14 +272,15 @@ def restore(
     mask = Mask.parse(wanted.mask)
     dashboard.workbench.pair.validate(mask)
     strengths = {strength for _, strength in mask.entries}
-    if len(strengths) > 1:
-        raise SettingError(f"the strip has one strength and this mask {len(strengths)}")
+    chosen, strength = mask, 1.0  # units of several strengths keep their own
+    if len(strengths) == 1:
+        chosen, strength = Mask.of(mask.units), strengths.pop()
     base = (
         here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, dashboard.workbench.pair)
     )
-    if mask.entries:
+    if mask.entries and mask.units[0].kind in able(dashboard.workbench.pair):
         base = replace(base, kind=mask.units[0].kind)
-    now = base.press(Mask.of(mask.units), strengths.pop() if strengths else 1.0)
+    now = base.press(chosen, strength)
     if dashboard.workbench.found_by(wanted.run, mask):
         now = replace(now, found=Mask.of(mask.units), found_by=wanted.run)
     ways = ChatSettings.restored(wanted.settings)

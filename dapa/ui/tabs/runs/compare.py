@@ -35,6 +35,7 @@ _WORDS = {
     "effort": "reasoning effort",
     "prior": "prior",
     "blocks": "blocks a site",
+    "rank": "rank of what moves",
 }
 Reports = tuple[SearchReport | None, SearchReport | None]
 _PAIRED = ("student", "teacher", "dtype")

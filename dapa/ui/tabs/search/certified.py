@@ -7,6 +7,7 @@ The headline comes first, the picture (`figures.certified`) stands between it an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -45,7 +46,7 @@ from dapa.writing.confidence import (
     unseen_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, kinds_text, unit_name
+from dapa.writing.sentences import cut_sentence, kinds_text, moved_sentence, unit_name
 
 _MARKS = {"firm": "■", "undecided": "◇", "in": "●", "left": "●", "out": "", "gone": ""}
 _WORDS = {
@@ -77,8 +78,15 @@ def head(
     return (
         f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
         f"{note(esc(many), 'warn') if many else ''}{_agreed(again)}"
-        f'<p class="finding">{esc(headline(told, kind))}</p>{_numbers(report)}'
+        f'<p class="finding">{esc(headline(told, kind))}</p>{size_note(report)}{_numbers(report)}'
     )
+
+
+def size_note(report: SearchReport) -> str:
+    """What parts of sites come to in parameters, and the energy of ranks; empty for whole sites."""
+    if report.moves is None or not any(unit.cut for unit in report.units):
+        return ""
+    return note(esc(moved_sentence(SimpleNamespace(**{"energy": None, **report.moves}))))
 
 
 def _agreed(again: Mapping[str, Any] | None) -> str:
@@ -175,7 +183,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
             told["chosen"][-1]["units"], "left"
         )
     standing |= {name: word for word in ("firm", "undecided") for name in told[word]}
-    if any(unit.block for unit in every):
+    if any(unit.cut for unit in every):
         return ""  # too fine for cells; the table names them
     kinds = list(dict.fromkeys(unit.kind for unit in every))
     layers = sorted({unit.layer for unit in every if unit.place is not None})

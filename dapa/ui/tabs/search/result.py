@@ -23,7 +23,14 @@ from dapa.writing.claims import (
 )
 from dapa.writing.confidence import EXACT
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import MovedUnits, cut_sentence, kinds_text, result_sentence, unit_name
+from dapa.writing.sentences import (
+    MovedUnits,
+    cut_sentence,
+    kind_told,
+    kinds_text,
+    result_sentence,
+    unit_name,
+)
 
 log = logging.getLogger("dapa.ui")
 
@@ -41,8 +48,7 @@ def report_of(run: Run) -> SearchReport | None:
 
 def kind_of(mask: Mask, kind: str) -> str:
     """The kind of a stored result's units: `block` where they are parts of what was searched."""
-    cut = any(unit.block or unit.kind != kind for unit in mask.units)
-    return "block" if cut else kind
+    return kind_told(mask.units, kind)
 
 
 def sentence(
@@ -109,6 +115,7 @@ def draw(
     return (
         f"{title(head, _certified(report))}{cut}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
+        f"{certified.size_note(report)}"
         f"{_standing(report, also)}{_warnings(report)}{_columns(report, kinds or {})}"
         f"{_asides(report)}{_costs(report)}{note(esc(EXACT))}"
     )
