@@ -421,6 +421,8 @@ class SearchJob:
             self._last = self.progress()
             self._driver = None  # decodes, remembers and measures with the pair
             self._pair.let_go()
+            if self.crew is not None:
+                self.crew.rest()
 
 
 __all__ = ["DEFAULT_ALGORITHM", "SearchJob", "SearchSettings"]

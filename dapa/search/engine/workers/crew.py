@@ -87,7 +87,12 @@ class Crew:
     # -- for whoever owns it ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the workers that are missing; returns at once."""
+        """Start the workers; returns at once."""
+        with self.taken() as mine:
+            if mine:
+                self._hire_missing()
+
+    def _hire_missing(self) -> None:
         while len(self._hands) < self._places and len(self.lost) < self._most:
             self._number += 1
             post = self._make(self._number, self._hire)
@@ -101,12 +106,20 @@ class Crew:
         """Wait until every worker has joined; False where that took longer, or some are lost."""
         until = time.monotonic() + seconds
         with self.taken():
-            self.start()
+            self._hire_missing()
             while any(hand.state == "coming" for hand in self._hands):
                 if time.monotonic() > until:
                     return False
                 self._hear(None)
             return len(self._here()) == self.workers
+
+    def rest(self) -> None:
+        """End all workers in a while, unless somebody asks again before."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = threading.Timer(IDLE, self._leave)
+        self._idle.daemon = True
+        self._idle.start()
 
     def end(self) -> None:
         """End all workers; they are started again where somebody asks."""
@@ -142,20 +155,16 @@ class Crew:
             yield False
             return
         try:
-            if self._idle is not None:
-                self._idle.cancel()
             yield True
         finally:
             for hand in self._hands:
                 hand.stale = hand.state == "busy"
-            self._idle = threading.Timer(IDLE, self._rest)
-            self._idle.daemon = True
-            self._idle.start()
             self._taken.release()
+            self.rest()
 
     def ready(self) -> bool:
         """Is any worker there? Starts those that are missing."""
-        self.start()
+        self._hire_missing()
         while not self._inbox.empty():
             self._hear(None)
         return bool(self._here())
@@ -182,7 +191,7 @@ class Crew:
             if free and not any(hand.state == "busy" and not hand.stale for hand in here):
                 return True
             self._hear(task)
-            self.start()
+            self._hire_missing()
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -236,8 +245,8 @@ class Crew:
         if told and task is not None:
             task.lost(hand.number)
 
-    def _rest(self) -> None:
-        """Nobody asked for a while."""
+    def _leave(self) -> None:
+        """End the workers, unless somebody is asking them."""
         if self._taken.acquire(blocking=False):
             try:
                 self.end()

@@ -13,12 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import dapa
 from dapa.search.engine.workers.messages import Answer, Hire, Message
 from dapa.search.engine.workers.post import Lost
 
 _MODULE = "dapa.search.engine.workers.worker"
-_ROOT = str(Path(dapa.__file__).resolve().parent.parent)
+_ROOT = str(Path(__file__).resolve().parents[4])
+"""Where the package lies, which need not be installed."""
 
 
 class ProcessPost:
