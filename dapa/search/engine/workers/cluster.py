@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dapa.core.records import SettingError
 from dapa.model.pair import Pair
 from dapa.search.engine.workers.messages import Answer, Hire, Message
 from dapa.search.engine.workers.post import Lost, MakePost
+from dapa.search.engine.workers.processes import ROOT
 
 ALWAYS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 """What stands in the environment before Ray is imported, whatever stood there."""
@@ -40,7 +43,8 @@ def connect(address: str) -> Any:
             return ray
         new: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
+            with package_found():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
         except Exception as error:  # Ray raises a kind of its own for each
             told = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise SettingError(
@@ -48,6 +52,20 @@ def connect(address: str) -> Any:
                 "--head and the same token on every machine, see assets/docs/cluster.md"
             ) from error
     return ray
+
+
+@contextmanager
+def package_found() -> Iterator[None]:
+    """While it is open, programs that this one starts find the package, installed or not."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def cluster_posts(address: str, workers: int, pair: Pair) -> tuple[MakePost, int | None]:

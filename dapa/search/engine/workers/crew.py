@@ -93,7 +93,7 @@ class Crew:
                 self._hire_missing()
 
     def _hire_missing(self) -> None:
-        while len(self._hands) < self._places and len(self.lost) < self._most:
+        while len(self._hands) < self._places and len(self._hands) + len(self.lost) < self._most:
             self._number += 1
             post = self._make(self._number, self._hire)
             hand = _Hand(self._number, post, queue.SimpleQueue())

@@ -17,7 +17,7 @@ from dapa.search.engine.workers.messages import Answer, Hire, Message
 from dapa.search.engine.workers.post import Lost
 
 _MODULE = "dapa.search.engine.workers.worker"
-_ROOT = str(Path(__file__).resolve().parents[4])
+ROOT = str(Path(__file__).resolve().parents[4])
 """Where the package lies, which need not be installed."""
 
 
@@ -38,7 +38,7 @@ class ProcessPost:
 
     def begin(self) -> Answer:
         """Start the process and let it load."""
-        path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH", ""))))
+        path = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH", ""))))
         threads = {"OMP_NUM_THREADS": str(self._hire.threads)} if self._hire.threads else {}
         try:
             self._process = subprocess.Popen(
