@@ -160,7 +160,9 @@ def test_a_search_that_was_stopped_resumes_with_workers_to_the_same_result(
     again = job_of(pair, tmp_path, run_id=job.id)
     again.crew.wait()
     again.run()
-    assert essence(again) == alone and again.report.costs.recalled > 0
+    (told, log), (told_alone, log_alone) = essence(again), alone
+    assert told == told_alone and again.report.costs.recalled > 0
+    assert [line[:-1] for line in log] == [line[:-1] for line in log_alone], "but for memory's part"
     assert all(crewed.turns[:2])
 
 
