@@ -3,9 +3,11 @@
 import json
 import re
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from crews import Beside
 
 from dapa.bench import (
     app_rows,
@@ -19,6 +21,7 @@ from dapa.bench import (
     thread_rows,
     timing,
     toggle_rows,
+    worker_rows,
 )
 from dapa.bench.command import main
 from dapa.bench.limit import Load, seconds
@@ -33,6 +36,8 @@ from dapa.model.decode.generation import Row as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.search.algorithms import algorithms
+from dapa.search.engine.workers.crew import Crew
+from dapa.search.engine.workers.messages import Hire
 
 KEYS = {"id", "what", "unit", "ours", "rival", "rival_value", "ratio", "goal", "passed"}
 MACHINE = {"flops_per_second": 1e11, "bytes_per_second": 1e10}
@@ -100,6 +105,33 @@ def test_a_pair_after_a_toy_is_compared_with_itself_on_every_thread(scene, once,
     monkeypatch.setattr(thread_rows, "cores", lambda: 1)
     (row,) = thread_rows.rows(scene)
     assert row.passed is None and "one core" in row.what
+
+
+def test_the_worker_rows_compare_the_replies_of_two_workers_with_one_process(
+    scene, once, monkeypatch
+):
+    def crew_of(pair, workers):
+        return Crew(lambda n, hire: Beside(pair), Hire(pair.spec), pair.digest, workers)
+
+    monkeypatch.setattr(worker_rows, "cores", lambda: 2)
+    monkeypatch.setattr(worker_rows, "crew_of", crew_of)
+    monkeypatch.setattr(worker_rows.psutil, "Process", lambda *_: Timed())
+    found = {row.id: row for row in worker_rows.rows(scene)}
+    assert list(found) == ["w1", "w2", "w3"] and "2 workers" in found["w1"].what
+    assert found["w1"].ratio > 0 and found["w2"].ratio > 0
+    monkeypatch.setattr(worker_rows, "cores", lambda: 1)
+    (row,) = worker_rows.rows(scene)
+    assert row.passed is None and "one core" in row.what
+
+
+class Timed:
+    """A process whose clock goes on with each look."""
+
+    seconds = 0.0
+
+    def cpu_times(self):
+        Timed.seconds += 0.5
+        return SimpleNamespace(user=Timed.seconds, system=0.0)
 
 
 def test_without_a_gpu_every_gpu_row_is_null_with_the_reason(monkeypatch):

@@ -48,6 +48,7 @@ ONLY_IN = {
     "typer": ("dapa.cli",),
     "openai": ("dapa.judges.endpoint_client",),
     "lm_eval": ("dapa.measure.lmtasks",),
+    "ray": ("dapa.search.engine.workers.cluster",),
 }
 
 TORCH_FREE = ("core", "prompts", "store", "writing", "figures", "judges.base", "judges.rules")

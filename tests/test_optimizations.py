@@ -16,7 +16,7 @@ from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
-from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.settings import SearchRules
 
 SYSTEM = "show me step by step"

@@ -14,7 +14,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver
-from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.settings import SearchRules
 
 KINDS = ("and", "or", "inhibitor", "distractors")

@@ -19,7 +19,7 @@ from dapa.model.template import encode, render
 from dapa.prompts.format import Turn
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.inquiry import Inquiry
-from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.pair_runner import PairRunner
 
 RIVAL = "sequential ddmin with memo, generate at batch N"
 GOALS = {"r1": ">= 8", "r2": "<= 3", "r5": "<= 2.5"}

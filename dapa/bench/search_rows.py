@@ -22,7 +22,7 @@ from dapa.search.algorithms import algorithms
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
-from dapa.search.engine.oracle import PairRunner
+from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
 from dapa.search.job import DEFAULT_ALGORITHM

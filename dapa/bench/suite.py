@@ -19,6 +19,7 @@ from dapa.bench import (
     search_rows,
     thread_rows,
     toggle_rows,
+    worker_rows,
 )
 from dapa.bench.machine import describe
 from dapa.bench.row import BenchRow, absent
@@ -33,6 +34,7 @@ GROUPS: dict[str, Group] = {
     "e": lambda scene, machine: memory_rows.rows(scene),
     "f": lambda scene, machine: count_rows.rows(),
     "t": lambda scene, machine: thread_rows.rows(scene),
+    "w": lambda scene, machine: worker_rows.rows(scene),
 }
 """Letter -> its rows on a CPU."""
 

@@ -131,8 +131,9 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
     from dapa.workbench import priors
 
+    helped = [job.crew.note] if job.crew is not None and job.crew.note else []
     if found.confidence is not None:
-        return certified(job, found)
+        return [*certified(job, found), *helped]
     kind, claim = job.unit_kind, found.claimed
     cut = cut_sentence(found.rates, job.settings.max_new_tokens)
     parts: list[RenderableType] = [cut] if cut else []
@@ -189,6 +190,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
         parts.append(f"Search and held-out prompts: {job.split_note}.")
     parts.append(job.shows)
     parts.append(table(("cost", ""), cost_lines(found.costs.as_dict())))
+    parts += helped
     parts.append(f"Run {job.id} in {job.store.folder}.")
     return parts
 

@@ -154,7 +154,8 @@ def chance(
     assert job.report is not None
     mask, settings = Mask.of(job.report.units), job.settings
     drawn = draw(job.units, mask, sets, seed)
-    split = oracle(job.pair, prompts, settings.format(), settings.max_new_tokens, job.store)
+    how, limit = settings.format(), settings.max_new_tokens
+    split = oracle(job.pair, prompts, how, limit, job.store, crew=job.crew)
     asked = Inquiry(split, "full", stop=stop)
     asked.judge([EMPTY, mask, job.full])
     # two batches' worth at a time: few enough to stop soon, enough to keep the batch filled

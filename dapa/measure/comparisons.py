@@ -123,7 +123,7 @@ class Bench:
         ):  # fmt: skip
             if prompts:
                 limit = job.settings.max_new_tokens
-                split = oracle(job.pair, prompts, how, limit, job.store, on)
+                split = oracle(job.pair, prompts, how, limit, job.store, on, crew=job.crew)
                 self.inquiries[name] = Inquiry(split, "full", stop=stop)
 
     @property

@@ -182,7 +182,7 @@ class MethodTable:
         """The search's own oracle, with a fresh count of tests."""
         job = self.job
         limit = job.settings.max_new_tokens
-        split = oracle(self.pair, job.prompts, self.how, limit, job.store)
+        split = oracle(self.pair, job.prompts, self.how, limit, job.store, crew=job.crew)
         return Inquiry(split, "opening", self.report.need, self.stop, self.budget)
 
     def _play(self, steps: Steps) -> Choice:

@@ -12,7 +12,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,7 +84,7 @@ def reproduce(
         if stop is not None and stop.is_set():
             return Reproduced(tuple(lines), False)
         spec = preset.spec(dtype, device)
-        key = digest(preset.name, spec.student, spec.teacher, dtype, asdict(settings))
+        key = digest(preset.name, spec.student, spec.teacher, dtype, settings.decisive())
         if key in kept and not again:
             lines.append(PairLine.from_dict(kept[key]))
             continue

@@ -27,7 +27,8 @@ from dapa.search.algorithms.questions import Search, algorithms
 from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Notebook, Workload
 from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import Inquiry
-from dapa.search.engine.oracle import PairRunner, oracle
+from dapa.search.engine.oracle import oracle
+from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.estimate_confident import on_paper, reading_pace
 from dapa.search.priors import few

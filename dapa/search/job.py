@@ -30,6 +30,7 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.inquiry import StoppedBy
 from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchProgress, SearchReport
+from dapa.search.engine.workers.hiring import crew_of
 from dapa.search.held import Held, forget_way
 from dapa.search.kinds import kinds_of
 from dapa.search.priors import Led, Prior, Ranking, few, rank
@@ -89,6 +90,8 @@ class SearchJob:
         self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
         units = searched_units(pair, *settings.cut)
         self.control = Control()
+        self.crew = crew_of(pair, settings.workers, settings.ray, settings.worker_timeout)
+        """Who decodes besides this process; None where nobody does."""
         self.units, self.total = tuple(units), len(units)
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
         self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
@@ -105,7 +108,7 @@ class SearchJob:
         )  # fmt: skip
         if self.confident:
             plain = replace(settings, pair={})  # which only a resumed run has
-            key = digest(self._digest, made, [str(unit) for unit in units], asdict(plain))
+            key = digest(self._digest, made, [str(unit) for unit in units], plain.decisive())
             make = partial(ranked_once, store, key, make)
         led_by = make if algorithm in NEED_ONE else None
         self._led = Led(algorithm, settings.seed, led_by, settings.best_of)
@@ -198,7 +201,7 @@ class SearchJob:
                 certify=parts.certify,
                 kinds=[prompt.category for prompt in parts.asked],
                 prepare=self._ranked,
-                odds=odds_of(pair, parts.asked, settings.format(), self.units),
+                odds=odds_of(pair, parts.asked, settings.format(), self.units, self.crew),
                 archive=archive,
                 locked=self._asked(self.locked)
                 if self.locked and settings.claim == "confidence"  # a first look spends none
@@ -257,7 +260,8 @@ class SearchJob:
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
         how, limit = self.settings.format(), self.settings.max_new_tokens
         pair = self._pair.get().known_as(self._digest)
-        return oracle(pair, prompts, how, limit, self.store, canonical=canonical)
+        crew = self.crew
+        return oracle(pair, prompts, how, limit, self.store, canonical=canonical, crew=crew)
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
         how, pair = self.settings.format(), self._pair.get()
@@ -330,6 +334,8 @@ class SearchJob:
         logger = threading.Thread(target=self._log_trials, daemon=True)
         ended = self._ended = threading.Event()
         logger.start()
+        if self.crew is not None:
+            self.crew.start()  # they load while this process begins
         try:
             report = self._driver.run()
         except DapaError as error:
@@ -415,6 +421,8 @@ class SearchJob:
             self._last = self.progress()
             self._driver = None  # decodes, remembers and measures with the pair
             self._pair.let_go()
+            if self.crew is not None:
+                self.crew.rest()
 
 
 __all__ = ["DEFAULT_ALGORITHM", "SearchJob", "SearchSettings"]

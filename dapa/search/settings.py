@@ -19,6 +19,7 @@ from dapa.writing.sentences import kind_text, percent
 DEFAULT_ALGORITHM = "bisect"
 CONFIDENT = CERTIFIED
 """Claims of a confidence search."""
+_WHO = ("workers", "ray", "worker_timeout")
 
 
 def _at_most(words: str) -> Callable[[Any], str]:
@@ -176,6 +177,26 @@ class SearchSettings(PromptSettings, SearchRules):
         row=70, told=lambda lock: "a fifth locked away" if lock else "",
     )  # fmt: skip
     """A third part beside search and held-out prompts; see `prompts.splits`."""
+    workers: int = setting(
+        1, "workers",
+        "Processes that decode, each with the pair in its own memory; the result is the same. "
+        "With --ray, actors of a cluster.",
+        low=1, high=1024, row=60,
+        told=lambda workers: f"{workers:,} workers" if workers > 1 else "",
+    )  # fmt: skip
+    """1 is this process alone."""
+    ray: str | None = setting(
+        None, "Ray cluster",
+        "Address of a Ray cluster whose actors decode: HOST:PORT, auto for one that runs here, "
+        "local for a new one.",
+        metavar="ADDRESS", form=False,
+    )  # fmt: skip
+    """None takes processes of this machine."""
+    worker_timeout: float = setting(
+        600.0, "a worker's silence",
+        "Seconds without an answer after which a worker is given up and its work done again.",
+        low=0.0, above=True, unit="s", form=False,
+    )  # fmt: skip
     pair: Mapping[str, Any] = field(default_factory=dict)
     """The pair's spec, for resuming from another process."""
 
@@ -221,6 +242,10 @@ class SearchSettings(PromptSettings, SearchRules):
             "retain": "share of the gain to keep", "best_of": "orders to search in",
         }  # fmt: skip
         return [words for name, words in told.items() if getattr(self, name) != plain[name]]
+
+    def decisive(self) -> dict[str, Any]:
+        """The JSON form of all that decides the result: who decodes is left out."""
+        return {name: value for name, value in self.as_dict().items() if name not in _WHO}
 
     def resolved(self, planted: bool) -> str:
         """What is claimed: exact, confidence or quick.

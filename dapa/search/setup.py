@@ -14,6 +14,7 @@ from dapa.judges.base import judges
 from dapa.model.blocks import at_rank, finest, with_heads
 from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.openers import NoOpeners, find_openers
+from dapa.model.decode.serving import row_capacity
 from dapa.model.families import kinds_of
 from dapa.model.pair import Pair
 from dapa.model.template import alike, digests_of, render, told_once
@@ -23,6 +24,8 @@ from dapa.prompts.settings import FormatSettings
 from dapa.search.confidence.plan import CHOOSE, ClaimKind, PromptParts, divide
 from dapa.search.confidence.record import ConfidencePlan
 from dapa.search.engine.fast_screen import Floats, Odds
+from dapa.search.engine.workers.crew import Crew
+from dapa.search.engine.workers.shared import shared_odds
 from dapa.search.priors import few, opening_ids
 from dapa.search.settings import SearchSettings
 from dapa.store.database import Run, Store, digest
@@ -54,20 +57,33 @@ def searched_units(
 
 
 def odds_of(
-    pair: Pair, prompts: Sequence[Prompt], how: PromptFormat, units: Sequence[Unit]
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    how: PromptFormat,
+    units: Sequence[Unit],
+    crew: Crew | None = None,
 ) -> Odds | None:
-    """What the fast screen reads of a pair; None where the vocabulary has no refusal opener."""
+    """What is read of a pair before verdicts; None where the vocabulary has no refusal opener.
+
+    Args:
+        pair: Whose student is read.
+        prompts: By their places.
+        how: Their format.
+        units: What may be transplanted.
+        crew: Workers that read in this process's place.
+    """
     try:
         openers = find_openers(pair)
     except NoOpeners:
         return None
     texts = [prompt.text for prompt in prompts]
-    reader = cache(lambda: LogOddsReader(pair, opening_ids(pair, texts, how, units), openers))
+    ids = cache(lambda: opening_ids(pair, texts, how, units))
+    reader = cache(lambda: LogOddsReader(pair, ids(), openers))
 
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return reader()(masks, places)
 
-    return odds
+    return odds if crew is None else shared_odds(odds, ids, row_capacity(pair), crew)
 
 
 @dataclass(frozen=True)

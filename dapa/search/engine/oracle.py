@@ -1,125 +1,30 @@
-"""Who decodes, judges and remembers a list of prompts: the engine's only file that knows a pair.
+"""Who decodes, judges and remembers a list of prompts: where the engine meets a pair.
 
-Jobs are decoded as rows of one batch. Rows of different masks share it; a row leaves when its reply
-ended, when its verdict is settled (opening mode), or when the driver no longer wants it, and its
-place is filled again. The memory's context is the search's own, so a mask that a search has judged
-costs nothing here, and what is judged here costs a later search nothing.
+Rows are decoded by a `PairRunner` here, or by those of a crew's workers. The memory's context is
+the search's own, so a mask that a search has judged costs nothing here, and what is judged here
+costs a later search nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
 
 from dapa.core.records import Mask, Prompt, Verdict
-from dapa.judges.base import Judge, judges
-from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.optimizations import UNHINTED, Optimizations, Work
-from dapa.model.decode.prefill import Prefiller, prefiller_for
-from dapa.model.decode.sampling import Decoding
-from dapa.model.decode.serving import row_capacity, serve
+from dapa.judges.base import judges
+from dapa.model.decode.optimizations import UNHINTED
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted
 from dapa.model.template import begins_inside, encode, render
 from dapa.prompts.format import PromptFormat, Turn
-from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Workload
+from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Runner, Workload
+from dapa.search.engine.pair_runner import PairRunner
+from dapa.search.engine.workers.crew import Crew
+from dapa.search.engine.workers.shared import SharedRunner
 from dapa.store.database import Store, digest
 from dapa.store.verdicts import VerdictMemory
 
-AHEAD = 12
-"""Rows in flight up to which a CPU takes on work that may turn out to be needless."""
 CANONICAL_ROWS = 32
 """Rows of the canonical batch: one mask alone, the prompts in their order."""
-
-
-class PairRunner:
-    """A `Runner` over one pair and one list of prompts; greedy, so that memory means something."""
-
-    def __init__(
-        self,
-        pair: Pair,
-        texts: Sequence[str],
-        ids: Sequence[tuple[int, ...]],
-        opening: Judge,
-        full: Judge,
-        max_new_tokens: int,
-        rows: int | None = None,
-        optimizations: Optimizations | None = None,
-    ) -> None:
-        """Get ready to answer.
-
-        Args:
-            pair: Whose student decodes.
-            texts: The requests as the judge reads them; a job's `prompt` indexes this.
-            ids: The same requests rendered and encoded.
-            opening: Judge that may settle a row early.
-            full: Judge of whole replies.
-            max_new_tokens: The token limit, the same for every row.
-            rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
-            optimizations: What may be spared; all of it if None.
-        """
-        assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
-        self.pair, self.texts, self.ids = pair, texts, ids
-        self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
-        self.decoding = Decoding(max_new_tokens)
-        self.capacity = row_capacity(pair, rows)
-        self.optimizations = optimizations or Optimizations()
-        self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
-        if self.optimizations.ahead is not None:
-            self.ahead = min(self.capacity, self.optimizations.ahead)
-        self.work = Work()
-        self._reader: Prefiller = prefiller_for(pair, ids, self.optimizations)
-        # other masks mostly begin as one did before, and judging every token of every reply adds up
-        self._settled = lru_cache(2**16)(self._is_settled)
-
-    def __call__(self, queue: JobQueue, mode: Mode) -> None:
-        """Work the queue until it has no more jobs and no row is in flight."""
-        batch = Batch(
-            self.pair, self.decoding, optimizations=self.optimizations, reader=self._reader
-        )
-        told = Work()
-
-        def tell() -> None:
-            nonlocal told
-            new = batch.work.since(told)
-            told = batch.work.since(Work())
-            self.work.add(new)
-            queue.spent(new)
-
-        def finish(row: Row) -> None:
-            job: Job = row.tag
-            cut = row.ending == "length"
-            verdict = replace(self.judges[mode](self.texts[job.prompt], row.text), cut=cut)
-            whole = None
-            if mode == "opening" and row.ending != "settled":
-                whole = replace(self.judges["full"](self.texts[job.prompt], row.text), cut=cut)
-            queue.done(job, verdict, row.text, len(row.new_ids), whole)
-
-        try:
-            serve(
-                batch,
-                self.capacity,
-                take=lambda room: [
-                    self._row(job, mode)
-                    for job in queue.take(room, max(0, self.ahead - len(batch.rows)))
-                ],
-                finish=finish,
-                wanted=lambda row: queue.wanted(row.tag),
-                after=tell,
-            )
-        finally:
-            tell()
-
-    def _row(self, job: Job, mode: Mode) -> Row:
-        settled: Callable[[str], bool] | None = None
-        if mode == "opening" and self.optimizations.settle:
-            settled = partial(self._settled, job.prompt)
-
-        return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)
-
-    def _is_settled(self, prompt: int, text: str) -> bool:
-        return self.judges["opening"].settled(self.texts[prompt], text) is not None
 
 
 class StoreMemory:
@@ -168,6 +73,7 @@ def oracle(
     store: Store,
     on: Substituted | None = None,
     canonical: bool = False,
+    crew: Crew | None = None,
 ) -> Workload:
     """A split of `prompts` that decodes on the pair, or on a view of it.
 
@@ -180,6 +86,8 @@ def oracle(
         on: A view with substitutes, which ignores masks: jobs must carry one mask, its name.
         canonical: Decode in batches of `CANONICAL_ROWS`, and remember a mask whole or not at all,
             so that the batches of a mask never depend on what was asked before.
+        crew: Workers that decode as well. They have no part in canonical batches, which are of one
+            process, nor in views, which only this process holds.
 
     Raises:
         PromptError: A prompt that cannot be rendered.
@@ -187,7 +95,8 @@ def oracle(
     texts = [render(pair, [Turn("user", prompt.text)], how) for prompt in prompts]
     ids = [encode(on or pair, text, how) for text in texts]
     opening, full = judges["opening"](), judges["rules"]()
-    if texts and begins_inside(texts[0], how):
+    inside = bool(texts) and begins_inside(texts[0], how)
+    if inside:
         opening, full = opening.inside, full.inside
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
@@ -202,4 +111,7 @@ def oracle(
         with on.applied():
             runner(queue, mode)
 
-    return Workload(len(prompts), runner if on is None else substituted, memory)
+    answers: Runner = runner if on is None else substituted
+    if crew is not None and on is None and not canonical:
+        answers = SharedRunner(runner, inside, crew)
+    return Workload(len(prompts), answers, memory)

@@ -1,0 +1,1 @@
+"""Other processes and machines that hold the pair too, and decode a search's rows."""
