@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from dapa.core.records import PairError
+from dapa.core.records import PairError, ran_out
 from dapa.model.adapted import Adapted, derived, open_checkpoint
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
 from dapa.model.stored import NO_ADAPTER
@@ -109,16 +109,18 @@ def load_weights(
             )
     except LoadCancelled:
         raise
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+    except Exception as error:  # each architecture and file fault raises a kind of its own
+        if not ran_out(error):
+            raise PairError(
+                f"{checkpoint.name} cannot be loaded ({gist(error)}); check config.json against "
+                "the weights, or download it again"
+            ) from error
+        model = None
+    if model is None:  # told out here, where no error holds what was read so far
         raise PairError(
             f"{checkpoint.name} ({checkpoint.bytes / 2**30:.1f} GiB on disk) does not fit on "
-            f"{device}; free memory, use a smaller dtype or another device"
-        ) from error
-    except Exception as error:  # each architecture and file fault raises a kind of its own
-        raise PairError(
-            f"{checkpoint.name} cannot be loaded ({gist(error)}); check config.json against the "
-            "weights, or download it again"
-        ) from error
+            f"{device}; free memory, use lean memory, a smaller dtype or another device"
+        )
     _refuse_gaps(checkpoint, info)
     model.eval().requires_grad_(False)
     for name, tensor in model.named_parameters():

@@ -8,6 +8,7 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 import torch
@@ -112,6 +113,28 @@ def choose_threads(parameters: int, device: str, allowed: int) -> int | None:
 def rows_in_flight(kind: str) -> int:
     """Rows that are decoded at once at most, by the kind of device; near the ridge of both."""
     return 48 if kind == "cpu" else 192
+
+
+_MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
+"""What configs call the MLP's width; one that says nothing means four times the stream's."""
+
+
+def work_bytes(settings: Any, width: int, rows: int, tokens: int) -> int:
+    """What a batch takes beside the weights: KV cache, a layer's widest states, and logits.
+
+    Args:
+        settings: The model's config.
+        width: Bytes of a number.
+        rows: Rows in flight.
+        tokens: Of each, prompt and reply.
+    """
+    heads = settings.num_attention_heads
+    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
+    shared = getattr(settings, "num_key_value_heads", None) or heads
+    kv = 2 * settings.num_hidden_layers * shared * size
+    middle = next(filter(None, (getattr(settings, key, None) for key in _MIDDLE)), 0)
+    wide = 2 * (middle or 4 * settings.hidden_size) + 4 * settings.hidden_size
+    return int(rows * (tokens * (kv + wide) * width + settings.vocab_size * 4))
 
 
 def free_memory(device: str) -> int:

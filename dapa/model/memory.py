@@ -18,13 +18,11 @@ from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import ALL, GROUPS, kinds_of
-from dapa.model.machine import free_memory, rows_in_flight
+from dapa.model.machine import free_memory, rows_in_flight, work_bytes
 from dapa.model.stored import quantised, sizes
 
 Mode = Literal["full", "lean"]
 MODES = ("auto", "full", "lean")
-_MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
-"""What configs call the MLP's width; one that says nothing means four times the stream's."""
 _TOKENS = 128
 """Of a row in flight: a short request and the beginning of a reply."""
 
@@ -143,23 +141,12 @@ def estimate_memory(
     student = width * sum(prod(shape) for shape in ours.shapes.values())
     teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
     lean = width * sum(prod(theirs.shape(stored)) for stored in kept if apart & {*stored.names})
-    work, free = _work(settings, width, device), free_memory(device)
+    rows = rows_in_flight(device.partition(":")[0])
+    work, free = work_bytes(settings, width, rows, _TOKENS), free_memory(device)
     mode: Mode = "lean" if wanted == "lean" else "full"
     if wanted == "auto" and student + teacher + work > free:
         mode = "lean"
     return MemoryEstimate(device, free, student, teacher, lean, work, keep, mode)
-
-
-def _work(settings: Any, width: int, device: str) -> int:
-    """KV cache, the widest states of a layer, and logits of a batch in flight."""
-    rows = rows_in_flight(device.partition(":")[0])
-    heads = settings.num_attention_heads
-    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
-    shared = getattr(settings, "num_key_value_heads", None) or heads
-    kv = 2 * settings.num_hidden_layers * shared * size
-    middle = next(filter(None, (getattr(settings, key, None) for key in _MIDDLE)), 0)
-    wide = 2 * (middle or 4 * settings.hidden_size) + 4 * settings.hidden_size
-    return int(rows * (_TOKENS * (kv + wide) * width + settings.vocab_size * 4))
 
 
 def _gib(size: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit, ran_out
 from dapa.model.adapted import derived, open_checkpoint, parted
 from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import Report, check
@@ -32,6 +32,7 @@ from dapa.model.linears import plain
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import estimate_memory
+from dapa.model.room import Room, release
 from dapa.model.spec import PairSpec, facts_beside, short_name
 from dapa.model.threads import install_threads
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, plan_masks
@@ -115,6 +116,8 @@ class Pair:
         self.parameters = sum(p.numel() for p in student.parameters())
         models = (student, teacher) if self.whole else (student,)
         copy_head_inputs(*models)
+        self.room = Room()
+        """How many rows it has had memory for."""
         self.threads = install_threads(self.parameters, self.device, *models)
         """With how many threads it computes; None where it is not on the CPU."""
 
@@ -345,6 +348,19 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     Raises:
         PairError: What keeps the pair from working, with the next step.
     """
+    try:
+        return _loaded(spec, progress)
+    except Exception as error:  # torch's, Python's and the system's: anywhere on the way
+        if not ran_out(error):
+            raise
+    release("cpu" if spec.device == "auto" else choose_device(spec.device))
+    raise PairError(
+        f"memory ran out while {spec.title} was loaded; use lean memory, a smaller dtype or "
+        "another device, or free some first"
+    )
+
+
+def _loaded(spec: PairSpec, progress: Progress | None) -> Pair:
     device = choose_device(spec.device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
     spec = spec if spec.planted else replace(spec, planted=facts_beside(ours.folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -23,7 +24,9 @@ class _Layer(DynamicLayer):
 
     def __init__(self, slots: KVCache) -> None:
         super().__init__()
-        self._kv_cache = slots
+        # a circle would keep the keys and values of every batch that ended until the collector
+        # comes by, which counts objects and not bytes
+        self._kv_cache: KVCache = proxy(slots)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any

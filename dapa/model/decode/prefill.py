@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from dapa.core.records import Mask
 from dapa.model.decode.branches import Node, attention_of, tree_of
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.states import Block, Path, States, Trail, gather, path_of
+from dapa.model.machine import free_memory
 from dapa.model.pair import Pair
 from dapa.model.reentry import Entry, entering
 from dapa.model.transplant import masked
@@ -84,15 +86,23 @@ class Prefiller:
         rows = [((*ids, *tail), mask) for ids, mask in rows] if tail else rows
         if self._states is None:
             return self._pass(rows, None, None, nodes=self._nodes)
-        head = self.head
-        try:
-            if head and all(
-                len(ids) > len(head) + len(tail) and ids[: len(head)] == head for ids, _ in rows
-            ):
-                return self._headed(rows, self._states)
-            return self._known(rows, self._states, None)
-        finally:
-            self._states.trim()
+        head, states = self.head, self._states
+        with states.lock:
+            try:
+                if head and all(
+                    len(ids) > len(head) + len(tail) and ids[: len(head)] == head for ids, _ in rows
+                ):
+                    return self._headed(rows, states)
+                return self._known(rows, states, None)
+            finally:
+                states.trim()
+                self.pair.room.keep(states, states.budget)
+
+    def forget(self) -> None:
+        """Let go of what was kept; it is read again when it is needed."""
+        if self._states is not None:
+            with self._states.lock:
+                self._states.clear()
 
     def _headed(self, rows: Sequence[tuple[Ids, Mask]], states: States) -> Prefilled:
         """The head once a mask, then what follows it."""
@@ -231,9 +241,9 @@ def prefiller_for(
 
 def _budget(device: torch.device) -> int:
     """Bytes for kept states: half a GiB, or a quarter of what a graphics card has free."""
-    if device.type != "cuda":
+    if device.type == "cpu":
         return 2**29
-    return int(torch.cuda.mem_get_info(device)[0]) // 4
+    return free_memory(str(device)) // 4
 
 
 def _common(prompts: Sequence[Ids]) -> Ids:
@@ -314,7 +324,8 @@ class _Keeping(DynamicLayer):
 
     def __init__(self, passing: _Passing, index: int) -> None:
         super().__init__()
-        self._passing, self._index = passing, index
+        self._passing: _Passing = proxy(passing)  # no circle: the states go with the last name
+        self._index = index
         self.seen: Any = None
 
     def update(

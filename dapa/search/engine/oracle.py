@@ -46,6 +46,7 @@ class PairRunner:
         max_new_tokens: int,
         rows: int | None = None,
         optimizations: Optimizations | None = None,
+        fixed: bool = False,
     ) -> None:
         """Get ready to answer.
 
@@ -58,12 +59,13 @@ class PairRunner:
             max_new_tokens: The token limit, the same for every row.
             rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
             optimizations: What may be spared; all of it if None.
+            fixed: Exactly so many rows, also where memory runs out.
         """
         assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
         self.pair, self.texts, self.ids = pair, texts, ids
         self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
         self.decoding = Decoding(max_new_tokens)
-        self.capacity = row_capacity(pair, rows)
+        self.capacity, self.fixed = row_capacity(pair, rows), fixed
         self.optimizations = optimizations or Optimizations()
         self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
         if self.optimizations.ahead is not None:
@@ -71,7 +73,7 @@ class PairRunner:
         self.work = Work()
         self._reader: Prefiller = prefiller_for(pair, ids, self.optimizations)
         # other masks mostly begin as one did before, and judging every token of every reply adds up
-        self._settled = lru_cache(2**16)(self._is_settled)
+        self._settled = lru_cache(2**16)(partial(_is_settled, opening, texts))
 
     def __call__(self, queue: JobQueue, mode: Mode) -> None:
         """Work the queue until it has no more jobs and no row is in flight."""
@@ -107,6 +109,7 @@ class PairRunner:
                 finish=finish,
                 wanted=lambda row: queue.wanted(row.tag),
                 after=tell,
+                fixed=self.fixed,
             )
         finally:
             tell()
@@ -118,8 +121,10 @@ class PairRunner:
 
         return Row(self.ids[job.prompt], job.mask, settled=settled, tag=job)
 
-    def _is_settled(self, prompt: int, text: str) -> bool:
-        return self.judges["opening"].settled(self.texts[prompt], text) is not None
+
+def _is_settled(judge: Judge, texts: Sequence[str], prompt: int, text: str) -> bool:
+    """Not a method: a runner in a circle would keep its readings until the collector comes by."""
+    return judge.settled(texts[prompt], text) is not None
 
 
 class StoreMemory:
@@ -191,7 +196,9 @@ def oracle(
         opening, full = opening.inside, full.inside
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
-    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
+    runner = PairRunner(
+        on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations, canonical
+    )
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
     kept = StoreMemory(VerdictMemory(store, digest((on or pair).digest, *names), texts))
