@@ -82,9 +82,14 @@ def reporting(progress: Progress | None, what: str) -> Iterator[Callable[..., An
 
 
 def load_weights(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: str, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: str | dict[str, str],
+    progress: Progress | None = None,
 ) -> Any:
     """Build the causal language model of a checkpoint, in evaluation mode, without gradients.
+
+    `device` is one, or a map of the model's parts over several.
 
     Raises:
         PairError: Weights that are missing, broken, not finite or too large for the memory.
@@ -93,7 +98,9 @@ def load_weights(
     if isinstance(checkpoint, Adapted):
         base = load_weights(checkpoint.base, dtype, device, progress)
         return derived(base, checkpoint, checkpoint.changed, progress)
-    where = {} if device == "cpu" else {"device_map": {"": device}}
+    where: dict[str, Any] = {}
+    if device != "cpu":
+        where["device_map"] = device if isinstance(device, dict) else {"": device}
     try:
         with reporting(progress, f"reading {checkpoint.name}"):
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -117,9 +124,10 @@ def load_weights(
             ) from error
         model = None
     if model is None:  # told out here, where no error holds what was read so far
+        there = device if isinstance(device, str) else "these cards"
         raise PairError(
             f"{checkpoint.name} ({checkpoint.bytes / 2**30:.1f} GiB on disk) does not fit on "
-            f"{device}; free memory, use lean memory, a smaller dtype or another device"
+            f"{there}; free memory, use lean memory, a smaller dtype or another device"
         )
     _refuse_gaps(checkpoint, info)
     model.eval().requires_grad_(False)

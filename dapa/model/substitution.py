@@ -87,7 +87,7 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
         wrapped = pair.sites[site]
         if site.layer not in pair.differs[site.module]:
             continue
-        copy = deepcopy(wrapped.student)
+        copy = deepcopy(wrapped.student).to(pair.device)
         theirs = dict(wrapped.teacher.named_parameters())
         with torch.no_grad():
             for name, ours in copy.named_parameters():
@@ -118,7 +118,7 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
         if strength == 1.0:
             made[site] = wrapped.student
             continue
-        copy = deepcopy(wrapped.teacher)
+        copy = deepcopy(wrapped.teacher).to(pair.device)
         ours = dict(wrapped.student.named_parameters())
         with torch.no_grad():
             for name, theirs in copy.named_parameters():

@@ -75,6 +75,7 @@ def mask_gradients(
                 return _blend(module, args[0], y, biases[site], None)
             return _blend(module, args[0], y, leaves[site], biases.get(site))
 
+    pair.need_gradients()
     with torch.inference_mode(False), torch.enable_grad():
         start = torch.tensor(strengths, dtype=torch.float32, device=pair.device)[:, None, None]
         for site in sites:

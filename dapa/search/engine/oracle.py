@@ -46,7 +46,6 @@ class PairRunner:
         max_new_tokens: int,
         rows: int | None = None,
         optimizations: Optimizations | None = None,
-        fixed: bool = False,
     ) -> None:
         """Get ready to answer.
 
@@ -59,13 +58,14 @@ class PairRunner:
             max_new_tokens: The token limit, the same for every row.
             rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
             optimizations: What may be spared; all of it if None.
-            fixed: Exactly so many rows, also where memory runs out.
         """
         assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
         self.pair, self.texts, self.ids = pair, texts, ids
         self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
         self.decoding = Decoding(max_new_tokens)
-        self.capacity, self.fixed = row_capacity(pair, rows), fixed
+        self.capacity = row_capacity(pair, rows)
+        self.fixed = False
+        """Exactly so many rows, also where memory runs out?"""
         self.optimizations = optimizations or Optimizations()
         self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
         if self.optimizations.ahead is not None:
@@ -196,9 +196,8 @@ def oracle(
         opening, full = opening.inside, full.inside
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
-    runner = PairRunner(
-        on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations, canonical
-    )
+    runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
+    runner.fixed = canonical
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
     kept = StoreMemory(VerdictMemory(store, digest((on or pair).digest, *names), texts))
