@@ -311,7 +311,7 @@ class _Front:
         if self._pads is None:
             return whole[0], whole[1]
         # A row with padding has it between head and tokens now: move the head up to the tokens.
-        pads = self._pads[rows, None]
+        pads = self._pads[rows, None].to(keys.device)  # which may be another card's layer
         place = torch.arange(whole[0].shape[2], device=pads.device)[None]
         source = torch.where(place < pads + self.length, (place - pads).clamp_min(0), place)
         which = torch.arange(len(source), device=pads.device)[:, None]
