@@ -34,7 +34,8 @@ def ask():
     told["searched"] = resident_bytes()
     for name in sys.argv[1:]:
         one = measurements[name]
-        asked = one.settings.read(presets(one.settings)) if presets(one.settings) else one.settings()
+        known = presets(one.settings)
+        asked = one.settings.read(known) if known else one.settings()
         task = tasks.begin(job.id, name, lambda heard, stop: one.run(Call(bench, asked, job=job)))
         task.wait()
         assert task.state == "done", task.error
