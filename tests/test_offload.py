@@ -2,7 +2,6 @@
 
 import json
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -199,11 +198,12 @@ LARGE = dict(
 )  # fmt: skip
 
 
-def headers(model):
-    """A checkpoint of this model of which only the headers are there."""
+def headers(model, folder):
+    """A checkpoint of this model of which only the config and the headers are there."""
+    model.config.save_pretrained(folder)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     config, dtypes = model.config.to_dict(), dict.fromkeys(shapes, "BF16")
-    return Checkpoint("large", Path(), config, {}, shapes, dtypes, 0)
+    return Checkpoint("large", folder, config, {}, shapes, dtypes, 0)
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +233,8 @@ def test_a_pair_of_70b_is_reckoned_and_laid_out_without_one_number(seventy):
         spread(layers, ends, [80 * 2**30] * 2)
 
 
-def test_a_pair_of_70b_on_one_card_is_reckoned_to_be_offloaded(seventy, monkeypatch):
-    large = headers(seventy)
+def test_a_pair_of_70b_on_one_card_is_reckoned_to_be_offloaded(seventy, monkeypatch, tmp_path):
+    large = headers(seventy, tmp_path)
     room = {"cuda": 80 * 2**30, "cpu": 500 * 2**30}
     monkeypatch.setattr(memory, "free_memory", lambda device: room[device])
     monkeypatch.setattr(memory, "parted", lambda ours, theirs: None)
