@@ -207,7 +207,7 @@ def estimate_memory(
         mode, whole = "lean", False
         if offloads and student + lean + work > free and student + lean <= host:
             mode, whole = "offload", student + teacher <= host
-    theirs_held = apart if whole else {stored.name for stored in kept} & set(apart)
+    theirs_held = apart if whole else {n for stored in kept for n in stored.names if n in apart}
     sides = (ours.shapes, {name: theirs.shapes[name] for name in theirs_held})
     ends, layers = by_layer([(n, width * prod(s)) for side in sides for n, s in side.items()])
     layer = max(layers, default=0)

@@ -247,7 +247,7 @@ class TransplantModule(nn.Module):
         tokens = torch.arange(len(inputs[0]), device=inputs[0].device).view(rows, -1)
         made = []
         for own, run in ((student_rows, self.student), (teacher_rows, self._run_teacher)):
-            places = tokens.index_select(0, own).flatten()
+            places = tokens.index_select(0, own.to(tokens.device)).flatten()
             y = run(*(x.index_select(0, places) for x in inputs))
             made.append((places, y if isinstance(y, tuple) else (y,)))
         whole = tuple(y.new_empty(len(inputs[0]), *y.shape[1:]) for y in made[0][1])

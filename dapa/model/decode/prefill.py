@@ -227,7 +227,7 @@ def prefiller_for(
     pair: Pair, prompts: Sequence[Ids], optimizations: Optimizations, nodes: Sequence[Node] = ()
 ) -> Prefiller:
     """A reader for many masks on one list of prompts, as far as the optimizations allow."""
-    budget = optimizations.memory if optimizations.memory is not None else _budget(pair.device)
+    budget = optimizations.memory if optimizations.memory is not None else _budget(pair)
     head: Ids = ()
     if optimizations.share and len(prompts) > 1:
         head = _common([ids[:-1] for ids in prompts])
@@ -239,11 +239,16 @@ def prefiller_for(
     )
 
 
-def _budget(device: torch.device) -> int:
-    """Bytes for kept states: half a GiB, or a quarter of what a graphics card has free."""
-    if device.type == "cpu":
-        return 2**29
-    return free_memory(str(device)) // 4
+def _budget(pair: Pair) -> int:
+    """Bytes for what all readers of a pair keep, or a quarter of what a graphics card has free.
+
+    On a CPU as much as the student takes, a quarter of a GiB at least and half a GiB at most: on
+    the toy a quarter reuses every token that a half does.
+    """
+    if pair.device.type == "cpu":
+        size = next(pair.student.parameters()).element_size()
+        return min(2**29, max(2**28, pair.parameters * size))
+    return free_memory(str(pair.device)) // 4
 
 
 def _common(prompts: Sequence[Ids]) -> Ids:
