@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dapa.core.records import EMPTY, Mask, OutOfMemory, PairError, Unit, ran_out
+from dapa.model import pair
 from dapa.model.decode import generation
 from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.optimizations import Optimizations
@@ -15,6 +16,9 @@ from dapa.model.decode.prefill import prefiller_for
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import serve
 from dapa.model.room import Peak, Room, row_bytes, within_memory
+from dapa.ui.dashboard import plain_error
+from dapa.ui.tasks import Tasks
+from dapa.workbench import Workbench
 
 CPU = "[enforce fail at alloc_cpu.cpp:119] data. DefaultCPUAllocator: can't allocate memory: you"
 FAULTS = {
@@ -53,15 +57,15 @@ def rows_of(count=9):
     return [Row(tuple(ids[i][: 4 + i % 4]), MASKS[i % 3], seed=i, tag=i) for i in range(count)]
 
 
-def served(pair, rows, capacity=6, decoding=None, **options):
+def served(of, rows, capacity=6, decoding=None, **options):
     queue, ended = list(rows), []
 
     def take(room):
         new, queue[:] = queue[:room], queue[room:]
         return new
 
-    reader = prefiller_for(pair, [row.ids for row in rows], Optimizations())
-    batch = Batch(pair, decoding or Decoding(12), reader=reader)
+    reader = prefiller_for(of, [row.ids for row in rows], Optimizations())
+    batch = Batch(of, decoding or Decoding(12), reader=reader)
     serve(batch, capacity, take, ended.append, **options)
     assert sorted(row.tag for row in ended) == list(range(len(rows))), "each row ends once"
     return [tuple(row.new_ids) for row in rows]
@@ -210,3 +214,34 @@ def test_what_all_readers_of_a_pair_keep_stays_within_one_budget(planted_pair):
         assert sum(each._states.size for each in (alone, *readers)) <= 2.5 * size
     assert not alone._states.size and readers[-1]._states.size and readers[-2]._states.size
     torch.testing.assert_close(readers[0].read(rows).logits, first)
+
+
+# -- loading, and whatever nobody caught ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["cpu", "python", "system"])
+@pytest.mark.parametrize("where", ["check", "load_weights", "share_equal_tensors"])
+def test_memory_that_runs_out_anywhere_in_a_load_is_one_line_and_the_pair_stays(
+    planted_folders, monkeypatch, fault, where
+):
+    bench = Workbench(pair=(before := object()))
+
+    def short(*args, **kwargs):
+        raise FAULTS[fault]
+
+    monkeypatch.setattr(pair, where, short)
+    spec = pair.PairSpec(*map(str, planted_folders), dtype="float32", device="cpu")
+    with pytest.raises(PairError, match=r"memory ran out .*; use lean memory, a smaller dtype"):
+        bench.load(spec)
+    assert bench.pair is before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_page_and_a_task_tell_too_little_memory_in_one_line(fault):
+    def work(told, stop):
+        raise FAULTS[fault]
+
+    task = Tasks().begin("pair", "gap", work)
+    assert task.wait(30)
+    for line in (task.error, str(plain_error(FAULTS[fault]))):
+        assert "out of memory; use" in line and "\n" not in line
