@@ -28,7 +28,8 @@ from dapa.cli.runs import runs
 from dapa.cli.searching import search
 from dapa.cli.serving import app as serve
 from dapa.cli.signature import options
-from dapa.core.records import OUTSIDE, DapaError, PromptError
+from dapa.core.errors import SCARCE
+from dapa.core.records import OUTSIDE, DapaError, PromptError, ran_out
 from dapa.workbench import ChatSettings, PairOptions
 from dapa.writing.sentences import moved_sentence
 
@@ -162,9 +163,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        torchs = type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
-        if torchs or isinstance(error, MemoryError):
-            _fail("out of memory; free some, or use a smaller dtype, fewer prompts or the CPU")
+        if ran_out(error):
+            _fail(SCARCE)
         raise
     raise SystemExit(code if isinstance(code, int) else 0)
 

@@ -28,12 +28,13 @@ Teacher = Annotated[
     str | None, typer.Option(help="Folder or hub id of the model that gives weights.")
 ]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda:all, mps or xpu.")]
 Memory = Annotated[
     str,
     typer.Option(
         help="full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
-        "them); auto: full where it fits."
+        "them); offload: layers stay in the machine's memory and visit the device one by one; "
+        "auto: what fits."
     ),
 ]
 SITES = (

@@ -37,7 +37,9 @@ def reproduce(
         str | None, typer.Option(help="Text for perplexity, such as WikiText-2's; none skips.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda:all, mps or xpu.")
+    ] = "auto",
     again: Annotated[bool, typer.Option(help="Measure anew what is written down.")] = False,
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from dapa.core.rates import Rate
 
 
@@ -44,6 +46,38 @@ class StoreError(DapaError):
     def shown(self) -> str:
         """The message for a page that strangers may read: without the machine's folders."""
         return str(self).replace(self.place, "the run store") if self.place else str(self)
+
+
+class OutOfMemory(DapaError):
+    """Memory that ran out although the work was cut as small as it goes."""
+
+
+SCARCE = (
+    "out of memory; use lean memory, a smaller dtype, fewer prompts or tokens, or another device"
+)
+"""What is told where nobody knows more."""
+_RAN_OUT = (
+    "out of memory",  # CUDA, MPS and XPU, whatever the class
+    "can't allocate memory",  # torch on a CPU: DefaultCPUAllocator, a plain RuntimeError
+    "not enough memory",  # the same on Windows
+    "cannot allocate memory",  # the system's own ENOMEM, through safetensors or a map of a file
+    "bad_alloc",  # C++'s, through a binding
+    "could not create a memory",  # oneDNN's, which cannot have its scratchpad
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Does this error say that memory ran out? Torch is not imported to tell."""
+    if isinstance(error, DapaError):
+        return isinstance(error, OutOfMemory)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if not isinstance(error, (RuntimeError, OSError)):
+        return False
+    said = str(error).lower()
+    return any(words in said for words in _RAN_OUT)
 
 
 class NothingToLocalize(DapaError):

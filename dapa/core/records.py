@@ -16,11 +16,13 @@ from typing import Any
 from dapa.core.errors import (
     DapaError,
     NothingToLocalize,
+    OutOfMemory,
     PairError,
     PromptError,
     SettingError,
     StoreError,
     TooLong,
+    ran_out,
 )  # fmt: skip
 from dapa.core.masks import EMPTY, ENDS, OUTSIDE, Mask, Site, Unit
 from dapa.core.rates import Rate
@@ -223,6 +225,7 @@ __all__ = [
     "Mask",
     "NothingToLocalize",
     "OUTSIDE",
+    "OutOfMemory",
     "Outcome",
     "PairError",
     "Prompt",
@@ -237,4 +240,5 @@ __all__ = [
     "Trial",
     "Unit",
     "Verdict",
+    "ran_out",
 ]

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dapa.core.records import EMPTY, DapaError, Mask, PromptError
+from dapa.core.records import EMPTY, Mask, PromptError
 from dapa.localize.divergence.recording import run_below_head, states_of
 from dapa.localize.divergence.tokens import Encoded, batch, encoded
 from dapa.model.decode.openers import Role
 from dapa.model.pair import Pair
+from dapa.model.room import within_memory
 from dapa.model.transplant import Plan
 from dapa.prompts.format import PromptFormat
 
@@ -43,7 +44,7 @@ def standing(
 
     Raises:
         PromptError: No prompt, or one that cannot be read.
-        DapaError: Not even one prompt fits into memory.
+        OutOfMemory: Not even one prompt fits into memory.
     """
     if not prompts:
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
@@ -53,17 +54,13 @@ def standing(
     at, size = 0, batch_size
     while at < len(prompts) and not (stop is not None and stop.is_set()):
         here = slice(at, at + size)
-        try:
-            yield _batch(pair, ours[here], theirs[here], mask)
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise DapaError(
-                    f"out of memory on one prompt of {len(ours[at].ids)} tokens; use a shorter "
-                    "prompt or a smaller dtype"
-                ) from None
-            torch.cuda.empty_cache()
-            size //= 2
-            continue
+        rows = list(zip(ours[here], theirs[here], strict=True))
+        yield from within_memory(
+            pair,
+            rows,
+            lambda part: _batch(pair, [a for a, _ in part], [b for _, b in part], mask),
+            lambda row: len(row[0].ids),
+        )
         at += size
 
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from dapa.core.records import PairError
+from dapa.core.records import PairError, ran_out
 from dapa.model.adapted import Adapted, derived, open_checkpoint
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
 from dapa.model.lean import ends_of
@@ -83,9 +83,14 @@ def reporting(progress: Progress | None, what: str) -> Iterator[Callable[..., An
 
 
 def load_weights(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: str, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: str | dict[str, str],
+    progress: Progress | None = None,
 ) -> Any:
     """Build the causal language model of a checkpoint, in evaluation mode, without gradients.
+
+    `device` is one, or a map of the model's parts over several.
 
     Raises:
         PairError: Weights that are missing, broken, not finite or too large for the memory.
@@ -94,7 +99,9 @@ def load_weights(
     if isinstance(checkpoint, Adapted):
         base = load_weights(checkpoint.base, dtype, device, progress)
         return derived(base, checkpoint, checkpoint.changed, progress)
-    where = {} if device == "cpu" else {"device_map": {"": device}}
+    where: dict[str, Any] = {}
+    if device != "cpu":
+        where["device_map"] = device if isinstance(device, dict) else {"": device}
     try:
         with reporting(progress, f"reading {checkpoint.name}"):
             if checkpoint.codes:
@@ -113,16 +120,19 @@ def load_weights(
                 )
     except (LoadCancelled, PairError):
         raise
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+    except Exception as error:  # each architecture and file fault raises a kind of its own
+        if not ran_out(error):
+            raise PairError(
+                f"{checkpoint.name} cannot be loaded ({gist(error)}); check config.json against "
+                "the weights, or download it again"
+            ) from error
+        model = None
+    if model is None:  # told out here, where no error holds what was read so far
+        there = device if isinstance(device, str) else "these cards"
         raise PairError(
             f"{checkpoint.name} ({checkpoint.bytes / 2**30:.1f} GiB on disk) does not fit on "
-            f"{device}; free memory, use a smaller dtype or another device"
-        ) from error
-    except Exception as error:  # each architecture and file fault raises a kind of its own
-        raise PairError(
-            f"{checkpoint.name} cannot be loaded ({gist(error)}); check config.json against the "
-            "weights, or download it again"
-        ) from error
+            f"{there}; free memory, use lean memory, a smaller dtype or another device"
+        )
     _refuse_gaps(checkpoint, info)
     model.eval().requires_grad_(False)
     for name, tensor in model.named_parameters():

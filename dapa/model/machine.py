@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from functools import cache
 from math import ceil
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import torch
@@ -25,27 +28,51 @@ LARGE = 2**25
 37 M on two threads read prompts 1.8 times and decode 16 to 48 rows 1.1 to 1.3 times as fast, and
 lose nothing with one row. Below 23 M they lose up to 7 % with few rows; and beside a busy neighbour
 each of many small steps waits for it, which made the toy up to 14 times slower."""
+_NAMES = {"cuda": "CUDA", "mps": "MPS", "xpu": "XPU"}
+ALL_CARDS = "cuda:all"
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def choose_device(wanted: str) -> str:
-    """`auto` takes CUDA where there is one; PairError if CUDA is asked for and absent."""
+    """`auto` takes CUDA where there is one; PairError for a device that is asked for and absent.
+
+    `mps` (Apple) and `xpu` (Intel) are taken where torch has them and somebody asks; nothing here
+    was tried on either. `cuda:all` spreads a pair over every CUDA card; not tried either.
+    """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = wanted.partition(":")
-    if kind not in {"cpu", "cuda", "mps"} or (number and not number.isdecimal()):
-        raise PairError(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N")
-    if kind == "cuda":
-        if not torch.cuda.is_available():
-            raise PairError(f"device {wanted!r} was asked for, but torch sees no CUDA; use cpu")
-        if int(number or 0) >= torch.cuda.device_count():
-            raise PairError(
-                f"device {wanted!r} was asked for, but there are only "
-                f"{torch.cuda.device_count()}; use cuda:0"
-            )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise PairError(f"device {wanted!r} was asked for, but torch sees none; use cpu")
-    return kind if kind == "cpu" else wanted
+    numbered = number.isdecimal() if kind in {"cuda", "xpu"} else False
+    if kind not in {"cpu", *_NAMES} or (number and not numbered and wanted != ALL_CARDS):
+        raise PairError(
+            f"{wanted!r} is not a device; use auto, cpu, cuda, cuda:N, {ALL_CARDS}, mps or xpu"
+        )
+    if kind == "cpu":
+        return kind
+    there = _accelerator(kind)
+    if not there.is_available():
+        raise PairError(
+            f"device {wanted!r} was asked for, but torch sees no {_NAMES[kind]}; use cpu"
+        )
+    if numbered and int(number) >= there.device_count():
+        raise PairError(
+            f"device {wanted!r} was asked for, but there are only {there.device_count()}; "
+            f"use {kind}:0"
+        )
+    return wanted
+
+
+def _accelerator(kind: str) -> Any:
+    """Torch's module of a kind of device; one that says no where this torch was built without."""
+    return getattr(torch, kind, None) or SimpleNamespace(is_available=lambda: False)
+
+
+def cards(device: str) -> list[str]:
+    """The devices over which a pair is spread; the device itself where it is one."""
+    if device != ALL_CARDS:
+        return [device]
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
 def choose_dtype(wanted: str, device: str, parameters: int = 0) -> torch.dtype:
@@ -114,17 +141,84 @@ def rows_in_flight(kind: str) -> int:
     return 48 if kind == "cpu" else 192
 
 
+_MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
+"""What configs call the MLP's width; one that says nothing means four times the stream's."""
+
+
+def work_bytes(settings: Any, width: int, rows: int, tokens: int) -> int:
+    """What a batch takes beside the weights: KV cache, a layer's widest states, and logits.
+
+    Args:
+        settings: The model's config.
+        width: Bytes of a number.
+        rows: Rows in flight.
+        tokens: Of each, prompt and reply.
+    """
+    heads = settings.num_attention_heads
+    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
+    shared = getattr(settings, "num_key_value_heads", None) or heads
+    kv = 2 * settings.num_hidden_layers * shared * size
+    middle = next(filter(None, (getattr(settings, key, None) for key in _MIDDLE)), 0)
+    wide = 2 * (middle or 4 * settings.hidden_size) + 4 * settings.hidden_size
+    return int(rows * (tokens * (kv + wide) * width + settings.vocab_size * 4))
+
+
 def free_memory(device: str) -> int:
     """Bytes that a load may still take: of the graphics card, or of this machine or container."""
-    if device.startswith("cuda"):
-        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0] + reusable)
+    kind = device.partition(":")[0]
+    if device == ALL_CARDS:
+        return sum(map(free_memory, cards(device)))
+    if kind in ("cuda", "xpu"):
+        there = _accelerator(kind)
+        reusable = there.memory_reserved(device) - there.memory_allocated(device)
+        return int(there.mem_get_info(device)[0] + reusable)
+    if kind == "mps":  # one memory for both: what Metal recommends, less what it has
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     free = int(psutil.virtual_memory().available)
-    try:  # a container's limit lies below the machine's
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-        lines = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        cache = int(dict(lines).get("inactive_file", 0))
-        return free if limit == "max" else min(free, int(limit) - used + cache)
-    except (OSError, ValueError):
-        return free
+    return max(0, min([free, *_limits()]))
+
+
+def _limits() -> Iterator[int]:
+    """Bytes that are left below limits lower than the machine's: a container's, `ulimit -v`'s."""
+    for names, place, root in _cgroups():
+        for each in (place, *place.parents):  # a group within a group obeys both
+            try:
+                limit = (each / names[0]).read_text().strip()
+                used = int((each / names[1]).read_text())
+                lines = (line.split() for line in (each / "memory.stat").read_text().splitlines())
+                cached = int(dict(lines).get(names[2], 0))  # which the kernel gives back at need
+                if limit != "max":
+                    yield int(limit) - used + cached
+            except (OSError, ValueError):
+                pass
+            if each == root:
+                break
+    try:
+        import resource  # not on Windows
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most != resource.RLIM_INFINITY:
+            yield int(most - psutil.Process().memory_info().vms)
+    except ImportError:
+        pass
+
+
+_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def _cgroups() -> Iterator[tuple[tuple[str, str, str], Path, Path]]:
+    """(file names, this process's group, the highest group that is seen) of either version."""
+    try:
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    paths = dict(line.split(":", 2)[1:] for line in lines if line.count(":") >= 2)
+    kinds = [(_V2, _CGROUP, paths.get("", "/"))]
+    for controllers, path in paths.items():
+        if "memory" in controllers.split(","):
+            kinds.append((_V1, _CGROUP / "memory", path))
+    for names, root, path in kinds:
+        inside = path.strip("/")  # a container may see its group's own path, or the root as its own
+        place = root / inside if ".." not in inside.split("/") else root
+        yield names, place if place.is_dir() else root, root

@@ -1,11 +1,14 @@
-"""What a pair takes in memory, told from headers before any weight is read; full or lean.
+"""What a pair takes in memory, told from headers before any weight is read; and how to hold it.
 
 Full memory holds both models, equal tensors once. Lean memory holds the student and, of the
-teacher, only the sites of the kinds that masks are to move. This module does not load anything.
+teacher, only the sites of the kinds that masks are to move. Offloaded, the layers stay in the
+machine's memory and go to the device one by one. This module does not load anything.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Literal
@@ -18,13 +21,13 @@ from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import ALL, GROUPS, kinds_of
-from dapa.model.machine import free_memory, rows_in_flight
+from dapa.model.machine import free_memory, rows_in_flight, work_bytes
 from dapa.model.stored import quantised, sizes
 
-Mode = Literal["full", "lean"]
-MODES = ("auto", "full", "lean")
-_MIDDLE = ("intermediate_size", "n_inner", "ffn_hidden_size")
-"""What configs call the MLP's width; one that says nothing means four times the stream's."""
+Mode = Literal["full", "lean", "offload"]
+MODES = ("auto", "full", "lean", "offload")
+OFFLOADING = ("cuda", "xpu")
+"""Devices with a memory of their own: on others there is nowhere to offload to."""
 _TOKENS = 128
 """Of a row in flight: a short request and the beginning of a reply."""
 
@@ -41,47 +44,92 @@ class MemoryEstimate:
     models on one base, only what an adapter changes."""
     lean: int
     """The teacher's sites of the kinds in `keep`, at most."""
+    host: int
+    """Free in the machine's memory, where offloaded layers stay; as `free` on a CPU."""
+    ends: int
+    """What an offloaded pair keeps on the device: all of both models that is in no layer."""
+    layer: int
+    """The largest layer, of student and teacher together."""
     work: int
     """States of a batch of replies with as many rows as a search has in flight."""
     keep: tuple[str, ...]
     """The kinds of site that lean memory keeps."""
     mode: Mode
     """What was asked for or, for `auto`, what fits."""
+    whole: bool
+    """Is the whole teacher held?"""
+
+    @property
+    def held(self) -> int:
+        """Bytes of weights in this mode, wherever they are."""
+        return self.student + (self.teacher if self.whole else self.lean)
 
     @property
     def weights(self) -> int:
-        """Bytes of weights in this mode."""
-        return self.student + (self.teacher if self.mode == "full" else self.lean)
+        """Bytes of weights on the device in this mode."""
+        return min(self.held, self.ends + self.layer) if self.mode == "offload" else self.held
 
     @property
     def sentence(self) -> str:
         """One line for people."""
         return (
-            f"Memory: student {_gib(self.student)}, teacher {_gib(self.teacher)} whole or "
-            f"{_gib(self.lean)} for its {', '.join(self.keep)} alone, replies {_gib(self.work)}; "
-            f"{_gib(self.free)} free on {self.device}: {self.mode}."
+            f"Memory: student {gib(self.student)}, teacher {gib(self.teacher)} whole or "
+            f"{gib(self.lean)} for its {', '.join(self.keep)} alone, replies {gib(self.work)}; "
+            f"{gib(self.free)} free on {self.device}: {self.mode}{self._how}."
         )
+
+    @property
+    def brief(self) -> str:
+        """The same while it is being loaded."""
+        free = f"{gib(self.weights)} of the {gib(self.free)} free on {self.device}"
+        host = f", {gib(self.held)} of the machine's" if self.mode == "offload" else ""
+        return f"{self.mode} memory: {free}{host}"
+
+    @property
+    def _how(self) -> str:
+        """The mode's own figures."""
+        if self.mode == "offload":
+            of = "both models" if self.whole else "the student and the teacher's sites"
+            return (
+                f", {gib(self.weights)} of {of} on {self.device} at a time and {gib(self.held)} "
+                f"in the machine's memory, of which {gib(self.host)} are free"
+            )
+        return f", {gib(self.held)} and replies"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {**asdict(self), "keep": list(self.keep), "weights": self.weights}
 
+    @property
+    def _offloads(self) -> bool:
+        return self.device.partition(":")[0] in OFFLOADING
+
     def raise_if_too_large(self) -> None:
         """PairError with the bytes needed, the bytes free and what would take less."""
+        if self.mode == "offload" and self.held > self.host:
+            fewer = "offload:gate, " if self.whole and self.student + self.lean <= self.host else ""
+            raise PairError(
+                f"the pair needs {gib(self.held)} of the machine's memory and "
+                f"{gib(max(0, self.host))} are free; use {fewer}bfloat16 or smaller models"
+            )
         if self.weights <= self.free:
             return
         smaller = []
         if self.mode == "full" and self.student + self.lean <= self.free:
             smaller.append("lean memory")
+        if self.mode != "offload" and self._offloads and self.student + self.lean <= self.host:
+            smaller.append("offload memory")
         smaller += ["bfloat16", "a larger device or smaller models"]
         raise PairError(
-            f"the pair needs {_gib(self.weights)} of memory and {_gib(max(0, self.free))} are free "
+            f"the pair needs {gib(self.weights)} of memory and {gib(max(0, self.free))} are free "
             f"on {self.device}; use {', '.join(smaller)}"
         )
 
 
 def parse_memory(text: str) -> tuple[str, tuple[str, ...]]:
-    """`auto`, `full`, `lean` or `lean:gate,attention` as (mode, kinds of site to keep).
+    """`auto`, `full`, `lean`, `offload` or `lean:gate,attention` as (mode, kinds to keep).
+
+    Offloaded without kinds, the whole teacher is held; with kinds, those alone.
 
     Raises:
         SettingError: Another mode, or a kind that does not exist.
@@ -89,8 +137,8 @@ def parse_memory(text: str) -> tuple[str, tuple[str, ...]]:
     mode, colon, kinds = text.strip().partition(":")
     if mode not in MODES:
         raise SettingError(
-            f"memory {text!r} is not known; choose {', '.join(MODES)}, or lean with the kinds of "
-            "site to keep, as in lean:gate,attention"
+            f"memory {text!r} is not known; choose {', '.join(MODES)}, or lean or offload with "
+            "the kinds of site to keep, as in lean:gate,attention"
         )
     if colon and not kinds.strip():
         raise SettingError(f"memory {text!r} names no kind of site; write lean:gate, for instance")
@@ -114,13 +162,14 @@ def estimate_memory(
         theirs: The teacher's.
         memory: As `parse_memory` reads it.
         dtype: In which weights and states are held.
-        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: As `choose_device` gives it.
 
     Returns:
         None for models that no pair can be made of; the compatibility report says why.
 
     Raises:
-        SettingError: A memory mode that does not exist, or kinds that this family lacks.
+        SettingError: A memory mode that does not exist, or kinds that this family lacks; offload
+            where there is no second memory.
     """
     wanted, keep = parse_memory(memory)
     kinds = {checkpoint.model_type for checkpoint in (ours, theirs)}
@@ -144,24 +193,46 @@ def estimate_memory(
     student = width * sum(prod(shape) for shape in ours.shapes.values())
     teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
     lean = width * sum(prod(theirs.shape(stored)) for stored in kept if apart & {*stored.names})
-    work, free = _work(settings, width, device), free_memory(device)
-    mode: Mode = "lean" if wanted == "lean" else "full"
-    if wanted == "auto" and student + teacher + work > free:
-        mode = "lean"
-    return MemoryEstimate(device, free, student, teacher, lean, work, keep, mode)
-
-
-def _work(settings: Any, width: int, device: str) -> int:
-    """KV cache, the widest states of a layer, and logits of a batch in flight."""
     rows = rows_in_flight(device.partition(":")[0])
-    heads = settings.num_attention_heads
-    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
-    shared = getattr(settings, "num_key_value_heads", None) or heads
-    kv = 2 * settings.num_hidden_layers * shared * size
-    middle = next(filter(None, (getattr(settings, key, None) for key in _MIDDLE)), 0)
-    wide = 2 * (middle or 4 * settings.hidden_size) + 4 * settings.hidden_size
-    return int(rows * (_TOKENS * (kv + wide) * width + settings.vocab_size * 4))
+    work, free = work_bytes(settings, width, rows, _TOKENS), free_memory(device)
+    host = free if device == "cpu" else free_memory("cpu")
+    offloads = device.partition(":")[0] in OFFLOADING
+    if wanted == "offload" and not offloads:
+        raise SettingError(
+            f"offload takes layers from the machine's memory to a device, and {device} has no "
+            "memory of its own; use lean"
+        )
+    whole = wanted in ("auto", "full") or (wanted == "offload" and not named)
+    mode: Mode = "full" if wanted == "auto" else wanted  # type: ignore[assignment]
+    if wanted == "auto" and student + teacher + work > free:
+        mode, whole = "lean", False
+        if offloads and student + lean + work > free and student + lean <= host:
+            mode, whole = "offload", student + teacher <= host
+    theirs_held = apart if whole else {n for stored in kept for n in stored.names if n in apart}
+    sides = (ours.shapes, {name: theirs.shapes[name] for name in theirs_held})
+    ends, layers = by_layer([(n, width * prod(s)) for side in sides for n, s in side.items()])
+    layer = max(layers, default=0)
+    return MemoryEstimate(
+        device, free, student, teacher, lean, host, ends, layer, work, keep, mode, whole
+    )
 
 
-def _gib(size: int) -> str:
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
+"""The first number in a tensor's name counts the layers, in every checkpoint there is."""
+
+
+def by_layer(sizes: Iterable[tuple[str, int]]) -> tuple[int, list[int]]:
+    """Of tensors by name and size: (bytes outside of layers, bytes of each layer)."""
+    ends, layers = 0, dict[int, int]()
+    for name, size in sizes:
+        found = _LAYER.search(name)
+        if found is None:
+            ends += size
+        else:
+            layers[int(found[1])] = layers.get(int(found[1]), 0) + size
+    return ends, [layers[index] for index in sorted(layers)]
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
     return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

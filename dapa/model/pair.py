@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dapa.core.masks import HEADS
-from dapa.core.records import ENDS, OUTSIDE, Mask, SettingError, Site, Unit
+from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit, ran_out
 from dapa.model.adapted import derived, open_checkpoint, parted
 from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import Report, check
@@ -28,11 +28,14 @@ from dapa.model.families import (
     submodule,
 )
 from dapa.model.heads import head_shape
+from dapa.model.layout import placed
 from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
 from dapa.model.linears import plain
 from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
-from dapa.model.memory import estimate_memory
+from dapa.model.memory import MemoryEstimate, estimate_memory
+from dapa.model.offload import Stage, outside, settle, stages_for
+from dapa.model.room import Room, release
 from dapa.model.spec import PairSpec, facts_beside, short_name
 from dapa.model.strengths import LowRank, Strength, reach, resolve
 from dapa.model.threads import install_threads
@@ -120,13 +123,37 @@ class Pair:
             if kind in self.differs and (kind in GROUPS["mlp"] or self.differs[kind])
         )
         """The kinds of site that stand in the student's tree, where watchers see them."""
+        self.stages: tuple[Stage, ...] = ()
+        """Where weights are offloaded, each layer's, of both models; empty where none are."""
         self.tied_head = install(self)
         """The embeddings' site in its second place, where the two are tied and differ."""
         self.parameters = sum(p.numel() for p in student.parameters())
         models = (student, teacher) if self.whole else (student,)
         copy_head_inputs(*models)
+        self.memory: MemoryEstimate | None = None
+        """What was reckoned before it was loaded; None of a pair that was made of models."""
+        self.room = Room()
+        """How many rows it has had memory for."""
         self.threads = install_threads(self.parameters, self.device, *models)
         """With how many threads it computes; None where it is not on the CPU."""
+
+    def offload(self, stages: Sequence[Stage], device: str) -> None:
+        """Hand each layer's weights to the stage that wraps it, and all others to the device."""
+        self.stages = tuple(stages)
+        roles = ("student", "teacher") if self.whole else ("student",)
+        for index, stage in enumerate(self.stages):
+            theirs = [m.teacher for site, m in self.sites.items() if site.layer == index]
+            stage.fill([*(self.layer(role, index) for role in roles), *theirs])
+        models = (self.student, self.teacher) if self.whole else (self.student,)
+        settle((x for m in models for x in outside(m, submodule(m, self.family.layers))), device)
+
+    def need_gradients(self) -> None:
+        """SettingError where weights are offloaded: a gradient would find them gone."""
+        if self.stages:
+            raise SettingError(
+                "gradients need all weights on the device, and this pair's are offloaded; load it "
+                "with memory full or lean, or choose another prior or measurement"
+            )
 
     @property
     def parts(self) -> Mapping[str, str]:
@@ -411,20 +438,36 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     Raises:
         PairError: What keeps the pair from working, with the next step.
     """
+    try:
+        return _loaded(spec, progress)
+    except Exception as error:  # torch's, Python's and the system's: anywhere on the way
+        if not ran_out(error):
+            raise
+    release("cpu" if spec.device == "auto" else choose_device(spec.device))
+    raise PairError(
+        f"memory ran out while {spec.title} was loaded; use lean memory, a smaller dtype or "
+        "another device, or free some first"
+    )
+
+
+def _loaded(spec: PairSpec, progress: Progress | None) -> Pair:
     device = choose_device(spec.device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
     spec = spec if spec.planted else replace(spec, planted=facts_beside(ours.folder))
     theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
     dtype = choose_dtype(spec.dtype, device, ours.parameters)
     memory = estimate_memory(ours, theirs, spec.memory, dtype, device)
-    lean = memory is not None and memory.mode == "lean"
-    kept = memory.keep if memory is not None and lean else None
+    kept = memory.keep if memory is not None and not memory.whole else None
     report = check(ours, theirs, _part(progress, 0.1, 0.2), kept)
     report.raise_if_blocked()
     assert memory is not None, "an architecture without a family is blocked"
     memory.raise_if_too_large()
     family = ours.family
-    student = load_weights(ours, dtype, device, _part(progress, 0.2, 0.6))
+    if progress:
+        progress(memory.brief, 0.2)
+    offloaded = memory.mode == "offload"
+    where = "cpu" if offloaded else placed(ours, theirs, dtype, device)
+    student = load_weights(ours, dtype, where, _part(progress, 0.2, 0.6))
     there = _part(progress, 0.6, 1.0)
     own = parted(ours, theirs)
     if kept is not None:
@@ -433,8 +476,10 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     elif own is not None:
         teacher = derived(student, theirs, own, there)  # all else is the student's own
     else:
-        teacher = load_weights(theirs, dtype, device, there)
-    return Pair(
+        teacher = load_weights(theirs, dtype, where, there)
+    models = [model for model in (student, teacher) if not isinstance(model, LeanTeacher)]
+    stages = stages_for(models, family, device) if offloaded else []
+    pair = Pair(
         student,
         teacher,
         ours.tokenizer,
@@ -444,6 +489,10 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
         pair_parts(ours, theirs, dtype),
         report,
     )
+    if stages:
+        pair.offload(stages, device)
+    pair.memory = memory
+    return pair
 
 
 __all__ = ["Pair", "PairSpec", "Share", "digest_of", "load_pair", "short_name"]

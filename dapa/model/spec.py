@@ -21,7 +21,8 @@ class PairSpec:
     dtype: str = "auto"
     device: str = "auto"
     memory: str = "auto"
-    """`full`, `lean` (of the teacher only gates), `lean:gate,attention`, or `auto`: what fits."""
+    """`full`, `lean` (of the teacher only gates), `lean:gate,attention`, `offload` (layers stay in
+    the machine's memory), `offload:gate`, or `auto`: what fits."""
     planted: dict[str, Any] = field(default_factory=dict, compare=False)
     """Ground truth that a bundled pair brings, for labels on the screen."""
 
@@ -47,12 +48,13 @@ class PairOptions(Settings):
         "Folder or hub id of the model that gives weights; BASE+ADAPTER for one with a LoRA.",
     )
     dtype: str = setting("auto", "precision", "auto, float32, bfloat16 or float16.")
-    device: str = setting("auto", "device", "auto, cpu, cuda or cuda:N.")
+    device: str = setting("auto", "device", "auto, cpu, cuda, cuda:N, cuda:all, mps or xpu.")
     memory: str = setting(
         "auto",
         "memory",
         "full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
-        "them); auto: full where it fits.",
+        "them); offload: layers stay in the machine's memory and visit the device one by one; "
+        "auto: what fits.",
     )
     trust_structure: bool = setting(
         False,

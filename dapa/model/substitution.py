@@ -89,7 +89,7 @@ def changed(pair: Pair, mask: Mask, change: Change) -> dict[Site, nn.Module]:
         wrapped = pair.sites[site]
         if site.layer not in pair.differs[site.module]:
             continue
-        copy = deepcopy(wrapped.student)
+        copy = deepcopy(wrapped.student).to(pair.device)
         ours = dict(copy.named_parameters())
         with torch.no_grad():
             for name, where, share, own in moved_parts(wrapped, strength):
@@ -119,7 +119,7 @@ def given_back(pair: Pair, mask: Mask) -> dict[Site, nn.Module]:
         if strength == 1.0:
             made[site] = wrapped.student
             continue
-        copy = deepcopy(wrapped.teacher)
+        copy = deepcopy(wrapped.teacher).to(pair.device)
         theirs = dict(copy.named_parameters())
         with torch.no_grad():
             for name, where, share, own in moved_parts(wrapped, strength):

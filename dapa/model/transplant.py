@@ -311,7 +311,7 @@ class TransplantModule(nn.Module):
         tokens = torch.arange(len(inputs[0]), device=inputs[0].device).view(rows, -1)
         made = []
         for own, run in ((student_rows, self.student), (teacher_rows, self._run_teacher)):
-            places = tokens.index_select(0, own).flatten()
+            places = tokens.index_select(0, own.to(tokens.device)).flatten()
             y = run(*(x.index_select(0, places) for x in inputs))
             made.append((places, y if isinstance(y, tuple) else (y,)))
         whole = tuple(y.new_empty(len(inputs[0]), *y.shape[1:]) for y in made[0][1])
@@ -328,14 +328,16 @@ class TransplantModule(nn.Module):
         blends: tuple[tuple[Tensor, Part], ...],
     ) -> Tensor:
         """Run each module on its own rows, and both on the rows that ask for a blend."""
-        parts = [(rows, self._blend(x.index_select(0, rows), m)) for rows, m in blends]
+        parts = [  # the plan's tensors are on the first card; a spread pair's site may not be
+            (rows, self._blend(x.index_select(0, rows.to(x.device)), m)) for rows, m in blends
+        ]
         for rows, run in ((student_rows, self.student), (teacher_rows, self._run_teacher)):
             if len(rows):
-                parts.append((rows, run(x.index_select(0, rows))))
+                parts.append((rows, run(x.index_select(0, rows.to(x.device)))))
         first = parts[0][1]
         y = first.new_empty(x.shape[0], *first.shape[1:])
         for rows, part in parts:
-            y.index_copy_(0, rows, part)
+            y.index_copy_(0, rows.to(y.device), part)
         return y
 
     def _blend(self, x: Tensor, m: Part) -> Tensor:
@@ -343,13 +345,15 @@ class TransplantModule(nn.Module):
 
         Strengths stay in float32 until the last step, so that 0.3 is 0.3 in bfloat16 too.
         """
+        if isinstance(m, Tensor):
+            m = m.to(x.device)
         if isinstance(m, LowRank):
             y_s, found = self.student(x), self.low_rank(m.rank)
             left, right = (part.to(x.device) for part in (found.left, found.right))
             moved = functional.linear(functional.linear(x.float(), right), left)
             ranked: Tensor = (y_s + m.share * (moved + self.bias_moved())).to(y_s.dtype)
             return ranked
-        if isinstance(m, Tensor) and self.mask_input:
+        if isinstance(m, Tensor) and self.mask_input:  # the neurons of down are its inputs
             y = self.student((x * (1 - m)).to(x.dtype)) + self._run_teacher((x * m).to(x.dtype))
             bias = getattr(self.teacher, "bias", None)
             return y if bias is None else y - bias  # the bias belongs to no neuron, to no head

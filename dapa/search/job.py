@@ -13,7 +13,17 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from dapa.core.records import DapaError, Mask, NothingToLocalize, Prompt, Rate
+from dapa.core.errors import SCARCE
+from dapa.core.records import (
+    DapaError,
+    Mask,
+    NothingToLocalize,
+    OutOfMemory,
+    Prompt,
+    Rate,
+    ran_out,
+)
+from dapa.core.resident import give_back
 from dapa.model.pair import Pair, Share
 from dapa.model.template import digests_of, render, today
 from dapa.prompts.format import Turn
@@ -383,8 +393,10 @@ class SearchJob:
             except DapaError:
                 return  # kept in self.error, shown by whoever watches
             except Exception as error:  # a fault of ours must reach the screen too
-                self.error = DapaError(f"the search failed: {type(error).__name__}: {error}")
+                line = f"the search failed: {type(error).__name__}: {error}"
+                self.error = OutOfMemory(SCARCE) if ran_out(error) else DapaError(line)
             finally:
+                give_back()
                 self._over.set()
 
         self._thread = threading.Thread(target=work, name=f"search {self.id}", daemon=True)

@@ -244,7 +244,7 @@ def rank(
     stop: threading.Event | None = None,
     progress: Progress | None = None,
 ) -> tuple[str, Prior]:
-    """The prior called `name`; None takes gradients, or divergence where those are not defined.
+    """The prior called `name`; None takes gradients, or divergence where there are none.
 
     Returns:
         The name of the prior that was made, and its values.
@@ -254,6 +254,8 @@ def rank(
         NoOpeners: It was asked for by name, and the vocabulary has no refusal opener.
         Halted: It was stopped before the end.
     """
+    if name is None and pair.stages:  # offloaded weights are gone when a gradient comes back
+        name = "divergence"
     if name is None:
         try:
             return "gradient", priors["gradient"](pair, units, prompts, how, stop, progress)

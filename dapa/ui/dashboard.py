@@ -21,7 +21,8 @@ import psutil
 import torch
 
 from dapa.core.assets import asset
-from dapa.core.records import DapaError, PairError, SettingError, StoreError
+from dapa.core.errors import SCARCE
+from dapa.core.records import DapaError, PairError, SettingError, StoreError, ran_out
 from dapa.ui.parts import esc
 from dapa.ui.tasks import Tasks
 from dapa.workbench import LoadCancelled, PairSpec, Workbench
@@ -116,7 +117,11 @@ class Dashboard:
             failure = str(error)
         except Exception as error:  # a thread has no one above it to catch this
             log.error("load failed: %s", type(error).__name__)
-            failure = f"the pair could not be loaded ({type(error).__name__}); see the server's log"
+            failure = (
+                SCARCE
+                if ran_out(error)
+                else f"the pair could not be loaded ({type(error).__name__}); see the server's log"
+            )
         with self._lock:
             self.failure = failure
             self.epoch += swapped
@@ -161,12 +166,12 @@ def plain_error(error: Exception) -> gr.Error:
     """One escaped line for the toast; what is not ours is logged by its type alone."""
     if isinstance(error, gr.Error):
         return error
+    if ran_out(error):
+        line = esc(error) if isinstance(error, DapaError) else SCARCE
+        return gr.Error(line, duration=10, title="Out of memory", print_exception=False)
     if isinstance(error, DapaError):
         line = error.shown if isinstance(error, StoreError) else error
         return gr.Error(esc(line), duration=8, title="That did not work", print_exception=False)
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        line = "out of memory; use fewer prompts or tokens, or a smaller dtype"
-        return gr.Error(line, duration=10, title="Out of memory", print_exception=False)
     log.error("a handler failed: %s", type(error).__name__, exc_info=log.isEnabledFor(10))
     return gr.Error(
         f"something went wrong inside ({type(error).__name__}); the loaded pair is untouched, "

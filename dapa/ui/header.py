@@ -16,15 +16,16 @@ from dapa.writing.sentences import size_text
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _MEMORY = [
-    ("auto: whole teacher if it fits", "auto"),
+    ("auto: what fits", "auto"),
     ("full: whole teacher", "full"),
     ("lean: its gates alone", "lean"),
     ("lean: its MLPs alone", "lean:mlp"),
     ("lean: its attention alone", "lean:attention"),
     ("lean: all its sites", "lean:all"),
+    ("offload: layers visit the device", "offload"),
 ]
 _OFFER = "smollm2"
-_DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"]
+_DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:all", "mps", "xpu"]
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def draw(dashboard: Dashboard) -> str:
     memory = f"memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB"
     return (
         f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(dashboard)}{_busy(dashboard)}'
-        f'<span class="memory">{memory}</span></div>'
+        f'<span class="memory" title="{esc(_reckoned(dashboard))}">{memory}</span></div>'
     )
 
 
@@ -206,11 +207,22 @@ def _pair(dashboard: Dashboard) -> str:
     )
 
 
+def _reckoned(dashboard: Dashboard) -> str:
+    """What the pair was reckoned to take, and how it is held."""
+    told = dashboard.workbench.pair.memory if dashboard.workbench.loaded else None
+    return told.sentence if told is not None else ""
+
+
 def _lean(pair: Pair) -> str:
-    if pair.whole:
+    mode, tip = "lean", f"lean memory: of the teacher only {', '.join(pair.kept)}"
+    if pair.stages:
+        mode = "offload"
+        tip = "offloaded: a layer's weights are on the device only while it runs" + (
+            "" if pair.whole else f"; {tip}"
+        )
+    elif pair.whole:
         return ""
-    tip = f"lean memory: of the teacher only {', '.join(pair.kept)}"
-    return f' · <span title="{esc(tip)}">lean</span>'
+    return f' · <span title="{esc(tip)}">{mode}</span>'
 
 
 def _busy(dashboard: Dashboard) -> str:

@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal
 
-from dapa.core.records import DapaError
+from dapa.core.errors import SCARCE
+from dapa.core.records import DapaError, ran_out
+from dapa.core.resident import give_back
 from dapa.workbench import Halted
 
 log = logging.getLogger("dapa.ui")
@@ -93,6 +95,7 @@ class Task:
         finally:
             self._until = time.monotonic()
             del self._work  # it may hold a pair, which must not outlive its place in the workbench
+            give_back()
             self._ended.set()
 
     def _measure(self) -> None:
@@ -109,7 +112,8 @@ class Task:
             self.error, self.state = str(error), "failed"
         except Exception as error:  # a thread has no one above it to catch this
             log.error("%s failed: %s", self.name, type(error).__name__)
-            self.error = f"it could not be measured ({type(error).__name__}); see the server's log"
+            plain = f"it could not be measured ({type(error).__name__}); see the server's log"
+            self.error = SCARCE if ran_out(error) else plain
             self.state = "failed"
 
 

@@ -5,7 +5,6 @@ A pair is swapped whole: a load that fails or is cancelled leaves the previous p
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dapa.core.records import Mask, PairError, Unit
+from dapa.core.resident import give_back
 from dapa.model.compatibility import Report, check
 from dapa.model.decode.openers import Openers, Role, find_openers
 from dapa.model.loading import Progress, open_checkpoint
@@ -127,9 +127,10 @@ class Holding:
     def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
         """Load a pair and put it in the previous one's place once it is whole."""
         with self._loading:
-            pair = load_pair(spec, progress)
-            self._pair = pair
-            gc.collect()  # models hold themselves in circles; the previous pair goes now
+            try:
+                pair = self._pair = load_pair(spec, progress)
+            finally:
+                give_back()  # models hold themselves in circles; the previous pair goes now
         return pair
 
     def share(self, mask: Mask) -> Share:

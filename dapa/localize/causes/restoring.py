@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.core.records import DapaError
 from dapa.localize.divergence.recording import states_of
 from dapa.model.decode.branches import branched
 from dapa.model.decode.openers import Openers, Role, log_odds_of, past_blanks
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
+from dapa.model.room import within_memory
 from dapa.model.transplant import Tap, Watcher, masked, watching
 
 Floats = NDArray[np.float64]
@@ -78,39 +78,20 @@ def restored_log_odds(
         rows: Rows of one pass at most.
 
     Raises:
-        DapaError: Not even one row fits into memory.
+        OutOfMemory: Not even one row fits into memory.
     """
     capacity = row_capacity(pair, rows)
     parts = [
-        _within_memory(pair, role, inputs, restores[i : i + capacity], states, openers)
+        part
         for i in range(0, len(restores), capacity)
+        for part in within_memory(
+            pair,
+            restores[i : i + capacity],
+            lambda some: _rows(pair, role, inputs, some, states, openers),
+            lambda _: len(inputs),
+        )
     ]
     return np.concatenate([np.zeros(0), *parts])
-
-
-def _within_memory(
-    pair: Pair,
-    role: Role,
-    inputs: tuple[int, ...] | Tensor,
-    restores: Sequence[Restore],
-    states: dict[Place, Tensor],
-    openers: Openers,
-) -> Floats:
-    """The rows in one pass; halved where memory does not suffice."""
-    try:
-        return _rows(pair, role, inputs, restores, states, openers)
-    except torch.OutOfMemoryError:
-        if len(restores) == 1:
-            raise DapaError(
-                f"out of memory on one prompt of {len(inputs)} tokens; use a shorter prompt or a "
-                "smaller dtype"
-            ) from None
-    torch.cuda.empty_cache()
-    half = len(restores) // 2
-    halves = (restores[:half], restores[half:])
-    return np.concatenate(
-        [_within_memory(pair, role, inputs, part, states, openers) for part in halves]
-    )
 
 
 def _rows(

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.core.records import DapaError, SettingError, Site, Unit
+from dapa.core.records import SettingError, Site, Unit
 from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, next_logits
 from dapa.model.families import sites_of
 from dapa.model.heads import HeadShape
 from dapa.model.pair import Pair
+from dapa.model.room import within_memory as in_parts
 from dapa.model.strengths import reach
 from dapa.model.transplant import Tap, TransplantModule, watching
 
@@ -76,6 +77,7 @@ def mask_gradients(
                 return _blend(module, args[0], y, biases[site], None)
             return _blend(module, args[0], y, leaves[site], biases.get(site))
 
+    pair.need_gradients()
     with torch.inference_mode(False), torch.enable_grad():
         start = torch.tensor(strengths, dtype=torch.float32, device=pair.device)[:, None, None]
         for site in sites:
@@ -132,22 +134,17 @@ def part_of(slopes: Slopes, unit: Unit, heads: HeadShape | None = None) -> Float
 def within_memory(
     pair: Pair, ids: Ids, sites: Sequence[Site], strengths: Sequence[float], openers: Openers
 ) -> Slopes:
-    """`mask_gradients`, halved where memory does not suffice."""
-    try:
-        return mask_gradients(pair, ids, sites, strengths, openers)
-    except torch.OutOfMemoryError:
-        if len(ids) == 1:
-            raise DapaError(
-                f"out of memory on the gradient of one prompt of {len(ids[0])} tokens; use a "
-                "shorter prompt, fewer units or a smaller dtype"
-            ) from None
-    torch.cuda.empty_cache()
-    half = len(ids) // 2
-    a, b = (
-        within_memory(pair, ids[part], sites, strengths[part], openers)
-        for part in (slice(half), slice(half, None))
+    """`mask_gradients`, of fewer rows at once where memory does not suffice."""
+    parts = in_parts(
+        pair,
+        range(len(ids)),
+        lambda rows: mask_gradients(
+            pair, [ids[i] for i in rows], sites, [strengths[i] for i in rows], openers
+        ),
+        lambda i: len(ids[i]),
+        "gradients",
     )
     return Slopes(
-        {s: np.concatenate([a.sites[s], b.sites[s]]) for s in sites},
-        {s: np.concatenate([a.neurons[s], b.neurons[s]]) for s in sites},
+        {s: np.concatenate([part.sites[s] for part in parts]) for s in sites},
+        {s: np.concatenate([part.neurons[s] for part in parts]) for s in sites},
     )

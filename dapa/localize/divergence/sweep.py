@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from dapa.core.records import DapaError, Mask, SettingError
+from dapa.core.records import Mask, SettingError, ran_out
 from dapa.localize.divergence.metrics import Metric, metrics
 from dapa.localize.divergence.recording import (
     DERIVED,
@@ -34,6 +34,7 @@ from dapa.localize.divergence.tokens import (
 )
 from dapa.model.decode.front import Front
 from dapa.model.pair import Pair
+from dapa.model.room import release, too_little
 from dapa.model.transplant import Plan
 from dapa.prompts.format import PromptFormat
 
@@ -129,20 +130,20 @@ class Sweep:
     def most_rows(self, rows: Sequence[Read]) -> int:
         """How many of these rows may wait for the teacher at once."""
         if not (self.total and self.position == "all"):
-            return len(rows)
+            return self.pair.room.most("readings", len(rows))
         config = self.pair.student.config
         inner = {"gate", "up", *DERIVED}
         wide = sum(
             config.intermediate_size if s in inner else config.hidden_size for s in self.seen
         )
         row: int = self.pair.n_layers * wide * max(len(ours.ids) for ours, _ in rows)
-        return max(1, _MOST_WAITING // max(row, 1))
+        return self.pair.room.most("readings", max(1, _MOST_WAITING // max(row, 1)))
 
     def run(self, rows: Sequence[Read], tally: Tally) -> bool:
         """Measure one batch; False if the device's memory was too small for so many rows.
 
         Raises:
-            DapaError: Not even one row fits.
+            OutOfMemory: Not even one row fits.
         """
         try:
             self._passing = (0, 0)
@@ -151,13 +152,13 @@ class Sweep:
             self.left_out += self._passing[0]
             self.places += self._passing[1]
             return True
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise DapaError(
-                    f"out of memory on one prompt of {len(rows[0][0].ids)} tokens; use a shorter "
-                    "prompt, fewer sites or a smaller dtype"
-                ) from None
-        torch.cuda.empty_cache()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+        if len(rows) == 1:
+            raise too_little(len(rows[0][0].ids), "readings")
+        self.pair.room.halve("readings", len(rows))
+        release(self.pair.device)
         return False
 
     def compare(

@@ -56,6 +56,11 @@ class Row:
         """The reply so far; while it grows, its last character may be unfinished (`visible`)."""
         return self.transcript.text if self.transcript is not None else ""
 
+    def restart(self) -> None:
+        """As it was before its prompt was read."""
+        self.new_ids.clear()
+        self.ending = self.generator = self.transcript = None
+
 
 class Batch:
     """The rows in flight on one model of the pair."""
@@ -172,6 +177,20 @@ class Batch:
             if id(row) in leaving:
                 row.ending = "stopped"
         self._settle_down()
+
+    def most_tokens(self, row: Row) -> int:
+        """How many a row may come to, prompt and reply."""
+        most = len(row.ids) + (row.max_new_tokens or self.decoding.max_new_tokens)
+        return min(most, self.pair.context_length)
+
+    def clear(self, rows: Sequence[Row]) -> None:
+        """Let go of every state, after memory ran out; `rows` are as before they were read."""
+        self.rows, self._seats = [], []
+        self._lengths, self._plan = None, None
+        self._kv_cache = KVCache(self.pair.n_layers)
+        self._reader.forget()
+        for row in rows:
+            row.restart()
 
     def _advance(self, logits: Tensor, rows: Sequence[Row]) -> list[Row]:
         """Append each row's next token; returns the rows that end with it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -23,7 +24,9 @@ class _Layer(DynamicLayer):
 
     def __init__(self, slots: KVCache) -> None:
         super().__init__()
-        self._kv_cache = slots
+        # a circle would keep the keys and values of every batch that ended until the collector
+        # comes by, which counts objects and not bytes
+        self._kv_cache: KVCache = proxy(slots)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -103,12 +106,12 @@ class KVCache(Cache):  # type: ignore[misc]
         self.rows, self.start = len(rows), self.end - length
         if not moves:
             return
-        device = self.layers[0].keys.device
-        new, old = torch.tensor(moves, device=device).T
-        for layer in self.layers:
+        new, old = torch.tensor(moves, device=self.layers[0].keys.device).T
+        for layer in self.layers:  # of a pair that is spread, on other cards too
+            to, of = new.to(layer.keys.device), old.to(layer.keys.device)
             for x in (layer.keys, layer.values):
                 places = x[:, :, self.start : self.end]
-                places.index_copy_(0, new, places.index_select(0, old))
+                places.index_copy_(0, to, places.index_select(0, of))
 
     def _make_room(self, rows: int, length: int) -> None:
         """Have so many rows, `length` places before the edge and one or more behind it."""

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dapa.core.records import Mask
+from dapa.core.records import Mask, ran_out
 from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, refusal_log_odds
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.prefill import prefiller_for
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
+from dapa.model.room import release
 
 Floats = NDArray[np.float64]
 
@@ -93,15 +94,15 @@ class LogOddsReader:
             for mask in dict.fromkeys(masks)
             if np.isnan(self._known[mask][place])
         ]
-        for start in range(0, len(todo), self._rows):
-            if stop is not None and stop.is_set():
-                break
-            part = todo[start : start + self._rows]
+        start = 0
+        while start < len(todo) and not (stop is not None and stop.is_set()):
+            part = todo[start : start + self.pair.room.most("readings", self._rows)]
             for (mask, place), value in zip(part, self._read(part), strict=True):
                 self._known[mask][place] = value
             self.read += len(part)
+            start += len(part)
             if progress:
-                progress(start + len(part), len(todo))
+                progress(start, len(todo))
         return np.array([self._known[mask][list(places)] for mask in masks])
 
     def _read(self, work: Sequence[tuple[Mask, int]]) -> Floats:
@@ -109,8 +110,14 @@ class LogOddsReader:
             with torch.inference_mode():
                 found = self._reader.read([(self.ids[place], mask) for mask, place in work])
                 odds = log_odds_of(found.logits, self.openers).double().cpu().numpy()
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            found = None
+        if found is None:
+            self._reader.forget()
+            self.pair.room.halve("readings", len(work))
+            release(self.pair.device)
             return np.concatenate([self._alone(mask, place) for mask, place in work])
         self.tokens += found.computed
         told = np.empty(len(work))

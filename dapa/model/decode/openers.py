@@ -27,11 +27,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dapa.core.records import EMPTY, DapaError, Mask, PairError, SettingError
+from dapa.core.records import EMPTY, Mask, PairError, SettingError
 from dapa.judges.rules.judge import REFUSAL_OPENERS, opens_refusal
 from dapa.model.decode.branches import Node, branched
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
+from dapa.model.room import within_memory
 from dapa.model.transplant import Plan, masked
 
 Role = Literal["student", "teacher"]
@@ -318,7 +319,7 @@ def refusal_log_odds(
     Raises:
         NoOpeners: The vocabulary has no refusal opener.
         SettingError: A unit that does not exist, or a mask for the teacher.
-        DapaError: Not even one row fits into memory.
+        OutOfMemory: Not even one row fits into memory.
     """
     if role == "teacher" and any(len(mask) for mask in masks):
         raise SettingError("the teacher takes no mask; ask for role student, or for the empty mask")
@@ -344,20 +345,14 @@ def refusal_log_odds(
 
 
 def _measure(pair: Pair, work: Sequence[tuple[Mask, tuple[int, ...]]], openers: Openers) -> Floats:
-    """Log-odds of (mask, prompt) rows in one pass; halved where memory does not suffice."""
-    try:
-        ids, masks = [ids for _, ids in work], [mask for mask, _ in work]
+    """Log-odds of (mask, prompt) rows in one pass; fewer at once where memory does not suffice."""
+
+    def passed(rows: Sequence[tuple[Mask, tuple[int, ...]]]) -> Floats:
+        ids, masks = [ids for _, ids in rows], [mask for mask, _ in rows]
         logits = _logits(pair, ids, masks, openers.role, openers)
         return log_odds_of(logits, openers).double().cpu().numpy()  # type: ignore[no-any-return]
-    except torch.OutOfMemoryError:
-        if len(work) == 1:
-            raise DapaError(
-                f"out of memory on one prompt of {len(work[0][1])} tokens; use a shorter prompt or "
-                "a smaller dtype"
-            ) from None
-    torch.cuda.empty_cache()
-    half = len(work) // 2
-    return np.concatenate([_measure(pair, part, openers) for part in (work[:half], work[half:])])
+
+    return np.concatenate(within_memory(pair, work, passed, lambda row: len(row[1])))
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from dapa.core.records import Mask
 from dapa.model.decode.branches import Node, attention_of, tree_of
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.states import Block, Path, States, Trail, gather, path_of
+from dapa.model.machine import free_memory
 from dapa.model.pair import Pair
 from dapa.model.reentry import Entry, entering
 from dapa.model.transplant import masked
@@ -84,15 +86,23 @@ class Prefiller:
         rows = [((*ids, *tail), mask) for ids, mask in rows] if tail else rows
         if self._states is None:
             return self._pass(rows, None, None, nodes=self._nodes)
-        head = self.head
-        try:
-            if head and all(
-                len(ids) > len(head) + len(tail) and ids[: len(head)] == head for ids, _ in rows
-            ):
-                return self._headed(rows, self._states)
-            return self._known(rows, self._states, None)
-        finally:
-            self._states.trim()
+        head, states = self.head, self._states
+        with states.lock:
+            try:
+                if head and all(
+                    len(ids) > len(head) + len(tail) and ids[: len(head)] == head for ids, _ in rows
+                ):
+                    return self._headed(rows, states)
+                return self._known(rows, states, None)
+            finally:
+                states.trim()
+                self.pair.room.keep(states, states.budget)
+
+    def forget(self) -> None:
+        """Let go of what was kept; it is read again when it is needed."""
+        if self._states is not None:
+            with self._states.lock:
+                self._states.clear()
 
     def _headed(self, rows: Sequence[tuple[Ids, Mask]], states: States) -> Prefilled:
         """The head once a mask, then what follows it."""
@@ -217,7 +227,7 @@ def prefiller_for(
     pair: Pair, prompts: Sequence[Ids], optimizations: Optimizations, nodes: Sequence[Node] = ()
 ) -> Prefiller:
     """A reader for many masks on one list of prompts, as far as the optimizations allow."""
-    budget = optimizations.memory if optimizations.memory is not None else _budget(pair.device)
+    budget = optimizations.memory if optimizations.memory is not None else _budget(pair)
     head: Ids = ()
     if optimizations.share and len(prompts) > 1:
         head = _common([ids[:-1] for ids in prompts])
@@ -229,11 +239,16 @@ def prefiller_for(
     )
 
 
-def _budget(device: torch.device) -> int:
-    """Bytes for kept states: half a GiB, or a quarter of what a graphics card has free."""
-    if device.type != "cuda":
-        return 2**29
-    return int(torch.cuda.mem_get_info(device)[0]) // 4
+def _budget(pair: Pair) -> int:
+    """Bytes for what all readers of a pair keep, or a quarter of what a graphics card has free.
+
+    On a CPU as much as the student takes, a quarter of a GiB at least and half a GiB at most: on
+    the toy a quarter reuses every token that a half does.
+    """
+    if pair.device.type == "cpu":
+        size = next(pair.student.parameters()).element_size()
+        return min(2**29, max(2**28, pair.parameters * size))
+    return free_memory(str(pair.device)) // 4
 
 
 def _common(prompts: Sequence[Ids]) -> Ids:
@@ -301,7 +316,7 @@ class _Front:
         if self._pads is None:
             return whole[0], whole[1]
         # A row with padding has it between head and tokens now: move the head up to the tokens.
-        pads = self._pads[rows, None]
+        pads = self._pads[rows, None].to(keys.device)  # which may be another card's layer
         place = torch.arange(whole[0].shape[2], device=pads.device)[None]
         source = torch.where(place < pads + self.length, (place - pads).clamp_min(0), place)
         which = torch.arange(len(source), device=pads.device)[:, None]
@@ -314,7 +329,8 @@ class _Keeping(DynamicLayer):
 
     def __init__(self, passing: _Passing, index: int) -> None:
         super().__init__()
-        self._passing, self._index = passing, index
+        self._passing: _Passing = proxy(passing)  # no circle: the states go with the last name
+        self._index = index
         self.seen: Any = None
 
     def update(

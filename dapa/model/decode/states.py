@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import torch
@@ -98,11 +100,12 @@ class Trail:
 
 
 class States:
-    """The kept readings of one model of a pair; for one thread at a time."""
+    """The kept readings of one model of a pair; for one thread at a time, which holds `lock`."""
 
     def __init__(self, layers: int, budget: int) -> None:
         """Args: how many layers the model has; how many bytes may be kept between readings."""
         self.layers, self.budget = layers, budget
+        self.lock, self.used = Lock(), 0.0
         self._roots: dict[Hashable, _Node] = {}
         self._blocks: list[Block] = []
         self._clock = count(1)
@@ -110,7 +113,7 @@ class States:
     @property
     def size(self) -> int:
         """Bytes kept."""
-        return sum(block.size for block in self._blocks)
+        return sum(block.size for block in tuple(self._blocks))
 
     def walk(self, prompt: Hashable, path: Path, block: Block) -> Trail:
         """Go down as far as is known, and enter the rest as made by a new row of `block`.
@@ -140,8 +143,16 @@ class States:
         """A reading is whole."""
         self._blocks.append(block)
 
+    def clear(self) -> None:
+        """Drop everything."""
+        for block in self._blocks:
+            block.drop()
+        self._blocks.clear()
+        self._roots.clear()
+
     def trim(self) -> None:
         """Drop what exceeds the budget, that first which was used longest ago."""
+        self.used = monotonic()
         over = self.size - self.budget
         for old in sorted(self._blocks, key=lambda block: block.used):
             if over <= 0:

@@ -101,6 +101,7 @@ def oracle(
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
+    runner.fixed = canonical
     shape = f"{'canonical ' * canonical}rows {runner.capacity}"
     names = (opening.name, full.name, max_new_tokens, "greedy", shape)
     kept = StoreMemory(VerdictMemory(store, digest((on or pair).digest, *names), texts))

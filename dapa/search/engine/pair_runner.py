@@ -58,6 +58,8 @@ class PairRunner:
         self.judges: dict[Mode, Judge] = {"opening": opening, "full": full}
         self.decoding = Decoding(max_new_tokens)
         self.capacity = row_capacity(pair, rows)
+        self.fixed = False
+        """Exactly so many rows, also where memory runs out?"""
         self.optimizations = optimizations or Optimizations()
         self.ahead = self.capacity if pair.device.type != "cpu" else min(self.capacity, AHEAD)
         if self.optimizations.ahead is not None:
@@ -65,7 +67,7 @@ class PairRunner:
         self.work = Work()
         self._reader: Prefiller = prefiller_for(pair, ids, self.optimizations)
         # other masks mostly begin as one did before, and judging every token of every reply adds up
-        self._settled = lru_cache(2**16)(self._is_settled)
+        self._settled = lru_cache(2**16)(partial(_is_settled, opening, texts))
 
     def __call__(self, queue: JobQueue, mode: Mode) -> None:
         """Work the queue until it has no more jobs and no row is in flight."""
@@ -89,6 +91,7 @@ class PairRunner:
                 finish=lambda row: queue.done(*self.said(row, mode)),
                 wanted=lambda row: queue.wanted(row.tag),
                 after=tell,
+                fixed=self.fixed,
             )
         finally:
             tell()
@@ -117,5 +120,7 @@ class PairRunner:
             whole = replace(self.judges["full"](self.texts[job.prompt], row.text), cut=cut)
         return job, verdict, row.text, len(row.new_ids), whole
 
-    def _is_settled(self, prompt: int, text: str) -> bool:
-        return self.judges["opening"].settled(self.texts[prompt], text) is not None
+
+def _is_settled(judge: Judge, texts: Sequence[str], prompt: int, text: str) -> bool:
+    """Not a method: a runner in a circle would keep its readings until the collector comes by."""
+    return judge.settled(texts[prompt], text) is not None
