@@ -2,18 +2,21 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from crews import Beside, Crewed, asked, essence
 from support import sweep
 
-from dapa.core.records import DapaError, Label, Prompt, SettingError, Verdict
+from dapa.core.records import EMPTY, DapaError, Label, Prompt, SettingError, Verdict
 from dapa.planted.graded import mixed_planting
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
 from dapa.prompts.sets import PromptSet
+from dapa.search.engine.contract import Job
 from dapa.search.engine.workers.hiring import crew_of, spec_of
-from dapa.search.engine.workers.messages import Fault, Turn
+from dapa.search.engine.workers.messages import Asking, Fault, Turn
+from dapa.search.engine.workers.shared import _Rows
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.stability import stability
@@ -243,3 +246,15 @@ def test_who_decodes_is_no_part_of_what_decides():
     many = SearchSettings(workers=8, ray="auto", worker_timeout=5.0)
     assert many.decisive() == SearchSettings().decisive()
     assert "8 workers" in many.sentence() and "worker" not in SearchSettings().sentence()
+
+
+def test_a_worker_that_found_nothing_to_do_is_still_told_what_is_asked():
+    job = Job(EMPTY, 0)
+    waiting = [[], [job]]
+    jobs = SimpleNamespace(take=lambda room, spare: waiting.pop(0), wanted=lambda job: True)
+    begin = (Asking(("a",), ((1,),), False, 4), "full")
+    rows = _Rows(jobs, begin, SimpleNamespace(capacity=4, ahead=4), 1)
+    assert rows.next(1) is None
+    turn = rows.next(1)
+    assert (turn.begin, turn.jobs) == (begin, (job,))
+    assert rows.next(1).begin is None, "once is enough"

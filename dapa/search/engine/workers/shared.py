@@ -57,11 +57,11 @@ class _Rows:
         self._room = local.capacity
         self._share, self._ahead = ceil(local.capacity / workers), ceil(local.ahead / workers)
         self._flying: dict[int, dict[Job, None]] = {}
+        self._begun: set[int] = set()
         self.again: list[Job] = []
         """What lost workers had in hand."""
 
     def next(self, worker: int) -> Message | None:
-        began = worker in self._flying
         flying = self._flying.setdefault(worker, {})
         drop = [job for job in flying if not self._queue.wanted(job)]
         for job in drop:
@@ -74,7 +74,9 @@ class _Rows:
         if not (jobs or drop or flying):
             return None
         flying.update(dict.fromkeys(jobs))
-        return Turn(None if began else self._begin, tuple(jobs), tuple(drop), self._room)
+        begin = None if worker in self._begun else self._begin
+        self._begun.add(worker)  # a worker for which nothing was left has begun nothing
+        return Turn(begin, tuple(jobs), tuple(drop), self._room)
 
     def answered(self, worker: int, answer: Answer) -> None:
         assert isinstance(answer, Told), answer
