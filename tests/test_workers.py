@@ -250,7 +250,7 @@ def test_who_decodes_is_no_part_of_what_decides():
 
 def test_a_worker_that_found_nothing_to_do_is_still_told_what_is_asked():
     job = Job(EMPTY, 0)
-    waiting = [[], [job]]
+    waiting = [[], [job], []]
     jobs = SimpleNamespace(take=lambda room, spare: waiting.pop(0), wanted=lambda job: True)
     begin = (Asking(("a",), ((1,),), False, 4), "full")
     rows = _Rows(jobs, begin, SimpleNamespace(capacity=4, ahead=4), 1)
