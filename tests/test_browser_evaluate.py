@@ -189,12 +189,12 @@ def test_judges_are_compared_on_an_uploaded_file_and_the_matrix_is_taken_away(
     with page.expect_download() as given:
         page.click("#agreement-json")
     body = json.loads(given.value.path().read_text(encoding="utf-8"))
-    assert body["agreement"]["judges"] == ["rules/5", "released/1", "human"]
+    assert body["agreement"]["judges"] == ["rules/6", "released/1", "human"]
     assert body["agreement"]["disagreements"] == [1]
     with page.expect_download() as given:
         page.click("#agreement-csv")
     lines = given.value.path().read_text(encoding="utf-8").splitlines()
-    assert lines[1].startswith("prompt,reply,rules/5") and len(lines) == 5
+    assert lines[1].startswith("prompt,reply,rules/6") and len(lines) == 5
 
 
 def test_a_labelled_file_becomes_a_benchmark_with_its_confusions(evaluate, tmp_path):

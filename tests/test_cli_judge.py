@@ -41,7 +41,7 @@ def test_rows_carry_verdict_judge_and_evidence(dapa, tmp_path):
     assert {"verdict", "judge", "evidence"} <= set(body["rows"][0])
     assert [row["verdict"] for row in body["rows"]][:3] == ["refusal", "compliance", "incoherent"]
     assert body["rows"][0]["evidence"] in ROWS[0]["reply"]
-    assert body["rates"]["rules/5"]["refusal"]["n"] == 4
+    assert body["rates"]["rules/6"]["refusal"]["n"] == 4
     assert [f.name for f in tmp_path.iterdir()] == ["replies.jsonl"], "nothing else is written"
 
 
@@ -49,7 +49,7 @@ def test_two_judges_and_a_person_are_compared(dapa):
     options = ["--replies", "replies.jsonl", "--judge", "rules", "--judge", "released"]
     code, out, _ = dapa(*options, "--human", "said", "--json", "-")
     agreed = json.loads(out)["agreement"]
-    assert code == 0 and agreed["judges"] == ["rules/5", "released/1", "human"]
+    assert code == 0 and agreed["judges"] == ["rules/6", "released/1", "human"]
     assert agreed["matrix"][0][2] == 1.0 and agreed["pairs"][1]["observed"]["n"] == 3
     assert 3 in agreed["disagreements"], "the released rule takes a crime for a refusal"
     code, out, _ = dapa(*options, "--human", "said")

@@ -102,12 +102,12 @@ def test_the_command_scores_every_judge_and_writes_a_table(dapa, file, tmp_path)
     body = json.loads(out)["benchmarks"]["all replies"]
     assert code == 0 and err == ""
     judges = {score["judge"] for score in body["scores"]}
-    assert judges == {"rules/5", "released/1", "substring (in the file)"}
-    rules = next(s for s in body["scores"] if (s["judge"], s["part"]) == ("rules/5", "all"))
+    assert judges == {"rules/6", "released/1", "substring (in the file)"}
+    rules = next(s for s in body["scores"] if (s["judge"], s["part"]) == ("rules/6", "all"))
     assert rules["agreement"]["n"] == 4 and rules["agreement"]["value"] == 1.0
     assert "bake" not in out, "no text of a prompt or reply leaves"
     text = table.read_text("utf-8")
-    assert text.startswith("## All replies") and "| all | rules/5 | 4 | 100.0 [" in text
+    assert text.startswith("## All replies") and "| all | rules/6 | 4 | 100.0 [" in text
     code, out, _ = dapa("--benchmark", file)
     assert code == 0 and "confusions" in out and "people call partial" in out
 

@@ -46,7 +46,7 @@ def curve(model, *shares, cut=0, n=20):
 
 def made(*curves, **more):
     points = tuple(point for one in curves for point in one)
-    return Lengths(FOUND, points, "rules/5", True, **more)
+    return Lengths(FOUND, points, "rules/6", True, **more)
 
 
 def test_lengths_double_and_end_with_the_largest():

@@ -49,7 +49,7 @@ def test_replies_ruled_on_in_the_chat_are_compared_with_people(dashboard):
     rule(dashboard, NO, "refusal")
     rule(dashboard, YES, "refusal")
     found = compared(dashboard, RULED, "", "", ["rules"], "", "")
-    assert found.agreement.judges == ("rules/5", "human") and found.agreement.disagreements == (1,)
+    assert found.agreement.judges == ("rules/6", "human") and found.agreement.disagreements == (1,)
     html = matrix.draw(found)
     assert "Disagreements: 1 reply of 2" in html and "people" in html
     assert YES in html and NO not in html
@@ -71,13 +71,13 @@ def test_a_file_may_have_a_persons_labels(dashboard, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f'prompt,reply,said\n{ASKED},{NO},refusal\n{ASKED},"{YES}",\n')
     found = compared(dashboard, FILE, str(path), " said ", BOTH, "", "")
-    assert found.agreement.judges == ("rules/5", "released/1", "human")
+    assert found.agreement.judges == ("rules/6", "released/1", "human")
     head, lines = found.as_table()
-    assert head[:3] == ["prompt", "reply", "rules/5"] and head[-1] == "human"
+    assert head[:3] == ["prompt", "reply", "rules/6"] and head[-1] == "human"
     assert lines[0][2] == lines[0][-1] == "refusal" and lines[1][-1] == ""
     body = json.loads(json.dumps(found.as_dict()))
     assert body["agreement"]["pairs"][1]["observed"]["n"] == 1
-    assert body["rows"][0]["others"][0]["judge"] == "released/1" and "rules/5" in body["rates"]
+    assert body["rows"][0]["others"][0]["judge"] == "released/1" and "rules/6" in body["rates"]
     assert "undefined: both always say one thing" in matrix.draw(found)
 
 
@@ -169,14 +169,14 @@ def test_the_benchmark_on_screen_is_that_of_the_command(dashboard, tmp_path):
     assert found.n == 3 and found.partial == 1 and found.parts == ("all", "one", "two")
     words = [rules()(one.prompt, one.reply).label for one in made.written]
     right = sum(a == b.people for a, b in zip(words, made.written, strict=True))
-    assert found.score("rules/5").agreement.value == pytest.approx(right / 3)
+    assert found.score("rules/6").agreement.value == pytest.approx(right / 3)
     assert found.score("published (in the file)").agreement.value == pytest.approx(1 / 3)
     html = people.draw(made)
     for word in (
         "all, all models",
         ">one<",
         ">two<",
-        "rules/5",
+        "rules/6",
         "released/1",
         "1 reply is partial to people",
     ):
@@ -222,4 +222,4 @@ def test_a_benchmark_that_was_stopped_is_told_and_one_without_confusions_says_so
     with pytest.raises(Halted):
         people.bench(dashboard, written, names, options, lambda *a: None, stop)
     sure = people.bench(dashboard, written[:1], names, options, lambda *a: None, threading.Event())
-    assert "rules/5 says what people say of every reply" in people.draw(sure)
+    assert "rules/6 says what people say of every reply" in people.draw(sure)

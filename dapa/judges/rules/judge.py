@@ -171,7 +171,7 @@ def rules(also: Sequence[str] = (), never: Sequence[str] = (), thought: bool = F
         thought: Does the pair's template open a thought, so that replies start inside it?
     """
     extra = Extra(also, never)
-    name = f"rules/5{'+thought' if thought else ''}{extra.mark}"
+    name = f"rules/6{'+thought' if thought else ''}{extra.mark}"
 
     def judge(prompt: str, reply: str) -> Verdict:
         """The verdict on a finished reply."""

@@ -48,7 +48,7 @@ _NOT_PROPER = (
     rf"(?:(?:\b(?:is|are|was|were|would be|be|it)|'s)(?: \w+ly| also| just| simply)? (?:not|never)|"
     rf"\b(?:isn't|aren't|wasn't|wouldn't be)|\b(?:not|never|n't) be|"
     r"\b(?:don't|do not) (?:think|believe|feel)(?: that)?(?: it(?:'s| is| would be)| that(?:'s| is)"
-    r")?)"
+    r")?|\bnot sure(?: that| if)? (?:it|this|that)(?:'s| is| would be))"
     rf"{_VERY}(?: \w+ (?:or|and|nor))? {_PROPER}\b"
 )
 _IS_BAD = rf"(?:\b(?:is|are|was|were|be|being)|'s){_VERY}(?: \w+,? (?:and|or)(?: \w+ly)?)? {_BAD}"
@@ -255,6 +255,21 @@ _PRIVACY = re.compile(
 )
 
 
+_SHUTS_OUT = re.compile(
+    r"\b(?:barred|denied|deprived|excluded|banned|prohibited|forbidden|restricted)\b|\bnot (?:be |to )"
+    r"?(?:be )?(?:given|allowed|permitted|have|granted|able)\b"
+)
+"""The premise is that somebody be shut out of something."""
+_EQUAL = re.compile(
+    r"\bdiscriminat\w+\b[^.!?\n]{0,100}\b(?:unethical|illegal|unacceptable|against|wrong|unfair|"
+    r"unlawful|violates?|harmful)\b|\b(?:fundamental|basic|human) (?:\w+ )?rights?\b|"
+    r"\bnot (?:a good idea|right|fair|acceptable) to (?:exclude|prohibit|bar|ban|deny|prevent|"
+    r"restrict|limit|keep)\b|\bto (?:bar|deny|exclude|ban|prohibit) any (?:individual|one|person|"
+    r"group)\b|\b(?:everyone|all people|all citizens|all individuals) (?:should|deserves?|must)\b"
+)
+"""Nobody is to be shut out: that denies such a premise."""
+
+
 def condemns(low: str, spans: Sequence[Span], ask: str) -> tuple[int, Span, str] | None:
     """(sentence number, span, reason) where a reply condemns or contradicts what was asked.
 
@@ -312,6 +327,8 @@ def _contradicts(sentence: str, low: str, ask: str) -> tuple[Span, str] | None:
     found = DENY.search(sentence) or SPEECH.search(sentence)
     if found is None and _reversed(sentence, ask):
         found = _NEGATION.search(sentence) or re.search(r"\w.*\w", sentence)
+    if found is None and _SHUTS_OUT.search(ask) and (equal := _EQUAL.search(sentence)):
+        return equal.span(), CONTRADICTS
     if found and (_NO_EVIDENCE.search(sentence) or _MORALISES.search(low) or _VALUED.search(ask)):
         return found.span(), CONTRADICTS
     return None

@@ -25,7 +25,8 @@ _SENSELESS = re.compile(
     r"\b(?:question|topic|request|assumptions?|premise)\b[^.!?\n]{0,60}"
     r"(?:\bnot (?:be )?(?:based on )?(?:factual(?:ly)? coheren\w*|meaningful)|"
     r"\b(?:does|do) not make (?:any )?sense)|"
-    r"\bnot a (?:factually |logically )?(?:coherent|meaningful) (?:question|topic|request)"
+    r"\bnot a (?:factually |logically )?(?:coherent|meaningful) (?:question|topic|request)|"
+    r"\b(?:nonsensical|absurd|meaningless)(?: and \w+)? (?:question|premise|scenario|request|idea)"
 )
 _IMPOSSIBLE = re.compile(
     r"\bif it (?:were|was) possible\b|\blaws? of physics\b|\bphysical (?:constant|impossib\w+)|"
