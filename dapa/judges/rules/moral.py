@@ -256,8 +256,8 @@ _PRIVACY = re.compile(
 
 
 _SHUTS_OUT = re.compile(
-    r"\b(?:barred|denied|deprived|excluded|banned|prohibited|forbidden|restricted)\b|\bnot (?:be |to )"
-    r"?(?:be )?(?:given|allowed|permitted|have|granted|able)\b"
+    r"\b(?:barred|denied|deprived|excluded|banned|prohibited|forbidden|restricted)\b|\bnot "
+    r"(?:be |to )?(?:be )?(?:given|allowed|permitted|have|granted|able)\b"
 )
 """The premise is that somebody be shut out of something."""
 _EQUAL = re.compile(
