@@ -7,6 +7,7 @@ import folders
 import pytest
 import torch
 from encoded import QUANTISERS, gptq, quantise
+from safetensors.torch import load_file, save_file
 from support import TOKENIZER, materialise, random_trio
 
 from dapa.core.records import EMPTY, Mask, PairError, Unit
@@ -15,6 +16,7 @@ from dapa.model.codes import find_codes
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
+from dapa.model.digests import digest_of
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.transplant import masked
 
@@ -158,3 +160,25 @@ def test_what_a_quantiser_says_decides_the_pairs_name(trio, tmp_path):
     told["quantization_config"]["checkpoint_format"] = "gptq_v2"
     path.write_text(json.dumps(told))
     assert load_pair(spec).digest != before
+
+
+def test_every_file_of_codes_decides_the_weights_name_and_old_configs_are_understood(
+    trio, tmp_path
+):
+    places, (ours, _) = save(trio, tmp_path, "bitsandbytes 4 bit", "bitsandbytes 4 bit")
+    folders.config(tmp_path / "student", quantization_config={"load_in_4bit": True})
+    folders.shard(tmp_path / "student", 40)
+    opened = open_checkpoint(places[0])
+    assert len(opened.files) == 40 and opened.codes == "bitsandbytes 4 bit"
+    assert opened.shards.keys() == opened.shapes.keys() == trio.student.state_dict().keys()
+    before = digest_of(opened)
+    name = "model.layers.1.mlp.up_proj.weight.absmax"
+    file = tmp_path / "student" / opened.packed.shards[name]
+    content = load_file(file)
+    content[name][0] *= 2
+    save_file(content, file, {"format": "pt"})
+    assert digest_of(open_checkpoint(places[0])) != before
+    content[name][0] /= 2
+    save_file(content, file, {"format": "pt"})
+    pair = load_pair(PairSpec(*places, "", "float32", "cpu"))
+    torch.testing.assert_close(logits(pair.student), logits(ours), atol=1e-5, rtol=1e-5)

@@ -82,6 +82,11 @@ class Adapted(Checkpoint):
         return [*self.base.files, *self.lora.files]
 
     @property
+    def weight_files(self) -> list[str]:
+        """The names of the base's files."""
+        return self.base.weight_files
+
+    @property
     def words(self) -> Path:
         """The folder of its tokenizer: the adapter's, where a whole one lies beside it."""
         folder = self.lora.folder

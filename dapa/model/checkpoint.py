@@ -153,7 +153,12 @@ class Checkpoint:
     @property
     def files(self) -> list[Path]:
         """Every file that holds weights."""
-        return sorted({self.folder / file for file in self.shards.values()})
+        return [self.folder / name for name in self.weight_files]
+
+    @property
+    def weight_files(self) -> list[str]:
+        """The names of the files in its folder that hold weights."""
+        return sorted(set(self.shards.values()))
 
     @property
     def place(self) -> Path:

@@ -41,7 +41,7 @@ def digest_of(checkpoint: Checkpoint) -> str:
     if isinstance(checkpoint, Adapted):
         digest.update(f"{digest_of(checkpoint.base)}+{checkpoint.mark}".encode())
         return digest.hexdigest()
-    for file in sorted(set(checkpoint.shards.values())):
+    for file in checkpoint.weight_files:
         path = checkpoint.folder / file
         size = path.stat().st_size
         digest.update(f"{file}:{size}:".encode())
@@ -61,7 +61,7 @@ def small_digest(checkpoint: Checkpoint) -> str:
     A norm decides replies as any other tensor does, and a few KiB in a file of GiB escape a sample.
     """
     digest = _blake()
-    for file in sorted(set(checkpoint.shards.values())):
+    for file in checkpoint.weight_files:
         path = checkpoint.folder / file
         if path.stat().st_size <= _WHOLE:
             continue  # it was read whole

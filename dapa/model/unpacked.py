@@ -36,6 +36,11 @@ class Unpacked(Checkpoint):
         return f"{title} ({form})" if form else title
 
     @property
+    def weight_files(self) -> list[str]:
+        """The names of its own files, those of codes alone too."""
+        return self.packed.weight_files
+
+    @property
     def quantiser(self) -> Mapping[str, Any]:
         """What its config says of these codes."""
         told: Mapping[str, Any] = self.packed.config[_KEY]
@@ -73,7 +78,11 @@ def unpacked(packed: Checkpoint) -> Checkpoint:
         PairError: Codes whose scales are not there.
     """
     told = packed.config.get(_KEY)
-    method = str(told.get("quant_method", "")) if isinstance(told, dict) else ""
+    if not isinstance(told, dict):
+        return packed
+    method = str(told.get("quant_method", ""))
+    if not method and (told.get("load_in_4bit") or told.get("load_in_8bit")):
+        method = "bitsandbytes"  # as old versions of it wrote
     coded = find_codes(method, packed.shapes.keys())
     if not coded:
         return packed
