@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapa.core.masks import HEADS, Mask, parse_layers
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
+from dapa.core.records import SettingError
 from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
 from dapa.workbench.measurements.asking import NOTHING, origin, texts
@@ -32,6 +33,10 @@ def _measure(call: Call) -> Interactions:
     units = Mask.of(units_for(call.kind, chosen)).units if chosen else bench.pair.units(call.kind)
     if chosen and set(call.kind.split(",")) & set(HEADS):  # a unit a head, not all of a layer's
         units = tuple(unit for unit in bench.pair.units(call.kind) if unit.layer in chosen)
+        if not units:
+            raise SettingError(
+                f"no head differs in layers {call.settings.layers}; choose others, or none"
+            )
     found: Interactions = bench.interaction(
         texts(call),
         units,
