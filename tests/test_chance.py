@@ -100,7 +100,7 @@ def test_the_same_again_is_answered_from_the_store(measured, monkeypatch):
     def never(*_):
         raise AssertionError("nothing is decoded twice")
 
-    monkeypatch.setattr("dapa.search.engine.oracle.Batch", never)
+    monkeypatch.setattr("dapa.search.engine.pair_runner.Batch", never)
     assert chance(job, job.held_out) == measured
 
 

@@ -35,7 +35,7 @@ def test_the_same_again_is_answered_from_memory(curve, monkeypatch):
     def never(*_):
         raise AssertionError("nothing is decoded twice")
 
-    monkeypatch.setattr("dapa.search.engine.oracle.Batch", never)
+    monkeypatch.setattr("dapa.search.engine.pair_runner.Batch", never)
     assert dose(job.pair, job.held_out, FOUND, job.store, max_new_tokens=12) == curve
 
 
