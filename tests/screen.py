@@ -67,7 +67,10 @@ class Served:
             "trigger_id": None,
             "session_hash": session,
         }
-        joined = self.client.post(f"{self.url}/gradio_api/queue/join", json=body, timeout=60)
+        sent = json.dumps(body)  # in ASCII: half a character can be sent so, and not as UTF-8
+        kind = {"Content-Type": "application/json"}
+        place = f"{self.url}/gradio_api/queue/join"
+        joined = self.client.post(place, content=sent, headers=kind, timeout=60)
         if joined.status_code != 200:
             return {"success": False, "output": {"error": joined.text}}
         mine = joined.json()["event_id"]

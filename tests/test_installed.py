@@ -87,7 +87,7 @@ def test_it_searches_the_toy(installed, tmp_path):
     )  # fmt: skip
     assert told.returncode == 0, told.stderr[-2000:]
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["layers"] and found["dsr"]["best"]["k"] > 0
+    assert found["layers"] and found["run"] and found["dsr"]["best"]["n"] == 16
     assert (tmp_path / "runs").is_dir()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dapa.core.records import Rate
-from dapa.ui.parts import two
+from dapa.ui.parts import esc, two
 
 Look = Literal["blue", "orange", "grey", "open"]
 """blue: refuses, from the teacher; orange: falls short; grey: student; open: not settled."""
@@ -96,9 +96,9 @@ def _dot(dot: Dot, place: int, count: int) -> str:
     top = 50 + (place - (count - 1) / 2) * 38
     tip = f"{dot.name + ' ' if dot.name else ''}{two(rate.value)} [{two(low)}, {two(high)}]"
     return (
-        f'<s class="{dot.look}" style="left:{_at(low)};width:{100 * (high - low):.2f}%;'
+        f'<s class="{esc(dot.look)}" style="left:{_at(low)};width:{100 * (high - low):.2f}%;'
         f'top:{top:.0f}%"></s>'
-        f'<i class="{dot.look}" style="left:{_at(rate.value)};top:{top:.0f}%" '
+        f'<i class="{esc(dot.look)}" style="left:{_at(rate.value)};top:{top:.0f}%" '
         f'title="{tip}"></i>'
     )
 

@@ -11,6 +11,9 @@ from dapa.core.records import OUTSIDE, Label, Rate, Unit
 from dapa.writing import sentences
 from dapa.writing.sentences import THIN, kind_text
 
+Html = str
+"""Text that is HTML already: a parameter so annotated is put in as it is, and every caller is held
+to it (tests/test_html_by_construction.py); all other text goes through `esc`."""
 SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
 
 
@@ -58,7 +61,7 @@ def rate(value: Rate | None, with_n: bool = True) -> str:
     if value is None:
         return '<span class="interval">not asked</span>'
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
-    n += sentences.cut_text(value)
+    n += esc(sentences.cut_text(value))
     return (
         f"<b>{two(value.value)}</b> "
         f'<span class="interval">[{two(value.low)}, {two(value.high)}]{n}</span>'
@@ -72,9 +75,9 @@ def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
         kind = next(iter(kinds))
         if units[0].place is None:
             return f"<b>{esc(kind_text(kind, 1))}</b>"
-        return f"<b>{len(units)}</b> of {totals.get(kind, layers)} {kind_text(kind, 2)}"
+        return f"<b>{len(units)}</b> of {esc(totals.get(kind, layers))} {esc(kind_text(kind, 2))}"
     touched = len({unit.layer for unit in units} - {OUTSIDE})
-    return f"<b>{len(units)}</b> units in <b>{touched}</b> of {layers} layers"
+    return f"<b>{len(units)}</b> units in <b>{touched}</b> of {esc(layers)} layers"
 
 
 def names(units: Iterable[Unit]) -> str:
@@ -88,7 +91,7 @@ def badge(label: str | Label) -> str:
     return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
 
 
-def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> Html:
     """Text, escaped, with (start, stop, classes) marks that may overlap; our own classes."""
     marks = [(max(0, start), min(len(text), stop), names) for start, stop, names in spans]
     marks = [mark for mark in marks if mark[0] < mark[1]]
@@ -97,28 +100,28 @@ def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
     for start, stop in pairwise(borders):
         names = [mark[2] for mark in marks if mark[0] <= start and stop <= mark[1]]
         piece = esc(text[start:stop])
-        parts.append(f'<mark class="{" ".join(names)}">{piece}</mark>' if names else piece)
+        parts.append(f'<mark class="{esc(" ".join(names))}">{piece}</mark>' if names else piece)
     return "".join(parts)
 
 
-def title(head: str, line: str = "") -> str:
+def title(head: Html, line: Html = "") -> str:
     """A card's title and the line under it; both are our own words, given as HTML."""
     below = f"<p>{line}</p>" if line else ""
     return f'<div class="title"><h2>{head}</h2>{below}</div>'
 
 
-def hint(head: str, line: str) -> str:
+def hint(head: Html, line: Html) -> str:
     """An empty state: what this shows and what fills it; our own words, given as HTML."""
     return f'<div class="hint"><b>{head}</b>{line}</div>'
 
 
-def note(text: str, kind: str = "") -> str:
+def note(text: Html, kind: str = "") -> str:
     """A remark, a warning (`warn`) or a failure (`fail`); given as HTML."""
     role = "alert" if kind == "fail" else "status"
-    return f'<p class="note {kind}" role="{role}">{text}</p>'
+    return f'<p class="note {esc(kind)}" role="{role}">{text}</p>'
 
 
-def skeleton(line: str) -> str:
+def skeleton(line: Html) -> str:
     """Something is on its way: breathing cells and a sentence."""
     cells = "<i></i>" * 96
     return (
@@ -127,13 +130,13 @@ def skeleton(line: str) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+def table(head: Sequence[Html], rows: Iterable[Sequence[Html]], numeric: Sequence[int] = ()) -> str:
     """A table that scrolls inside its card; cells are HTML already."""
     right = set(numeric)
 
-    def cells(row: Sequence[str], tag: str) -> str:
+    def cells(row: Sequence[Html], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=num' if i in right else ''}>{cell}</{tag}>"
+            f"<{esc(tag)}{' class=num' if i in right else ''}>{cell}</{esc(tag)}>"
             for i, cell in enumerate(row)
         )
 

@@ -79,7 +79,7 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
     if session.chosen.entries:
         count = count_of(session.chosen.units, totals, pair.n_layers)
     else:
-        count = f"<b>0</b> of {totals[session.kind]} {kind_text(session.kind, 2)}"
+        count = f"<b>0</b> of {totals[session.kind]} {esc(kind_text(session.kind, 2))}"
     rows = _row(pair, session, session.kind, "layer")
     equal = _equal(pair) if session.opened else ""
     caret = "Hide kinds of site" if session.opened else "Show kinds of site"
@@ -88,7 +88,8 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
         rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in there)
         rows += _ends(pair, session)
     return (
-        f'<section class="strip" aria-label="Transplanted layers" data-mask="{session.mask.key}">'
+        '<section class="strip" aria-label="Transplanted layers" '
+        f'data-mask="{esc(session.mask.key)}">'
         '<div class="strip-top">'
         f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
         f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'

@@ -117,7 +117,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, Rate):
         return rate(value)
     if isinstance(value, Interval):
-        ends = f' <span class="interval">{value.ends}</span>' if value.ends else ""
+        ends = f' <span class="interval">{esc(value.ends)}</span>' if value.ends else ""
         return f"<b>{value.value:{value.form}}</b>{ends}".replace("-", "−")
     if isinstance(value, Dots):
         dots = [Dot(each, cast(Look, look), esc(name)) for each, look, name in value.marks]

@@ -165,7 +165,7 @@ def _badge(name: str, label: str, pane: Pane, ruling: Label | None) -> str:
     """The verdict; pressing it opens the four words that overrule it."""
     judge = pane.verdict.judge if pane.verdict else ""
     who = "ruled by you" if ruling else f"judged by {esc(judge)}"
-    how = f' <span class="manner">{pane.verdict.how}</span>' if pane.verdict else ""
+    how = f' <span class="manner">{esc(pane.verdict.how)}</span>' if pane.verdict else ""
     choices = "".join(
         f'<button class="link" data-rule="{name}" data-label="{choice}">'
         f"{badge(choice)}{' ✓' if str(choice) == label else ''}</button>"
@@ -208,7 +208,7 @@ def _foot(name: str, pane: Pane, student: Pane | None) -> str:
         f"{pane.rate:.0f}{THIN}tok/s",
         f"{pane.tokens} tokens",
         f"seed {pane.seed}",
-        "stopped" if pane.ending == "stopped" else f"cut at {pane.cut}" if pane.cut else "",
+        "stopped" if pane.ending == "stopped" else f"cut at {esc(pane.cut)}" if pane.cut else "",
         f"first token apart: {apart[0]}" if apart is not None else "",
         esc(pane.verdict.reason) if pane.verdict else "",
     ]

@@ -123,7 +123,7 @@ def _judged(reply: str, ways: ChatSettings) -> str:
     verdict = ways.judge()("", reply)
     spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
     return (
-        f'<div class="tried">{badge(verdict.label)} {verdict.how} <span class="muted">'
+        f'<div class="tried">{badge(verdict.label)} {esc(verdict.how)} <span class="muted">'
         f"{esc(verdict.judge)} · "
         f'{esc(verdict.reason)}</span><div class="reply" dir="auto">{layered(reply, spans)}</div>'
         "</div>"

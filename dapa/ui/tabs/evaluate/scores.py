@@ -137,7 +137,7 @@ def _paired(rows: Sequence[Compared]) -> str:
             esc(title_of(row.measure)),
             f"{esc(row.a)} → {esc(row.b)}",
             f"<b>{100 * row.gain.value:+.0f}</b> <span class=interval>[{100 * row.gain.low:+.0f}, "
-            f"{100 * row.gain.high:+.0f}] points, n = {row.gain.n}</span>",
+            f"{100 * row.gain.high:+.0f}] points, n = {esc(row.gain.n)}</span>",
             f"{row.lost} lost, {row.gained} gained",
             f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
         )

@@ -53,7 +53,7 @@ def head_of(made: Measured) -> str:
     what = "harmful minus harmless" if made.record.contrast else f"mean {found.title.lower()}"
     return title(
         HEAD,
-        f"Over {found.n} prompts, {what}; {esc(found.reading)} reading. Click a column to "
+        f"Over {esc(found.n)} prompts, {what}; {esc(found.reading)} reading. Click a column to "
         "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
         "alt-click only reads. "
         f'<span class="sr">{esc(made.origin)}</span>',

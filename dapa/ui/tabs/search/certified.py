@@ -206,7 +206,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
     line = f'<span class="legend standing">{key}</span>'
     return (
         f'{title("The units, in the strip&#39;s order", line)}<div class="units" tabindex="0" '
-        f'style="--n:{max(len(layers), 1)}">{"".join(rows)}</div>'
+        f'style="--n:{esc(max(len(layers), 1))}">{"".join(rows)}</div>'
     )
 
 
@@ -237,7 +237,7 @@ def _removals(report: SearchReport) -> str:
         look: Look = "orange" if one.firm else "open"
         cells = [
             f"{_points(one.certified.change)}",
-            f'{badge} <span class="interval">{p}, n{THIN}={THIN}{one.certified.n}</span>',
+            f'{badge} <span class="interval">{p}, n{THIN}={THIN}{esc(one.certified.n)}</span>',
         ]
         lines.append(Line(esc(unit_name(one.unit)), [Dot(one.certified.rate, look)], cells))
     whole = max((one.certified for one in record.standings), key=lambda one: one.n).whole_rate

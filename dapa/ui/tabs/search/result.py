@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any
 
 from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
@@ -40,10 +44,31 @@ def report_of(run: Run) -> SearchReport | None:
     if not run.result or "units" not in run.result:
         return None
     try:
-        return SearchReport.from_dict(run.result)
+        return typed(SearchReport.from_dict(run.result))
     except (LookupError, TypeError, ValueError, AttributeError, DapaError) as error:
         log.warning("run %s holds no readable result (%s)", run.id, type(error).__name__)
         return None
+
+
+def typed(record: Any) -> Any:
+    """The same record; TypeError where a number in it, at any depth, is none.
+
+    A store is a file: what is written as a number is not escaped, so it must be one.
+    """
+    if isinstance(record, tuple | list):
+        for each in record:
+            typed(each)
+    elif isinstance(record, dict):
+        for each in record.values():
+            typed(each)
+    elif is_dataclass(record):
+        for one in fields(record):
+            value, told = getattr(record, one.name), str(one.type)
+            number = re.fullmatch(r"(int|float|bool)( \| None)?", told)
+            if number and not isinstance(value, int | float | NoneType):
+                raise TypeError(f"{one.name} is no number")
+            typed(value)
+    return record
 
 
 def kind_of(mask: Mask, kind: str) -> str:

@@ -1,0 +1,185 @@
+"""Markup in any field of a file or of the store reaches the page as text.
+
+Every text of a real record is replaced in turn by a payload that would close a tag or an
+attribute; what still can be read is drawn by whoever draws it on the page.
+"""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from confided import SHAPES, report
+from searched import planted_pair, searched
+
+from dapa.chat.conversation import Pane
+from dapa.chat.sessions import ChatSession, Round, Talk
+from dapa.core.measurement import Shown, Table
+from dapa.core.records import DapaError, Label, Mask, Prompt, Unit, Verdict
+from dapa.store.database import Run
+from dapa.ui import header
+from dapa.ui.dashboard import Dashboard, Loading, plain_error
+from dapa.ui.measurements import html
+from dapa.ui.session import Session
+from dapa.ui.tabs.chat import library
+from dapa.ui.tabs.chat.panes import View, draw
+from dapa.ui.tabs.chat.sessions import link_query, restore
+from dapa.ui.tabs.runs import compare
+from dapa.ui.tabs.runs import tab as runs
+from dapa.ui.tasks import Task
+from dapa.ui.watching import ended, progress_line, toolbar
+from dapa.workbench import Workbench
+
+PAYLOAD = "zq\"onx=1 zq'onx=1 </script><zq onload=alert(1)>&zq;"
+ALIVE = re.compile(r"<zq|zq\"|zq'|</script|&zq;")
+REFUSED = (DapaError, LookupError, TypeError, ValueError, AttributeError)
+
+
+def inert(drawn, where):
+    found = ALIVE.search(str(drawn))
+    assert not found, (where, str(drawn)[max(0, found.start() - 120) : found.end() + 80])
+
+
+def spoiled(body, at=()):
+    """(place, the same record with the payload at that place), for each text and key in it."""
+    if isinstance(body, str):
+        yield at, PAYLOAD
+    elif isinstance(body, dict):
+        for key, value in body.items():
+            for place, change in spoiled(value, (*at, key)):
+                yield place, {**body, key: change}
+            if isinstance(key, str):
+                yield (*at, f"key {key}"), {**body, PAYLOAD: value}
+    elif isinstance(body, list | tuple):
+        for i, value in enumerate(body[:6]):
+            for place, change in spoiled(value, (*at, i)):
+                yield place, [*body[:i], change, *body[i + 1 :]]
+    elif body is None or (isinstance(body, int | float) and not isinstance(body, bool)):
+        yield at, PAYLOAD  # what should be a number, or nothing
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory):
+    return Dashboard(Workbench(tmp_path_factory.mktemp("runs"), planted_pair()))
+
+
+# -- runs --------------------------------------------------------------------------------------
+
+
+WAYS = (
+    lambda board, run, other: runs.draw([run, other], other.id),
+    lambda board, run, other: runs.draw([other, run], run.id),
+    lambda board, run, other: runs.opened(board, run),
+    lambda board, run, other: runs._below(run),
+    lambda board, run, other: compare.draw(run, other, runs._named(run), runs._named(other)),
+)
+"""All that the page draws of a stored run."""
+
+
+@pytest.mark.parametrize(
+    "share", [5, pytest.param(1, marks=pytest.mark.full)], ids=["fifth", "full"]
+)
+@pytest.mark.parametrize("kind", ["exact", *SHAPES])
+def test_no_field_of_a_stored_run_is_markup(dashboard, kind, share):
+    job = searched()
+    stored = job.store.run(job.id)
+    if kind != "exact":
+        told = report(kind).as_dict()
+        stored = replace(stored, result=json.loads(json.dumps(told)))
+    drawn = tried = 0
+    said = []
+    whole = {"title": stored.title, "id": stored.id, "state": stored.state}
+    whole |= {"settings": stored.settings, "result": stored.result}
+    for place, body in list(spoiled(whole))[len(kind) % share :: share]:
+        run = Run(body["id"], stored.created, "search", body["title"], body["settings"],
+                  body["state"], body["result"], stored.updated)  # fmt: skip
+        tried += 1
+        for way in WAYS:
+            try:
+                made = way(dashboard, run, stored)
+            except REFUSED:
+                continue
+            drawn += 1
+            if ALIVE.search(made):
+                said.append((place, made[ALIVE.search(made).start() - 80 :][:120]))
+    assert not said, "\n".join(map(str, said))
+    assert tried > 100 / share and drawn > tried
+    for state in ("failed", "running", PAYLOAD):
+        failed = replace(stored, state=state, result={"error": PAYLOAD})
+        inert(runs.opened(dashboard, failed), state)
+
+
+# -- conversations -----------------------------------------------------------------------------
+
+
+def conversation():
+    spec = planted_pair().spec
+    pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
+    verdict = Verdict(Label.COMPLIANCE, "rules/2", (0, 3), "why")
+    panes = tuple(
+        Pane(name, "Sure, go.", 4, 0.5, "length", verdict, 7, cut="the token limit")
+        for name in ("student", "patched", "teacher")
+    )
+    talk = Talk((Round("how?", panes), Round("and?", panes)))
+    return ChatSession(pair, Mask.of([Unit(1)]).key, {"seed": 7}, talk, "20260101-000000-1")
+
+
+def test_no_field_of_a_session_file_is_markup(dashboard):
+    drawn = 0
+    for place, body in spoiled(conversation().as_dict()):
+        try:
+            read = ChatSession.from_json(json.dumps(body))
+        except DapaError as error:
+            inert(plain_error(error).message, place)
+            continue
+        for view in (View(), View(words=True, blur=True), View(order=("teacher", "student"))):
+            inert(draw(read.talk, view), place)
+            drawn += 1
+        link_query(read)
+        try:
+            _, strip, _, panes, *_ = restore(dashboard, Session(), read)
+            inert(strip, place)
+            inert(panes, place)
+        except DapaError as error:
+            inert(plain_error(error).message, place)
+    assert drawn > 30
+
+
+def test_no_field_of_a_ruling_or_a_prompt_is_markup():
+    for field in ("text", "category", "split", "twin"):
+        prompt = replace(Prompt("how", "fraud", "search", "twin"), **{field: PAYLOAD})
+        inert(library.draw([prompt]), field)
+
+
+# -- records and measurements --------------------------------------------------------------------
+
+
+def test_no_text_of_a_measurement_is_markup():
+    table = Table(
+        (PAYLOAD, f"b\n{PAYLOAD}"), [(PAYLOAD, PAYLOAD)], PAYLOAD, PAYLOAD, kind=PAYLOAD,
+        sortable=True,
+    )  # fmt: skip
+    told = Shown(PAYLOAD, (table, replace(table, title="")), (PAYLOAD,), (PAYLOAD,), (PAYLOAD,))
+    inert(html.drawn(told), "shown")
+
+
+def test_what_a_task_or_a_load_tells_is_text(dashboard):
+    task = Task(PAYLOAD, PAYLOAD, lambda tell, stop: None, None)
+    task.error, task.state = PAYLOAD, "failed"
+    inert(ended(task), "ended")
+    task.state = "running"
+    task._told(PAYLOAD, 0.5)
+    inert(progress_line(task), "progress")
+    inert(toolbar("", {"gap": "Gap"}, {"gap": task}, "gap", True), "toolbar")
+    dashboard.loading, dashboard.failure = Loading(PAYLOAD, 0.5, 0.0), PAYLOAD
+    try:
+        inert(header.draw(dashboard), "loading")
+        dashboard.loading = None
+        inert(header.draw(dashboard), "failure")
+    finally:
+        dashboard.loading, dashboard.failure = None, ""
+
+
+@pytest.mark.parametrize("kind", [DapaError, ValueError, RuntimeError])
+def test_no_error_is_markup(kind):
+    inert(plain_error(kind(PAYLOAD)).message, kind)
