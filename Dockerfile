@@ -20,5 +20,6 @@ USER 1000
 VOLUME /home/dapa/runs
 EXPOSE 7860
 
+# Browsers call it localhost; another name is given as -e DAPA_ALLOW_HOST=name.
 # It listens on every address, so it refuses to start without a user and a password.
 CMD ["sh", "-c", "exec python app.py --host 0.0.0.0 --port 7860 --auth \"${DAPA_AUTH:?give -e DAPA_AUTH=user:password}\""]

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
@@ -15,7 +16,7 @@ import pytest
 from screen import dashboard
 
 from dapa.core.records import Mask, Unit
-from dapa.workbench import ChatSettings
+from dapa.workbench import ChatSettings, SearchSettings
 
 pytestmark = pytest.mark.browser  # starts a server: runs with the browser tests, one at a time
 SETTINGS = list({**ChatSettings().kept(), "tokens": 24}.values())
@@ -60,32 +61,47 @@ def test_any_handler_answers_nonsense_with_a_plain_line(board, share):
     assert board.workbench.loaded
 
 
-def test_sixteen_sessions_with_different_masks_do_not_cross(board):
+@pytest.mark.parametrize("turns", [2, pytest.param(20, marks=pytest.mark.full)])
+def test_sixteen_sessions_with_different_masks_do_not_cross(board, turns, capsys):
+    """While a search runs; every reply is the one that the serial reference gives."""
     names = board.functions()
-    prompts = [p.text for p in board.workbench.prompts(None, "harmful").prompts[:16]]
+    prompts = [p.text for p in board.workbench.prompts(None, "harmful").prompts]
+    job = board.workbench.search_job(SearchSettings(prompt_limit=24))
+    search = threading.Thread(target=job.run, daemon=True)
+    search.start()
 
     def visit(i):
-        session = f"visitor{i}"
-        mine = [layer for layer in range(12) if (i * 7 + 3) >> (layer % 4) & 1 or layer == i % 12]
+        session, seen = f"visitor{i}-{turns}", []
         board.post(names["open"], [None, None], None, session)
-        event = {"op": "toggle", "layers": mine, "on": True}
-        pressed = board.post(names["steer"], [None], event, session)
-        assert pressed["success"], pressed
-        asked = board.post(
-            names["chat_send"], [prompts[i], None, None, *SETTINGS], None, session, 300
-        )
-        assert asked["success"], asked
-        return Mask.of(Unit(layer) for layer in mine), asked["output"]["data"][1]
+        for turn in range(turns):
+            k = i + 16 * turn
+            mine = [x for x in range(12) if (k * 7 + 3) >> (x % 4) & 1 or x == k % 12]
+            board.post(names["steer"], [None], {"op": "none"}, session)
+            event = {"op": "toggle", "layers": mine, "on": True}
+            pressed = board.post(names["steer"], [None], event, session)
+            assert pressed["success"], pressed
+            prompt = prompts[k % len(prompts)]
+            asked = board.post(
+                names["chat_send"], [prompt, None, None, *SETTINGS], None, session, 600
+            )
+            assert asked["success"], asked
+            mask = Mask.of(Unit(layer) for layer in mine)
+            seen.append((prompt, mask, asked["output"]["data"][1]))
+        return seen
 
     with ThreadPoolExecutor(16) as visitors:
-        seen = list(visitors.map(visit, range(16)))
+        seen = [each for told in visitors.map(visit, range(16)) for each in told]
+    job.control.stop()
+    search.join(120)
     from dapa.model.decode.sampling import Decoding
     from dapa.ui.parts import badge
 
-    for prompt, (mask, html) in zip(prompts, seen, strict=True):
+    for prompt, mask, html in seen:
         for pane in board.workbench.generate(prompt, mask, decoding=Decoding(24)).panes:
             assert pane.text in unescape(re.sub("</?mark[^>]*>", "", html)), (mask.key, pane.name)
             assert badge(pane.verdict.label) in html
+    with capsys.disabled():
+        print(f"\n16 visitors, {len(seen)} answers of three panes beside a search: all as alone")
 
 
 def test_every_answer_forbids_what_comes_from_elsewhere(board):
