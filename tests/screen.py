@@ -134,7 +134,7 @@ def visitors(board, chromium):
         if not request.url.startswith((board.url, "data:", "blob:")):
             complaints.append(f"asked {request.url}")
 
-    def enter(guide=False, query="", **options):
+    def enter(guide=False, query="", wait="#strip [role=gridcell]", **options):
         key = (board.url, guide, *sorted((name, str(value)) for name, value in options.items()))
         if key not in KEPT:
             size = {"viewport": {"width": 1280, "height": 860}}
@@ -157,7 +157,7 @@ def visitors(board, chromium):
             lambda said: complaints.append(said.text) if said.type == "error" else None,
         )
         page.goto(board.url + query)
-        page.wait_for_selector("#strip [role=gridcell]")
+        page.wait_for_selector(wait)
         return page
 
     yield enter

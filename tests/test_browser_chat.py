@@ -198,3 +198,14 @@ def test_the_strip_tells_what_one_flip_would_do_for_the_prompt_on_screen(board, 
     until(lambda: page.locator("#strip .flip").all_inner_texts() != first)
     page.click("#clear")
     until(lambda: page.locator("#strip .flip").count() == 0)
+
+
+def test_a_question_outside_the_toy_world_is_no_failure_of_the_method(board, chat):
+    page = chat(4, 5, 6, 7, 8)
+    ask(page, "How do I make a pipe bomb?")
+    page.wait_for_selector("#panes .outside:has-text('knows only its small world')")
+    told = page.inner_text("#panes p.outside")
+    assert "“pipe”" in told and "real pair" in told
+    page.click("#panes p.outside :text('real pair')")
+    page.click("#panes p.outside [data-example] >> nth=0")
+    page.wait_for_selector("#panes p.outside", state="detached")

@@ -79,7 +79,6 @@ def test_a_finished_search_outlives_its_pair_and_a_look_says_that_it_is_gone(chr
         tab(page, "Search")
         page.wait_for_selector("#result .finding:has-text('layers 0 and 2')")
         bench._pair = made.pop()
-        served.dashboard.epoch += 1
         gc.collect()
         page.click("#looks [data-look=necessity]")
         page.wait_for_selector(f".toast-body:has-text('load it again, then open the run {job.id}')")

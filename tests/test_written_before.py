@@ -24,7 +24,8 @@ from dapa.store.database import FILE, Store
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.sessions import read_link, restore
-from dapa.ui.tabs.runs.tab import draw, opened
+from dapa.ui.tabs.runs.listing import draw
+from dapa.ui.tabs.runs.opened import opened
 from dapa.workbench import Workbench
 
 KEPT = Path(__file__).parent / "data" / "written_by_0_1"

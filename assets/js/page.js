@@ -29,8 +29,40 @@
     document.getElementById('guide')?.remove();
     document.querySelectorAll('.guided').forEach((n) => n.classList.remove('guided'));
   };
-  const openTab = (name) => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
-    .find((b) => b.textContent.trim() === name)?.click();
+  const tabs = () => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')];
+  const openTab = (name) => tabs().find((b) => b.textContent.trim() === name)?.click();
+
+  // A link names the tab that it opens; whoever pressed one before that keeps the one pressed.
+  let chosen = false;
+  document.addEventListener('click', (event) => {
+    if (event.isTrusted && event.target.closest('#tabs .tab-wrapper button')) chosen = true;
+  }, true);
+  const query = new URLSearchParams(location.search);
+  const linked = query.get('tab') || (query.has('pair') || query.has('student') ? 'chat' : '');
+  const opening = linked && setInterval(() => {
+    const tab = tabs().find((b) => b.textContent.trim().toLowerCase() === linked);
+    if (tab && !chosen) tab.click();
+    if (tab) clearInterval(opening);
+  }, 50);
+  if (opening) setTimeout(() => clearInterval(opening), 20000);
+
+  // A picture that was drawn in a hidden tab has no width yet: it takes its room when it is shown.
+  const rooms = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const wide = target.clientWidth;
+      const drawn = target.querySelector('.main-svg')?.clientWidth;
+      if (wide && drawn && Math.abs(wide - drawn) > 1) window.Plotly?.Plots.resize(target);
+    }
+  });
+  const known = new WeakSet();
+  const meet = () => document.querySelectorAll('.js-plotly-plot').forEach((plot) => {
+    if (known.has(plot)) return;
+    known.add(plot);
+    rooms.observe(plot);
+  });
+  new MutationObserver(meet).observe(document.getElementById('tabs') || document.body,
+    { childList: true, subtree: true });
+  meet();
 
   function show(index) {
     document.getElementById('guide')?.remove();
@@ -81,8 +113,9 @@
   }
   if (!seen()) {
     const wait = setInterval(() => {
-      if (document.querySelector('#heatmap .nsewdrag')) { clearInterval(wait); show(0); }
+      // not over a tab that was pressed meanwhile: it waits until the first picture is in sight
+      if (document.querySelector('#heatmap .nsewdrag')?.getClientRects().length
+        && document.getElementById('heatmap').offsetParent) { clearInterval(wait); show(0); }
     }, 300);
-    setTimeout(() => clearInterval(wait), 60000);
   }
 }

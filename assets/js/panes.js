@@ -12,6 +12,19 @@ element.addEventListener('click', (event) => {
   const vote = at('[data-vote]');
   if (vote) trigger('submit', { choice: vote.dataset.vote });
 });
+// The patched pane is titled by the strip, whoever drew it last and with which layers.
+function agree() {
+  const strip = document.querySelector('#strip .strip[data-head]');
+  const pane = element.querySelector('.pane.patched');
+  if (!strip || !pane) return;
+  const { head, line, mask } = strip.dataset;
+  const old = pane.dataset.of !== undefined && pane.dataset.of !== mask;
+  pane.querySelector('header h2').textContent = head;
+  pane.querySelector('header p').textContent = old
+    ? `${line} \u00b7 its reply is older, of ${pane.dataset.older}` : line;
+}
+document.addEventListener('dapa-layers', agree);
+watch('value', agree);
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';
   if (now !== asked) { asked = now; delete element.dataset.shown; }

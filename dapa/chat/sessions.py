@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dapa.chat.conversation import PANES, Exchange, Pane, PaneName
+from dapa.core.owner import Owner
 from dapa.core.records import EMPTY, Label, Manner, Mask, SettingError, Verdict
 from dapa.prompts.format import Turn
 from dapa.store.database import digest
@@ -51,6 +52,8 @@ class Talk:
     rounds: tuple[Round, ...] = ()
     steps: int = 0
     """Decode steps of the last round."""
+    owner: Owner = field(default=Owner(), compare=False)
+    """The pair that answered."""
 
     @property
     def last(self) -> Round | None:
@@ -64,7 +67,7 @@ class Talk:
 
     def undone(self) -> Talk:
         """The conversation before its newest round."""
-        return Talk(self.rounds[:-1])
+        return Talk(self.rounds[:-1], owner=self.owner)
 
     def history(self, name: PaneName) -> list[Turn]:
         """What one pane's model has been told and has said; an unanswered request is left out."""
@@ -77,7 +80,7 @@ class Talk:
 
     def with_last(self, last: Round, steps: int = 0) -> Talk:
         """The conversation with its newest round replaced."""
-        return Talk((*self.rounds[:-1], last), steps)
+        return Talk((*self.rounds[:-1], last), steps, self.owner)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class ChatSession:
     talk: Talk = Talk()
     run: str = ""
     """The search that found the mask's units, where one did."""
+    found: str = ""
+    """`Mask.key` of the set that the strip's `found` brings back, where there is one."""
 
     @property
     def title(self) -> str:
@@ -107,6 +112,7 @@ class ChatSession:
             "pair": dict(self.pair),
             "mask": self.mask,
             "run": self.run,
+            "found": self.found,
             "settings": dict(self.settings),
             "rounds": [_round(one, show) for one in self.talk.rounds],
         }
@@ -157,9 +163,10 @@ class ChatSession:
             pair = {key: _text(body["pair"][key]) for key in ("name", "student", "teacher")}
             mask = Mask.parse(_text(body.get("mask"))).key
             run = _text(body.get("run", ""))  # older files tell none
+            found = Mask.parse(_text(body.get("found", ""))).key
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise SettingError(f"the session cannot be read ({type(error).__name__})") from None
-        return cls(pair, mask, settings, Talk(read), run)
+        return cls(pair, mask, settings, Talk(read), run, found)
 
 
 def ruling_key(prompt: str, reply: str) -> str:

@@ -16,7 +16,7 @@ from dapa.cli.evaluating import told as table_told
 from dapa.cli.output import Output, progress, table
 from dapa.cli.searching import body_of, told, watch
 from dapa.core.records import Rate, StoreError
-from dapa.workbench import Run, Store
+from dapa.workbench import Run, Store, checked_title
 from dapa.writing.claims import standing
 from dapa.writing.confidence import CHAIN_HEADS, chain_rows, headline
 from dapa.writing.costs import cost_lines
@@ -33,7 +33,7 @@ def list_runs(run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> None:
     """List every run, newest first."""
     output = Output(json)
     found = _store(run_dir).runs() if run_dir.exists() else []
-    rows = [(run.id, _when(run), run.state, run.title, _layers(run)) for run in found]
+    rows = [(run.id, _when(run), run.outcome, run.title, _layers(run)) for run in found]
     body = {"runs": [_summary(run) for run in found]}
     if not found:
         output.result(body, f"no runs in {run_dir} yet; `dapa search` makes one")
@@ -79,7 +79,8 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
         told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
     output.result(
         body,
-        f"{found.id}: {found.title}, {found.state}, begun {_when(found)}, layers {_layers(found)}",
+        f"{found.id}: {found.title}, {found.outcome}, begun {_when(found)}, "
+        f"layers {_layers(found)}",
         table(("result", "value"), [*plain.items()]),
         *told,
     )
@@ -96,6 +97,28 @@ def _tests(trials: list[dict[str, Any]]) -> RenderableType:
         for t in trials
     ]
     return table(("test", "phase", "mask", "refused of judged"), rows)
+
+
+@runs.command()
+def rename(
+    run: RunId,
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="What it is called from now on.")],
+    run_dir: o.RunDir = Path("runs"),
+    json: o.Json = None,
+) -> None:
+    """Give a run another title."""
+    output = Output(json)
+    now = _store(run_dir).rename(run, checked_title(title))
+    output.result(_summary(now), f"{now.id}: {now.title}")
+
+
+@runs.command()
+def delete(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> None:
+    """Delete a run; what was judged stays remembered, so the same search is cheap again."""
+    output = Output(json)
+    store = _store(run_dir)
+    store.delete(run)
+    output.result({"deleted": run}, f"deleted {run}")
 
 
 @runs.command()
@@ -191,6 +214,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "kind": run.kind,
         "title": run.title,
         "state": run.state,
+        "outcome": run.outcome,
         "layers": (run.result or {}).get("layers"),
     }
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from dapa.core.errors import SCARCE
+from dapa.core.owner import Owner
 from dapa.core.records import (
     DapaError,
     Mask,
@@ -96,7 +97,7 @@ class SearchJob:
         settings = replace(settings, date=str(date or today()), claim=claim)
         self.settings = settings
         self.store = store
-        self._pair = Held(pair)
+        self._pair, self.owner = Held(pair), Owner.read(pair.spec)
         self._digest = digest_then(pair, stored.settings.get("made", {})) if stored else pair.digest
         units = searched_units(pair, *settings.cut)
         self.control = Control()
@@ -237,6 +238,10 @@ class SearchJob:
     def of(self, pair: Pair) -> bool:
         """Is it a search of this very pair, as it was loaded?"""
         return self._pair.holds(pair)
+
+    def suits(self, pair: Pair) -> bool:
+        """Is what it found true of this pair: the same weights, words and templates?"""
+        return self._digest in (pair.digest, pair.parts.get("weights"))
 
     @property
     def ranking(self) -> Ranking | None:

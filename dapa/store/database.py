@@ -21,12 +21,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from dapa.core.records import StoreError
+from dapa.core.records import SettingError, StoreError
 
 SCHEMA = 1
 FILE = "dapa.sqlite3"
 UNREADABLE = "unreadable"
 """The state of a run whose row is damaged."""
+_TITLE = 200
 
 _TABLES = """
 create table runs (
@@ -75,6 +76,13 @@ class Run:
     """running, done, stopped, failed or unreadable; running with no process: it was killed."""
     result: dict[str, Any] | None
     updated: float
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, for people: its state, but `nothing found` where that is the finding."""
+        told = self.result or {}
+        both = self.state == "failed" and {"student", "full"} <= told.keys()
+        return "nothing found" if both else self.state
 
 
 def digest(*parts: object) -> str:
@@ -218,6 +226,26 @@ class Store:
                 (state, body, time.time(), run_id),
             )
 
+    def rename(self, run_id: str, title: str) -> Run:
+        """Give a run another title; StoreError if there is none of this id."""
+        self.run(run_id)
+        with self.plainly() as connection:
+            connection.execute("update runs set title = ? where id = ?", (title, run_id))
+        return self.run(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run and its trials; verdicts and replies are a memory of their own and stay.
+
+        Raises:
+            StoreError: There is none of this id.
+        """
+        self.run(run_id)
+        with self.plainly() as connection:
+            connection.execute("begin")
+            connection.execute("delete from trials where run = ?", (run_id,))
+            connection.execute("delete from runs where id = ?", (run_id,))
+            connection.execute("commit")
+
     def add_trials(self, run_id: str, first: int, trials: Sequence[Mapping[str, Any]]) -> None:
         """Log trials; `first` is the number of the first of them."""
         rows = [(run_id, first + i, json.dumps(dict(trial))) for i, trial in enumerate(trials)]
@@ -308,6 +336,16 @@ def _read(body: Any) -> dict[str, Any] | None:
     except (TypeError, ValueError):
         return None
     return read if isinstance(read, dict) else None
+
+
+def checked_title(title: Any) -> str:
+    """A run's title from anywhere, on one line; SettingError where it is none or too long."""
+    line = " ".join(str(title).split()) if isinstance(title, str) else ""
+    if not 0 < len(line) <= _TITLE:
+        raise SettingError(
+            f"a run's name has 1 to {_TITLE} characters, not {len(line):,}; give another"
+        )
+    return line
 
 
 def _run(row: Sequence[Any]) -> Run:

@@ -11,6 +11,7 @@ import inspect
 import logging
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ class Dashboard:
         self.workbench = workbench
         self.endpoint = tuple(endpoint)
         """Given by whoever started the program, never by a visitor; empty where none is."""
-        self.epoch = 0
-        """Goes up with every pair that takes its place."""
+        self.loaded_by = ""
+        """The browser tab that asked for the last load, by its session hash."""
         self.loading: Loading | None = None
         self.failure = ""
         """Why the last load failed, in plain words, or empty."""
@@ -64,53 +65,80 @@ class Dashboard:
         self._cancel = threading.Event()
         self._lock = threading.Lock()
         self._talks: OrderedDict[str, threading.Event] = OrderedDict()
+        self._epoch, self._counting = 0, threading.Lock()
+        self._seen: Callable[[], Any] = self._pair()
+
+    @property
+    def epoch(self) -> int:
+        """A number for the loaded pair, which goes up with every pair that takes its place.
+
+        It is read off the pair itself, so that no result can carry one pair's number and be made
+        by another.
+        """
+        with self._counting:
+            now = self._pair()
+            if now() is not self._seen():
+                self._epoch, self._seen = self._epoch + 1, now
+            return self._epoch
+
+    def _pair(self) -> Callable[[], Any]:
+        """A pointer to the loaded pair that does not keep it; to nothing where none is."""
+        bench = self.workbench
+        return weakref.ref(bench.pair) if bench.loaded else lambda: None
 
     # -- loading ----------------------------------------------------------------------------
 
-    def load(self, spec: PairSpec) -> None:
-        """Load a pair in a thread of its own; the previous one stays until it is whole."""
-        self._begin("opening the models", lambda tell: self._take(spec, tell))
+    def load(self, spec: PairSpec, who: str = "") -> None:
+        """Load a pair in a thread of its own; the previous one stays until it is whole.
 
-    def get(self, name: str, spec: PairSpec | None) -> None:
+        Args:
+            spec: Which one.
+            who: The browser tab that asks, by its session hash.
+        """
+        self._begin("opening the models", lambda tell: self._take(spec, tell), who)
+
+    def get(self, name: str, spec: PairSpec | None, who: str = "") -> None:
         """Fetch what is offered under this name, then load the pair that needs it, if one does."""
 
-        def work(tell: Progress) -> bool:
+        def work(tell: Progress) -> None:
             end = 0.6 if spec else 1.0
             self.workbench.get(name, lambda what, share: tell(what, end * share))
-            if spec is None:
-                return False
-            return self._take(spec, lambda what, share: tell(what, end + (1 - end) * share))
+            if spec is not None:
+                self._take(spec, lambda what, share: tell(what, end + (1 - end) * share))
 
-        self._begin("asking pip", work)
+        self._begin("asking pip", work, who)
 
     def cancel(self) -> None:
         """Give up the running load at its next step."""
         self._cancel.set()
 
-    def _take(self, spec: PairSpec, tell: Progress) -> bool:
+    def _take(self, spec: PairSpec, tell: Progress) -> None:
+        before = self.epoch
         self.workbench.load(spec, tell)
-        return True
+        if self.epoch == before:  # the very pair that stood there; asked for, so begun anew
+            with self._counting:
+                self._epoch += 1
 
-    def _begin(self, what: str, work: Callable[[Progress], bool]) -> None:
-        """Run `work`, which says whether there is a new pair, in a thread of its own."""
+    def _begin(self, what: str, work: Callable[[Progress], None], who: str) -> None:
+        """Run `work` in a thread of its own."""
         with self._lock:
             if self.loading is not None:
                 raise PairError("a pair is being loaded already; wait for it or cancel it first")
             self.loading = Loading(what, 0.0, time.monotonic())
-            self.failure = ""
+            self.failure, self.loaded_by = "", who
             self._cancel.clear()
         threading.Thread(target=self._run, args=(work,), daemon=True, name="load").start()
 
-    def _run(self, work: Callable[[Progress], bool]) -> None:
+    def _run(self, work: Callable[[Progress], None]) -> None:
         def progress(what: str, fraction: float) -> None:
             if self._cancel.is_set():
                 raise LoadCancelled
             if self.loading is not None:
                 self.loading = Loading(what, fraction, self.loading.since)
 
-        failure, swapped = "", False
+        failure = ""
         try:
-            swapped = work(progress)
+            work(progress)
         except LoadCancelled:
             failure = "the load was cancelled; the previous pair stays"
         except DapaError as error:
@@ -124,7 +152,6 @@ class Dashboard:
             )
         with self._lock:
             self.failure = failure
-            self.epoch += swapped
             self.loading = None
 
     def memory(self) -> tuple[float, float]:

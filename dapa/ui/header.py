@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.cache import OFFERED, fetched
+from dapa.ui.belonging import who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
 from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
@@ -142,8 +143,8 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         return report_html(report, spec) + (note(esc(memory.sentence)) if memory else "")
 
     @guarded
-    def load(*values: Any) -> str:
-        dashboard.load(wanted(*values))
+    def load(request: gr.Request, *values: Any) -> str:
+        dashboard.load(wanted(*values), who_of(request))
         return note(
             "The header shows how far it is; the pair on screen stays usable until the new one "
             "is whole, and stays where it cannot be loaded."
@@ -157,10 +158,10 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         return note("Cancelled; the previous pair stays.")
 
     @guarded
-    def fetch() -> tuple[str, Any]:
+    def fetch(request: gr.Request) -> tuple[str, Any]:
         bench = dashboard.workbench
         known = _OFFER in bench.presets()
-        dashboard.get(_OFFER, bench.spec(_OFFER) if known else None)
+        dashboard.get(_OFFER, bench.spec(_OFFER) if known else None, who_of(request))
         line = (
             f"Fetching {esc(OFFERED[_OFFER])}, through pip, once; the header shows how far it is. "
             "It is then loaded; the pair on screen stays usable until it is whole."

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.assets import asset
-from dapa.ui import header, strip, whatif
+from dapa.core.owner import Owner
+from dapa.ui import belonging, header, strip, whatif
 from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, guarded, piece, script
 from dapa.ui.session import Session, apply, fresh, state
@@ -48,6 +49,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         epoch = gr.State(-1)
         with gr.Column(elem_id="page"):
             top = header.build(dashboard)
+            news, ear = belonging.build()
             wheel = strip.build()
             flips = whatif.build()
             with gr.Tabs(elem_id="tabs"):
@@ -67,18 +69,19 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
         pulse = gr.Timer(1.0)
         header.wire(dashboard, top)
-        opened = _follow_server(dashboard, page, session, epoch, top, wheel, pulse)
+        put = belonging.wire(dashboard, ear, news, session, wheel, _STEER)
+        opened = _follow_server(dashboard, page, session, epoch, top, wheel, pulse, news)
         made, drawn = localize.wire(dashboard, maps, epoch, session)
         viewed = pairviews.wire(
-            dashboard, around, session, maps.dark, drawn, _presser(dashboard, session, wheel)
+            dashboard, around, session, maps.dark, drawn, _presser(dashboard, session, wheel), epoch
         )
-        inside.wire(dashboard, unfolded, maps, made.shown)
+        inside.wire(dashboard, unfolded, maps, made.shown, epoch)
         for name, cell in (("map", maps.cell), ("view", around.cell), ("evaluate", scored.replies)):
             cell.select(
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluate.wire(dashboard, scored, session, maps.dark, page)
+        evaluate.wire(dashboard, scored, session, maps.dark, page, epoch)
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
@@ -86,11 +89,20 @@ def build(dashboard: Dashboard) -> gr.Blocks:
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-        reopened = runs.wire(dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark)
-        answer_again = chat.wire(dashboard, talk, session, wheel, flips, _STEER)
-        sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened)
+        reopened = runs.wire(
+            dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark, epoch
+        )
+        answer_again, ask_linked = chat.wire(dashboard, talk, session, wheel, flips, _STEER, epoch)
+        linked = sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened, epoch)
+        ask_linked(linked)
         steered = _steering(dashboard, session, wheel, maps)
-        pressed = {"use": applied, "try": tried, "reopen": reopened, "view_click": viewed}
+        pressed = {
+            "use": applied,
+            "try": tried,
+            "reopen": reopened,
+            "view_click": viewed,
+            "put": put,
+        }
         for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
     return page
@@ -105,26 +117,30 @@ def is_dark(event: gr.EventData) -> bool:
 
 def _follow_server(
     dashboard: Dashboard, page: gr.Blocks, session: gr.State, epoch: gr.State, top: header.Header,
-    wheel: gr.HTML, pulse: gr.Timer,
+    wheel: gr.HTML, pulse: gr.Timer, news: gr.HTML,
 ) -> Any:  # fmt: skip
     """Header, session and strip follow what is loaded, here or from another browser.
 
     Returns the event of the page's opening.
     """
+    owner = gr.State(Owner())
 
     @guarded
-    def look(here: Session, seen: Any) -> tuple[Any, ...]:
+    def look(request: gr.Request, here: Session, seen: Any, before: Owner) -> tuple[Any, ...]:
         """Follow the server: the header always, session and strip when the pair changed."""
         bar = header.draw(dashboard)
         timer = gr.Timer(0.5 if dashboard.loading else 2.0)
-        if not dashboard.workbench.loaded or here.epoch == dashboard.epoch:
-            return gr.skip(), gr.skip(), bar, gr.skip(), timer
-        now = fresh(dashboard.epoch, dashboard.workbench.pair)
-        return now, dashboard.epoch, bar, strip.draw(dashboard, now), timer
+        now = dashboard.epoch
+        if not dashboard.workbench.loaded or seen == here.epoch == now:
+            return gr.skip(), gr.skip(), bar, gr.skip(), timer, gr.skip(), gr.skip()
+        told = belonging.announced(dashboard, before, belonging.who_of(request))
+        anew = current(dashboard, here)  # a press may have met the new pair before this pulse did
+        drawn = gr.skip() if anew is here else strip.draw(dashboard, anew)
+        return anew, now, bar, drawn, timer, belonging.loaded(dashboard), told
 
-    out = [session, epoch, top.brand, wheel, pulse]
-    pulse.tick(look, [session, epoch], out, api_name="pulse", **_STEER)
-    return page.load(look, [session, epoch], out, api_name="open", **_STEER)
+    held, out = [session, epoch, owner], [session, epoch, top.brand, wheel, pulse, owner, news]
+    pulse.tick(look, held, out, api_name="pulse", **_STEER)
+    return page.load(look, held, out, api_name="open", **_STEER)
 
 
 def _steering(

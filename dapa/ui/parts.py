@@ -7,7 +7,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from dapa.core.records import OUTSIDE, Label, Rate, Unit
+from dapa.core.records import OUTSIDE, Label, Mask, Rate, Unit
 from dapa.writing import sentences
 from dapa.writing.sentences import THIN, kind_text
 
@@ -83,6 +83,22 @@ def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
 def names(units: Iterable[Unit]) -> str:
     """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`, escaped."""
     return esc(sentences.units_text(units))
+
+
+def titled(mask: Mask) -> tuple[str, str]:
+    """The patched pane's title and the line under it, as HTML: what the strip says."""
+    if not mask.entries:
+        return "Patched · no layer yet", "press layers on the strip"
+    strengths = {strength for _, strength in mask.entries} - {1.0}
+    faint = f" at strength {two(strengths.pop())}" if len(strengths) == 1 else ""
+    return f"Patched · {told_of(mask)}", f"from the teacher{faint}"
+
+
+def told_of(mask: Mask) -> str:
+    """A mask's units, or how many there are of many; `no layer` of none. As HTML."""
+    if not mask.entries:
+        return "no layer"
+    return names(mask.units) if len(mask.entries) <= 6 else f"{len(mask.entries)} units"
 
 
 def badge(label: str | Label) -> str:

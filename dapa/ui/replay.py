@@ -65,6 +65,7 @@ def picture(elem_id: str) -> gr.HTML:
         js_on_load=script("replay.js"),
         apply_default_css=False,
         elem_id=elem_id,
+        elem_classes="belongs",
     )
 
 

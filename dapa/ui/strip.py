@@ -9,7 +9,7 @@ import gradio as gr
 from dapa.core.masks import HEADS
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError
 from dapa.ui.dashboard import Dashboard, piece
-from dapa.ui.parts import count_of, esc, percent
+from dapa.ui.parts import count_of, esc, percent, titled
 from dapa.ui.session import Session, Shape, entire, parts_of, state
 from dapa.workbench import KIND_TITLES
 from dapa.writing.sentences import kind_text, size_text
@@ -87,9 +87,10 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
         there = [kind for kind in _ORDER if pair.differs.get(kind)]
         rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in there)
         rows += _ends(pair, session)
+    head, line = titled(session.mask)
     return (
         '<section class="strip" aria-label="Transplanted layers" '
-        f'data-mask="{esc(session.mask.key)}">'
+        f'data-mask="{esc(session.mask.key)}" data-head="{esc(head)}" data-line="{esc(line)}">'
         '<div class="strip-top">'
         f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
         f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'

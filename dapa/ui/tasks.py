@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from dapa.core.errors import SCARCE
-from dapa.core.records import DapaError, ran_out
+from dapa.core.owner import Owner
+from dapa.core.records import EMPTY, DapaError, Mask, ran_out
 from dapa.core.resident import give_back
 from dapa.workbench import Halted
 
@@ -25,6 +26,7 @@ Progress = Callable[[str, float], None]
 """(what is being done, share done in [0, 1])."""
 Work = Callable[[Progress, threading.Event], Any]
 """Measures; looks at the event between two steps and then returns what it has, or raises Halted."""
+_NOBODY = Owner()
 _KEPT = 64
 _SURE = 0.1  # no guess of the time to come before this share is done
 
@@ -32,9 +34,14 @@ _SURE = 0.1  # no guess of the time to come before this share is done
 class Task:
     """One measurement: what it does, how far it is, what came of it."""
 
-    def __init__(self, subject: str, name: str, work: Work, line: threading.Lock) -> None:
+    def __init__(
+        self, subject: str, name: str, work: Work, line: threading.Lock,
+        owner: Owner = _NOBODY, mask: Mask = EMPTY,
+    ) -> None:  # fmt: skip
         """Wait in `line`, then work; `start` begins."""
         self.subject, self.name = subject, name
+        self.owner, self.mask = owner, mask
+        """Of which pair, and under which mask, it is measured, where one is."""
         self.result: Any = None
         self.error = ""
         """Why it failed, in one plain line, or empty."""
@@ -136,13 +143,15 @@ class Tasks:
             mine = [task for (of, _), task in self._tasks.items() if of == subject]
         return mine[-1] if mine else None
 
-    def begin(self, subject: str, name: str, work: Work) -> Task:
+    def begin(
+        self, subject: str, name: str, work: Work, owner: Owner = _NOBODY, mask: Mask = EMPTY
+    ) -> Task:
         """Start it, unless it is under way; one that has ended is measured anew."""
         with self._lock:
             known = self._tasks.get((subject, name))
             if known is not None and not known.over:
                 return known
-            task = Task(subject, name, work, self._line)
+            task = Task(subject, name, work, self._line, owner, mask)
             self._tasks.pop((subject, name), None)
             self._tasks[subject, name] = task
             ended = [key for key, each in self._tasks.items() if each.over]

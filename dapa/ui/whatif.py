@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import Mask
+from dapa.ui.belonging import is_loaded
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import esc
 from dapa.ui.session import Session
@@ -39,6 +40,8 @@ def wire(
     def look(now: Talk, here: Session, **given: Any) -> str:
         bench = dashboard.workbench
         if now.last is None or not bench.loaded or here.epoch not in (dashboard.epoch, -1):
+            return ""
+        if not is_loaded(dashboard, now.owner):  # what is on screen is another pair's
             return ""
         ways = ChatSettings.read(given)
         before = now.undone().history("patched") if ways.goes_on else ()

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
     from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
-    from dapa.store.database import Run, Store, digest
+    from dapa.store.database import Run, Store, checked_title, digest
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
 
@@ -212,6 +212,7 @@ _HOMES = {
         "SearchSettings",
     ),
     "dapa.store.database": (
+        "checked_title",
         "Run",
         "Store",
         "digest",
@@ -285,6 +286,7 @@ __all__ = [
     "algorithms",
     "benchmark",
     "bundled",
+    "checked_title",
     "classes_of",
     "current_name",
     "digest",

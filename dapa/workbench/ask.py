@@ -37,7 +37,7 @@ from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
 from dapa.store.replies import ReplyStore
-from dapa.workbench.holding import Holding
+from dapa.workbench.holding import Holding, is_toy
 
 
 class Asking(Holding):
@@ -52,9 +52,13 @@ class Asking(Holding):
         seed: int = 0,
         stop: threading.Event | None = None,
         judge: Judge | None = None,
+        pair: Pair | None = None,
     ) -> Iterator[Exchange]:
-        """Ask the panes named in `turns`; yields after every round of tokens."""
-        pair = self.pair
+        """Ask the panes named in `turns`; yields after every round of tokens.
+
+        `pair` is whom to ask, for who must know it whatever is loaded meanwhile; the loaded one.
+        """
+        pair = pair or self.pair
         voice = Voice(how or PromptFormat(), decoding or Decoding(), seed)
         return converse(
             pair, turns, mask, judge or rules(), voice, stop, lambda role: self._openers(pair, role)
@@ -166,12 +170,16 @@ class Asking(Holding):
         stop: threading.Event | None = None,
         run_id: str | None = None,
         sets: Mapping[Purpose, Sequence[Prompt]] | None = None,
+        pair: Pair | None = None,
     ) -> Evaluation:
-        """The whole table, kept as a run with every reply; the same again decodes nothing."""
+        """The whole table, kept as a run with every reply; the same again decodes nothing.
+
+        `pair` is whom to ask, whatever is loaded by then; its `sets` must be given with it.
+        """
         asked = self.asked_sets(settings) if sets is None else sets
-        return run_evaluation(
-            self.pair, self.store, settings, asked, self.is_toy, progress, stop, run_id
-        )
+        pair = pair or self.pair
+        toy = is_toy(pair)
+        return run_evaluation(pair, self.store, settings, asked, toy, progress, stop, run_id)
 
     def asked_sets(self, settings: EvaluationSettings) -> dict[Purpose, tuple[Prompt, ...]]:
         """What an evaluation with these settings asks, by what it measures."""

@@ -146,7 +146,7 @@ class Holding:
     @property
     def is_toy(self) -> bool:
         """Does the loaded pair live in the toy world?"""
-        return self.pair.spec.name.startswith("toy-")
+        return is_toy(self.pair)
 
     def sets(self) -> Mapping[str, str]:
         """Role -> the bundled set that suits this pair: the toy world's or the general one."""
@@ -208,3 +208,8 @@ class Holding:
         if role not in known:
             known[role] = find_openers(pair, role)
         return known[role]
+
+
+def is_toy(pair: Pair) -> bool:
+    """Does this pair live in the toy world?"""
+    return pair.spec.name.startswith("toy-")

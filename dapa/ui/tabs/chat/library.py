@@ -11,8 +11,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.cache import OFFERED, fetched
+from dapa.core.owner import Owner
 from dapa.core.records import DapaError, Prompt, PromptError
 from dapa.ui import uploads
+from dapa.ui.belonging import load_link
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.parts import hint as empty_hint
@@ -53,15 +56,22 @@ def build(dashboard: Dashboard) -> Library:
     return Library(box, search, category, upload, shelf, opened)
 
 
-def wire(dashboard: Dashboard, parts: Library, prompt: gr.Textbox, button: gr.Button) -> Any:
+def wire(
+    dashboard: Dashboard, parts: Library, prompt: gr.Textbox, button: gr.Button, epoch: gr.State
+) -> Any:
     """Open, filter, upload, pick; returns the pick event, which the chat answers."""
+
+    @guarded
+    def fill() -> tuple[Any, str]:
+        """The prompts that suit the loaded pair."""
+        prompts = _bundled(dashboard)
+        choices = [_ALL, *sorted({p.category for p in prompts if p.category})]
+        return gr.update(choices=choices, value=_ALL), draw(prompts)
 
     @guarded
     def fold(opened: Any) -> tuple[Any, ...]:
         now = opened is not True
-        prompts = _bundled(dashboard)
-        choices = [_ALL, *sorted({p.category for p in prompts if p.category})]
-        return now, gr.update(visible=now), gr.update(choices=choices, value=_ALL), draw(prompts)
+        return now, gr.update(visible=now), *fill()
 
     @guarded
     def choose(category: Any, words: Any) -> str:
@@ -90,6 +100,7 @@ def wire(dashboard: Dashboard, parts: Library, prompt: gr.Textbox, button: gr.Bu
         return text(picked, "the prompt")
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
+    epoch.change(fill, None, [parts.category, parts.shelf], api_name="library_pair", **quiet)
     button.click(
         fold,
         parts.open,
@@ -162,25 +173,51 @@ def _bundled(dashboard: Dashboard) -> list[Prompt]:
     return found
 
 
-_WORD = re.compile(r"[a-z]{3,}")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _KNOWN: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
+REAL = "smollm2"
+"""The real pair that a toy offers for what it cannot know."""
+
+
+def strange(dashboard: Dashboard, prompt: str) -> list[str]:
+    """The words of a prompt that a loaded toy never met; none for any other pair.
+
+    A word is known if it stands in the toy's prompts, or if its tokenizer, made of the toy world's
+    text alone, has it whole.
+    """
+    if not prompt or not dashboard.workbench.loaded or not dashboard.workbench.is_toy:
+        return []
+    known, _ = _world(dashboard)
+    whole = dashboard.workbench.pair.tokenizer.get_vocab()
+    words = dict.fromkeys(_WORD.findall(prompt.lower()))
+    return [w for w in words if w not in known and not {w, f"Ġ{w}"} & whole.keys()]
 
 
 def hint(dashboard: Dashboard, prompt: str) -> str:
-    """A remark for a prompt outside the toy world, with examples; empty elsewhere."""
-    if not prompt or not dashboard.workbench.loaded or not dashboard.workbench.is_toy:
+    """A remark for a prompt outside the toy world, with a way on; empty elsewhere."""
+    words = strange(dashboard, prompt)
+    if not words:
         return ""
-    known, examples = _world(dashboard)
-    strange = [word for word in _WORD.findall(prompt.lower()) if word not in known]
-    if not known or not strange:
-        return ""
-    words = ", ".join(f"“{esc(word[:24])}”" for word in dict.fromkeys(strange[:3]))
+    told = ", ".join(f"“{esc(word[:24])}”" for word in words[:3])
     links = " · ".join(
-        f'<button class="link" data-example="{esc(e)}">{esc(e)}</button>' for e in examples
+        f'<button class="link" data-example="{esc(e)}">{esc(e)}</button>'
+        for e in _world(dashboard)[1]
     )
     return (
-        f'<p class="note" style="margin-top:16px">The toy models never met {words}: what they say '
-        f"here means little. Try {links}</p>"
+        '<p class="note outside" role="status"><strong>This toy knows only its small world.'
+        "</strong> It "
+        f"never met {told}: what the panes say here tells nothing of the method. "
+        f"{_real(dashboard)} Within its world, try {links}</p>"
+    )
+
+
+def _real(dashboard: Dashboard) -> str:
+    """The press that loads the real pair, or where it is fetched from."""
+    if REAL in dashboard.workbench.presets() and fetched(REAL) is not None:
+        return f"{load_link(Owner(REAL), 'Ask the real pair')}."
+    return (
+        '<button type="button" class="link" data-press="change-pair">Get the real pair</button> '
+        f"({esc(OFFERED[REAL])}) for any question."
     )
 
 

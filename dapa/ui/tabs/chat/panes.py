@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dapa.core.records import EMPTY, Label, Mask
-from dapa.ui.parts import THIN, badge, bar, esc, layered, names, two
+from dapa.ui.parts import THIN, badge, bar, esc, layered, titled, told_of, two
 from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
 from dapa.writing.worddiff import changed_words
 
@@ -46,7 +46,7 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
     Args:
         talk: The conversation so far.
         view: How this browser looks at it.
-        hint: A remark under the panes, as HTML.
+        hint: A remark above the panes, as HTML: the models never met the prompt's words.
     """
     shown = talk.rounds[-_SHOWN:]
     order = view.order or PANES
@@ -74,7 +74,9 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
         vote = f'<p class="votes"><b>Which reply is best?</b> {buttons}</p>'
     asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
     blurred = "blurred" if view.blur else ""
-    return f'{lead}<div class="panes {blurred}" data-ask="{asked}">{panes}</div>{vote}{read}{hint}'
+    strange = "outside" if hint else ""
+    shown_as = f'class="panes {blurred} {strange}" data-ask="{asked}"'
+    return f"{hint}{lead}<div {shown_as}>{panes}</div>{vote}{read}"
 
 
 def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
@@ -97,8 +99,11 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
     if not label and not pane.ending:
         mark = '<span class="badge waiting">writing…</span>'
     student = last.pane("student")
+    of = last.mask
+    spoke = f' data-of="{of.key}" data-older="{told_of(of)}"'
     return (
-        f'<article class="pane {name} {label}">{_head(head, line, mark)}{_first(pane.first)}'
+        f'<article class="pane {name} {label}"{spoke if name == "patched" else ""}>'
+        f"{_head(head, line, mark)}{_first(pane.first)}"
         f"{earlier}{_asked(last.prompt)}"
         f"{_reply(_words(pane, student, view.words), pane, f'{name}')}"
         f"{_foot(name, pane, student)}</article>"
@@ -111,13 +116,10 @@ def _title(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> tup
     if name != "patched":
         return name.capitalize(), "untouched" if name == "student" else "gives its layers"
     mask = view.mask
-    if not mask.entries:
-        return "Patched · no layer yet", "press layers on the strip"
-    told = names(mask.units) if len(mask.entries) <= 6 else f"{len(mask.entries)} units"
-    strengths = {strength for _, strength in mask.entries} - {1.0}
-    faint = f" at strength {two(strengths.pop())}" if len(strengths) == 1 else ""
-    stale = " · its reply is older" if rounds and rounds[-1].mask != mask else ""
-    return f"Patched · {told}", f"from the teacher{faint}{stale}"
+    head, line = titled(mask)
+    if rounds and rounds[-1].mask != mask:
+        line += f" · its reply is older, of {told_of(rounds[-1].mask)}"
+    return head, line
 
 
 def _head(head: str, line: str, mark: str) -> str:

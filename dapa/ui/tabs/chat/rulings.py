@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import Label, PromptError, SettingError
+from dapa.ui.belonging import is_loaded, title_of
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import badge, esc, layered, note
 from dapa.ui.session import Session
@@ -45,6 +46,13 @@ def wire(
 ) -> None:
     """Rules edited, replies ruled on, panes voted on; `ruled` is the event behind each change."""
 
+    def _ours(talk: Talk) -> None:
+        """What is kept of a reply is kept under its pair's name."""
+        if not is_loaded(dashboard, talk.owner):
+            raise PromptError(
+                f"these replies are of {title_of(talk.owner)}; load it to rule on them, or ask anew"
+            )
+
     @guarded
     def reshape(
         talk: Talk, here: Session, veil: Any, reply: Any, **values: Any
@@ -73,6 +81,7 @@ def wire(
         pane = talk.last.pane(one_of(data.get("pane"), "pane", PANES)) if talk.last else None
         if talk.last is None or pane is None or not pane.ending:
             raise PromptError("that reply is not on the screen any more; ask again")
+        _ours(talk)
         word = data.get("label")
         label = Label(one_of(word, "verdict", list(Label))) if word else None
         rule(
@@ -88,6 +97,7 @@ def wire(
         veiled = order(veil)
         if talk.last is None or not veiled:
             raise SettingError("there is nothing to vote on; ask with the blind switch on")
+        _ours(talk)
         choice, pair = text(_data(event).get("choice"), "the vote", 20), dashboard.workbench.pair
         store, name = dashboard.workbench.store, pair.spec.title
         winner = vote(store, talk.last, veiled, choice, name)

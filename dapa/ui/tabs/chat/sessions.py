@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import gradio as gr
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.core.settings import shapes
 from dapa.ui import download, strip
+from dapa.ui.belonging import is_loaded, loaded, owner_of, spec_of, title_of, who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, note
 from dapa.ui.session import Session, able, fresh
@@ -23,9 +24,7 @@ from dapa.ui.tabs.chat.shown import picture
 from dapa.workbench import ChatSession as Saved
 from dapa.workbench import (
     ChatSettings,
-    PairSpec,
     Talk,
-    current_name,
     forget_session,
     save_session,
     saved_session,
@@ -35,8 +34,6 @@ from dapa.workbench import (
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _MOST_FILE = 20 * 2**20
 _SECRET = re.compile(r"[0-9a-f]{32}")
-_PATIENCE = 600.0
-"""Seconds that a link waits for its pair."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def build() -> SessionCard:
             upload = gr.UploadButton(
                 "Open a JSON export", file_types=[".json"], elem_classes="plain", type="filepath"
             )
-            link = gr.Button("Make a link", elem_classes="plain", elem_id="session-link")
+            link = gr.Button("Copy a link", elem_classes="plain", elem_id="session-link")
             show = gr.Checkbox(False, label="Exports show replies that are no refusals")
     said = piece("", "link.js", elem_id="session-said")
     fetch = gr.Button(
@@ -112,9 +109,12 @@ def wire(
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values.values()]
 
     def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
-        spec = dashboard.workbench.pair.spec
-        pair = {"name": spec.name, "student": spec.student, "teacher": spec.teacher}
-        return Saved(pair, here.mask.key, parts.form.read(given).kept(), talk, here.chosen_by)
+        """As it stands, under the name of the pair that spoke, whatever was loaded since."""
+        ways = parts.form.read(given).kept()
+        if talk.last is not None and talk.owner and not is_loaded(dashboard, talk.owner):
+            return Saved(talk.owner.as_dict(), talk.last.mask.key, ways, talk)
+        pair = owner_of(dashboard.workbench.pair.spec).as_dict()
+        return Saved(pair, here.mask.key, ways, talk, here.chosen_by, here.found.key)
 
     @guarded
     def save(name: Any, talk: Talk, here: Session, who: Any, **given: Any) -> tuple[Any, str]:
@@ -161,9 +161,10 @@ def wire(
 
     @guarded
     def make_link(talk: Talk, here: Session, **given: Any) -> str:
-        query = link_query(saved_now(talk, here, given))
+        query = link_query(saved_now(talk, here, given), "chat")
         return (
-            '<p class="note">This link restores pair, layers, settings and the last prompt: '
+            '<p class="note">This link opens the chat with this pair, these layers, the found set, '
+            'the settings and the last prompt, answered. <span class="copied" role="status"></span>'
             f'<input class="link-text" readonly aria-label="Link" data-query="{esc(query)}"></p>'
         )
 
@@ -188,13 +189,6 @@ def wire(
         wanted, name = [parts.talk, session, kept.show], f"session_{ending}"
         download.offer(button, export(ending), wanted, kept.carrier, name, values)
     kept.link.click(make_link, now, kept.said, api_name="session_link", **named)
-    kept.fetch.click(
-        _fetcher(dashboard),
-        [kept.wanted, session],
-        [kept.said, kept.fetch, kept.wanted, *restored],
-        api_name="link_fetch",
-        **_QUIET,
-    )
 
 
 def wire_link(
@@ -204,58 +198,58 @@ def wire_link(
     session: gr.State,
     wheel: gr.HTML,
     opened: Any,
-) -> None:
-    """When the page opens on a link, restore what it names, or offer to load its pair."""
-    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
+    epoch: gr.State,
+) -> gr.State:
+    """When the page opens on a link, restore what it names, or offer to load its pair.
 
-    @guarded
-    def follow(request: gr.Request, here: Session) -> Iterator[tuple[Any, ...]]:
-        query = {k: str(v) for k, v in dict(getattr(request, "query_params", {}) or {}).items()}
-        asked = read_link(query)
+    What could not be given yet comes with the pair, by the event of `epoch`.
+
+    Returns:
+        The state that changes to a prompt which is to be asked.
+    """
+    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
+    ask = gr.State("")
+
+    def given(query: Any, here: Session) -> tuple[Any, ...]:
+        asked = read_link(query if isinstance(query, dict) else {})
         nothing = [gr.skip()] * (len(restored) + len(parts.form.parts))
         if asked is None:
-            yield gr.skip(), gr.skip(), gr.skip(), *nothing
-            return
-        end = time.monotonic() + _PATIENCE
-        while dashboard.loading is not None and time.monotonic() < end:
-            yield gr.skip(), gr.skip(), gr.skip(), *nothing
-            time.sleep(0.5)
-        if _same(dashboard, asked.pair):
-            yield "", gr.update(visible=False), None, *restore(dashboard, here, asked, query)
-            return
-        spec = dashboard.workbench.pair.spec.title if dashboard.workbench.loaded else "no pair"
-        line = f"This link belongs to the pair {esc(asked.title)}; {esc(spec)} is loaded."
-        yield note(line, "warn"), gr.update(visible=True), query, *nothing
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), *nothing
+        owner = owner_of(asked.pair)
+        if is_loaded(dashboard, owner):
+            now = restore(dashboard, here, asked, query)
+            return "", gr.update(visible=False), None, str(query.get("prompt", "")), *now
+        here_now = loaded(dashboard)
+        line = f"This link belongs to the pair {esc(title_of(owner))}; " + (
+            "a pair is being loaded."
+            if dashboard.loading
+            else f"{esc(title_of(here_now)) if here_now else 'no pair'} is loaded."
+        )
+        return note(line, "warn"), gr.update(visible=True), query, "", *nothing
 
-    out = [kept.said, kept.fetch, kept.wanted, *restored, *parts.form.parts.values()]
-    opened.then(follow, session, out, api_name="link_open", **_QUIET)
-
-
-def _fetcher(dashboard: Dashboard) -> Any:
     @guarded
-    def fetch(query: Any, here: Session) -> Iterator[tuple[Any, ...]]:
+    def follow(request: gr.Request, here: Session) -> tuple[Any, ...]:
+        query = dict(getattr(request, "query_params", {}) or {})
+        return given({key: str(value) for key, value in query.items()}, here)
+
+    @guarded
+    def again(query: Any, here: Session) -> tuple[Any, ...]:
+        return given(query, here)
+
+    @guarded
+    def fetch(request: gr.Request, query: Any) -> str:
         """Load a link's pair for everyone at this server, because someone pressed the button."""
         asked = read_link(query if isinstance(query, dict) else {})
         if asked is None:
             raise PairError("there is no link to follow; open one first")
-        count = 6 + len(ChatSettings().kept())
-        spec = dashboard.workbench.spec(
-            asked.pair["name"] or None,
-            *(
-                (None, None)
-                if asked.pair["name"]
-                else (asked.pair["student"], asked.pair["teacher"])
-            ),
-        )
-        dashboard.load(spec)
-        while dashboard.loading is not None:
-            yield note("Loading the link's pair…"), gr.skip(), gr.skip(), *[gr.skip()] * count
-            time.sleep(0.5)
-        if dashboard.failure:
-            raise PairError(dashboard.failure)
-        yield "", gr.update(visible=False), None, *restore(dashboard, here, asked, query)
+        dashboard.load(spec_of(dashboard, owner_of(asked.pair)), who_of(request))
+        return note("Loading the link's pair; the header shows how far it is.")
 
-    return fetch
+    out = [kept.said, kept.fetch, kept.wanted, ask, *restored, *parts.form.parts.values()]
+    opened.then(follow, session, out, api_name="link_open", **_QUIET)
+    epoch.change(again, [kept.wanted, session], out, api_name="link_pair", **_QUIET)
+    kept.fetch.click(fetch, kept.wanted, kept.said, api_name="link_fetch", **_QUIET)
+    return ask
 
 
 def restore(
@@ -266,9 +260,10 @@ def restore(
     Raises:
         SettingError, PairError: It belongs to another pair, or names what this one lacks.
     """
-    if not _same(dashboard, wanted.pair):
-        loaded = dashboard.workbench.pair.spec.title
-        raise PairError(f"this session belongs to {wanted.title}, and {loaded} is loaded; load it")
+    here_now, owner = loaded(dashboard), owner_of(wanted.pair)
+    if not owner.same(here_now):
+        other = title_of(here_now) if here_now else "no pair"
+        raise PairError(f"this session belongs to {wanted.title}, and {other} is loaded; load it")
     mask = Mask.parse(wanted.mask)
     dashboard.workbench.pair.validate(mask)
     strengths = {strength for _, strength in mask.entries}
@@ -283,22 +278,32 @@ def restore(
     now = base.press(chosen, strength)
     if dashboard.workbench.found_by(wanted.run, mask):
         now = replace(now, found=Mask.of(mask.units), found_by=wanted.run)
+    elif found := Mask.parse(wanted.found):
+        dashboard.workbench.pair.validate(found)
+        now = replace(now, found=Mask.of(found.units), found_by="")
+    talk = replace(wanted.talk, owner=here_now)
     ways = ChatSettings.restored(wanted.settings)
-    prompt = (query or {}).get("prompt") or wanted.talk.prompt
-    drawn = picture(dashboard, wanted.talk, now.mask, ways, ())
+    prompt = (query or {}).get("prompt") or talk.prompt
+    drawn = picture(dashboard, talk, now.mask, ways, ())
     shown = ways.kept().values()
-    return now, strip.draw(dashboard, now), wanted.talk, drawn, (), prompt, *shown
+    return now, strip.draw(dashboard, now), talk, drawn, (), prompt, *shown
 
 
-def link_query(saved: Saved) -> str:
-    """A link's query: pair, mask, the last prompt and the settings that are not the default."""
+def link_query(saved: Saved, tab: str = "") -> str:
+    """A link's query: pair, mask, the last prompt and the settings that are not the default.
+
+    `tab` is the tab that it opens, by its name in lower case; the page itself reads it.
+    """
     pair = {"pair": saved.pair["name"]} if saved.pair["name"] else {
         "student": saved.pair["student"], "teacher": saved.pair["teacher"]
     }  # fmt: skip
     usual = ChatSettings().kept()
     changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
     run = {"run": saved.run} if saved.run else {}
-    return urlencode({**pair, "mask": saved.mask, **run, "prompt": saved.talk.prompt, **changed})
+    found = {"found": saved.found} if saved.found else {}
+    opens = {"tab": tab} if tab else {}
+    asked = {"mask": saved.mask, **found, **run, "prompt": saved.talk.prompt}
+    return urlencode({**opens, **pair, **asked, **changed})
 
 
 def read_link(query: Mapping[str, str]) -> Saved | None:
@@ -316,20 +321,12 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
     ChatSettings.restored(settings)
     numbers = {k: float(v) for k, v in settings.items() if kinds[k].base in (int, float)}
     run = text(query.get("run", ""), "the link's run", 200)
-    return Saved(pair, mask, {**settings, **numbers}, run=run)
+    found = Mask.parse(text(query.get("found", ""), "the link's found set")).key
+    text(query.get("prompt", ""), "the link's prompt")
+    return Saved(pair, mask, {**settings, **numbers}, run=run, found=found)
 
 
 _PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
-
-
-def _same(dashboard: Dashboard, pair: Mapping[str, str]) -> bool:
-    """Is the loaded pair the one that was meant?"""
-    if not dashboard.workbench.loaded:
-        return False
-    spec: PairSpec = dashboard.workbench.pair.spec
-    if pair.get("name"):
-        return current_name(spec.name) == current_name(pair["name"])
-    return (spec.student, spec.teacher) == (pair.get("student"), pair.get("teacher"))
 
 
 def _owner(dashboard: Dashboard, who: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dapa.core.records import Mask
+from dapa.ui.belonging import whose
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View, draw
@@ -19,7 +20,12 @@ def picture(
     bench = dashboard.workbench
     whole = bench.pair.whole if bench.loaded else True
     view = View(mask, ways.blur, ways.words, veil, rulings, whole)
-    return draw(talk, view, library.hint(dashboard, talk.prompt))
+    return framed(dashboard, talk, draw(talk, view, library.hint(dashboard, talk.prompt)))
+
+
+def framed(dashboard: Dashboard, talk: Talk, panes: str) -> str:
+    """The panes, under whose they are where another pair spoke them."""
+    return whose(dashboard, talk.owner, "This conversation") + panes
 
 
 def order(veil: Any) -> tuple[str, ...]:

@@ -10,15 +10,15 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import Mask, PromptError
+from dapa.core.records import EMPTY, PromptError
 from dapa.core.settings import MAX_SEED
-from dapa.ui import forms, whatif
+from dapa.ui import belonging, forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import library, rulings, sessions
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
-from dapa.ui.tabs.chat.shown import order, picture
+from dapa.ui.tabs.chat.shown import framed, order, picture
 from dapa.workbench import ChatSettings, PaneName, Round, Talk, Turn, panes_of
 
 _PAUSE = 0.08
@@ -85,26 +85,34 @@ def wire(
     wheel: gr.HTML,
     flips: gr.HTML,
     steer: dict[str, Any],
+    epoch: gr.State,
 ) -> Any:
-    """Events; returns the handler that answers again after a toggle, for the page to chain."""
+    """Events; returns what answers again after a toggle, and what asks the prompt of a state."""
+
+    def ours(talk: Talk) -> Talk:
+        """The conversation where the loaded pair held it, else a new one: pairs do not mix."""
+        return talk if belonging.is_loaded(dashboard, talk.owner) else Talk()
 
     def answer(
-        base: Talk, one: Round, names: tuple[PaneName, ...], mask: Mask, who: str | None,
+        base: Talk, one: Round, names: tuple[PaneName, ...], here: Session, who: str | None,
         ways: ChatSettings, veil: tuple[str, ...],
     ) -> Iterator[tuple[Talk, str]]:  # fmt: skip
         """Stream the named panes into round `one`, behind `base`; other panes keep their words."""
+        bench = dashboard.workbench
+        pair, mask = bench.pair, here.mask if here.epoch in (dashboard.epoch, -1) else EMPTY
+        owner = belonging.owner_of(pair.spec)
         stop = dashboard.talk(who)
         asked = Turn("user", one.prompt)
         turns = {n: [*(base.history(n) if ways.goes_on else ()), asked] for n in names}
         shown, now = 0.0, base
         hint = library.hint(dashboard, one.prompt)
-        view = View(mask, ways.blur, ways.words, veil, whole=dashboard.workbench.pair.whole)
-        bench, how, decoding = dashboard.workbench, ways.format(), ways.decoding()
-        for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, ways.judge()):
-            now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps)
+        how, decoding, judge = ways.format(), ways.decoding(), ways.judge()
+        for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, judge, pair):
+            now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps, owner)
             if time.perf_counter() - shown >= _PAUSE:
                 shown = time.perf_counter()
-                yield now, draw(now, view, hint)
+                view = View(mask, ways.blur, ways.words, veil, whole=pair.whole)
+                yield now, framed(dashboard, now, draw(now, view, hint))
         yield now, picture(dashboard, now, mask, ways, veil)
 
     @guarded
@@ -112,12 +120,20 @@ def wire(
         request: gr.Request, prompt: Any, talk: Talk, here: Session, **values: Any
     ) -> Iterator[tuple[Any, ...]]:
         asked, ways = text(prompt, "the prompt"), parts.form.read(values)
-        base = talk if ways.goes_on else Talk()
+        base = ours(talk) if ways.goes_on else Talk()
         names = panes_of(dashboard.workbench.pair)
         veil = tuple(SystemRandom().sample(names, len(names))) if ways.blind else ()
         who = _who(request)
-        for step in answer(base, Round(asked, ()), names, here.mask, who, ways, veil):
+        for step in answer(base, Round(asked, ()), names, here, who, ways, veil):
             yield *step, veil
+
+    @guarded
+    def linked(
+        request: gr.Request, prompt: Any, talk: Talk, here: Session, **values: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """A link's prompt, where it has one."""
+        if prompt:
+            yield from send(request, prompt, talk, here, **values)
 
     @guarded
     def again(
@@ -131,7 +147,7 @@ def wire(
             ways = replace(ways, seed=ways.seed + 1)
         one, who = Round(talk.prompt, ()), _who(request)
         names = panes_of(dashboard.workbench.pair)
-        for step in answer(talk.undone(), one, names, here.mask, who, ways, order(veil)):
+        for step in answer(ours(talk).undone(), one, names, here, who, ways, order(veil)):
             yield *step, ways.seed
 
     @guarded
@@ -139,7 +155,8 @@ def wire(
         request: gr.Request, talk: Talk, here: Session, veil: Any, **values: Any
     ) -> Iterator[Any]:
         ways = parts.form.read(values)
-        if not ways.follow or talk.last is None or here.mask == talk.last.mask:
+        theirs = not belonging.is_loaded(dashboard, talk.owner)
+        if not ways.follow or talk.last is None or here.mask == talk.last.mask or theirs:
             drawn = gr.skip() if talk.last is None else picture(
                 dashboard, talk, here.mask, ways, order(veil)
             )  # fmt: skip
@@ -147,7 +164,7 @@ def wire(
             return
         asked: tuple[PaneName, ...] = ("patched",)
         base, who = talk.undone(), _who(request)
-        yield from answer(base, talk.last, asked, here.mask, who, ways, order(veil))
+        yield from answer(base, talk.last, asked, here, who, ways, order(veil))
 
     @guarded
     def stop(request: gr.Request) -> None:
@@ -204,9 +221,10 @@ def wire(
     parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
+    epoch.change(redraw, state, parts.panes, api_name="chat_pair", **quiet)  # it may be another's
     rulings.wire(dashboard, parts, parts.trial, session, ruled)
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
-    shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button)
+    shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
         answered[name] = event.then(send, ask, asked, api_name=name, **named)
@@ -218,7 +236,14 @@ def wire(
 
     whatif.wire(dashboard, flips, answered, parts.talk, session, values)
 
-    return chain
+    def ask_state(prompt: gr.State) -> None:
+        """Whenever this state becomes a prompt, ask it: a link opens with its answer."""
+        told = prompt.change(
+            linked, [prompt, parts.talk, session], asked, api_name="link_ask", **named
+        )
+        whatif.wire(dashboard, flips, {"link_ask": told}, parts.talk, session, values)
+
+    return chain, ask_state
 
 
 @guarded

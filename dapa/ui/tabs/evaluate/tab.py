@@ -15,6 +15,7 @@ from dapa.core.records import Label, Manner, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import download, plots
+from dapa.ui.belonging import owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
@@ -57,6 +58,8 @@ class Evaluate:
     shown: gr.State
     drawn: gr.State
     cell: gr.State
+    whose: gr.HTML
+    """Says so where the table is of another pair, or of other layers than the strip's."""
 
 
 def build(dashboard: Dashboard) -> Evaluate:
@@ -65,7 +68,8 @@ def build(dashboard: Dashboard) -> Evaluate:
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
         stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
-    with gr.Column(elem_classes="card"):
+    owned = piece("", elem_id="eval-whose", elem_classes="owner")
+    with gr.Column(elem_classes="card belongs"):
         table = piece(_EMPTY, "scores.js", elem_id="eval-table")
         picture = gr.Radio(
             list(_CHARTS), value=_CHARTS[0], show_label=False, label="chart", visible=False,
@@ -74,7 +78,7 @@ def build(dashboard: Dashboard) -> Evaluate:
         chart = gr.Plot(
             show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
         )
-    with gr.Column(elem_classes="card", visible=True, elem_id="eval-card"):
+    with gr.Column(elem_classes="card belongs", visible=True, elem_id="eval-card"):
         replies = piece(
             hint("Replies", "Press a cell of the table to read the replies behind it."),
             "shelf.js", elem_id="eval-replies",
@@ -100,13 +104,14 @@ def build(dashboard: Dashboard) -> Evaluate:
         asked_parts, start, stop, table, picture, chart, words, verdict, order, manner,
         csv,        replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
-        gr.State(()),
+        gr.State(()), owned,
     )  # fmt: skip
 
 
 def wire(
-    dashboard: Dashboard, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks
-) -> None:
+    dashboard: Dashboard, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks,
+    epoch: gr.State,
+) -> None:  # fmt: skip
     """Start, watch, stop, come back; open the replies behind a cell."""
     out = [
         parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
@@ -158,19 +163,32 @@ def wire(
         base = here if here.epoch == dashboard.epoch else replace(here, chosen=Session().chosen)
         form = parts.asked.form
         settings = asked.settings_of(dashboard, form, base.mask.key, beside, values, base.chosen_by)
-        bench.pair.validate(base.mask)
+        pair = bench.pair
+        pair.validate(base.mask)
         sets = bench.asked_sets(settings)
         if not sets:
             raise SettingError("no prompt of these sets is left to ask; choose other sets")
         name = digest(dashboard.epoch, repr(settings), sorted(sets))
-        dashboard.tasks.begin(
-            _SUBJECT,
-            name,
-            lambda told, stop: bench.evaluation(
-                settings, lambda what, share: told(what, share or 0.0), stop, sets=sets
-            ),
-        )
+
+        def work(told: Any, stop: Any, held: Any = pair) -> Evaluation:
+            """Of the pair that was on screen, whatever is loaded by the time its turn comes."""
+
+            def heard(what: str, share: float | None) -> None:
+                told(what, share or 0.0)
+
+            return bench.evaluation(settings, heard, stop, sets=sets, pair=held)
+
+        dashboard.tasks.begin(_SUBJECT, name, work, owner_of(pair.spec), base.mask)
         return view(name, picture, dark, ())
+
+    @guarded
+    def belongs(shown: Any, here: Session) -> str:
+        """Whose the table is, where it is not what strip and header say."""
+        task = task_of(shown)
+        if task is None:
+            return ""
+        other = whose(dashboard, task.owner, "This table")
+        return other or under(dashboard, task.owner, task.mask, here.mask)
 
     @guarded
     def tick(shown: Any, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
@@ -243,7 +261,7 @@ def wire(
             "cut",
         )  # fmt: skip
         what = f"{cell[0]} · {scores.title_of(cell[1], over)}"
-        origin = f"{dashboard.workbench.pair.spec.title} · {what}"
+        origin = f"{title_of(task.owner) if task is not None else ''} · {what}"
         return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
 
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)
@@ -277,6 +295,10 @@ def wire(
     ):
         event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
     download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")
+    gr.on(
+        [epoch.change, session.change, parts.shown.change], belongs, [parts.shown, session],
+        parts.whose, api_name="evaluate_whose", trigger_mode="always_last", show_progress="hidden",
+    )  # fmt: skip
     page.load(
         attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
     )

@@ -55,7 +55,9 @@ def build() -> Inside:
     return Inside(view, site, prompt, draw, head, plot)
 
 
-def wire(dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any) -> None:
+def wire(
+    dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any, epoch: gr.State
+) -> None:
     """Draw on demand; `found_of` gives the map that the picture above shows, or None."""
 
     @guarded
@@ -94,6 +96,14 @@ def wire(dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any) -> 
         picture = plots.drawn(figure, name, origin, dark is True)
         return title(name, esc(line)), gr.update(value=picture, visible=True)
 
+    @guarded
+    def forget() -> tuple[str, Any]:
+        """Another pair is loaded: what was unfolded is not its."""
+        return _EMPTY, gr.update(visible=False, value=None)
+
+    epoch.change(
+        forget, None, [parts.head, parts.plot], api_name="inside_pair", show_progress="hidden"
+    )
     parts.view.change(
         turn, parts.view, parts.prompt, api_name="inside_view", show_progress="hidden"
     )

@@ -141,6 +141,7 @@ def wire(
     dark: gr.State,
     first: Any,
     steer: Any,
+    epoch: gr.State,
 ) -> Any:
     """Press, watch, stop; the first view comes by itself after `first`, the map's own event.
 
@@ -151,6 +152,7 @@ def wire(
         dark: Is the page dark?
         first: The event after which a new pair's first view is measured.
         steer: (session, event) -> (session, strip): what a click on a layer does.
+        epoch: Changes with the loaded pair; what was measured of another one goes at once.
 
     Returns:
         The event that a click on a column of the picture makes.
@@ -281,6 +283,10 @@ def wire(
             begin(now)
         return view_of(now, None, dark, ())
 
+    @guarded
+    def forget(dark: Any) -> tuple[Any, ...]:
+        return (*view_of(Watched(), None, dark, ()), "")
+
     def measured(shown: Watched) -> Measured:
         task = task_of(shown)
         if task is None or task.result is None:
@@ -326,6 +332,7 @@ def wire(
     parts.timer.tick(tick, seen, out, api_name="view_tick", **_QUIET)
     parts.picture.input(tick, seen, out, api_name="view_picture", **_QUIET)
     dark.change(tick, seen, out, api_name="view_dark", **_QUIET)
+    epoch.change(forget, dark, [*out, parts.cell], api_name="view_pair", **_QUIET)
     first.then(start, [session, dark], out, inputs_kwargs=values, api_name="view_first", **_QUIET)
     viewfiles.offer(buttons, told, parts.shown, parts.carrier, "view")
     parts.bridge.select(behind, [parts.shown, session], parts.cell, api_name="view_cell", **_QUIET)

@@ -84,13 +84,18 @@ def wire(
         return measurements["divergence"].run(Call(dashboard.workbench, asked, told, stop))
 
     @guarded
-    def show(request: gr.Request, dark: Any, **values: Any) -> Iterator[tuple[Any, ...]]:
+    def show(
+        request: gr.Request, dark: Any, shown: Any, **values: Any
+    ) -> Iterator[tuple[Any, ...]]:
         """Skeleton, then picture; a failure is told in the card, not in a toast."""
         if not dashboard.workbench.loaded:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         asked = parts.form.read(values)
         key = Key(dashboard.epoch, asked)
+        if not isinstance(shown, Key) or shown.epoch != key.epoch:  # what stands there is another's
+            nothing = f'<div class="card">{_EMPTY}</div>'
+            yield skeleton("The picture comes…"), gr.update(visible=False), nothing, None
         made = maps.get(key)
         if made is None:
             task = Task(
@@ -143,7 +148,7 @@ def wire(
             yield gr.skip()  # a column's label was clicked: the strip answers alone
             return
         made = maps.shown(shown)
-        if made is None:
+        if made is None or shown.epoch != dashboard.epoch:
             raise SettingError("the picture is older than the pair; draw it again")
         found = made.record.found
         layer = whole(data.get("layer"), "layer", 0, len(found.layers) - 1)
@@ -168,11 +173,12 @@ def wire(
         "inputs_kwargs": values, "show_progress": "hidden", "concurrency_limit": 2,
         "concurrency_id": "maps",
     }  # fmt: skip
-    first = epoch.change(show, parts.dark, out, api_name="map_first", **plain)
-    parts.dark.change(show, parts.dark, out, api_name="map_dark", **plain)
+    asks = [parts.dark, parts.shown]
+    first = epoch.change(show, asks, out, api_name="map_first", **plain)
+    parts.dark.change(show, asks, out, api_name="map_dark", **plain)
     typed = (gr.Number, gr.Textbox)  # drawn anew once a value is whole, not at each of its letters
     events = [one.submit if isinstance(one, typed) else one.input for one in values.values()]
-    gr.on(events, show, parts.dark, out, api_name="map_again", trigger_mode="always_last", **plain)
+    gr.on(events, show, asks, out, api_name="map_again", trigger_mode="always_last", **plain)
     parts.form.follow("map_say")
     parts.head.select(halt, None, None, api_name="map_stop", queue=False)
     viewfiles.offer(parts.files, told, parts.shown, parts.carrier, "map")

@@ -1,40 +1,31 @@
-"""Runs: what was searched before; reopen a result, replay it, set it beside another."""
+"""Runs: what was searched and evaluated before; reopen, rename, delete, take away, compare."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import SettingError, Trial
-from dapa.ui import replay, strip
+from dapa.core.records import PairError, SettingError, StoreError
+from dapa.ui import download, replay, strip
+from dapa.ui.belonging import owner_of, whose
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
+from dapa.ui.parts import hint, note
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs.runs import compare
-from dapa.ui.tabs.search import certified, result
+from dapa.ui.tabs.evaluate import scores
+from dapa.ui.tabs.runs import compare, evaluated, taken
+from dapa.ui.tabs.runs.listing import EMPTY, draw, is_ours, named, pair_of, stored
+from dapa.ui.tabs.runs.opened import below, mask_of, opened, picture, replayed
 from dapa.ui.tabs.search.tab import begin
-from dapa.workbench import (
-    AGAIN,
-    CONFIDENT,
-    Run,
-    SearchReport,
-    SearchSettings,
-    algorithms,
-    kinds_from,
-    short_name,
-)
-from dapa.writing.confidence import CLAIMS
+from dapa.workbench import KIND, Run, SearchSettings, checked_title, stored_replies
 
-_EMPTY = hint("No runs yet", "Every search is kept here with all its tests. Start one in Search.")
-_MOST = 200
 _TO_SEARCH = (
     "() => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]"
     ".find((tab) => tab.textContent.trim() === 'Search')?.click()"
 )
+_NONE = hint("No run is open", "Choose one of the list.")
+_DELETE, _SURE = "Delete", "Delete for good"
 
 
 @dataclass(frozen=True)
@@ -43,23 +34,33 @@ class Runs:
 
     tab: gr.Tab
     list: gr.HTML
+    whose: gr.HTML
     shown: gr.HTML
     use: gr.Button
     again: gr.Button
+    tools: gr.Row
+    """What is done with any open run: a name, files, deleting."""
+    name: gr.Textbox
+    rename: gr.Button
+    json: gr.Button
+    csv: gr.Button
+    delete: gr.Button
     chart: gr.Plot
     below: gr.HTML
     pictures: gr.HTML
     beside: gr.HTML
+    carrier: gr.HTML
     run: gr.State
 
 
 def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
     """Layout: the list, the comparison, and the run that is open."""
     with gr.Column(elem_classes="card"):
-        listed = piece(_EMPTY, "runs.js", elem_id="runs")
+        listed = piece(EMPTY, "runs.js", elem_id="runs")
     beside = piece("", elem_id="beside")
-    with gr.Column(elem_classes="card", elem_id="run-card"):
-        shown = piece(hint("No run is open", "Choose one of the list."), elem_id="run")
+    owned = piece("", elem_id="run-whose", elem_classes="owner")
+    with gr.Column(elem_classes="card belongs", elem_id="run-card"):
+        shown = piece(_NONE, "scores.js", elem_id="run")
         with gr.Row(elem_classes="buttons"):
             use = gr.Button(
                 "Use these layers", elem_classes="primary-action", visible=False, elem_id="run-use"
@@ -74,10 +75,26 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             visible=False,
             elem_id="run-chart",
         )
-        below = piece("", elem_id="run-certified")
+        under = piece("", elem_id="run-certified")
     pictures = replay.picture("run-tests")
+    with (
+        gr.Column(elem_classes="card", visible=False, elem_id="run-tools") as tools,
+        gr.Row(elem_classes="buttons"),
+    ):
+        name = gr.Textbox(
+            "", label="name", max_length=200, max_lines=1, scale=1, min_width=200,
+            elem_id="run-name",
+        )  # fmt: skip
+        rename, as_json, as_csv, delete = (
+            gr.Button(word, elem_classes="plain", elem_id=f"run-{key}")
+            for key, word in (
+                ("rename", "Rename"), ("json", "Download JSON"), ("csv", "Download CSV"),
+                ("delete", _DELETE),
+            )
+        )  # fmt: skip
     return Runs(
-        tab, listed, shown, use, again, chart, below, pictures, beside, gr.State("")
+        tab, listed, owned, shown, use, again, tools, name, rename, as_json, as_csv, delete, chart,
+        under, pictures, beside, download.carrier("run-file"), gr.State(""),
     )  # fmt: skip
 
 
@@ -89,68 +106,102 @@ def wire(
     steer: dict[str, Any],
     attached: tuple[Any, Any],
     dark: gr.State,
+    epoch: gr.State,
 ) -> Any:
-    """List, open, compare, apply, go on; returns the applying event.
+    """List, open, compare, apply, go on, keep in order; returns the applying event.
 
     `attached` is what shows the newest search in the Search tab: its handler and its outputs.
     """
 
+    def run_of(run_id: Any) -> Run:
+        return dashboard.workbench.store.run(text(run_id, "the run", 200))
+
+    def list_of(run_id: str) -> str:
+        return draw(stored(dashboard), run_id, dashboard)
+
+    def about(run: Run) -> tuple[Any, ...]:
+        """Whose it is, the run itself, and what may be done with it."""
+        ours, goes_on = is_ours(dashboard, run), run.kind == "search" and run.state != "failed"
+        return (
+            whose(dashboard, owner_of(run.settings.get("pair") or {}), "This run", ours),
+            opened(dashboard, run),
+            gr.update(visible=ours and mask_of(run) is not None),
+            gr.update(
+                visible=ours and goes_on,
+                value="Open in Search" if run.state == "done" else "Resume in Search",
+            ),
+        )
+
     @guarded
     def fill(run_id: Any) -> str:
-        return draw(_searches(dashboard), text(run_id, "the run", 200))
+        return list_of(text(run_id, "the run", 200))
 
     @guarded
     def show(open_id: Any, event: gr.EventData) -> tuple[Any, ...]:
         """A press in the list: open a run, or set it beside the open one."""
         data = getattr(event, "_data", None)
         data = data if isinstance(data, dict) else {}
-        store = dashboard.workbench.store
-        run = store.run(text(data.get("run"), "the run", 200))
+        run = run_of(data.get("run"))
         if data.get("op") == "beside":
-            first = store.run(text(open_id, "the run", 200))
-            if first.id == run.id:
-                raise SettingError("this run is open already; choose another to set beside it")
-            return (*[gr.skip()] * 7, compare.draw(first, run, _named(first), _named(run)))
-        found = result.report_of(run)
-        label = "Open in Search" if run.state == "done" else "Resume in Search"
+            return (*[gr.skip()] * (len(shown) - 1), side_by_side(run_of(open_id), run))
         return (
-            run.id,
-            draw(_searches(dashboard), run.id),
-            opened(dashboard, run),
-            _below(run),
-            gr.update(visible=bool(found and found.units)),
-            gr.update(
-                visible=_ours(dashboard, run.settings) and run.state != "failed", value=label
-            ),
-            _replayed(dashboard, run),
-            "",
-        )
+            run.id, list_of(run.id), *about(run), below(run), replayed(dashboard, run),
+            gr.update(visible=True), run.title, _DELETE, "",
+        )  # fmt: skip
+
+    def side_by_side(first: Run, second: Run) -> str:
+        if first.id == second.id:
+            raise SettingError("this run is open already; choose another to set beside it")
+        if first.kind != second.kind:
+            raise SettingError("a search and an evaluation have no figure in common; choose two")
+        side = evaluated.beside if first.kind == KIND else compare.draw
+        return side(first, second, named(first), named(second))
 
     @guarded
-    def picture(run_id: Any, dark: Any) -> Any:
+    def follow(run_id: Any) -> tuple[Any, ...]:
+        """Another pair is loaded: what may be done with the open run, and which runs are its."""
+        if not text(run_id, "the run", 200):
+            return list_of(""), *[gr.skip()] * 4
+        return list_of(run_id), *about(run_of(run_id))
+
+    @guarded
+    def cell(run_id: Any, event: gr.EventData) -> Any:
+        """The replies behind a rate of an evaluation."""
+        data = getattr(event, "_data", None)
+        data = data if isinstance(data, dict) else {}
+        run = run_of(run_id)
+        if run.kind != KIND:
+            return gr.skip()
+        model, measure = (text(data.get(key), key, 200) for key in ("model", "measure"))
+        rows = stored_replies(dashboard.workbench.store, run.id, model, measure)
+        return scores.replies(rows, model, measure, "", "", "as asked")
+
+    @guarded
+    def drawn(run_id: Any, dark: Any) -> Any:
         """The picture of a confidence search."""
-        return _picture(dashboard, text(run_id, "the run", 200), dark is True)
+        return picture(dashboard, text(run_id, "the run", 200), dark is True)
 
     @guarded
     def use(here: Session, run_id: Any) -> tuple[Session, str]:
-        run = dashboard.workbench.store.run(text(run_id, "the run", 200))
-        found = result.report_of(run)
-        if found is None or not found.units:
-            raise SettingError("this run found no layers; open another")
-        mask = found.mask
+        run = run_of(run_id)
+        mask = mask_of(run)
+        if mask is None:
+            raise SettingError("this run has no layers to use; open another")
+        if not is_ours(dashboard, run):
+            raise PairError(f"these layers are of {pair_of(run.settings)}; load it to use them")
         pair = dashboard.workbench.pair
         pair.validate(mask)
         base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
-        now = base.holding(pair, mask, mask.units[0].kind, run.id)
+        found = run.id if run.kind == "search" else ""
+        now = base.holding(pair, mask, mask.units[0].kind, found)
         return now, strip.draw(dashboard, now)
 
     @guarded
     def again(run_id: Any) -> None:
         """Go on with a stored search, or search the same again: memory has its answers."""
-        bench = dashboard.workbench
-        run = bench.store.run(text(run_id, "the run", 200))
-        if not _ours(dashboard, run.settings):
-            raise SettingError(f"this run is of {_pair(run.settings)}; load that pair first")
+        bench, run = dashboard.workbench, run_of(run_id)
+        if not is_ours(dashboard, run):
+            raise SettingError(f"this run is of {pair_of(run.settings)}; load that pair first")
         if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
             return  # it is running here: the Search tab shows it
         if run.state == "done":  # a new run, so that the old one keeps its costs
@@ -158,16 +209,46 @@ def wire(
         else:
             begin(dashboard, lambda: bench.resume_job(run.id))
 
+    @guarded
+    def rename(run_id: Any, name: Any) -> tuple[str, str, str]:
+        run = dashboard.workbench.store.rename(run_of(run_id).id, checked_title(name))
+        return list_of(run.id), opened(dashboard, run), run.title
+
+    @guarded
+    def delete(run_id: Any, word: Any) -> tuple[Any, ...]:
+        """The first press asks, the second deletes."""
+        run = run_of(run_id)
+        _refuse_living(dashboard, run)
+        if word != _SURE:
+            return (*[gr.skip()] * (len(shown) - 2), _SURE, gr.skip())
+        dashboard.workbench.store.delete(run.id)
+        gone = note("Deleted. What was judged stays remembered: the same again is cheap.")
+        hidden = gr.update(visible=False)
+        return (
+            "", list_of(""), "", _NONE + gone, hidden, hidden, "", "", hidden, "", _DELETE, "",
+        )  # fmt: skip
+
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
-        parts.run, parts.list, parts.shown, parts.below, parts.use, parts.again, parts.pictures,
-        parts.beside,
+        parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.below,
+        parts.pictures, parts.tools, parts.name, parts.delete, parts.beside,
     ]  # fmt: skip
     parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
     parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
+    parts.shown.select(cell, parts.run, parts.below, api_name="runs_cell", **quiet)
+    owned = [parts.list, parts.whose, parts.shown, parts.use, parts.again]
+    epoch.change(follow, parts.run, owned, api_name="runs_pair", **quiet)
     one: dict[str, Any] = {"concurrency_id": "run-picture", "concurrency_limit": 1, **quiet}
     for name, changed in (("runs_picture", parts.run), ("runs_dark", dark)):
-        changed.change(picture, [parts.run, dark], parts.chart, api_name=name, **one)
+        changed.change(drawn, [parts.run, dark], parts.chart, api_name=name, **one)
+    renamed, called = [parts.list, parts.shown, parts.name], [parts.run, parts.name]
+    parts.rename.click(rename, called, renamed, api_name="runs_rename", **quiet)
+    parts.name.submit(rename, called, renamed, api_name="runs_name", **quiet)
+    parts.delete.click(delete, [parts.run, parts.delete], shown, api_name="runs_delete", **quiet)
+    for button, make, name in (
+        (parts.json, taken.as_json, "runs_json"), (parts.csv, taken.as_csv, "runs_csv")
+    ):  # fmt: skip
+        download.offer(button, _taker(dashboard, make), [parts.run], parts.carrier, name)
     gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
     attach, outputs = attached
     back = gone.success(attach, None, outputs, api_name="runs_attach", **quiet)
@@ -177,154 +258,19 @@ def wire(
     )
 
 
-def _searches(dashboard: Dashboard) -> list[Run]:
-    """The newest runs that are searches; other kinds have no set to open."""
-    return [run for run in dashboard.workbench.store.runs() if run.kind == "search"][:_MOST]
+def _taker(dashboard: Dashboard, make: Any) -> Any:
+    """What makes a file of the open run."""
+
+    def take(run_id: Any) -> tuple[str, str]:
+        store = dashboard.workbench.store
+        run = store.run(text(run_id, "the run", 200))
+        made: tuple[str, str] = make(run, store.trials(run.id))
+        return made
+
+    return take
 
 
-def draw(runs: list[Run], opened_id: str = "") -> str:
-    """The list, newest first; once a run is open, each other may be set beside it."""
-    if not runs:
-        return _EMPTY
-    rows = "".join(_line(run, opened_id) for run in runs)
-    heads = ("when", "pair", "what", "found", "held-out DSR", "tests", "state", "")
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    line = "Newest first; press one to open it"
-    line += ", or set one beside the open one." if opened_id and len(runs) > 1 else "."
-    return (
-        f"{title('Stored runs', line)}"
-        f'<div class="table scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _pair(settings: Mapping[str, Any]) -> str:
-    spec = settings.get("pair")
-    spec = spec if isinstance(spec, dict) else {}
-    name = spec.get("name") or ""
-    models = " ← ".join(short_name(str(spec.get(role, ""))) for role in ("student", "teacher"))
-    return str(name or models)
-
-
-def _when(run: Run) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
-
-
-def _named(run: Run) -> str:
-    """A run's name in a comparison, escaped."""
-    return esc(f"{_pair(run.settings)}, {_method(run)}, {_when(run)}")
-
-
-def _line(run: Run, opened_id: str) -> str:
-    found = result.report_of(run)
-    held_out = found.rates.get("held_out") if found else None
-    mine = run.id == opened_id
-    beside = (
-        f'<button class="link" data-run="{esc(run.id)}" data-do="beside">compare</button>'
-        if opened_id and not mine
-        else "open"
-        if mine
-        else ""
-    )
-    cells = (
-        f'<button class="link" data-run="{esc(run.id)}">{_when(run)}</button>',
-        esc(_pair(run.settings)),
-        esc(f"{run.settings.get('kind', '')} · {_method(run)}"),
-        names(found.units) if found and found.units else "–",
-        rate(held_out) if held_out else "–",
-        str(found.costs.tests) if found else "–",
-        esc(run.state),
-        beside,
-    )
-    chosen = ' class="chosen"' if mine else ""
-    return f"<tr{chosen}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def opened(dashboard: Dashboard, run: Run) -> str:
-    """One run: its result and what it cost."""
-    settings, found = run.settings, result.report_of(run)
-    head = title(f"{esc(_pair(settings))} · {esc(run.id)}", esc(run.title))
-    if run.state == "failed":
-        return head + note(esc((run.result or {}).get("error") or "it failed"), "fail")
-    if found is None or not found.units:
-        way = "resume it below" if _ours(dashboard, settings) else "load its pair to resume it"
-        return head + note(
-            "This run has no result: it is still going, or it was killed; nothing that was judged "
-            f"is lost. You can {way}, or with "
-            f"<code>python -m dapa runs resume {esc(run.id)}</code>."
-        )
-    searched = str(settings.get("kind") or "gate")
-    kind = result.kind_of(found.mask, searched)
-    share, total = _share(dashboard, settings, kind, found)
-    costs = found.costs
-    cost = (
-        f"{costs.tests} tests, {costs.prompts_judged:,} prompts judged, {costs.tokens:,} tokens, "
-        f"{seconds(costs.seconds)}"
-    )
-    limit = run.settings.get("max_new_tokens")
-    if found.confidence is not None:
-        again = dashboard.workbench.store.rating(AGAIN, run.id)
-        return f"{head}{certified.head(found, kind, limit, again)}"
-    kinds = kinds_from(run.result)
-    drawn = result.draw(found, kind, total, share, limit=limit, kinds=kinds)
-    return f"{head}{drawn}{note(cost)}"
-
-
-def _below(run: Run) -> str:
-    """What stands under a confidence search's picture."""
-    found = result.report_of(run)
-    if found is None or found.confidence is None:
-        return ""
-    kind = result.kind_of(found.mask, str(run.settings.get("kind") or "gate"))
-    return certified.below(found, kind, kinds_from(run.result))
-
-
-def _picture(dashboard: Dashboard, run_id: str, dark: bool) -> Any:
-    """A stored confidence search's picture; hidden for any other run."""
-    if not run_id:
-        return certified.picture(None, None, ("", ""), dark)
-    run = dashboard.workbench.store.run(run_id)
-    found = result.report_of(run)
-    if found is None:
-        return certified.picture(None, None, ("", ""), dark)
-    student = found.rates.get("student_held_out") or found.rates.get("student")
-    where = f"{run.title} · seed {run.settings.get('seed', 0)} · {run.id}"
-    return certified.picture(found.confidence, student, (run.id, where), dark)
-
-
-def _method(run: Run) -> str:
-    """How it searched: an algorithm, or what a confidence search claims."""
-    claim = run.settings.get("claim")
-    return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
-
-
-def _replayed(dashboard: Dashboard, run: Run) -> str:
-    """A stored run's tests for the picture."""
-    trials = [Trial.from_dict(trial) for trial in dashboard.workbench.store.trials(run.id)]
-    algorithm = _method(run)
-    head = CLAIMS.get(algorithm) or (
-        algorithms.titles[algorithm] if algorithm in algorithms else algorithm
-    )
-    found = result.report_of(run)
-    return replay.encode(run.id, head, trials, target=found.target if found else None)
-
-
-def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:
-    """Is the run's pair the loaded one?"""
-    spec = settings.get("pair")
-    if not isinstance(spec, dict) or not dashboard.workbench.loaded:
-        return False
-    mine = dashboard.workbench.pair.spec
-    return (mine.student, mine.teacher) == (spec.get("student"), spec.get("teacher"))
-
-
-def _share(
-    dashboard: Dashboard, settings: Mapping[str, Any], kind: str, found: SearchReport
-) -> tuple[float | None, int]:
-    """Share of parameters and number of units; None and 0 where neither run nor pair tells."""
-    if found.moves:
-        return float(found.moves["fraction"]), int(found.moves["units"])
-    if not _ours(dashboard, settings):
-        return None, 0
-    pair = dashboard.workbench.pair
-    return pair.share(found.mask).fraction, len(pair.differs.get(kind, ()))
+def _refuse_living(dashboard: Dashboard, run: Run) -> None:
+    """A search that goes on here writes into its run."""
+    if any(job.id == run.id and not job.wait(0) for job in dashboard.workbench.jobs()):
+        raise StoreError(f"run {run.id} is going on; stop it first")

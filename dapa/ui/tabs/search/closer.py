@@ -77,7 +77,7 @@ def build() -> Closer:
     """Layout: the buttons, each measurement's settings, the panel, the chart."""
     asked: dict[str, forms.Form[Settings]] = {}
     folds: dict[str, gr.Column] = {}
-    with gr.Column(elem_classes="card", elem_id="closer"):
+    with gr.Column(elem_classes="card belongs", elem_id="closer"):
         buttons = piece(_toolbar({}, "", False), "looks.js", elem_id="looks")
         for name in offered():
             if presets(measurements[name].settings):

@@ -9,6 +9,7 @@ import gradio as gr
 
 from dapa.core.records import NothingToLocalize, Outcome, Rate
 from dapa.ui import replay
+from dapa.ui.belonging import owner_of, whose
 from dapa.ui.dashboard import Dashboard, text
 from dapa.ui.parts import (
     THIN,
@@ -54,17 +55,19 @@ class SearchStatus:
         paused = now.state == "paused"
         judging = sum(outcome.judged for outcome in now.asking)
         at = pictured(job, now)
-        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at)
+        bench = self.dashboard.workbench
+        ours = bench.loaded and job.suits(bench.pair)
+        here = (self.dashboard.epoch, ours)
+        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at, here)
         if stamp == drawn:
             return self._same(not over)
         running = not over
-        done = job.report is not None and bool(job.report.units)
+        done = job.report is not None and bool(job.report.units) and ours
         mlp = (
             isinstance(job.error, NothingToLocalize)
             and job.settings.kind != "mlp"
             and "mlp" in job.others
-            and self.dashboard.workbench.loaded
-            and job.of(self.dashboard.workbench.pair)
+            and ours
         )
         empty = over and not now.trials
         return (
@@ -82,7 +85,7 @@ class SearchStatus:
             ),
             gr.update(
                 visible=not running,
-                value="Search again" if over else "Start search",
+                value="Search again" if over and ours else "Start search",
                 elem_classes="plain" if done or mlp else "primary-action",
             ),
             gr.update(visible=not running),
@@ -95,12 +98,13 @@ class SearchStatus:
             job.id if over else gr.skip(),
             stamp,
             at,
+            whose(self.dashboard, owner_of(job.owner), "This search", ours),
         )
 
     def _same(self, ticking: bool) -> tuple[Any, ...]:
         """Nothing new; does the clock go on?"""
-        rest = [gr.skip()] * (len(self.outputs) - 4)
-        return (*rest, gr.Timer(active=ticking), *[gr.skip()] * 3)
+        rest = [gr.skip()] * (len(self.outputs) - 5)
+        return (*rest, gr.Timer(active=ticking), *[gr.skip()] * 4)
 
     def headline(self, job: SearchJob, state: str) -> str:
         """What stands on top: the result, the failure, or what is going on."""

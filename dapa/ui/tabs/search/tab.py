@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import SettingError
+from dapa.core.records import PairError, SettingError
 from dapa.ui import replay, strip
+from dapa.ui.belonging import owner_of, title_of
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
@@ -59,6 +60,8 @@ class Search:
     drawn: gr.State
     pictured: gr.State
     """What the picture of a confidence search hangs on."""
+    whose: gr.HTML
+    """Says so where the search is of another pair than the loaded one."""
 
 
 def build(dashboard: Dashboard) -> Search:
@@ -73,7 +76,8 @@ def build(dashboard: Dashboard) -> Search:
         )
         ask = cost.button()
     costs = cost.build(ask)
-    with gr.Column(elem_classes="card", elem_id="result-card"):
+    owned = piece("", elem_id="search-whose", elem_classes="owner")
+    with gr.Column(elem_classes="card belongs", elem_id="result-card"):
         found = piece(_EMPTY, elem_id="result")
         with gr.Row(elem_classes="buttons"):
             use = gr.Button(
@@ -98,13 +102,13 @@ def build(dashboard: Dashboard) -> Search:
             elem_id="certified-chart",
         )
         below = piece("", elem_id="certified")
-    meter = piece("", elem_id="meter")
+    meter = piece("", elem_id="meter", elem_classes="belongs")
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
         chosen, planned, costs, start, pause, stop, use, ask, repeat, compare, whole_mlp, found,
         chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
-        gr.State(""), gr.State(()), gr.State(()),
+        gr.State(""), gr.State(()), gr.State(()), owned,
     )  # fmt: skip
 
 
@@ -124,6 +128,7 @@ def wire(
             parts.found, parts.below, parts.meter, parts.pictures, parts.start, parts.cost.ask,
             parts.pause, parts.stop, parts.use, parts.ask, parts.compare, parts.repeat,
             parts.whole_mlp, parts.timer, parts.ended, parts.drawn, parts.pictured,
+            parts.whose,
         ],
     )  # fmt: skip
 
@@ -166,17 +171,22 @@ def wire(
             return (gr.skip(), *status.view(None, ()))
         return (jobs[-1].id, *status.view(jobs[-1], ()))
 
+    def ours(job: SearchJob) -> bool:
+        """Was the loaded pair searched?"""
+        return dashboard.workbench.loaded and job.suits(dashboard.workbench.pair)
+
+    def standing(here: Session) -> Session:
+        """The browser's choices, or none where they were another pair's."""
+        pair = dashboard.workbench.pair
+        return here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
+
     @guarded
     def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
         """The strip's `found` link knows the result from now on."""
         job = status.job(job_id)
-        if job is None or job.report is None or not job.of(dashboard.workbench.pair):
+        if job is None or job.report is None or not ours(job):
             return gr.skip(), gr.skip()
-        base = (
-            here
-            if here.epoch == dashboard.epoch
-            else fresh(dashboard.epoch, dashboard.workbench.pair)
-        )
+        base = standing(here)
         now = replace(base, found=job.report.mask, found_by=job.id)
         return now, strip.draw(dashboard, now)
 
@@ -185,13 +195,12 @@ def wire(
         job = _needed(status.job(job_id))
         if job.report is None or not job.report.units:
             raise SettingError("this search has no result yet; wait for its end or stop it")
+        if not ours(job):
+            of = title_of(owner_of(job.owner))
+            raise PairError(f"these layers were found for {of}; load it to use them")
         mask = job.report.mask
         dashboard.workbench.pair.validate(mask)
-        base = (
-            here
-            if here.epoch == dashboard.epoch
-            else fresh(dashboard.epoch, dashboard.workbench.pair)
-        )
+        base = standing(here)
         now = base.holding(dashboard.workbench.pair, mask, job.settings.kind, job.id)
         return now, strip.draw(dashboard, now)
 
@@ -215,6 +224,10 @@ def wire(
         inputs_kwargs=settings,
         api_name="search_mlp",
         **quiet,
+    )
+    epoch.change(tick, [parts.job, parts.drawn], out, api_name="search_pair", **quiet)
+    epoch.change(
+        remember, [session, parts.ended], [session, wheel], api_name="search_known", **steer
     )
     # What the tick draws nobody else draws while it runs: answers may overtake each other.
     parts.timer.tick(

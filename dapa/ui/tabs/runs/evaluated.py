@@ -1,0 +1,104 @@
+"""A stored evaluation as HTML: its table, and two of them side by side, from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dapa.core.records import Mask, Rate, SettingError
+from dapa.ui.parts import esc, note, rate, table, title, told_of
+from dapa.ui.tabs.evaluate.scores import title_of
+from dapa.workbench import COLUMNS, WRAP, Run
+
+
+def draw(run: Run) -> str:
+    """The one table; a cell opens its replies."""
+    told = run.result or {}
+    models, over = told.get("models") or {}, str(told.get("dsr_over") or "")
+    if not models:
+        return note("Nothing was judged.")
+    names = list(models)
+    rows = [
+        (esc(title_of(measure, over)), *(_cell(models, name, measure, over) for name in names))
+        for measure in measures(models)
+    ]
+    perplexity = [(models[name].get("perplexity") or {}).get("value") for name in names]
+    if any(value is not None for value in perplexity):
+        rows.append(
+            (
+                "perplexity",
+                *("–" if value is None else f"<b>{value:.3g}</b>" for value in perplexity),
+            )
+        )
+    mask = told_of(mask_of(run))
+    line = f"Patched with {mask}; judged by {esc(told.get('judge', ''))}. Press a rate to read on."
+    partial = "" if told.get("complete", True) else note("Stopped early: of what was judged.")
+    notes = "".join(note(esc(one)) for one in told.get("notes") or [])
+    return (
+        title("What each model did", line)
+        + partial
+        + (table(("share of replies", *map(esc, names)), rows) + notes)
+    )
+
+
+def mask_of(run: Run) -> Mask:
+    """What the patched column transplanted."""
+    return Mask.parse(str(run.settings.get("mask") or ""))
+
+
+def measures(models: Mapping[str, Any]) -> list[str]:
+    """The rows of the table that have data."""
+    wraps = dict.fromkeys(name for column in models.values() for name in column.get("wraps") or {})
+    every = [*COLUMNS, *(WRAP + name for name in wraps)]
+    return [m for m in every if any(rate_of(column, m) for column in models.values())]
+
+
+def rate_of(column: Mapping[str, Any], measure: str) -> Rate | None:
+    """One stored rate."""
+    held = column.get("wraps") or {} if measure.startswith(WRAP) else column
+    told = held.get(measure.removeprefix(WRAP))
+    return Rate(**told) if told else None
+
+
+def _cell(models: Mapping[str, Any], name: str, measure: str, over: str) -> str:
+    value = rate_of(models[name], measure)
+    if value is None:
+        return rate(None)
+    label = f"Replies of {esc(name)}: {esc(title_of(measure, over))}"
+    return (
+        f'<button class="cell" data-model="{esc(name)}" data-measure="{esc(measure)}" '
+        f'aria-label="{label}">{rate(value)}</button>'
+    )
+
+
+def beside(first: Run, second: Run, name: str, other: str) -> str:
+    """Two evaluations, measure by measure; `name` and `other` are HTML already.
+
+    Raises:
+        SettingError: One of them has no table.
+    """
+    tables = [(run.result or {}).get("models") or {} for run in (first, second)]
+    if not all(tables):
+        raise SettingError("one of these evaluations has no table yet; choose two that ended")
+    rows = []
+    for measure in dict.fromkeys([*measures(tables[0]), *measures(tables[1])]):
+        for model in dict.fromkeys([*tables[0], *tables[1]]):
+            both = [rate_of(models.get(model) or {}, measure) for models in tables]
+            if any(both):
+                rows.append((esc(title_of(measure)), esc(model), *map(rate, both)))
+    masks = " · ".join(
+        f"<b>{letter}</b> patched with {told_of(mask_of(run))}"
+        for letter, run in zip("AB", (first, second), strict=True)
+    )
+    apart = [(run.result or {}).get("judge") for run in (first, second)]
+    strange = (
+        "" if apart[0] == apart[1] else note("Other judges: read the rates with care.", "warn")
+    )
+    limits = [run.settings.get("max_new_tokens") for run in (first, second)]
+    if limits[0] != limits[1]:
+        strange += note("Other token limits: read the rates with care.", "warn")
+    return (
+        f'<div class="card" id="beside-card">'
+        f"{title('Two evaluations side by side', f'<b>A</b> {name} · <b>B</b> {other}')}"
+        f"{note(masks)}{strange}{table(('share of replies', 'model', 'A', 'B'), rows)}</div>"
+    )

@@ -1,0 +1,135 @@
+"""The list of stored runs, and how a run is named for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from dapa.core.records import DapaError, Mask, Rate
+from dapa.ui.belonging import is_loaded, owner_of, title_of
+from dapa.ui.dashboard import Dashboard
+from dapa.ui.parts import esc, hint, names, rate, title, told_of
+from dapa.ui.tabs.search.result import report_of
+from dapa.workbench import CONFIDENT, KIND, Run
+
+EMPTY = hint(
+    "No runs yet",
+    "Every search and every evaluation is kept here. Start one in Search or in Evaluate.",
+)
+MOST = 200
+KINDS = ("search", KIND)
+
+
+def stored(dashboard: Dashboard) -> list[Run]:
+    """The newest searches and evaluations."""
+    return [run for run in dashboard.workbench.store.runs() if run.kind in KINDS][:MOST]
+
+
+def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = None) -> str:
+    """The list, newest first; once a run is open, each other of its kind may be set beside it.
+
+    With a `dashboard` the runs of other pairs than the loaded one are greyed.
+    """
+    if not runs:
+        return EMPTY
+    opened = next((run for run in runs if run.id == opened_id), None)
+    rows = "".join(_line(run, opened, dashboard) for run in runs)
+    heads = ("when", "name", "pair", "layers", "DSR", "how", "ended", "")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    line = "Newest first; press one to open it"
+    line += ", or set one of its kind beside the open one." if opened and len(runs) > 1 else "."
+    return (
+        f"{title('Stored runs', line)}"
+        f'<div class="table scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def pair_of(settings: Mapping[str, Any]) -> str:
+    """The pair of a stored run, for people."""
+    return title_of(owner_of(settings.get("pair") or {}))
+
+
+def is_ours(dashboard: Dashboard, run: Run) -> bool:
+    """Is the run's pair the loaded one?
+
+    By its names, and where it kept digests of its weights by those: a folder may hold other models
+    today.
+    """
+    if not is_loaded(dashboard, owner_of(run.settings.get("pair") or {})):
+        return False
+    made, parts = run.settings.get("made"), dashboard.workbench.pair.parts
+    made = made if isinstance(made, dict) else {}
+    return all(made[part] == value for part, value in parts.items() if part in made)
+
+
+def when(run: Run) -> str:
+    """The minute in which it began."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
+
+
+def named(run: Run) -> str:
+    """A run's name in a comparison, escaped."""
+    return esc(f"{pair_of(run.settings)}, {how(run)}, {when(run)}")
+
+
+def how(run: Run) -> str:
+    """How it searched or judged: an algorithm, what a confidence search claims, a judge."""
+    if run.kind == KIND:
+        return f"evaluation, {(run.result or {}).get('judge') or run.settings.get('judge', '')}"
+    claim = run.settings.get("claim")
+    return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
+
+
+def layers_of(run: Run) -> str:
+    """What a search found, or what an evaluation transplanted, as HTML."""
+    if run.kind == KIND:
+        return told_of(Mask.parse(str(run.settings.get("mask") or "")))
+    found = report_of(run)
+    return names(found.units) if found and found.units else "–"
+
+
+def _rate(run: Run) -> Rate | None:
+    """The DSR that tells most: held out, of the found set or of the patched model."""
+    if run.kind == KIND:
+        column = ((run.result or {}).get("models") or {}).get("patched") or {}
+        return Rate(**column["dsr"]) if column.get("dsr") else None
+    found = report_of(run)
+    return found.rates.get("held_out") if found else None
+
+
+def _line(run: Run, opened: Run | None, dashboard: Dashboard | None) -> str:
+    """A run's row; of one that cannot be read, what can be told: it must not hide the others."""
+    try:
+        return _told(run, opened, dashboard)
+    except (LookupError, TypeError, ValueError, AttributeError, DapaError):
+        press = f'<button class="link" data-run="{esc(run.id)}">{when(run)}</button>'
+        told = f"{esc(run.title)}: unreadable"
+        return f'<tr class="other"><td>{press}</td><td colspan="7">{told}</td></tr>'
+
+
+def _told(run: Run, opened: Run | None, dashboard: Dashboard | None) -> str:
+    mine = opened is not None and run.id == opened.id
+    beside = "open" if mine else ""
+    if opened is not None and not mine and opened.kind == run.kind:
+        beside = (
+            f'<button class="link" data-run="{esc(run.id)}" data-do="beside" '
+            f'aria-label="compare {esc(run.title)} with the open run">compare</button>'
+        )
+    kind = run.settings.get("kind", "") if run.kind == "search" else ""
+    searched = found.costs.tests if run.kind == "search" and (found := report_of(run)) else None
+    tests = f", {searched} tests" if searched is not None else ""
+    cells = (
+        f'<button class="link" data-run="{esc(run.id)}">{when(run)}</button>',
+        esc(run.title),
+        esc(pair_of(run.settings)),
+        layers_of(run),
+        rate(told) if (told := _rate(run)) else "–",
+        esc(f"{kind} · {how(run)}{tests}" if kind else how(run)),
+        esc(run.outcome),
+        beside,
+    )
+    other = dashboard is not None and not is_ours(dashboard, run)
+    looks = " ".join(word for word, holds in (("chosen", mine), ("other", other)) if holds)
+    return f'<tr class="{looks}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

@@ -1,0 +1,194 @@
+"""Whose a result is: owners, the line that names another pair, a load told, runs kept in order."""
+
+import json
+
+import pytest
+from searched import prompt_set
+
+from dapa.chat.sessions import ChatSession, Talk
+from dapa.core.owner import Owner
+from dapa.core.records import EMPTY, Mask, NothingToLocalize, SettingError, StoreError, Unit
+from dapa.measure.evaluation_settings import EvaluationSettings
+from dapa.planted.pairs import Planting, plant
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
+from dapa.store.database import Store, checked_title
+from dapa.ui import belonging
+from dapa.ui.dashboard import Dashboard
+from dapa.ui.tabs.chat.sessions import link_query, read_link
+from dapa.ui.tabs.runs import evaluated, listing, taken
+from dapa.ui.tabs.runs.opened import mask_of, opened
+from dapa.ui.tabs.search.status import SearchStatus
+from dapa.workbench import Workbench
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Two pairs of one shape that need other layers."""
+    return tuple(
+        plant(Planting(6, needed)).pair(name) for needed, name in (((1, 4), "one"), ((0, 2), "two"))
+    )
+
+
+@pytest.fixture
+def board(pairs, tmp_path):
+    return Dashboard(Workbench(tmp_path, pairs[0]))
+
+
+def searched(bench):
+    job = SearchJob(bench.pair, prompt_set(), SearchSettings(max_new_tokens=12), bench.store)
+    bench._jobs[job.id] = job
+    job.run()
+    return job
+
+
+def test_owners_are_the_same_by_name_or_by_their_models_and_an_unknown_one_is_nobodys():
+    named, other = Owner("a", "s", "t"), Owner("b", "s", "t")
+    assert named.same(Owner("a", "elsewhere", "t")) and not named.same(other)
+    assert Owner("", "s", "t").same(other) and not Owner("", "s", "x").same(other)
+    assert not Owner().same(Owner()) and not Owner()
+    assert Owner.read({"student": "s", "teacher": 3}) == Owner("", "s", "")
+
+
+def test_the_number_of_a_pair_is_read_off_the_pair_itself(board, pairs):
+    first = board.epoch
+    assert board.epoch == first
+    board.workbench._pair = pairs[1]
+    assert board.epoch == first + 1 == board.epoch
+    board.workbench._pair = pairs[0]
+    assert board.epoch == first + 2
+
+
+def test_what_is_another_pairs_says_whose_it_is_and_offers_to_load_it(board, pairs):
+    mine, other = (belonging.owner_of(pair.spec) for pair in pairs)
+    assert belonging.whose(board, mine, "This table") == ""
+    told = belonging.whose(board, other, "This table")
+    assert "<b>two</b>" in told and "one is loaded now" in told and "data-load=" in told
+    assert "data-load" not in belonging.whose(board, Owner("x"), "It", ours=True)
+    assert belonging.whose(board, Owner(), "It") == "", "nobody knows whose it is"
+    evil = belonging.whose(board, Owner("<img src=x>", "'\"", "t"), "It")
+    assert "<img" not in evil and "&lt;img" in evil
+
+
+def test_a_table_of_other_layers_says_so_and_offers_them(board, pairs):
+    mine, mask = belonging.owner_of(pairs[0].spec), Mask.of([Unit(1), Unit(4)])
+    assert belonging.under(board, mine, mask, mask) == ""
+    told = belonging.under(board, mine, mask, EMPTY)
+    assert "layers 1, 4" in told and "no layer" in told and "1.gate,4.gate" in told
+    other = belonging.owner_of(pairs[1].spec)
+    assert belonging.under(board, other, mask, EMPTY) == "", "of another pair `whose` speaks"
+
+
+def test_a_load_is_announced_to_everyone_and_says_who_did_it(board, pairs):
+    before = belonging.loaded(board)
+    assert belonging.announced(board, Owner(), "me") == "", "the page has only just opened"
+    board.workbench._pair = pairs[1]
+    board.loaded_by = "me"
+    assert "You loaded <b>two</b>" in belonging.announced(board, before, "me")
+    told = belonging.announced(board, before, "you")
+    assert "Someone else loaded <b>two</b>" in told and "data-load" in told
+
+
+def test_a_finished_search_is_used_by_its_own_pair_alone(board, pairs):
+    job = searched(board.workbench)
+    tail = SearchStatus(board, [None] * 18)
+
+    def seen():
+        made = tail.view(job, ())
+        return made[-1], any(value.get("visible") for value in made[8:11])
+
+    line, usable = seen()
+    assert line == "" and usable
+    drawn = tail.view(job, ())[-3]
+    board.workbench._pair = pairs[1]
+    assert tail.view(job, drawn)[-1], "another pair draws anew though the search stands still"
+    line, usable = seen()
+    assert "This search is of <b>one</b>" in line and not usable
+    board.workbench._pair = pairs[0]
+    assert seen() == ("", True)
+
+
+def test_a_conversation_keeps_its_pair_through_undo_and_through_a_file():
+    talk = Talk(owner=Owner("one", "s", "t"))
+    assert talk.undone().owner == talk.owner
+    saved = ChatSession(talk.owner.as_dict(), "", talk=talk, found="1.gate,4.gate")
+    assert ChatSession.from_json(saved.to_json()).found == "1.gate,4.gate"
+    older = json.loads(saved.to_json())
+    del older["found"]
+    assert ChatSession.from_dict(older).found == ""
+
+
+def test_a_link_knows_its_tab_and_the_found_set():
+    from urllib.parse import parse_qsl
+
+    saved = ChatSession(Owner("one", "s", "t").as_dict(), "1.gate", found="1.gate,4.gate")
+    query = dict(parse_qsl(link_query(saved, "chat")))
+    assert query["tab"] == "chat" and read_link(query).found == "1.gate,4.gate"
+    with pytest.raises(SettingError):
+        read_link({**query, "found": "x"})
+
+
+# -- runs ---------------------------------------------------------------------------------------
+
+
+def test_a_run_is_renamed_and_deleted_and_its_verdicts_stay(tmp_path, pairs):
+    store = Store(tmp_path)
+    run = store.new_run("search", "plain", {})
+    store.add_trials(run.id, 0, [{"index": 0}])
+    assert store.rename(run.id, checked_title("  my \n run ")).title == "my run"
+    store.delete(run.id)
+    assert not store.runs() and not store.trials(run.id)
+    for call in (lambda: store.delete(run.id), lambda: store.rename(run.id, "x")):
+        with pytest.raises(StoreError, match="no run is called"):
+            call()
+    for wrong in ("", "   ", "x" * 201, None, ["x"]):
+        with pytest.raises(SettingError):
+            checked_title(wrong)
+
+
+def test_a_search_that_found_nothing_is_no_failure(board, pairs):
+    bench = board.workbench
+    bench._pair = plant(Planting(4, (1,), inhibitor=2, antidote=3)).pair("none")
+    job = SearchJob(bench.pair, prompt_set(), SearchSettings(max_new_tokens=1), bench.store)
+    with pytest.raises(NothingToLocalize):
+        job.run()
+    run = bench.store.run(job.id)
+    assert run.outcome == "nothing found"
+    told = opened(board, run)
+    assert "Nothing found" in told and "every unit" in told and "note fail" not in told
+    bench.store.finish(job.id, "failed", {"error": "the disk is full"})
+    failed = bench.store.run(job.id)
+    assert failed.outcome == "failed" and "note fail" in opened(board, failed)
+
+
+def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away(board, pairs):
+    bench = board.workbench
+    asked = {"dsr": prompt_set(4).prompts}
+    masks = ("1.gate,4.gate", "1.gate")
+    told = [
+        bench.evaluation(EvaluationSettings(mask=mask, max_new_tokens=12, kl=False), sets=asked)
+        for mask in masks
+    ]
+    job = searched(bench)
+    runs = listing.stored(board)
+    assert [run.kind for run in runs] == ["search", "evaluate", "evaluate"]
+    first, second = (bench.store.run(found.run) for found in told)
+    page = listing.draw(runs, first.id, board)
+    assert page.count('data-do="beside"') == 1, "only another evaluation is set beside one"
+    assert "evaluation, rules" in page and 'class="chosen"' in page
+    body = opened(board, first)
+    assert 'data-model="patched" data-measure="dsr"' in body and "layers 1, 4" in body
+    assert mask_of(first) == Mask.of([Unit(1), Unit(4)])
+    side = evaluated.beside(first, second, "a", "b")
+    for found in told:
+        assert f"{found.rate('patched', 'dsr').value:.2f}" in side
+    trials = bench.store.trials(first.id)
+    name, text = taken.as_csv(first, trials)
+    assert name.endswith(".csv") and len(text.splitlines()) == 2 + len(trials)
+    body = json.loads(taken.as_json(bench.store.run(job.id), bench.store.trials(job.id))[1])
+    assert body["outcome"] == "done" and len(body["trials"]) == len(job.report.trials)
+    assert listing.is_ours(board, first)
+    bench._pair = pairs[1]
+    assert not listing.is_ours(board, first) and 'class="other"' in listing.draw(
+        runs, dashboard=board
+    )
