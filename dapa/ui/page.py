@@ -78,7 +78,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluate.wire(dashboard, scored, session, maps.dark, page)
+        evaluated = evaluate.wire(dashboard, scored, session, maps.dark, page, wheel, _STEER)
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
         theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
@@ -91,6 +91,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened)
         steered = _steering(dashboard, session, wheel, maps)
         pressed = {"use": applied, "try": tried, "reopen": reopened, "view_click": viewed}
+        pressed["evaluated"] = evaluated
         for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
     return page

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Label, Manner, Rate
+from dapa.ui.headline import Headline, Who, by_skill, card
 from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, kinds_text
@@ -46,6 +47,38 @@ def measures_of(found: Evaluation) -> list[str]:
     """The rows of the table that have data."""
     every = [*COLUMNS, *(WRAP + name for name in found.wraps)]
     return [m for m in every if any(found.rate(model, m) for model in found.models)]
+
+
+_WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
+
+
+def headline(found: Evaluation, total: int = 0) -> str:
+    """The headline card of an evaluation; empty where nothing was transplanted or asked.
+
+    Args:
+        found: What was measured.
+        total: How many units of the mask's kind could be moved; 0 where that is not known.
+    """
+    units = found.mask.units
+    rates = {
+        model: (
+            found.rate(model, "dsr") or found.rate(model, "dsr_search"),
+            found.rate(model, "skill"),
+        )
+        for model in _WHO
+        if model in found.models
+    }
+    student, patched = (rates.get(model, (None, None)) for model in ("student", "patched"))
+    if not units or student[0] is None or patched[0] is None:
+        return ""
+    skill = (student[1], patched[1]) if student[1] and patched[1] else None
+    asked = f"harmful requests ({found.asked})" if found.asked else "harmful requests"
+    kinds = {unit.kind for unit in units}
+    told = Headline(
+        student[0], patched[0], asked, len(units), total, ",".join(sorted(kinds)), skill,
+        points=by_skill(rates, _WHO),
+    )  # fmt: skip
+    return title(f"In short: {names(units)}") + card(told)
 
 
 def draw(found: Evaluation) -> str:

@@ -60,14 +60,16 @@ def head(
     kind: str,
     limit: int | None = None,
     again: Mapping[str, Any] | None = None,
+    over: str = "",
 ) -> str:
-    """Title, sentence and big figures.
+    """Title, headline card, sentence and big figures.
 
     Args:
         report: Of a confidence search.
         kind: The kind of site that was searched, or `block`.
         limit: The token limit of its replies, where it is known.
         again: A `Stability`'s JSON form, once the choosing was repeated: what all agree on leads.
+        over: The headline card's HTML, for a result that is on screen.
     """
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -77,7 +79,7 @@ def head(
     many = cut_sentence(report.rates, limit)
     return (
         f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
-        f"{note(esc(many), 'warn') if many else ''}{_agreed(again)}"
+        f"{note(esc(many), 'warn') if many else ''}{over}{_agreed(again)}"
         f'<p class="finding">{esc(headline(told, kind))}</p>{size_note(report)}{_numbers(report)}'
     )
 

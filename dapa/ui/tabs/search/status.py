@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import gradio as gr
 from dapa.core.records import NothingToLocalize, Outcome, Rate
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard, text
+from dapa.ui.headline import card
 from dapa.ui.parts import (
     THIN,
     bar,
@@ -24,11 +26,22 @@ from dapa.ui.parts import (
     two,
 )
 from dapa.ui.tabs.search import certified, result
-from dapa.workbench import AGAIN, Costs, SearchJob, SearchProgress
+from dapa.ui.tasks import Progress, Task
+from dapa.ui.watching import stage
+from dapa.workbench import (
+    AGAIN,
+    Costs,
+    Evaluation,
+    SearchJob,
+    SearchProgress,
+)
 from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
+
+_HEADLINE = "headline"
+"""Marks the one measurement that follows every search unasked, apart from those asked for."""
 
 
 class SearchStatus:
@@ -54,11 +67,14 @@ class SearchStatus:
         paused = now.state == "paused"
         judging = sum(outcome.judged for outcome in now.asking)
         at = pictured(job, now)
-        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at)
-        if stamp == drawn:
-            return self._same(not over)
         running = not over
         done = job.report is not None and bool(job.report.units)
+        asked = self._ask_skill(job) if over and done else None
+        waits = asked is not None and not asked.over
+        beside = stage(asked) if asked is not None else ""
+        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at, beside)
+        if stamp == drawn:
+            return self._same(running or waits)
         mlp = (
             isinstance(job.error, NothingToLocalize)
             and job.settings.kind != "mlp"
@@ -91,7 +107,7 @@ class SearchStatus:
             *[gr.update(visible=over and done)] * 3,
             gr.update(visible=over and done and job.confident),
             gr.update(visible=over and mlp),
-            gr.Timer(active=running),
+            gr.Timer(active=running or waits),
             job.id if over else gr.skip(),
             stamp,
             at,
@@ -107,10 +123,12 @@ class SearchStatus:
         if job.report is not None:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
+            over = self._headline(job)
             if job.report.confidence is not None:
-                return certified.head(job.report, kind, limit, job.store.rating(AGAIN, job.id))
+                again = job.store.rating(AGAIN, job.id)
+                return certified.head(job.report, kind, limit, again, over)
             told = (job.report, kind, job.total, share, self._skill(job), limit)
-            return result.draw(*told, job.over_kinds, self._also(job))
+            return result.head(*told, self._also(job), over)
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -130,6 +148,43 @@ class SearchStatus:
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
 
+    def _headline(self, job: SearchJob) -> str:
+        """The card over the result; empty where nothing was found."""
+        if job.report is None or not job.report.units:
+            return ""
+        task = self.dashboard.tasks.of(job.id, "skill")
+        if task is None or task.result is None:
+            task = self.dashboard.tasks.of(f"{job.id} {_HEADLINE}", "skill")
+        skills, waiting = None, ""
+        if task is not None and task.result is not None:
+            found = getattr(task.result, "record", task.result)
+            rates = {who: found.rate(who, "skill") for who in ("student", "patched", "teacher")}
+            skills = {who: rate for who, rate in rates.items() if rate is not None}
+        elif task is not None and not task.over:
+            waiting = "being measured"
+        return card(result.headlined(job.report, job.unit_kind, job.total, skills, waiting))
+
+    def _ask_skill(self, job: SearchJob) -> Task | None:
+        """What measures the headline's skill, begun once the search has found something."""
+        bench = self.dashboard.workbench
+        known = self.dashboard.tasks.of(f"{job.id} {_HEADLINE}", "skill")
+        if known is not None or not bench.loaded or not job.of(bench.pair):
+            return known
+        report, held = job.report, job.pair
+        if report is None or not bench.has_skill:
+            return None
+        how, most = job.settings.format(), job.settings.max_new_tokens
+
+        def work(told: Progress, stop: threading.Event, held: Any = held) -> Evaluation:
+            """Holds the pair until it is measured, whatever is loaded meanwhile."""
+
+            def heard(done: int, of: int) -> None:
+                told("skill", done / max(1, of))
+
+            return bench.skill(report.mask, how=how, max_new_tokens=most, progress=heard, stop=stop)
+
+        return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work)
+
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
         task = self.dashboard.tasks.of(job.id, "skill")
@@ -148,13 +203,11 @@ class SearchStatus:
 
 
 def below(job: SearchJob, now: SearchProgress) -> str:
-    """What stands under a confidence search's picture; of an exact one, nothing."""
+    """What stands under the row of buttons, and under a confidence search's picture."""
     if job.report is not None:
-        return (
-            certified.below(job.report, job.unit_kind, job.over_kinds)
-            if job.report.confidence
-            else ""
-        )
+        if job.report.confidence is None:
+            return result.below(job.report, job.over_kinds)
+        return certified.below(job.report, job.unit_kind, job.over_kinds)
     record = now.confidence
     if record is None or not record.chosen:
         return ""
