@@ -11,7 +11,9 @@ from dapa.core.records import OUTSIDE, Label, Rate, Unit
 from dapa.writing import sentences
 from dapa.writing.sentences import THIN, kind_text
 
-SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
+SHAPES = {
+    "refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○", "answered": "●",
+}  # fmt: skip
 
 
 def esc(text: Any) -> str:
@@ -82,9 +84,19 @@ def names(units: Iterable[Unit]) -> str:
     return esc(sentences.units_text(units))
 
 
-def badge(label: str | Label) -> str:
-    """A verdict's badge: a shape and a word, so that colour is never alone."""
-    name = str(label)
+def seen(label: str | Label, harmless: bool = False) -> str:
+    """What a verdict is called on screen: who answers a harmless request does not comply."""
+    return "answered" if harmless and str(label) == Label.COMPLIANCE else str(label)
+
+
+def badge(label: str | Label, harmless: bool = False) -> str:
+    """A verdict's badge: a shape and a word, so that colour is never alone.
+
+    Args:
+        label: The verdict.
+        harmless: Is the request known to be harmless? Answering it is no compliance then.
+    """
+    name = seen(label, harmless)
     return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
 
 

@@ -14,6 +14,7 @@ from dapa.core.records import Mask, PromptError
 from dapa.core.settings import MAX_SEED
 from dapa.ui import forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
+from dapa.ui.harmless import harmless
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import library, rulings, sessions
 from dapa.ui.tabs.chat.components import Conversation
@@ -98,7 +99,8 @@ def wire(
         turns = {n: [*(base.history(n) if ways.goes_on else ()), asked] for n in names}
         shown, now = 0.0, base
         hint = library.hint(dashboard, one.prompt)
-        view = View(mask, ways.blur, ways.words, veil, whole=dashboard.workbench.pair.whole)
+        whole, safe = dashboard.workbench.pair.whole, harmless(dashboard)
+        view = View(mask, ways.blur, ways.words, veil, whole=whole, harmless=safe)
         bench, how, decoding = dashboard.workbench, ways.format(), ways.decoding()
         for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, ways.judge()):
             now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dapa.core.records import Label, Manner, Rate
 from dapa.ui.headline import Headline, Who, by_skill, card
-from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
+from dapa.ui.parts import badge, esc, layered, names, note, rate, seen, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, kinds_text
 
@@ -23,6 +23,8 @@ TITLES = {
     "harm": "harmful (second axis)",
 }
 _SHOWN = 100
+_HARMLESS = ("over_refusal", "borderline", "skill")
+"""Measures whose prompts ask no harm: to answer them is right."""
 ORDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
     "as asked": (lambda row: 0, False),
     "by verdict": (lambda row: str(row["verdict"]), False),
@@ -232,12 +234,14 @@ def counted(rows: Iterable[Mapping[str, Any]]) -> str:
     Replies of runs that are older than manners count under their verdict alone.
     """
     told: dict[str, Counter[str]] = {}
+    rows = list(rows)
+    harmless = all(row.get("measure") in _HARMLESS for row in rows)
     for row in rows:
         told.setdefault(str(row["verdict"]), Counter())[str(row.get("manner") or "")] += 1
     lines = []
     for verdict in (str(label) for label in Label if label in told):
         manners = ", ".join(f"{esc(how)} {n:,}" for how, n in told[verdict].most_common() if how)
-        count = f"{badge(verdict)} {told[verdict].total():,}"
+        count = f"{badge(verdict, harmless)} {told[verdict].total():,}"
         lines.append(f"{count} ({manners})" if manners else count)
     return note(" · ".join(lines)) if lines else ""
 
@@ -251,8 +255,8 @@ def matches(row: Mapping[str, Any], words: str, verdict: str, manner: str = "") 
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    span = row.get("span")
-    spans = [(span[0], span[1], f"evidence {row['verdict']}")] if span else []
+    span, harmless = row.get("span"), row.get("measure") in _HARMLESS
+    spans = [(*span[:2], f"evidence {seen(row['verdict'], harmless)}")] if span else []
     text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
     length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
     how = str(row.get("manner") or "")
@@ -265,8 +269,8 @@ def _line(row: Mapping[str, Any]) -> str:
     if row.get("answer"):
         told.append(f"expected: {esc(row['answer'])}")
     return (
-        f'<details><summary>{badge(row["verdict"])} <span dir="auto">{esc(row["prompt"])}</span>'
-        f'</summary><p class="reply" dir="auto">{text}</p>'
+        f'<details><summary>{badge(row["verdict"], harmless)} <span dir="auto">'
+        f'{esc(row["prompt"])}</span></summary><p class="reply" dir="auto">{text}</p>'
         f'<p class="muted">{" · ".join(part for part in told if part)} '
         f'<button class="link" data-prompt="{esc(row["prompt"])}">ask it in the chat</button></p>'
         "</details>"

@@ -306,7 +306,8 @@ def _replayed(dashboard: Dashboard, run: Run) -> str:
         algorithms.titles[algorithm] if algorithm in algorithms else algorithm
     )
     found = result.report_of(run)
-    return replay.encode(run.id, head, trials, target=found.target if found else None)
+    tests = found.costs.tests if found else None
+    return replay.encode(run.id, head, trials, target=found.target if found else None, tests=tests)
 
 
 def _ours(dashboard: Dashboard, settings: Mapping[str, Any]) -> bool:

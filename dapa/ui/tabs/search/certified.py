@@ -18,6 +18,7 @@ from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, note, rate, table, title, two
+from dapa.ui.strip import MANY
 from dapa.workbench import (
     ConfidenceRecord,
     Difference,
@@ -190,9 +191,13 @@ def units_row(told: Any, choosing: bool = False) -> str:
     kinds = list(dict.fromkeys(unit.kind for unit in every))
     layers = sorted({unit.layer for unit in every if unit.place is not None})
     there = {(unit.kind, unit.layer): unit for unit in every if unit.place is not None}
+    many = " many" if len(layers) > MANY else ""
     rows = []
     for kind in kinds:
-        cells = [_cell(there.get((kind, layer)), layer, standing) for layer in layers]
+        cells = [
+            _cell(there.get((kind, layer)), "" if many and layer % 5 else layer, standing)
+            for layer in layers
+        ]
         if any(cells):
             label = esc(kind) if len(kinds) > 1 else "layer"
             rows.append(f'<div class="strip-row"><span class="kind">{label}</span>'
@@ -207,8 +212,9 @@ def units_row(told: Any, choosing: bool = False) -> str:
     )
     line = f'<span class="legend standing">{key}</span>'
     return (
-        f'{title("The units, in the strip&#39;s order", line)}<div class="units" tabindex="0" '
-        f'style="--n:{max(len(layers), 1)}">{"".join(rows)}</div>'
+        f"{title('The units, in the strip&#39;s order', line)}"
+        f'<div class="units{many}" tabindex="0" style="--n:{max(len(layers), 1)}">'
+        f"{''.join(rows)}</div>"
     )
 
 

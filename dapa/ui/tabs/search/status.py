@@ -95,6 +95,7 @@ class SearchStatus:
                 now.target,
                 now.asking,
                 running,
+                now.costs.tests,
             ),
             gr.update(
                 visible=not running,
