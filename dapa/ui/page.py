@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.assets import asset
-from dapa.ui import header, strip, whatif
+from dapa.ui import header, presenter, strip, whatif
 from dapa.ui.checked_blocks import Page
-from dapa.ui.dashboard import Dashboard, guarded, piece, script
+from dapa.ui.dashboard import Dashboard, guarded, script
 from dapa.ui.session import Session, apply, fresh, state
 from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat import tab as chat
@@ -64,7 +64,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
                     agreed = agreement.build(dashboard)
                 with gr.Tab("Runs", id="runs") as tab:
                     past = runs.build(dashboard, tab)
-        theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
+        shown = presenter.build(top.present)
         pulse = gr.Timer(1.0)
         header.wire(dashboard, top)
         opened = _follow_server(dashboard, page, session, epoch, top, wheel, pulse)
@@ -81,13 +81,14 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         evaluated = evaluate.wire(dashboard, scored, session, maps.dark, page, wheel, _STEER)
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
-        theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
+        top.theme.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), (applied, tried) = search.wire(
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         reopened = runs.wire(dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark)
-        answer_again = chat.wire(dashboard, talk, session, wheel, flips, _STEER)
+        answer_again = chat.wire(dashboard, talk, session, wheel, flips, _STEER, shown.story)
+        presenter.wire(dashboard, shown, session, wheel, _STEER)
         sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened)
         steered = _steering(dashboard, session, wheel, maps)
         pressed = {"use": applied, "try": tried, "reopen": reopened, "view_click": viewed}

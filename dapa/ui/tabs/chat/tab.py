@@ -86,8 +86,12 @@ def wire(
     wheel: gr.HTML,
     flips: gr.HTML,
     steer: dict[str, Any],
+    story: gr.HTML,
 ) -> Any:
-    """Events; returns the handler that answers again after a toggle, for the page to chain."""
+    """Events; returns the handler that answers again after a toggle, for the page to chain.
+
+    `story` is the presenter's bar, which asks as a pressed example does.
+    """
 
     def answer(
         base: Talk, one: Round, names: tuple[PaneName, ...], mask: Mask, who: str | None,
@@ -210,7 +214,10 @@ def wire(
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
-    for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
+    told = story.select(picked, None, parts.prompt, api_name="story_pick", **_QUIET)
+    for event, name in (
+        (shelved, "chat_pick"), (example, "chat_ask_example"), (told, "story_ask"),
+    ):  # fmt: skip
         answered[name] = event.then(send, ask, asked, api_name=name, **named)
 
     def chain(event: Any, name: str) -> None:
