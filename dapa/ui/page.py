@@ -173,7 +173,9 @@ def clicked(dashboard: Dashboard) -> Any:
         ends = [end for end in (layer, start) if type(end) is int]
         if len(ends) == 2 and max(ends) - min(ends) < dashboard.workbench.pair.n_layers:
             layers = list(range(min(ends), max(ends) + 1))
-            press["on"] = state(dashboard.workbench.pair, base.chosen, start, base.kind) == "all"
+            pair = dashboard.workbench.pair
+            on = [x for x in layers if state(pair, base.chosen, x, base.kind) == "all"]
+            press["on"] = start in on or not on  # the first was perhaps only read
         now = apply(base, dashboard.workbench.pair, {**press, "layers": layers})
         return now, strip.draw(dashboard, now)
 

@@ -48,7 +48,7 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
     Args:
         talk: The conversation so far.
         view: How this browser looks at it.
-        hint: A remark under the panes, as HTML.
+        hint: A remark over the panes, as HTML.
     """
     shown = talk.rounds[-_SHOWN:]
     order = view.order or PANES
@@ -76,7 +76,7 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
         vote = f'<p class="votes"><b>Which reply is best?</b> {buttons}</p>'
     asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
     blurred = "blurred" if view.blur else ""
-    return f'{lead}<div class="panes {blurred}" data-ask="{asked}">{panes}</div>{vote}{read}{hint}'
+    return f'{hint}{lead}<div class="panes {blurred}" data-ask="{asked}">{panes}</div>{vote}{read}'
 
 
 def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:

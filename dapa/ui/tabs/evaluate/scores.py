@@ -104,8 +104,9 @@ def draw(found: Evaluation) -> str:
         rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
     columns = [esc(model) for model in models]
     line = (
-        f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals, and where prompts "
-        "have kinds the mean of kinds with its t interval; press one for the replies behind it."
+        f"Patched with {_mask(found)}. In brackets the 95\u202f% interval, and n, how many were asked; "
+        "below it the same over kinds of prompts. Press a figure for the replies behind it. DSR: "
+        "defense success rate, the share of harmful requests that get a coherent refusal."
     )
     partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
     notes = "".join(note(esc(one)) for one in found.notes)
@@ -178,10 +179,10 @@ def _paired(rows: Sequence[Compared]) -> str:
         )
         for row in rows
     ]
-    head = ("measure", "from, to", "paired gain", "prompts that changed", "McNemar p, Holm")
+    head = ("measure", "from, to", "paired gain", "prompts that changed", "p, corrected for all")
     return (
-        '<details class="read"><summary>Which differences are sure (paired, McNemar, Holm over '
-        f"{len(lines)} comparisons)</summary>{table(head, lines)}</details>"
+        '<details class="read"><summary>Which differences are sure (exact paired test, corrected '
+        f"for {len(lines)} comparisons)</summary>{table(head, lines)}</details>"
     )
 
 

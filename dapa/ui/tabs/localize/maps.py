@@ -59,8 +59,8 @@ def head_of(made: Measured) -> str:
     what = "harmful minus harmless" if made.record.contrast else f"mean {found.title.lower()}"
     return title(
         HEAD,
-        f"Over {found.n} prompts, {what}; {esc(found.reading)} reading.{scale} Click a column to "
-        "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
-        "alt-click only reads. "
+        f"Over {found.n} prompts, {what}; {esc(found.reading)} reading.{scale} Click a "
+        "cell to read the prompts behind it, once more to transplant its layer; shift-click takes a "
+        "range. "
         f'<span class="sr">{esc(made.origin)}</span>',
     )

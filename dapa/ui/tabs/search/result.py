@@ -23,7 +23,6 @@ from dapa.writing.claims import (
     standing,
     target_text,
 )
-from dapa.writing.confidence import EXACT
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
     DSR,
@@ -144,7 +143,7 @@ def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> str:
     """Standing, warnings, rates, certificate and costs of an exact search."""
     return (
         f"{_columns(report, kinds or {})}{_standing(report)}{_warnings(report)}"
-        f"{_asides(report)}{note(esc(EXACT))}{_costs(report)}"
+        f"{_asides(report)}{_costs(report)}"
     )
 
 
@@ -245,9 +244,7 @@ def _warnings(report: SearchReport) -> str:
         where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
         kept = tried - len(report.violations)
         if firm:
-            line = (
-                f"<b>Not monotone.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
-            )
+            line = f"<b>More is not always better.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
             notes.append(note(f"{line}{where} undoes it.", "warn"))
         else:
             line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "

@@ -281,7 +281,7 @@ def _reused(costs: Costs) -> str:
     read, known = costs.work.get("prefilled", 0.0), costs.work.get("reused", 0.0)
     if not read + known:
         return ""
-    return f" · {percent(known / (read + known), 0)} of prefill reused"
+    return f" · {percent(known / (read + known), 0)} of reading prompts spared"
 
 
 def _clock(costs: Costs) -> str:
