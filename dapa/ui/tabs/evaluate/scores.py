@@ -104,7 +104,7 @@ def draw(found: Evaluation) -> str:
         rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
     columns = [esc(model) for model in models]
     line = (
-        f"Patched with {_mask(found)}. In brackets the 95\u202f% interval, and n, how many were asked; "
+        f"Patched with {_mask(found)}. In brackets the 95\u202f% interval, n: how many were asked; "
         "below it the same over kinds of prompts. Press a figure for the replies behind it. DSR: "
         "defense success rate, the share of harmful requests that get a coherent refusal."
     )

@@ -60,7 +60,7 @@ def head_of(made: Measured) -> str:
     return title(
         HEAD,
         f"Over {found.n} prompts, {what}; {esc(found.reading)} reading.{scale} Click a "
-        "cell to read the prompts behind it, once more to transplant its layer; shift-click takes a "
-        "range. "
+        "cell to read the prompts behind it, once more to transplant its layer; shift-click takes "
+        "a range. "
         f'<span class="sr">{esc(made.origin)}</span>',
     )

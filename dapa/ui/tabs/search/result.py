@@ -244,7 +244,8 @@ def _warnings(report: SearchReport) -> str:
         where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
         kept = tried - len(report.violations)
         if firm:
-            line = f"<b>More is not always better.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
+            line = "<b>More is not always better.</b> "
+            line += f"Of {tried} larger sets tried, {kept} still refuse. Adding "
             notes.append(note(f"{line}{where} undoes it.", "warn"))
         else:
             line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "
