@@ -6,8 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from screen import ask, count, dashboard, layers_on, press, tab, until, visitors
 
-from dapa.core.records import Mask
-from dapa.planted.pairs import Planting, plant
+from dapa.core.records import Mask, Prompt
+from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
+from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
 
 pytestmark = pytest.mark.browser
@@ -30,6 +31,12 @@ def board(toy_pair, tmp_path_factory):
 def visit(board, chromium):
     with visitors(board, chromium) as enter:
         yield enter
+
+
+def the_set(role):
+    """A planted pair's own prompts."""
+    make = harmful_prompts if role == "harmful" else harmless_prompts
+    return PromptSet("planted", role, tuple(map(Prompt, make(24))))
 
 
 def complaints(page):
@@ -98,11 +105,8 @@ def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, vis
     head, line = page.locator(".story-head"), page.locator(".story-line")
     go = page.locator(".story-buttons .primary-action")
     until(lambda: head.inner_text() == "A harmful request" and "blurred" in line.inner_text())
-    assert (
-        not page.locator("#composer").is_visible()
-        and not page.locator(".sentence").count()
-        or (not any(one.is_visible() for one in page.locator(".sentence").all()))
-    )
+    for hidden in ("#composer", "#chat-settings", "#chat-keep"):
+        assert not page.locator(hidden).is_visible()
     blur = "(node) => getComputedStyle(node).filter"
     assert "blur" in page.locator("#panes .pane.student .text").evaluate(blur)
     assert not layers_on(page) and not page.locator("#panes .pane.teacher").is_visible()
@@ -145,10 +149,8 @@ def test_on_a_phone_the_chrome_is_small_and_the_patched_reply_comes_first(board,
     tab(page, "Chat")
     top = "(node) => node.getBoundingClientRect()"
     assert page.locator("#tabs > .tab-wrapper").evaluate(f"(n) => ({top})(n).bottom") <= 844 / 4
-    first = {
-        n: page.locator(f"#panes .pane.{n}").bounding_box()["y"] for n in ("student", "patched")
-    }
-    assert first["patched"] < first["student"]
+    first, then = (page.locator(f"#panes .pane.{n}").bounding_box() for n in ("patched", "student"))
+    assert first["y"] < then["y"]
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -160,6 +162,8 @@ def test_eighty_layers_fit_the_width_and_pictures_stand_under_their_cells(
         dashboard(pair, tmp_path_factory.mktemp("deep")) as deep,
         visitors(deep, chromium) as enter,
     ):
+        sets = {role: the_set(role) for role in ("harmful", "harmless")}
+        deep.workbench.prompts = lambda source=None, role="harmful", column=None: sets[role]
         page = enter()
         until(lambda: count(page).startswith("0 of 80"))
         cells = page.locator("#strip .strip-row:first-child [data-layer]")
@@ -177,9 +181,7 @@ def test_eighty_layers_fit_the_width_and_pictures_stand_under_their_cells(
         columns = [area["x"] + (i + 0.5) / 80 * area["width"] for i in (0, 39, 79)]
         assert columns == pytest.approx(middles, abs=4)
 
-        settings = SearchSettings(
-            algorithm="ddmin", prompt_limit=8, max_new_tokens=4, max_tests=500
-        )
+        settings = SearchSettings(algorithm="ddmin", prompt_limit=8, max_tests=500)
         job = deep.workbench.search_job(settings)
         job.start()
         assert job.wait(900)
