@@ -8,7 +8,7 @@ import pytest
 from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, Unit
 from dapa.ui.headline import Headline, Point, by_skill, card, plane
 from dapa.ui.parts import badge
-from dapa.ui.presenter import example
+from dapa.ui.tabs.presenter import example
 
 NONE, MOST = Rate(0.0, 0.0, 0.05, 80), Rate(0.975, 0.91, 0.99, 80)
 BEFORE, AFTER = Rate(0.9375, 0.85, 0.98, 64), Rate(0.92, 0.83, 0.97, 64)

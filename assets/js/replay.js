@@ -167,7 +167,7 @@ function gutter(pen, item) {
 function drawGrid() {
   const wide = scroll.clientWidth; if (!wide) return;
   const room = scroll.offsetWidth; // the scroll bar stands in the margin
-  LEFT = wide < 420 ? 66 : 104; RIGHT = wide < 420 ? 12 : 16;
+  LEFT = wide < 420 ? 68 : 104; RIGHT = wide < 420 ? 12 : 16;
   const total = lay();
   const height = Math.min(fit ? MOST : 560, total + FOOT);
   scroll.style.height = `${height}px`;
@@ -212,7 +212,7 @@ function drawGrid() {
     pen.globalAlpha = item.faint ? 0.35 : 1;
     if (item.text) {
       pen.fillStyle = ink.muted; pen.textAlign = 'left';
-      pen.fillText(item.text, LEFT, item.y + item.h - 8);
+      pen.fillText(LEFT < 100 ? item.text.split(':')[0] : item.text, LEFT, item.y + item.h - 8);
       return;
     }
     const middle = item.y + item.h / 2 - 0.5;
@@ -226,7 +226,7 @@ function drawGrid() {
     if ((item.row.index + 1) % every === 0) {
       pen.textAlign = 'right';
       if (chosen) pen.fillStyle = ink.ink;
-      pen.fillText(item.row.index + 1, 24, middle);
+      pen.fillText(item.row.index + 1, LEFT < 100 ? 18 : 24, middle);
     }
     if (item.h > 9) {
       pen.textAlign = 'right'; pen.fillStyle = chosen ? ink.ink : ink.muted;
@@ -256,7 +256,8 @@ function axis(pen, cell, x0, wide, height) {
     return;
   }
   const widest = Math.max(...data.columns.map((name) => pen.measureText(name).width)) + 8;
-  const step = [1, 2, 5, 10, 20, 50, 100].find((n) => n * cell >= widest) || 100;
+  const steps = data.columns.length > 40 ? [5, 10, 20, 50] : [1, 2, 5, 10, 20]; // as the strip
+  const step = steps.find((n) => n * cell >= widest) || 100;
   data.columns.forEach((name, i) => {
     if (i % step === 0) pen.fillText(name, x0 + (i + 0.5) * cell, height - 9);
   });

@@ -160,9 +160,12 @@ def _mark(point: Point) -> str:
     }.get(point.who, f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
     left = x > _LEFT + 0.6 * _SPAN
     name = point.name or _NAMES.get(point.who, point.who)
-    below = y < _TOP + 30
+    below = y < _TOP + 30 or point.who == "smaller"
+    beside, down = (-9 if left else 9), (18 if below else -9)
+    if point.who == "smaller":  # clear of the set that it is smaller than
+        beside, down = 4, 22
     label = (
-        f'<text class="name" x="{x + (-9 if left else 9):.1f}" y="{y + (18 if below else -9):.1f}" '
+        f'<text class="name" x="{x + beside:.1f}" y="{y + down:.1f}" '
         f'text-anchor="{"end" if left else "start"}">{esc(name)}</text>'
     )
     return f'<g class="{point.who}"><path class="span" d="{lines}"/>{shape}{label}</g>'

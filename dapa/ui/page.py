@@ -11,10 +11,11 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.assets import asset
-from dapa.ui import header, presenter, strip, whatif
+from dapa.ui import header, strip, whatif
 from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, guarded, script
 from dapa.ui.session import Session, apply, fresh, state
+from dapa.ui.tabs import presenter
 from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat import tab as chat
 from dapa.ui.tabs.evaluate import agreement

@@ -179,7 +179,7 @@ def hint(dashboard: Dashboard, prompt: str) -> str:
         f'<button class="link" data-example="{esc(e)}">{esc(e)}</button>' for e in examples
     )
     return note(
-        f"<b>Outside the toy’s small world.</b> These toy models never met {words}: what they say "
+        f"Outside the toy’s small world: these toy models never met {words}: what they say "
         f"here tells nothing about the method. Inside it: {links}. For open questions take a real "
         "pair: press Change pair above (SmolLM2 is fetched once, through pip).",
         "warn",
