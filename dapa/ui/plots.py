@@ -14,7 +14,6 @@ from gradio.components.plot import PlotData
 from dapa.figures.html_page import saved_as
 from dapa.figures.theme import palette, provenanced
 
-
 _WIDE = 120
 """Characters a line of the small print: a page is wider than a picture that is taken away. On a
 phone it is not shown (see dapa.css)."""
