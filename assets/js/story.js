@@ -77,11 +77,13 @@ const STEPS = [
 ];
 const stale = () => pane('patched')?.querySelector('header p')?.textContent.includes('older');
 
+const page = () => document.getElementById('page');
+const isOpen = () => page()?.classList.contains('presenting');
 function draw() {
-  const open = document.body.classList.contains('presenting');
-  if (open && !bar.isConnected) document.body.append(bar);
+  const open = isOpen();
+  if (open && !bar.isConnected) page().append(bar);
   bar.hidden = !open;
-  document.body.classList.toggle('telling', open && step >= 0);
+  page()?.classList.toggle('telling', Boolean(open && step >= 0));
   if (!open) return;
   const now = STEPS[step];
   const ready = story && story.ready;
@@ -116,7 +118,7 @@ function openTab(name) {
     .find((tab) => tab.textContent.trim() === name)?.click();
 }
 function quit() {
-  document.body.classList.remove('presenting');
+  page().classList.remove('presenting');
   story = null; step = -1; playing = false; bar.querySelector('.story-end')?.remove();
   draw();
   document.querySelector('#present')?.focus();
@@ -131,13 +133,13 @@ play.addEventListener('click', () => {
 });
 leave.addEventListener('click', quit);
 document.addEventListener('keydown', (event) => {
-  if (!document.body.classList.contains('presenting') || event.target.matches('input, textarea, select')) return;
+  if (!isOpen() || event.target.matches('input, textarea, select')) return;
   if (event.key === 'Escape') quit();
   if (event.key === 'PageDown') { event.preventDefault(); next(); }
   if (event.key === 'PageUp' && step > 0) { event.preventDefault(); show(step - 1); }
 });
 setInterval(() => {
-  if (!document.body.classList.contains('presenting')) { if (!bar.hidden) draw(); return; }
+  if (!isOpen()) { if (!bar.hidden) draw(); return; }
   const over = performance.now() - since > EACH * 1000;
   if (playing && step >= 0 && over && STEPS[step].done()) {
     if (step === STEPS.length - 1) playing = false; else { show(step + 1); return; }

@@ -17,9 +17,10 @@ def harmless(dashboard: Dashboard) -> Callable[[str], bool]:
     sets = dashboard.workbench.library()
     names = tuple(one.name for one in sets)
     if names not in _SAFE:
-        plain = {item.text for one in sets if one.role != "harmful" for item in one.prompts}
-        twins = {item.twin for one in sets for item in one.prompts if item.twin}
-        _SAFE[names] = frozenset(text.strip() for text in plain | twins)
+        harmful = [item for one in sets if one.role == "harmful" for item in one.prompts]
+        plain = {item.text.strip() for one in sets if one.role != "harmful" for item in one.prompts}
+        twins = {item.twin.strip() for item in harmful if item.twin}  # a harmless set's are harmful
+        _SAFE[names] = frozenset(plain | twins) - {item.text.strip() for item in harmful}
     known = _SAFE[names]
     return lambda prompt: prompt.strip() in known
 

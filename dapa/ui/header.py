@@ -26,8 +26,8 @@ _MEMORY = [
 ]
 _OFFER = "smollm2"
 _THEMES = (
-    '<select class="theme" aria-label="Theme"><option value="system">System</option>'
-    '<option value="light">Light</option><option value="dark">Dark</option></select>'
+    '<select class="theme" aria-label="Theme"><option value="system">Theme: system</option>'
+    '<option value="light">Theme: light</option><option value="dark">Theme: dark</option></select>'
 )
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:all", "mps", "xpu"]
 

@@ -17,7 +17,7 @@ from dapa.writing.sentences import kind_text
 
 Who = Literal["student", "found", "teacher", "smaller", "every"]
 _NAMES = {"student": "student", "found": "with the set", "teacher": "teacher", "every": "every"}
-_WIDE, _HIGH, _LEFT, _TOP, _SIZE = 336, 232, 52, 14, 176
+_WIDE, _HIGH, _LEFT, _TOP, _SIZE = 336, 244, 52, 26, 176
 """The picture in its own units; `_SIZE` is the height of the plane."""
 _SPAN = 248
 
@@ -164,6 +164,8 @@ def _mark(point: Point) -> str:
     beside, down = (-9 if left else 9), (18 if below else -9)
     if point.who == "smaller":  # clear of the set that it is smaller than
         beside, down = 4, 22
+    elif point.who == "every":
+        down = -11
     label = (
         f'<text class="name" x="{x + beside:.1f}" y="{y + down:.1f}" '
         f'text-anchor="{"end" if left else "start"}">{esc(name)}</text>'

@@ -22,13 +22,14 @@ from dapa.ui.headline import card
 from dapa.ui.parts import esc
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search.status import skills_of
 from dapa.workbench import Run
 from dapa.writing.sentences import kind_text, where_text
 
-_TRIED = 5
-"""How many requests are tried, at most, for one whose reply turns."""
+_TRIED = 8
+"""How many requests are tried, at most, for one whose reply turns and could be tipped back."""
 _OPEN = """(...values) => {
-  document.body.classList.add('presenting');
+  document.getElementById('page').classList.add('presenting');
   [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
     .find((tab) => tab.textContent.trim() === 'Chat')?.click();
   return values;
@@ -85,7 +86,7 @@ def wire(
         }
         now = replace(base, found=mask, found_by=run.id if run else base.found_by)
         now = now.press(EMPTY, 1.0)
-        return now, strip.draw(dashboard, now), carried(told, _figures(run, kind, total))
+        return now, strip.draw(dashboard, now), carried(told, _figures(dashboard, run, kind, total))
 
     return parts.button.click(
         begin, session, [session, wheel, parts.story], api_name="present", js=_OPEN, **steer
@@ -98,10 +99,13 @@ def carried(told: dict[str, Any], card_html: str = "") -> str:
     return f'<i data-story="{esc(json.dumps(told))}"></i>{end}'
 
 
-def _figures(run: Run | None, kind: str, total: int) -> str:
+def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> str:
     """The headline card of the run that found the set; empty where no run is known."""
     report = result.report_of(run) if run is not None else None
-    return card(result.headlined(report, kind, total)) if report is not None else ""
+    if run is None or report is None:
+        return ""
+    skills, _ = skills_of(dashboard, run.id)
+    return card(result.headlined(report, kind, total, skills))
 
 
 def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
@@ -119,8 +123,9 @@ def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
 def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
     """A harmful request with its harmless twin, and how many were tried.
 
-    Held-out ones first. The first whose reply turns with the set, and whose twin is still answered;
-    if none of those tried does, the first of them: the story then tells what really happens.
+    Held-out ones first. The first whose reply turns with the set, whose twin is still answered, and
+    which some single layer would tip back; if there is none of all three, one of the first two; if
+    none of those either, the first: the story then tells what really happens.
 
     Raises:
         PromptError: No bundled request of this pair has a harmless twin.
@@ -133,7 +138,8 @@ def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
     told = sorted((p for p in known if p.twin), key=lambda p: p.split != "held_out")[:_TRIED]
     if not told:
         raise PromptError("no request with a harmless twin suits this pair; ask your own in Chat")
-    for count, asked in enumerate(told, 1):
+    good: Prompt | None = None
+    for asked in told:
         try:
             said = bench.replies([asked.text, asked.twin], mask)
         except DapaError:
@@ -144,5 +150,19 @@ def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
             harmful.get("student") == twin.get("patched") == Label.COMPLIANCE
             and harmful.get("patched") == Label.REFUSAL
         ):
-            return asked, count
-    return told[0], len(told)
+            good = good or asked
+            if tipped(dashboard, asked.text, mask):
+                return asked, 1 + told.index(asked)
+    return good or told[0], len(told)
+
+
+def tipped(dashboard: Dashboard, prompt: str, mask: Mask) -> bool:
+    """Is there a single layer whose flip would turn the reply, read off its first word?"""
+    kinds = {unit.kind for unit in mask.units}
+    if len(kinds) != 1 or any(unit.block is not None for unit in mask.units):
+        return False
+    try:
+        found = dashboard.workbench.what_if(prompt, mask, kinds.pop())
+    except DapaError:
+        return False
+    return any((cell.refusal >= 0.5) != (found.refusal >= 0.5) for cell in found.cells)

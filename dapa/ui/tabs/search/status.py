@@ -153,16 +153,7 @@ class SearchStatus:
         """The card over the result; empty where nothing was found."""
         if job.report is None or not job.report.units:
             return ""
-        task = self.dashboard.tasks.of(job.id, "skill")
-        if task is None or task.result is None:
-            task = self.dashboard.tasks.of(f"{job.id} {_HEADLINE}", "skill")
-        skills, waiting = None, ""
-        if task is not None and task.result is not None:
-            found = getattr(task.result, "record", task.result)
-            rates = {who: found.rate(who, "skill") for who in ("student", "patched", "teacher")}
-            skills = {who: rate for who, rate in rates.items() if rate is not None}
-        elif task is not None and not task.over:
-            waiting = "being measured"
+        skills, waiting = skills_of(self.dashboard, job.id)
         return card(result.headlined(job.report, job.unit_kind, job.total, skills, waiting))
 
     def _ask_skill(self, job: SearchJob) -> Task | None:
@@ -201,6 +192,18 @@ class SearchStatus:
             return ()
         found: Sequence[Offered] = task.result.record.found.smaller
         return found
+
+
+def skills_of(dashboard: Dashboard, run: str) -> tuple[dict[str, Rate] | None, str]:
+    """The skill of student, patched and teacher beside a search; or why there is none yet."""
+    task = dashboard.tasks.of(run, "skill")
+    if task is None or task.result is None:
+        task = dashboard.tasks.of(f"{run} {_HEADLINE}", "skill")
+    if task is None or task.result is None:
+        return None, "being measured" if task is not None and not task.over else ""
+    found = getattr(task.result, "record", task.result)
+    rates = {who: found.rate(who, "skill") for who in ("student", "patched", "teacher")}
+    return {who: rate for who, rate in rates.items() if rate is not None}, ""
 
 
 def below(job: SearchJob, now: SearchProgress) -> str:
