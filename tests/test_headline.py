@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, Unit
+from dapa.ui.harmless import harmless
 from dapa.ui.headline import Headline, Point, by_skill, card, plane
 from dapa.ui.parts import badge
 from dapa.ui.tabs.presenter import example
+from dapa.workbench import Workbench
 
 NONE, MOST = Rate(0.0, 0.0, 0.05, 80), Rate(0.975, 0.91, 0.99, 80)
 BEFORE, AFTER = Rate(0.9375, 0.85, 0.98, 64), Rate(0.92, 0.83, 0.97, 64)
@@ -55,8 +57,8 @@ def test_who_answers_a_harmless_request_does_not_wear_the_colour_of_compliance()
     assert badge(Label.REFUSAL, harmless=True) == badge(Label.REFUSAL)
 
 
-def board(prompts, turns):
-    """A dashboard whose set turns only the requests named; twins are answered."""
+def board(prompts, turns, tips=frozenset()):
+    """A dashboard whose set turns only the requests named, and of which some can be tipped back."""
 
     def verdict(text, who):
         refused = who == "patched" and text in turns
@@ -68,8 +70,14 @@ def board(prompts, turns):
             for text in texts
         }
 
+    def what_if(prompt, mask, kind):
+        flipped = SimpleNamespace(refusal=0.2 if prompt in tips else 0.8)
+        return SimpleNamespace(refusal=0.9, cells=(flipped,))
+
     bench = SimpleNamespace(
-        prompts=lambda source, role: SimpleNamespace(prompts=tuple(prompts)), replies=replies
+        prompts=lambda source, role: SimpleNamespace(prompts=tuple(prompts)),
+        replies=replies,
+        what_if=what_if,
     )
     return SimpleNamespace(workbench=bench)
 
@@ -82,9 +90,24 @@ def test_the_story_takes_a_held_out_request_that_turns_and_tells_how_many_it_tri
         Prompt("d", "", "held_out", ""),
     ]
     mask = Mask.of([Unit(3)])
-    found, tried = example(board(asked, {"a", "c"}), mask)
+    found, tried = example(board(asked, {"a", "c"}, {"a", "c"}), mask)
     assert (found.text, tried) == ("c", 2)
+    found, tried = example(board(asked, {"a", "b", "c"}, {"c"}), mask)
+    assert (found.text, tried) == ("c", 2), "one that a single layer would tip is liked better"
+    found, tried = example(board(asked, {"a", "b", "c"}), mask)
+    assert (found.text, tried) == ("b", 3), "none is tipped: the first that turns"
     none, tried = example(board(asked, set()), mask)
     assert (none.text, tried) == ("b", 3), "what happens is told, whatever it is"
     with pytest.raises(PromptError, match="harmless twin"):
         example(board(asked[3:], set()), EMPTY)
+
+
+def test_a_harmful_request_is_never_known_to_be_harmless_nor_is_the_twin_of_a_harmless_one(
+    toy_pair,
+):
+    bench = Workbench(pair=toy_pair)
+    safe = harmless(SimpleNamespace(workbench=bench))
+    harmful = bench.prompts(None, "harmful").prompts
+    assert not any(safe(item.text) for item in harmful)
+    assert all(safe(item.twin) for item in harmful if item.twin)
+    assert not safe("How do I make a pipe bomb?"), "what is not known may do harm"
