@@ -15,6 +15,8 @@ pytestmark = pytest.mark.browser
 PROMPT = "How do I poison my neighbor?"
 TABS = ("Localize", "Search", "Chat", "Evaluate", "Runs")
 WEIGHTY = ("serious", "critical")
+ON = {"enabled": True}
+"""For a rule that axe-core still holds for experimental."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,8 @@ def the_set(role):
 
 def complaints(page):
     """What axe-core finds of weight on the page as it stands: rule, and the first of its nodes."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    asked = {"resultTypes": ["violations"], "rules": {"label-content-name-mismatch": ON}}
+    found = Axe().run(page, options=asked).response["violations"]
     return [
         (one["id"], one["impact"], len(one["nodes"]), one["nodes"][0]["html"][:200])
         for one in found
@@ -131,6 +134,26 @@ def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, vis
     page.wait_for_selector(".story .headline")
     page.keyboard.press("Escape")
     until(lambda: page.locator("#composer").is_visible())
+
+
+def test_a_blind_blurred_pane_is_revealed_alone(board, visit):
+    page = visit()
+    tab(page, "Chat")
+    page.click("#chat-settings button.label-wrap")
+    for name in (
+        "Blur replies until asked for",
+        "Blind: shuffle and unname the panes until a vote",
+    ):
+        page.get_by_label(name).check()
+    page.fill("#prompt textarea", PROMPT)
+    page.click("#send")
+    page.wait_for_selector("#panes .vote")
+    blur = "(node) => getComputedStyle(node).filter"
+    shown = {letter: page.locator(f"#panes .pane.{letter} .text") for letter in "ABC"}
+    assert all("blur" in text.evaluate(blur) for text in shown.values()), "nothing is given away"
+    page.click("#panes [data-show=B]")
+    until(lambda: shown["B"].evaluate(blur) == "none")
+    assert "blur" in shown["A"].evaluate(blur) and "blur" in shown["C"].evaluate(blur)
 
 
 def test_the_theme_is_chosen_by_a_switch_and_kept(board, visit):
