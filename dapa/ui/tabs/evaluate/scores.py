@@ -128,7 +128,7 @@ def _cell(found: Evaluation, model: str, measure: str) -> str:
     name = f"Replies of {esc(model)}: {esc(title_of(measure, found.asked))}"
     return (
         f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
-        f'aria-label="{name}">{rate(value)}</button>'
+        f'title="{name}">{rate(value)}</button>'
         f"{_kinds(found.over_kinds(model, measure), measure)}"
     )
 
