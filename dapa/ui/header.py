@@ -26,8 +26,8 @@ _MEMORY = [
 ]
 _OFFER = "smollm2"
 _THEMES = (
-    '<select class="theme" aria-label="Theme"><option value="system">Theme: system</option>'
-    '<option value="light">Theme: light</option><option value="dark">Theme: dark</option></select>'
+    '<select class="theme" aria-label="Theme"><option value="system">◐ system</option>'
+    '<option value="light">○ light</option><option value="dark">● dark</option></select>'
 )
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:all", "mps", "xpu"]
 
