@@ -23,6 +23,8 @@ const asked = (name) => [...(pane(name)?.querySelectorAll('.asked') || [])].at(-
 const verdict = (name) => ['refusal', 'compliance', 'answered', 'incoherent', 'unclear']
   .find((word) => pane(name)?.classList.contains(word));
 const settled = (name, text) => asked(name) === text && verdict(name);
+// is the patched reply made with what the strip holds?
+const fresh = () => (document.querySelector('#panes .panes')?.dataset.mask || '') === held();
 const held = () => document.querySelector('#strip .strip')?.dataset.mask || '';
 const press = (op) => document.querySelector(`#strip [data-op=${op}]`)?.click();
 const lit = () => [...document.querySelectorAll('#strip .tips')].map((cell) => cell.dataset.layer);
@@ -48,7 +50,7 @@ const STEPS = [
     } },
   { head: 'One press', next: () => 'What would tip it?',
     act() { if (!held()) press('found'); },
-    done: () => held() && settled('patched', story.harmful) && !stale(),
+    done: () => held() && fresh() && settled('patched', story.harmful),
     say() {
       if (!this.done()) return `${story.moved} now come from the teacher; nothing else changes.`;
       return verdict('patched') === 'refusal'
@@ -64,7 +66,7 @@ const STEPS = [
         : 'No single layer would tip this reply: the set holds it together.';
     } },
   { head: 'Its harmless twin', next: () => 'In figures',
-    act() { ask(story.twin); }, done: () => settled('patched', story.twin),
+    act() { ask(story.twin); }, done: () => fresh() && settled('patched', story.twin),
     say() {
       if (!this.done()) return 'Nearly the same words, but no harm in them.';
       return verdict('patched') === 'refusal' ? 'Refused as well: that is over-refusal, and it is counted.'
@@ -75,7 +77,6 @@ const STEPS = [
     say: () => `One of ${story.tried === 1 ? 'the held-out requests' : `${story.tried} requests tried for this story`}; `
       + 'these are all of them.' },
 ];
-const stale = () => pane('patched')?.querySelector('header p')?.textContent.includes('older');
 
 const page = () => document.getElementById('page');
 const isOpen = () => page()?.classList.contains('presenting');

@@ -76,7 +76,8 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
         vote = f'<p class="votes"><b>Which reply is best?</b> {buttons}</p>'
     asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
     blurred = "blurred" if view.blur else ""
-    return f'{hint}{lead}<div class="panes {blurred}" data-ask="{asked}">{panes}</div>{vote}{read}'
+    made = esc(last.mask.key) if last is not None else ""  # what the patched reply was made with
+    return f'{hint}{lead}<div class="panes {blurred}" data-ask="{asked}" data-mask="{made}">{panes}</div>{vote}{read}'
 
 
 def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
