@@ -74,8 +74,8 @@ const STEPS = [
     } },
   { head: 'In figures', next: () => 'From the start',
     act() {}, done: () => true,
-    say: () => `One of ${story.tried === 1 ? 'the held-out requests' : `${story.tried} requests tried for this story`}; `
-      + 'these are all of them.' },
+    say: () => `${story.tried === 1 ? 'The first held-out request that was tried'
+      : `Taken from ${story.tried} requests that were tried`}; these figures are of all of them.` },
 ];
 
 const page = () => document.getElementById('page');

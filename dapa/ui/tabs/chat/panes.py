@@ -77,7 +77,10 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
     asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
     blurred = "blurred" if view.blur else ""
     made = esc(last.mask.key) if last is not None else ""  # what the patched reply was made with
-    return f'{hint}{lead}<div class="panes {blurred}" data-ask="{asked}" data-mask="{made}">{panes}</div>{vote}{read}'
+    return (
+        f'{hint}{lead}<div class="panes {blurred}" data-ask="{asked}" data-mask="{made}">{panes}'
+        f"</div>{vote}{read}"
+    )
 
 
 def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
