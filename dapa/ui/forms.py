@@ -105,7 +105,7 @@ def build(
 
 def _group(row: int, names: Sequence[str]) -> str:
     """What the fields of a row are about, where a form is long; empty for its first ones."""
-    if any(name.startswith("max_") and name != "max_new_tokens" for name in names):
+    if row == 60 and any(name.startswith("max_") for name in names):
         return "How much at most"
     return {50: "Prompts and replies", 90: "What the models read"}.get(row, "")
 
