@@ -26,7 +26,7 @@ function show() {
     mark.setAttribute('aria-hidden', 'true');
     mark.textContent = p.toFixed(2).replace(/^0/, '');
     mark.style.setProperty('--p', p);
-    cell.append(mark);
+    cell.parentNode.append(mark); // beside the button: what is written on it stands in its name
     cell.classList.toggle('tips', (p >= 0.5) !== (told.now >= 0.5));
     cell.dataset.plain ??= cell.getAttribute('aria-label');
     cell.setAttribute('aria-label', `${cell.dataset.plain}; P(refusal) ${told.now.toFixed(2)} now, `
