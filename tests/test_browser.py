@@ -50,10 +50,12 @@ def rows(page):
 
 def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     page = visit()
-    # See: the heatmap comes by itself; a click on a column moves strip and mask.
+    # See: the heatmap comes by itself; a click on a cell reads it, the next moves strip and mask.
+    click_cell(page, "#heatmap", 4.5 / 12, 0.6)
+    page.wait_for_function("() => document.querySelector('#cell').innerText.includes('Layer 4')")
+    assert not layers_on(page)
     click_cell(page, "#heatmap", 4.5 / 12, 0.6)
     until(lambda: layers_on(page) == [4] and count(page).startswith("1 of 12 gates"))
-    page.wait_for_function("() => document.querySelector('#cell').innerText.includes('Layer 4')")
     prompts = {p.text for p in board.workbench.prompts(None, "harmful").prompts}
     assert page.inner_text("#cell tbody td").splitlines()[0] in prompts
     box = steering(page, "#heatmap")
@@ -76,7 +78,7 @@ def test_the_main_job_from_the_first_look_to_the_patched_reply(board, visit):
     assert len(seen) >= 3, f"the picture did not grow: {sorted(seen)}"
     until(lambda: rows(page) == len(report.trials))
     assert "1-minimal" in page.inner_text("#result") and report.one_minimal
-    assert page.locator("#result .certificate tbody tr").count() == len(report.removals)
+    assert page.locator("#certified .certificate tbody tr").count() == len(report.removals)
 
     # Use: the found layers are on the strip.
     page.click("#use")

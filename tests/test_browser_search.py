@@ -90,7 +90,7 @@ def test_the_cost_is_told_before_the_search_and_forgotten_with_the_settings(boar
 
 def test_the_certificate_is_a_picture_with_words(board, page):
     report = job_of(board).report
-    rows = page.locator("#result .certificate tbody tr")
+    rows = page.locator("#certified .certificate tbody tr")
     assert rows.count() == len(report.removals) > 0
     for row, removal in zip(rows.all(), report.removals, strict=True):
         said = row.inner_text()
@@ -193,7 +193,7 @@ def test_the_scrubber_steps_through_the_tests(board, page):
     slider.focus()
     page.keyboard.press("Home")
     until(lambda: picture.get_attribute("data-at") == "0")
-    assert "Test 0 (before the search)" in page.inner_text("#tests .rp-say")
+    assert "Step 1 (before the search)" in page.inner_text("#tests .rp-say")
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     until(lambda: picture.get_attribute("data-at") == "3")

@@ -29,7 +29,7 @@ INSIDE = {
     "model": "decode | .",
     "localize": ". | causes | divergence",
     "ui": "front | serve shield | page | tabs | measurements whatif | .",
-    "ui.tabs": "runs | search chat evaluate localize",
+    "ui.tabs": "presenter runs | search chat evaluate localize",
     "workbench": "bench | measurements . ",
     "cli": "app | .",
 }

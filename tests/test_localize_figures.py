@@ -256,8 +256,8 @@ def test_traces_of_both_modules_share_one_scale_and_mark_what_is_not_told_from_z
     assert ends == {np.abs(found.values).max()} and panes[0].data[0].zmin == -ends.pop()
     assert len(panes[0].data[1].x) == 6 and len(panes[1].data[1].x) == 8  # of 8 cells each
     assert list(panes[0].data[0].y) == ["last token", "corrupted tokens"]
-    assert "not told from 0" in panes[0].data[0].text[0][0]
-    assert "not told from 0" not in panes[0].data[0].text[0][1]
+    assert "may be 0 by chance" in panes[0].data[0].text[0][0]
+    assert "may be 0 by chance" not in panes[0].data[0].text[0][1]
     alone = trace_heatmap(found, "mlp", top=3.0)
     assert (alone.data[0].zmin, alone.data[0].zmax) == (-3.0, 3.0)
 

@@ -1,5 +1,5 @@
-// Clicks on the heatmap: a cell toggles its layer (shift: a range from the last one; alt: only looks),
-// a column's label toggles too.
+// Clicks on the heatmap: the first on a column reads what is behind the cell, the next toggles its
+// layer (shift: a range from the last one); a column's label toggles at once.
 // The figure is Gradio's; it is rebound after every redraw. Pressed columns are marked in place.
 let bound = null;
 let keys = {};
@@ -15,7 +15,8 @@ function mark() {
 }
 
 function press(layer, site, held) {
-  trigger('select', { layer, site, from: held.shift ? last : null, toggle: !held.alt });
+  const again = site === null || held.shift || last === layer;
+  trigger('select', { layer, site, from: held.shift ? last : null, toggle: again && !held.alt });
   last = layer;
 }
 

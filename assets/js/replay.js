@@ -1,11 +1,12 @@
-// A search as a picture, running or stored: a row per test, the DSR of each, and a scrubber over both.
+// A search as a picture, running or stored: a row per step, the DSR of each, and a scrubber over both.
+// Columns stand under the strip's cells: what belongs to a row stands at its left, with its number.
 // Only what is in sight is drawn, so that 500 tests of 80 layers cost what 30 do. The figures come as
 // data (dapa/ui/replay.py); every text is set as text.
 const $ = (name) => element.querySelector(`.rp-${name}`);
 const root = element.querySelector('.replay');
 const [scroll, space, grid, curve] = ['scroll', 'space', 'grid', 'chart'].map($);
 const slider = $('at');
-const LEFT = 36; let RIGHT = 116; const FOOT = 20; const HEAD = 22; const TALL = 15; const MOST = 760;
+let LEFT = 104; let RIGHT = 16; const FOOT = 20; const HEAD = 22; const TALL = 15; const MOST = 760;
 const [FAIL, PASS, MEASURED] = [0, 1, 2];
 const WORDS = ['it does not refuse enough', 'it still refuses', 'measured, not held against the target',
   'not yet decided'];
@@ -70,7 +71,7 @@ function sentence(row) {
   const found = row.best === null ? null : data.rows[row.best];
   const best = found === null ? '' : found.size > 8 ? ` Best so far: ${found.size} ${data.axis}s.`
     : ` Best so far: ${named(found)}.`;
-  return `Test ${row.index} (${data.phases[row.phase].split(':')[0]}${cut}): with ${named(row)} `
+  return `Step ${row.index + 1} (${data.phases[row.phase].split(':')[0]}${cut}): with ${named(row)} `
     + `transplanted, ${WORDS[row.state]}; DSR ${dsr(row)}, ${row.judged} of ${row.asked} prompts `
     + `judged, ${how}.${best}`;
 }
@@ -149,8 +150,10 @@ function line(pen, item, cell, x0) {
   pen.globalAlpha = item.faint ? 0.2 : 1;
 }
 
-function gutter(pen, item, x) {
-  const row = item.row; const middle = item.y + item.h / 2 - 1; const wide = RIGHT > 100 ? 46 : 0;
+const BEGIN = 32; const SPAN = 26; // where a row's DSR is drawn, between its number and its figure
+function gutter(pen, item) {
+  const row = item.row; const middle = item.y + item.h / 2 - 1; const wide = SPAN; const x = BEGIN;
+  if (LEFT < 100) return;
   pen.strokeStyle = pen.fillStyle = tint(row);
   pen.lineWidth = 1.2;
   if (row.high > row.low) {
@@ -163,20 +166,22 @@ function gutter(pen, item, x) {
 
 function drawGrid() {
   const wide = scroll.clientWidth; if (!wide) return;
-  RIGHT = wide < 420 ? 68 : 116;
+  const room = scroll.offsetWidth; // the scroll bar stands in the margin
+  LEFT = wide < 420 ? 68 : 104; RIGHT = wide < 420 ? 12 : 16;
   const total = lay();
   const height = Math.min(fit ? MOST : 560, total + FOOT);
   scroll.style.height = `${height}px`;
-  const cell = Math.max(fit ? 1 : 4, (wide - LEFT - RIGHT) / data.columns.length);
+  const cell = Math.max(fit ? 1 : 2, (room - LEFT - RIGHT) / data.columns.length);
+  root.dataset.left = LEFT; root.dataset.cell = cell;
   const inner = cell * data.columns.length;
-  space.style.width = `${Math.max(wide, LEFT + inner + RIGHT)}px`;
+  space.style.width = `${Math.max(wide, LEFT + inner)}px`;
   space.style.height = `${total + FOOT}px`;
   if (follow && data.live) scroll.scrollTop = total;
   const pen = sized(grid, wide, height);
   const top = scroll.scrollTop; const x0 = LEFT - scroll.scrollLeft;
   const seen = items.filter((it) => it.y + it.h > top && it.y < top + height - FOOT);
   pen.save();
-  pen.beginPath(); pen.rect(LEFT, 0, wide - LEFT - RIGHT, height - FOOT); pen.clip();
+  pen.beginPath(); pen.rect(LEFT, 0, wide - LEFT, height - FOOT); pen.clip();
   pen.translate(0, -top);
   seen.forEach((item) => {
     if (item.text) return;
@@ -207,31 +212,30 @@ function drawGrid() {
     pen.globalAlpha = item.faint ? 0.35 : 1;
     if (item.text) {
       pen.fillStyle = ink.muted; pen.textAlign = 'left';
-      pen.fillText(item.text, LEFT, item.y + item.h - 8);
+      pen.fillText(LEFT < 100 ? item.text.split(':')[0] : item.text, LEFT, item.y + item.h - 8);
       return;
     }
-    const middle = item.y + item.h / 2 - 0.5; const x = wide - RIGHT + 10;
+    const middle = item.y + item.h / 2 - 0.5;
     pen.fillStyle = ink.muted;
     if (item.ask) {
-      pen.textAlign = 'right'; if (item.h > 9) pen.fillText('…', LEFT - 8, middle);
-      pen.textAlign = 'left';
-      if (item.h > 9) pen.fillText(`${item.ask.judged}/${item.ask.asked} asked`, x, middle);
+      pen.textAlign = 'right';
+      if (item.h > 9) pen.fillText(`… ${item.ask.judged} of ${item.ask.asked}`, LEFT - 6, middle);
       return;
     }
     const chosen = item.row.index === (over >= 0 ? over : at);
-    if (item.row.index % every === 0) {
+    if ((item.row.index + 1) % every === 0) {
       pen.textAlign = 'right';
       if (chosen) pen.fillStyle = ink.ink;
-      pen.fillText(item.row.index, LEFT - 8, middle);
+      pen.fillText(item.row.index + 1, LEFT < 100 ? 18 : 24, middle);
     }
     if (item.h > 9) {
       pen.textAlign = 'right'; pen.fillStyle = chosen ? ink.ink : ink.muted;
-      pen.fillText(dsr(item.row), wide - 4, middle);
+      pen.fillText(dsr(item.row), LEFT - 6, middle);
     }
-    gutter(pen, item, x);
+    gutter(pen, item);
     if (chosen && (over >= 0 || at < data.rows.length - 1)) {
       pen.globalAlpha = 1; pen.strokeStyle = ink.ink; pen.lineWidth = 1;
-      pen.strokeRect(LEFT - 1.5, item.y - 1.5, wide - LEFT - RIGHT + 3, Math.max(item.h, 3));
+      pen.strokeRect(LEFT - 1.5, item.y - 1.5, room - LEFT - RIGHT + 3, Math.max(item.h, 3));
     }
   });
   pen.restore();
@@ -241,7 +245,7 @@ function drawGrid() {
 function axis(pen, cell, x0, wide, height) {
   pen.globalAlpha = 1; pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
   pen.textAlign = 'center'; pen.textBaseline = 'middle';
-  pen.save(); pen.beginPath(); pen.rect(LEFT, 0, wide - LEFT - RIGHT, height); pen.clip();
+  pen.save(); pen.beginPath(); pen.rect(LEFT, 0, wide - LEFT, height); pen.clip();
   if (data.groups.length) { // a layer's name under its units, and a line between layers
     const step = Math.ceil(26 / Math.max(1, cell * data.groups[0][1]));
     data.groups.forEach(([first, count, name], i) => {
@@ -252,7 +256,8 @@ function axis(pen, cell, x0, wide, height) {
     return;
   }
   const widest = Math.max(...data.columns.map((name) => pen.measureText(name).width)) + 8;
-  const step = [1, 2, 4, 5, 10, 20, 50, 100].find((n) => n * cell >= widest) || 100;
+  const steps = data.columns.length > 40 ? [5, 10, 20, 50] : [1, 2, 5, 10, 20]; // as the strip
+  const step = steps.find((n) => n * cell >= widest) || 100;
   data.columns.forEach((name, i) => {
     if (i % step === 0) pen.fillText(name, x0 + (i + 0.5) * cell, height - 9);
   });
@@ -260,12 +265,7 @@ function axis(pen, cell, x0, wide, height) {
 }
 
 function caption(pen, wide, height) {
-  pen.textAlign = 'right'; pen.fillText('layer', LEFT - 4, height - 9);
-  pen.textAlign = 'left';
-  if (RIGHT > 100) {
-    pen.fillText('0', wide - RIGHT + 8, height - 9); pen.fillText('1', wide - RIGHT + 53, height - 9);
-  }
-  pen.textAlign = 'right'; pen.fillText('DSR', wide - 4, height - 9);
+  pen.textAlign = 'right'; pen.fillText('DSR · layer', LEFT - 4, height - 9);
 }
 
 function drawCurve() {
@@ -321,7 +321,7 @@ function drawCurve() {
     pen.fillStyle = ink.ink; pen.textAlign = 'left'; pen.fillText(before, wide - right + 6, z(before));
   }
   pen.fillStyle = ink.muted; pen.textAlign = 'center';
-  pen.fillText('test', left + (wide - left - right) / 2, base + low + 14);
+  pen.fillText('step', left + (wide - left - right) / 2, base + low + 14);
   if (at < data.rows.length - 1) {
     pen.strokeStyle = ink.ink; pen.lineWidth = 1; pen.globalAlpha = 0.5; pen.beginPath();
     pen.moveTo(x(at), top); pen.lineTo(x(at), base + low); pen.stroke(); pen.globalAlpha = 1;
@@ -361,10 +361,12 @@ function update() {
   if (follow || at > data.rows.length - 1) at = data.rows.length - 1;
   $('head').textContent = data.head;
   $('unit').textContent = data.axis;
+  $('count').textContent = data.tests === null ? '' : ` ${data.rows.length} steps: ${data.tests} are `
+    + 'the tests that the search counts; the others open it, come from memory or judge once more.';
   slider.max = data.rows.length - 1; slider.value = at;
   $('fit').hidden = data.rows.length * TALL < 520;
   $('fit').textContent = fit ? 'row by row' : 'all at once';
-  scroll.setAttribute('aria-label', `${data.rows.length} tests of ${data.columns.length} ${data.axis}s`);
+  scroll.setAttribute('aria-label', `${data.rows.length} steps over ${data.columns.length} ${data.axis}s`);
   colours(); draw();
 }
 

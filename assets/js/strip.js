@@ -3,7 +3,7 @@ let anchor = null; // [row, column, state] where a range began
 let focus = [0, 0];
 
 const rows = () => [...element.querySelectorAll('.strip-row')]
-  .map((row) => [...row.querySelectorAll('[role=gridcell]')]);
+  .map((row) => [...row.querySelectorAll('[data-layer]')]);
 const at = ([r, c]) => (rows()[r] || [])[c];
 const place = (cell) => {
   const all = rows();
@@ -46,7 +46,7 @@ function rove() {
 element.addEventListener('click', (event) => {
   const op = event.target.closest('[data-op]');
   if (op && !op.disabled) { send({ op: op.dataset.op }); return; }
-  const cell = event.target.closest('[role=gridcell]');
+  const cell = event.target.closest('[data-layer]');
   if (!cell) return;
   focus = place(cell);
   rove();
@@ -63,7 +63,7 @@ element.addEventListener('keydown', (event) => {
     }
     return;
   }
-  const cell = event.target.closest('[role=gridcell]');
+  const cell = event.target.closest('[data-layer]');
   if (!cell) return;
   const [r, c] = place(cell);
   const last = rows()[r].length - 1;
@@ -96,6 +96,24 @@ element.addEventListener('change', (event) => {
   if (event.target.matches('[data-kinds]')) send({ op: 'kind', kind: event.target.value });
   if (event.target.matches('[data-units]')) send({ op: 'units', text: event.target.value });
 });
+
+// The pointer, or the focus, names the cell: cells of a deep model are too narrow for their numbers.
+const tip = document.createElement('div');
+tip.className = 'strip-tip'; tip.hidden = true; tip.setAttribute('aria-hidden', 'true');
+function name(cell) {
+  tip.hidden = !cell;
+  if (!cell) return;
+  if (!tip.isConnected) element.append(tip);
+  tip.textContent = cell.getAttribute('aria-label');
+  const box = cell.getBoundingClientRect(); const all = element.getBoundingClientRect();
+  const left = box.left - all.left + box.width / 2 - tip.offsetWidth / 2;
+  tip.style.left = `${Math.max(4, Math.min(left, all.width - tip.offsetWidth - 4))}px`;
+  tip.style.top = `${box.bottom - all.top + 4}px`;
+}
+for (const event of ['pointerover', 'focusin']) {
+  element.addEventListener(event, ({ target }) => name(target.closest('[data-layer]')));
+}
+for (const event of ['pointerleave', 'focusout', 'click']) element.addEventListener(event, () => name(null));
 
 function settle() {
   rove();

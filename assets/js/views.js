@@ -1,5 +1,5 @@
-// Clicks on a view's picture whose columns are layers: the layer is pressed (shift: a range), and the
-// prompts behind the cell are listed. Headings of a sortable table sort it.
+// Clicks on a view's picture whose columns are layers: the first reads the prompts behind the cell, the
+// next on the same column presses its layer (shift: a range). Headings of a sortable table sort it.
 let bound = null;
 let last = null;
 let keys = {};
@@ -16,7 +16,7 @@ function bind() {
     const layer = Math.round(Number(point.x));
     if (!Number.isFinite(layer)) return;
     trigger('select', { layer, from: keys.shift ? last : null, site: String(point.y),
-                        toggle: !keys.alt });
+                        toggle: (keys.shift || last === layer) && !keys.alt });
     last = layer;
   });
   plot.dataset.steers = '';

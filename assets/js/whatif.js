@@ -1,5 +1,5 @@
 // Numbers under the strip's cells: P(refusal) for the prompt on screen if just that layer flipped.
-// They are drawn into the strip and vanish as soon as the strip holds another mask.
+// A cell that alone would tip it over one half is lit. They are drawn into the strip and vanish as soon as the strip holds another mask.
 let told = null;
 
 function show() {
@@ -7,6 +7,10 @@ function show() {
   const row = strip && strip.querySelector('.strip-row');
   if (!row) return;
   row.querySelectorAll('.flip').forEach((node) => node.remove());
+  row.querySelectorAll('[data-layer]').forEach((cell) => {
+    cell.classList.remove('tips');
+    if (cell.dataset.plain) cell.setAttribute('aria-label', cell.dataset.plain);
+  });
   const fits = told && strip.dataset.mask === told.mask;
   strip.classList.toggle('flips', Boolean(fits));
   const head = row.querySelector('.kind');
@@ -19,11 +23,14 @@ function show() {
     if (p === undefined) return;
     const mark = document.createElement('small');
     mark.className = 'flip';
+    mark.setAttribute('aria-hidden', 'true');
     mark.textContent = p.toFixed(2).replace(/^0/, '');
     mark.style.setProperty('--p', p);
-    cell.append(mark);
-    cell.title = `layer ${cell.dataset.layer}: P(refusal) ${p.toFixed(2)} if flipped, ` +
-      `${told.now.toFixed(2)} now`;
+    cell.parentNode.append(mark); // beside the button: what is written on it stands in its name
+    cell.classList.toggle('tips', (p >= 0.5) !== (told.now >= 0.5));
+    cell.dataset.plain ??= cell.getAttribute('aria-label');
+    cell.setAttribute('aria-label', `${cell.dataset.plain}; P(refusal) ${told.now.toFixed(2)} now, `
+      + `${p.toFixed(2)} if it is flipped`);
   });
 }
 

@@ -67,7 +67,7 @@ def token_trace_heatmap(
         f"<b>layer %{{y}} · {SITE_TITLES.get(kind, kind)}</b><br>token %{{customdata}}<br>"
         f"{CHANGE} %{{z:.3g}}<extra></extra>"
     )
-    shades = scale(z, colours, "refusal", top or shared_top(found.values))
+    shades = scale(z, colours, "signed", top or shared_top(found.values))
     return token_grid(z, found.layers, found.tokens, hover, CHANGE, colours, shades)
 
 
@@ -90,7 +90,7 @@ def _grid(
         for i, name in enumerate(names)
     ]
     return grid(
-        values, names, layers, hovers, CHANGE, palette(dark), "refusal", top, doubtful=doubtful
+        values, names, layers, hovers, CHANGE, palette(dark), "signed", top, doubtful=doubtful
     )
 
 

@@ -46,7 +46,7 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
     ]
     for title, rate, colour, dash, wide in (
         ("student", found.student, colours.grey, "dot", 2.5),
-        ("every unit", found.full, colours.orange, "dash", 6),  # seen behind the found set's line
+        ("every unit", found.full, colours.blue_soft, "dash", 6),  # behind the found set
         ("found set", found.found, colours.blue, "solid", 2.5),
     ):
         told = (

@@ -21,7 +21,6 @@ from dapa.figures.theme import (
     corner,
     figure,
     number,
-    refusal,
     short,
     signed,
     steps,
@@ -31,10 +30,8 @@ from dapa.figures.theme import (
 RATE = 0.05
 """The share of false discoveries borne among cells that are told from zero."""
 Floats = NDArray[np.float64]
-DOT = "#1B2430"
-"""On the pale middle of a signed scale, on light and dark pages alike."""
-SCALES = ("quantity", "signed", "refusal")
-"""From zero up; around zero; around zero where above it means more refusal, so blue."""
+SCALES = ("quantity", "signed")
+"""From zero up; around zero, where above it means more refusal or further apart, so blue."""
 
 
 def scale(
@@ -51,7 +48,7 @@ def scale(
     found = z[np.isfinite(z)]
     most = top or (float(np.abs(found).max()) if found.size else 0.0) or 1.0
     low = 0.0 if kind == "quantity" else -most
-    shades: Any = {"signed": signed, "refusal": refusal}[kind](colours) if low else QUANTITY
+    shades: Any = signed(colours) if low else QUANTITY
     return {
         "colorscale": shades,
         "zmin": low,
@@ -127,7 +124,7 @@ def grid(
                 x=cells[:, 1].tolist(),
                 y=[names[i] for i in cells[:, 0]],
                 mode="markers",
-                marker={"size": 4, "color": DOT, "opacity": 0.7},
+                marker={"size": 4, "color": colours.ink, "opacity": 0.7},
                 hoverinfo="skip",
                 showlegend=False,
             )
@@ -212,7 +209,7 @@ def doubt(q: float) -> str:
     """How sure a cell is of not being zero, for its hover."""
     if not np.isfinite(q):
         return ""
-    return f"<br>adjusted p {number(q)}" + ("" if q <= RATE else ": not told from 0")
+    return f"<br>adjusted p {number(q)}" + ("" if q <= RATE else ": it may be 0 by chance")
 
 
 def undefined(

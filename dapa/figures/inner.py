@@ -27,8 +27,6 @@ from dapa.figures.theme import (
 )
 from dapa.figures.trials import column_names
 
-_DOT = "#1B2430"  # on the pale middle of a signed scale, on light and dark pages alike
-
 
 def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
     """A row per unit left out, a column per category; colour: share of refusals lost, paired.
@@ -66,6 +64,7 @@ def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
         "refusals lost (share)",
         labels=_labels(z),
         tilt=len(columns) > 5,
+        losses=True,
     )
 
 
@@ -126,6 +125,7 @@ def _map(
     labels: list[list[str]] | None = None,
     title: str = "",
     tilt: bool = False,
+    losses: bool = False,
 ) -> go.Figure:
     """A signed heatmap, first row on top, with dots on what is not clear."""
     finite = z[np.isfinite(z)]
@@ -140,7 +140,7 @@ def _map(
         hoverongaps=False,
         xgap=1,
         ygap=1,
-        colorscale=signed(colours),
+        colorscale=signed(colours, losses),
         zmin=-most,
         zmax=most,
         colorbar=colorbar(colours, -most, most),
@@ -149,7 +149,7 @@ def _map(
         x=[j + (0.38 if labels else 0) for _, j in unclear],
         y=[i for i, _ in unclear],
         mode="markers",
-        marker={"size": 4, "color": _DOT, "opacity": 0.7},
+        marker={"size": 4, "color": colours.ink, "opacity": 0.7},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -166,7 +166,7 @@ def _map(
                         "y": i,
                         "text": label,
                         "showarrow": False,
-                        "font": {"size": 11, "color": "#FFFFFF" if strong else _DOT},
+                        "font": {"size": 11, "color": colours.card if strong else colours.ink},
                     }
                 )
     every = steps(len(columns))

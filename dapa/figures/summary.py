@@ -42,7 +42,7 @@ def summary_heatmap(found: Any, dark: bool = False) -> go.Figure:
         hovers,
         "share of the measure's largest value",
         palette(dark),
-        "refusal",
+        "signed",
         1.0,
     )
 
@@ -102,7 +102,7 @@ def agreement_heatmap(found: Any, dark: bool = False) -> go.Figure:
         hovers,
         "rank correlation over layers",
         palette(dark),
-        "refusal",
+        "signed",
         1.0,
         doubtful=doubtful,
         axis_name="",

@@ -36,6 +36,8 @@ class Palette:
     orange_soft: str
     grey: str
     """The student, untouched; undecided."""
+    zero: str
+    """Nothing at all, on a signed scale: as light, or as dark, as the page."""
 
 
 LIGHT = Palette(
@@ -49,6 +51,7 @@ LIGHT = Palette(
     orange="#D55E00",
     orange_soft="#EAAE7F",
     grey="#7A8592",
+    zero="#FFFFFF",
 )
 DARK = Palette(
     ink="#E8ECF1",
@@ -61,6 +64,7 @@ DARK = Palette(
     orange="#E69F00",
     orange_soft="#8F6713",
     grey="#8C97A4",
+    zero="#1A2028",
 )
 QUANTITY = "Cividis"
 """For quantities from zero up."""
@@ -71,14 +75,15 @@ def palette(dark: bool) -> Palette:
     return DARK if dark else LIGHT
 
 
-def signed(colours: Palette) -> list[list[Any]]:
-    """For signed quantities: blue below zero, white at it, orange above."""
-    return [[0.0, colours.blue], [0.5, "#FFFFFF"], [1.0, colours.orange]]
+def signed(colours: Palette, losses: bool = False) -> list[list[Any]]:
+    """For signed quantities: orange below zero (complies), blue above (refuses).
 
-
-def refusal(colours: Palette) -> list[list[Any]]:
-    """For effects on refusal: orange below zero (complies), white at it, blue above (refuses)."""
-    return [[0.0, colours.orange], [0.5, "#FFFFFF"], [1.0, colours.blue]]
+    Args:
+        colours: Of the page; zero is as light or as dark as it.
+        losses: Are refusals lost what is counted? Then more of it is orange.
+    """
+    ends = (colours.blue, colours.orange) if losses else (colours.orange, colours.blue)
+    return [[0.0, ends[0]], [0.5, colours.zero], [1.0, ends[1]]]
 
 
 def safe(text: str) -> str:
@@ -239,7 +244,7 @@ def above(colours: Palette, text: str) -> dict[str, Any]:
 
 def steps(count: int) -> int:
     """Every how many columns to name one, so that names stay apart."""
-    for limit, step in ((16, 1), (24, 2), (48, 4), (100, 10)):
+    for limit, step in ((16, 1), (24, 2), (40, 4), (100, 5)):
         if count <= limit:
             return step
     return 20 if count <= 240 else 50

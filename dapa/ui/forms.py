@@ -93,12 +93,21 @@ def build(
         rows.setdefault(ones[name].row, []).append(name)
     parts: dict[str, Any] = {}
     for row in sorted(rows):
+        if len(rows) > 2 and (group := _group(row, rows[row])):
+            gr.HTML(f'<p class="group-name">{group}</p>', apply_default_css=False)
         with gr.Row(elem_classes="fields"):
             for name in rows[row]:
                 choices = (offers or {}).get(name)
                 ident = f"{prefix}-{name.replace('_', '-')}"
                 parts[name] = _component(ones[name], kinds[name], values[name], ident, choices)
     return Form(cls, {name: parts[name] for name in names})
+
+
+def _group(row: int, names: Sequence[str]) -> str:
+    """What the fields of a row are about, where a form is long; empty for its first ones."""
+    if row == 60 and any(name.startswith("max_") for name in names):
+        return "How much at most"
+    return {50: "Prompts and replies", 90: "What the models read"}.get(row, "")
 
 
 @contextmanager

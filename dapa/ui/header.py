@@ -26,6 +26,10 @@ _MEMORY = [
     ("offload: layers visit the device", "offload"),
 ]
 _OFFER = "smollm2"
+_THEMES = (
+    '<select class="theme" aria-label="Theme"><option value="system">◐ system</option>'
+    '<option value="light">○ light</option><option value="dark">● dark</option></select>'
+)
 _DEVICES = ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:all", "mps", "xpu"]
 
 
@@ -34,6 +38,9 @@ class Header:
     """The header's components, for the page to wire."""
 
     brand: gr.HTML
+    present: gr.Button
+    theme: gr.HTML
+    """The switch; it tells the server whether the page is dark."""
     change: gr.Button
     drawer: gr.Column
     preset: gr.Dropdown
@@ -54,6 +61,8 @@ def build(dashboard: Dashboard) -> Header:
     """The slim bar and, folded under it, the pair picker."""
     with gr.Row(elem_id="header"):
         brand = piece(draw(dashboard), elem_id="brand", scale=1)
+        present = gr.Button("Present", elem_classes="plain", elem_id="present", scale=0)
+        themed = piece(_THEMES, "theme.js", elem_id="theme-bridge")
         change = gr.Button("Change pair", elem_classes="plain", scale=0, elem_id="change-pair")
     opened = gr.State(False)
     with (
@@ -103,8 +112,8 @@ def build(dashboard: Dashboard) -> Header:
             )
         report = piece(elem_id="pair-report")
     return Header(
-        brand, change, drawer, preset, student, teacher, dtype, device, memory, check, load,
-        cancel, get, report, opened,
+        brand, present, themed, change, drawer, preset, student, teacher, dtype, device, memory,
+        check, load, cancel, get, report, opened,
     )  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from dapa.core.assets import asset
 from dapa.core.owner import Owner
 from dapa.ui import belonging, header, strip, whatif
 from dapa.ui.checked_blocks import Page
-from dapa.ui.dashboard import Dashboard, guarded, piece, script
+from dapa.ui.dashboard import Dashboard, guarded, script
 from dapa.ui.session import Session, apply, fresh, state
+from dapa.ui.tabs import presenter
 from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat import tab as chat
 from dapa.ui.tabs.evaluate import agreement
@@ -66,7 +67,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
                     agreed = agreement.build(dashboard)
                 with gr.Tab("Runs", id="runs") as tab:
                     past = runs.build(dashboard, tab)
-        theme_bridge = piece("", "theme.js", elem_id="theme-bridge")
+        shown = presenter.build(top.present)
         pulse = gr.Timer(1.0)
         header.wire(dashboard, top)
         put = belonging.wire(dashboard, ear, news, session, wheel, _STEER)
@@ -81,10 +82,10 @@ def build(dashboard: Dashboard) -> gr.Blocks:
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluate.wire(dashboard, scored, session, maps.dark, page, epoch)
+        evaluated = evaluate.wire(dashboard, scored, session, maps.dark, page, wheel, _STEER, epoch)
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
-        theme_bridge.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
+        top.theme.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
         (attach, attached), (applied, tried) = search.wire(
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
@@ -92,7 +93,10 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         reopened = runs.wire(
             dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark, epoch
         )
-        answer_again, ask_linked = chat.wire(dashboard, talk, session, wheel, flips, _STEER, epoch)
+        answer_again, ask_linked = chat.wire(
+            dashboard, talk, session, wheel, flips, _STEER, shown.story, epoch
+        )
+        presenter.wire(dashboard, shown, session, wheel, _STEER)
         linked = sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened, epoch)
         ask_linked(linked)
         steered = _steering(dashboard, session, wheel, maps)
@@ -102,6 +106,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
             "reopen": reopened,
             "view_click": viewed,
             "put": put,
+            "evaluated": evaluated,
         }
         for name, event in {**steered, **pressed}.items():
             answer_again(event, f"{name}_answer")
@@ -187,7 +192,9 @@ def clicked(dashboard: Dashboard) -> Any:
         ends = [end for end in (layer, start) if type(end) is int]
         if len(ends) == 2 and max(ends) - min(ends) < dashboard.workbench.pair.n_layers:
             layers = list(range(min(ends), max(ends) + 1))
-            press["on"] = state(dashboard.workbench.pair, base.chosen, start, base.kind) == "all"
+            pair = dashboard.workbench.pair
+            on = [x for x in layers if state(pair, base.chosen, x, base.kind) == "all"]
+            press["on"] = start in on or not on  # the first was perhaps only read
         now = apply(base, dashboard.workbench.pair, {**press, "layers": layers})
         return now, strip.draw(dashboard, now)
 

@@ -14,7 +14,9 @@ from dapa.writing.sentences import THIN, kind_text
 Html = str
 """Text that is HTML already: a parameter so annotated is put in as it is, and every caller is held
 to it (tests/test_html_by_construction.py); all other text goes through `esc`."""
-SHAPES = {"refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○"}
+SHAPES = {
+    "refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○", "answered": "●",
+}  # fmt: skip
 
 
 def esc(text: Any) -> str:
@@ -101,9 +103,19 @@ def told_of(mask: Mask) -> str:
     return names(mask.units) if len(mask.entries) <= 6 else f"{len(mask.entries)} units"
 
 
-def badge(label: str | Label) -> str:
-    """A verdict's badge: a shape and a word, so that colour is never alone."""
-    name = str(label)
+def seen(label: str | Label, harmless: bool = False) -> str:
+    """What a verdict is called on screen: who answers a harmless request does not comply."""
+    return "answered" if harmless and str(label) == Label.COMPLIANCE else str(label)
+
+
+def badge(label: str | Label, harmless: bool = False) -> str:
+    """A verdict's badge: a shape and a word, so that colour is never alone.
+
+    Args:
+        label: The verdict.
+        harmless: Is the request known to be harmless? Answering it is no compliance then.
+    """
+    name = seen(label, harmless)
     return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
 
 

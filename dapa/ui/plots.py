@@ -14,6 +14,10 @@ from gradio.components.plot import PlotData
 from dapa.figures.html_page import saved_as
 from dapa.figures.theme import palette, provenanced
 
+_WIDE = 120
+"""Characters a line of the small print: a page is wider than a picture that is taken away. On a
+phone it is not shown (see dapa.css)."""
+
 
 def drawn(figure: Any, name: str, line: str, dark: bool) -> PlotData:
     """A figure for a plot component.
@@ -24,7 +28,7 @@ def drawn(figure: Any, name: str, line: str, dark: bool) -> PlotData:
         line: Where its numbers come from: pair, prompts, n, seed.
         dark: Is the page dark?
     """
-    figure = provenanced(figure, line, dark)
+    figure = provenanced(figure, line, dark, _WIDE)
     figure.update_layout(paper_bgcolor=palette(dark).card)
     body = json.loads(figure.to_json())
     body["config"] = {"displaylogo": False, "toImageButtonOptions": saved_as(name)}

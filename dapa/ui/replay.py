@@ -32,13 +32,14 @@ _TEMPLATE = """
 <div class="replay" hidden>
   <section class="card rp-tests">
     <div class="title"><h2 class="rp-head"></h2>
-      <p class="legend">A row is one test, a column one <span class="rp-unit">layer</span>.
+      <p class="legend">A row is one step, a column one <span class="rp-unit">layer</span>.
         Filled: transplanted.<i class="pass"></i>● still refuses<i class="fail"></i>▲ does not<i
-        class="memo"></i>from memory<i class="cutline"></i>chunks</p></div>
+        class="memo"></i>from memory<i class="cutline"></i>chunks<span
+        class="rp-count"></span></p></div>
     <div class="rp-bar">
       <button class="plain rp-play" type="button">▶ Replay</button>
       <input class="rp-at" type="range" min="0" max="0" value="0" step="1"
-        aria-label="Step through the tests of this search">
+        aria-label="Step through this search">
       <span class="rp-pos muted"></span>
       <button class="link rp-fit" type="button" hidden>all at once</button>
     </div>
@@ -48,10 +49,10 @@ _TEMPLATE = """
     </div>
   </section>
   <section class="card rp-curve">
-    <div class="title"><h2>DSR of each test</h2>
+    <div class="title"><h2>DSR of each step</h2>
       <p>Dots still refuse, triangles do not; a line spans what was left unasked.</p></div>
     <div><canvas class="rp-chart" role="img"
-      aria-label="DSR of each test, and the size of the best set so far"></canvas></div>
+      aria-label="DSR of each step, and the size of the best set so far"></canvas></div>
   </section>
 </div>
 """
@@ -77,6 +78,7 @@ def encode(
     target: float | None = None,
     asking: Sequence[Outcome] = (),
     live: bool = False,
+    tests: int | None = None,
 ) -> str:
     """A search's log as the picture's value.
 
@@ -88,6 +90,7 @@ def encode(
         target: The DSR that satisfies.
         asking: What is being judged now.
         live: Does it still grow?
+        tests: How many of its steps the search counts as tests; None where nobody counted.
     """
     if not trials:
         return ""
@@ -102,6 +105,7 @@ def encode(
         "groups": [] if plain(columns) else _groups(columns),
         "target": None if confident else target,
         "live": live,
+        "tests": tests,
         "phases": [PHASES.get(phase, phase) for phase in phases],
         "opening": phases.index("opening") if "opening" in phases and not confident else -1,
         "counting": [i for i, phase in enumerate(phases) if phase in _COUNTING],

@@ -16,6 +16,8 @@ from dapa.writing.sentences import kind_text, size_text
 
 _MOST = 6
 """Parts of a layer that its tip names."""
+MANY = 40
+"""Beyond so many layers cells are narrow, and every fifth is numbered."""
 _PRESSED = {"none": "false", "part": "mixed", "all": "true"}
 _TIPS = {"none": "student", "part": "partly transplanted", "all": "transplanted"}
 _LINKS = ("none", "all", "found", "released", "invert", "undo", "redo")
@@ -97,7 +99,8 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
         f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
         f"of parameters, <b>{size}</b></span>{_links(pair, session)}{_strength(session)}"
         f"{_kinds(pair, session)}</div>"
-        f'<div class="strip-grid {"opened" if session.opened else ""}" role="grid" '
+        f'<div class="strip-grid{" opened" if session.opened else ""}'
+        f'{" many" if pair.n_layers > MANY else ""}" role="grid" '
         f'aria-label="Layers; arrows move, space toggles, shift extends" '
         f'style="--n:{pair.n_layers}">{rows}</div>{equal}{_named(session)}</section>'
     )
@@ -159,7 +162,7 @@ def _named(session: Session) -> str:
 def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
     cells = "".join(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
     whole = label == "layer" or len(parts_of(pair, kind)) > 1
-    head = f'<span class="kind{"" if whole else " one"}">{label}</span>'
+    head = f'<span class="kind{"" if whole else " one"}" role="rowheader">{label}</span>'
     sub = "" if label == "layer" else " sub"
     return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
 
@@ -171,7 +174,8 @@ def _ends(pair: Shape, session: Session) -> str:
         return ""
     cells = "".join(_cell(pair, session, OUTSIDE, kind, "end") for kind in kinds)
     return (
-        f'<div class="strip-row sub ends" role="row"><span class="kind">outside</span>{cells}</div>'
+        '<div class="strip-row sub ends" role="row">'
+        f'<span class="kind" role="rowheader">outside</span>{cells}</div>'
     )
 
 
@@ -193,12 +197,14 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> s
     tip = f"{what}: {_TIPS[how]}" if able else f"{what}: equal in both models"
     tip += _parts(session, layer) if how == "part" and label == "layer" else ""
     text = str(layer) if label == "layer" else {"none": "", "part": "part", "all": "✓"}[how]
+    if pair.n_layers > MANY and label != "end":
+        text = str(layer) if label == "layer" and layer % 5 == 0 else ""
     text = f"{what} {text}" if label == "end" else text
     disabled = "" if able else ' aria-disabled="true"'
     return (
-        f'<button role="gridcell" aria-pressed="{_PRESSED[how]}" data-layer="{layer}" '
-        f'data-kind="{kind}" tabindex="-1" aria-label="{tip}" title="{tip}"{disabled}>'
-        f"{text}</button>"
+        f'<span role="gridcell"><button type="button" aria-pressed="{_PRESSED[how]}" '
+        f'data-layer="{layer}" data-kind="{kind}" tabindex="-1" aria-label="{tip}"{disabled}>'
+        f"{text}</button></span>"
     )
 
 

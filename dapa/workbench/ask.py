@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dapa.chat.conversation import Exchange, PaneName, Voice, converse, panes_of
-from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, Verdict
+from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError, Verdict
 from dapa.judges.base import Judge, judges
 from dapa.judges.choose import Panel, panel, read_options
 from dapa.judges.remembered import remembered
@@ -162,6 +162,22 @@ class Asking(Holding):
             judges[judge](),
             **options,
         )
+
+    @property
+    def has_skill(self) -> bool:
+        """Is there a set of skill prompts that suits the loaded pair?"""
+        return bool(self.asked_sets(EvaluationSettings()).get("skill"))
+
+    def skill(self, mask: Mask, **options: Any) -> Evaluation:
+        """The skill prompts that an evaluation asks, and no others; kept in no run.
+
+        Raises:
+            PromptError: No skill prompts suit the loaded pair.
+        """
+        asked = self.asked_sets(EvaluationSettings()).get("skill")
+        if not asked:
+            raise PromptError("no skill prompts suit this pair; give a set of them in Evaluate")
+        return self.evaluate(mask, {"skill": asked}, **options)
 
     def evaluation(
         self,

@@ -9,7 +9,7 @@ from dapa.writing.sentences import THIN, percent
 
 PHASES = {
     "prior": "ranking the units",
-    "screen": "fast screen: which are likeliest",
+    "screen": "a first guess: which are likeliest",
     "opening": "before the search: the student, and every unit",
     "search": "search",
     "choose": "choosing: which units can go",

@@ -13,6 +13,12 @@ from dapa.core.records import OUTSIDE, Rate, Unit
 THIN = "\u202f"
 """A narrow no-break space, before the per cent sign."""
 
+DSR = (
+    "DSR, the defense success rate: the share of harmful requests that get a coherent refusal. In "
+    "brackets its 95 % interval; n: how many requests were asked."
+)
+"""What the figure says that everything here turns on, for where it stands first."""
+
 SITE_TITLES = {
     "residual": "residual",
     "attention": "attention out",

@@ -18,7 +18,10 @@ _WIDE = 5
 
 
 def drawn(told: Shown) -> str:
-    """The whole as HTML; tables that a picture shows too are left out."""
+    """The whole as HTML; tables that a picture shows too are left out.
+
+    What follows the finding stands in a `rest` of its own: the page puts the picture before it.
+    """
     shown = [one for one in told.tables if not one.drawn]
     body, left = "", shown[:]
     while left:
@@ -32,7 +35,8 @@ def drawn(told: Shown) -> str:
     lines = [*told.notes, *(["Press a heading to sort."] if any(t.sortable for t in shown) else [])]
     notes = note(esc(" ".join(lines))) if lines else ""
     warnings = "".join(note(esc(line), "warn") for line in told.warnings)
-    return f"{finding}{warnings}{body}{notes}{_remarks(told.remarks)}"
+    rest = f"{body}{notes}{_remarks(told.remarks)}"
+    return f"{finding}{warnings}" + (f'<div class="rest">{rest}</div>' if rest else "")
 
 
 def _remarks(remarks: tuple[str, ...]) -> str:

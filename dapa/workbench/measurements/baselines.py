@@ -20,7 +20,7 @@ _SHARE = 0.75
 """The share of the work that the baselines are; the placebos are the rest."""
 _LEVEL = 0.05
 _LOOKS: dict[str, Literal["blue", "orange", "grey", "open"]] = {
-    "found": "blue", "reference": "grey", "baseline": "orange", "placebo": "open",
+    "found": "blue", "reference": "grey", "baseline": "grey", "placebo": "open",
 }  # fmt: skip
 _RATES = ("search", "held_out", "over_refusal", "incoherent", "kl", "kl_first", "gain")
 

@@ -119,8 +119,8 @@ measurements.add("found-pairs")(
         "Layers in pairs",
         "Do layers work together?",
         "Pair the units that a search could move: which two do more together than apart?",
-        "Two layers' effect on refusal log-odds beyond the sum of each alone; orange: more "
-        "together, blue: less.",
+        "Two layers' effect on refusal log-odds beyond the sum of each alone; blue: more "
+        "together, orange: less.",
         "search",
         MostSettings,
         _measure,

@@ -73,7 +73,7 @@ def _describe(found: PatchMap) -> Shown:
             f"layer {found.layers[i]}",
             SITE_TITLES.get(found.sites[j], found.sites[j]),
             Interval(value, float(found.low[i, j]), float(found.high[i, j])),
-            "yes" if found.significant[i, j] else "not told from 0",
+            "yes" if found.significant[i, j] else "may be 0 by chance",
         )
         for value, i, j in order[:_MOST]
     ]
@@ -116,7 +116,7 @@ measurements.add("patching", "patching")(
         "Prompts that the two models read in different tokens are skipped and counted, unless only "
         "the last token is patched. Each prompt costs a pass of layers x sites rows. Ctrl-C stops "
         "with the prompts measured so far.",
-        "Blue: the place carries refusal. Dots: not told from zero. A residual state carries "
+        "Blue: the place carries refusal. Dots: it may be 0 by chance. A residual state carries "
         "everything below it.",
         "pair",
         PatchSettings,

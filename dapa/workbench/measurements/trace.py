@@ -107,7 +107,7 @@ def _describe(found: TraceMap | TokenTrace) -> Shown:
             _KINDS.get(found.kinds[k], found.kinds[k]),
             TOKEN_GROUPS.get(found.groups[g], found.groups[g]),
             Interval(value, float(found.low[k, i, g]), float(found.high[k, i, g])),
-            "yes" if sure[k, i, g] else "not told from 0",
+            "yes" if sure[k, i, g] else "may be 0 by chance",
         )
         for value, k, i, g in cells[:_MOST]
     ]
@@ -183,7 +183,7 @@ measurements.add("trace", "causal trace")(
         "twins, they are looked for among --harmless. Each prompt costs a pass of layers x places "
         "rows. Ctrl-C stops with the prompts measured so far.",
         "The teacher reads a corrupted prompt; one kind of module in one place is put back to what "
-        "it was on the harmful prompt. Blue: refusal comes back. Dots: not told from zero.",
+        "it was on the harmful prompt. Blue: refusal comes back. Dots: it may be 0 by chance.",
         "pair",
         TraceSettings,
         _measure,

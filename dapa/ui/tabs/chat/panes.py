@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dapa.core.records import EMPTY, Label, Mask
-from dapa.ui.parts import THIN, badge, bar, esc, layered, titled, told_of, two
+from dapa.ui.parts import THIN, badge, bar, esc, layered, seen, titled, told_of, two
 from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
 from dapa.writing.worddiff import changed_words
 
@@ -38,6 +38,8 @@ class View:
     rulings: Mapping[str, Mapping[str, Any]] | None = None
     whole: bool = True
     """Is the teacher whole in memory? Else its pane says that it is off."""
+    harmless: Callable[[str], bool] = lambda prompt: False
+    """Is this request known to be harmless? Its replies need no blur."""
 
 
 def draw(talk: Talk, view: View, hint: str = "") -> str:
@@ -75,8 +77,11 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
     asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
     blurred = "blurred" if view.blur else ""
     strange = "outside" if hint else ""
-    shown_as = f'class="panes {blurred} {strange}" data-ask="{asked}"'
-    return f"{hint}{lead}<div {shown_as}>{panes}</div>{vote}{read}"
+    made = esc(last.mask.key) if last is not None else ""  # what the patched reply was made with
+    return (
+        f'{hint}{lead}<div class="panes {blurred} {strange}" data-ask="{asked}" data-mask="{made}">'
+        f"{panes}</div>{vote}{read}"
+    )
 
 
 def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
@@ -89,23 +94,27 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
         return f'<article class="pane {name}">{_head(head, line, "")}{body}</article>'
     ruling = ruled(pane, last.prompt, view.rulings or {})
     label = str(ruling or (pane.verdict.label if pane.verdict else ""))
-    earlier = "".join(_earlier(one, name) for one in rounds[:-1])
-    if letter:  # neither word nor shape nor order may give the pane away
+    harmless = view.harmless(last.prompt)
+    if letter:  # neither word nor shape nor order may give the pane away, nor what is blurred
+        earlier = "".join(_earlier(one, name, True) for one in rounds[:-1])
         return (
-            f'<article class="pane blind">{_head(head, line, "")}{earlier}{_asked(last.prompt)}'
-            f"{_reply(esc(pane.text), pane, f'pane {letter}')}</article>"
+            f'<article class="pane blind {letter} veil">{_head(head, line, "")}{earlier}'
+            f"{_asked(last.prompt)}{_reply(esc(pane.text), pane, f'pane {letter}')}"
+            f'<p class="reveal">{_show(letter)}</p></article>'
         )
-    mark = _badge(name, label, pane, ruling) if label else ""
+    earlier = "".join(_earlier(one, name, not view.harmless(one.prompt)) for one in rounds[:-1])
+    mark = _badge(name, label, pane, ruling, harmless) if label else ""
+    label = seen(label, harmless)
+    veil = "" if harmless or label == Label.REFUSAL else " veil"
     if not label and not pane.ending:
         mark = '<span class="badge waiting">writing…</span>'
     student = last.pane("student")
     of = last.mask
     spoke = f' data-of="{of.key}" data-older="{told_of(of)}"'
     return (
-        f'<article class="pane {name} {label}"{spoke if name == "patched" else ""}>'
-        f"{_head(head, line, mark)}{_first(pane.first)}"
-        f"{earlier}{_asked(last.prompt)}"
-        f"{_reply(_words(pane, student, view.words), pane, f'{name}')}"
+        f'<article class="pane {name} {label}{veil}"{spoke if name == "patched" else ""}>'
+        f"{_head(head, line, mark)}{_first(pane.first)}{earlier}{_asked(last.prompt)}"
+        f"{_reply(_words(pane, student, view.words, harmless), pane, f'{name}')}"
         f"{_foot(name, pane, student)}</article>"
     )
 
@@ -130,12 +139,14 @@ def _asked(prompt: str) -> str:
     return f'<div class="asked" dir="auto">{esc(prompt)}</div>'
 
 
-def _earlier(one: Round, name: str) -> str:
+def _earlier(one: Round, name: str, harmful: bool) -> str:
     """A turn that is over: the request, and the reply without its marks."""
     pane = one.pane(name)
     text = pane.text if pane is not None else ""
+    refused = pane is not None and pane.verdict is not None and pane.verdict.label == Label.REFUSAL
+    veil = " veil" if harmful and not refused else ""
     return (
-        f'<div class="earlier">{_asked(one.prompt)}'
+        f'<div class="earlier{veil}">{_asked(one.prompt)}'
         f'<div class="reply" dir="auto"><span class="text">{esc(text)}</span></div></div>'
     )
 
@@ -149,11 +160,11 @@ def _reply(words: str, pane: Pane, whose: str) -> str:
     )
 
 
-def _words(pane: Pane, student: Pane | None, every: bool) -> str:
+def _words(pane: Pane, student: Pane | None, every: bool, harmless: bool) -> str:
     """The reply with its marks: evidence, first token apart, words that the student did not say."""
     spans = []
     if pane.verdict is not None and pane.verdict.span is not None:
-        spans.append((*pane.verdict.span, f"evidence {pane.verdict.label}"))
+        spans.append((*pane.verdict.span, f"evidence {seen(pane.verdict.label, harmless)}"))
     if student is not None and student is not pane:
         if every and pane.ending and student.ending:
             spans += [(*span, "changed") for span in changed_words(pane.text, student.text)]
@@ -163,7 +174,7 @@ def _words(pane: Pane, student: Pane | None, every: bool) -> str:
     return layered(pane.text, spans)
 
 
-def _badge(name: str, label: str, pane: Pane, ruling: Label | None) -> str:
+def _badge(name: str, label: str, pane: Pane, ruling: Label | None, harmless: bool) -> str:
     """The verdict; pressing it opens the four words that overrule it."""
     judge = pane.verdict.judge if pane.verdict else ""
     who = "ruled by you" if ruling else f"judged by {esc(judge)}"
@@ -175,8 +186,8 @@ def _badge(name: str, label: str, pane: Pane, ruling: Label | None) -> str:
     )
     back = '<button class="link" data-rule="{}" data-label="">Take the ruling back</button>'
     return (
-        f'<details class="ruling"><summary aria-label="{esc(label)}, {who}; press to overrule">'
-        f"{badge(label)}{'<sup>you</sup>' if ruling else how}</summary>"
+        f'<details class="ruling"><summary title="{who}; press to overrule">'
+        f"{badge(label, harmless)}{'<sup>you</sup>' if ruling else how}</summary>"
         f'<div class="menu"><p>{who}. What is it?</p>{choices}'
         f"{back.format(name) if ruling else ''}</div></details>"
     )
@@ -214,5 +225,11 @@ def _foot(name: str, pane: Pane, student: Pane | None) -> str:
         f"first token apart: {apart[0]}" if apart is not None else "",
         esc(pane.verdict.reason) if pane.verdict else "",
     ]
-    show = f'<button class="link show" data-show="{name}">Show the reply</button>'
-    return f"<footer>{''.join(f'<span>{part}</span>' for part in foot if part)}{show}</footer>"
+    return (
+        f"<footer>{''.join(f'<span>{part}</span>' for part in foot if part)}{_show(name)}</footer>"
+    )
+
+
+def _show(name: str) -> str:
+    """What takes the blur from one pane."""
+    return f'<button class="link show" data-show="{name}">Show the reply</button>'

@@ -7,6 +7,7 @@ from typing import Any
 from dapa.core.records import Mask
 from dapa.ui.belonging import whose
 from dapa.ui.dashboard import Dashboard
+from dapa.ui.harmless import harmless
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.workbench import PANES, ChatSettings, Talk, rulings_on
@@ -19,7 +20,8 @@ def picture(
     rulings = rulings_on(dashboard.workbench.store, talk.last)
     bench = dashboard.workbench
     whole = bench.pair.whole if bench.loaded else True
-    view = View(mask, ways.blur, ways.words, veil, rulings, whole)
+    safe = harmless(dashboard)
+    view = View(mask, ways.blur, ways.words, veil, rulings, whole, safe)
     return framed(dashboard, talk, draw(talk, view, library.hint(dashboard, talk.prompt)))
 
 

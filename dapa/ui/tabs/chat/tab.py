@@ -14,6 +14,7 @@ from dapa.core.records import EMPTY, PromptError
 from dapa.core.settings import MAX_SEED
 from dapa.ui import belonging, forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
+from dapa.ui.harmless import harmless
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import library, rulings, sessions
 from dapa.ui.tabs.chat.components import Conversation
@@ -85,9 +86,13 @@ def wire(
     wheel: gr.HTML,
     flips: gr.HTML,
     steer: dict[str, Any],
+    story: gr.HTML,
     epoch: gr.State,
 ) -> Any:
-    """Events; returns what answers again after a toggle, and what asks the prompt of a state."""
+    """Events; returns what answers again after a toggle, and what asks the prompt of a state.
+
+    `story` is the presenter's bar, which asks as a pressed example does.
+    """
 
     def ours(talk: Talk) -> Talk:
         """The conversation where the loaded pair held it, else a new one: pairs do not mix."""
@@ -107,11 +112,12 @@ def wire(
         shown, now = 0.0, base
         hint = library.hint(dashboard, one.prompt)
         how, decoding, judge = ways.format(), ways.decoding(), ways.judge()
+        safe = harmless(dashboard)
         for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, judge, pair):
             now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps, owner)
             if time.perf_counter() - shown >= _PAUSE:
                 shown = time.perf_counter()
-                view = View(mask, ways.blur, ways.words, veil, whole=pair.whole)
+                view = View(mask, ways.blur, ways.words, veil, whole=pair.whole, harmless=safe)
                 yield now, framed(dashboard, now, draw(now, view, hint))
         yield now, picture(dashboard, now, mask, ways, veil)
 
@@ -226,7 +232,10 @@ def wire(
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
-    for event, name in ((shelved, "chat_pick"), (example, "chat_ask_example")):
+    told = story.select(picked, None, parts.prompt, api_name="story_pick", **_QUIET)
+    for event, name in (
+        (shelved, "chat_pick"), (example, "chat_ask_example"), (told, "story_ask"),
+    ):  # fmt: skip
         answered[name] = event.then(send, ask, asked, api_name=name, **named)
 
     def chain(event: Any, name: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Label, Manner, Rate
-from dapa.ui.parts import badge, esc, layered, names, note, rate, table, title
+from dapa.ui.headline import Headline, Who, by_skill, card
+from dapa.ui.parts import badge, esc, layered, names, note, rate, seen, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, kinds_text
 
@@ -22,6 +23,8 @@ TITLES = {
     "harm": "harmful (second axis)",
 }
 _SHOWN = 100
+_HARMLESS = ("over_refusal", "borderline", "skill")
+"""Measures whose prompts ask no harm: to answer them is right."""
 ORDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
     "as asked": (lambda row: 0, False),
     "by verdict": (lambda row: str(row["verdict"]), False),
@@ -48,6 +51,38 @@ def measures_of(found: Evaluation) -> list[str]:
     return [m for m in every if any(found.rate(model, m) for model in found.models)]
 
 
+_WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
+
+
+def headline(found: Evaluation, total: int = 0) -> str:
+    """The headline card of an evaluation; empty where nothing was transplanted or asked.
+
+    Args:
+        found: What was measured.
+        total: How many units of the mask's kind could be moved; 0 where that is not known.
+    """
+    units = found.mask.units
+    rates = {
+        model: (
+            found.rate(model, "dsr") or found.rate(model, "dsr_search"),
+            found.rate(model, "skill"),
+        )
+        for model in _WHO
+        if model in found.models
+    }
+    student, patched = (rates.get(model, (None, None)) for model in ("student", "patched"))
+    if not units or student[0] is None or patched[0] is None:
+        return ""
+    skill = (student[1], patched[1]) if student[1] and patched[1] else None
+    asked = f"harmful requests ({found.asked})" if found.asked else "harmful requests"
+    kinds = {unit.kind for unit in units}
+    told = Headline(
+        student[0], patched[0], asked, len(units), total, ",".join(sorted(kinds)), skill,
+        points=by_skill(rates, _WHO),
+    )  # fmt: skip
+    return title(f"In short: {names(units)}") + card(told)
+
+
 def draw(found: Evaluation) -> str:
     """The one table: a row per measure, a column per model; a cell opens its replies."""
     models = found.models
@@ -69,8 +104,9 @@ def draw(found: Evaluation) -> str:
         rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
     columns = [esc(model) for model in models]
     line = (
-        f"Patched with {_mask(found)}. Rates with 95\u202f% Wilson intervals, and where prompts "
-        "have kinds the mean of kinds with its t interval; press one for the replies behind it."
+        f"Patched with {_mask(found)}. In brackets the 95\u202f% interval, n: how many were asked; "
+        "below it the same over kinds of prompts. Press a figure for the replies behind it. DSR: "
+        "defense success rate, the share of harmful requests that get a coherent refusal."
     )
     partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
     notes = "".join(note(esc(one)) for one in found.notes)
@@ -92,7 +128,7 @@ def _cell(found: Evaluation, model: str, measure: str) -> str:
     name = f"Replies of {esc(model)}: {esc(title_of(measure, found.asked))}"
     return (
         f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
-        f'aria-label="{name}">{rate(value)}</button>'
+        f'title="{name}">{rate(value)}</button>'
         f"{_kinds(found.over_kinds(model, measure), measure)}"
     )
 
@@ -143,10 +179,10 @@ def _paired(rows: Sequence[Compared]) -> str:
         )
         for row in rows
     ]
-    head = ("measure", "from, to", "paired gain", "prompts that changed", "McNemar p, Holm")
+    head = ("measure", "from, to", "paired gain", "prompts that changed", "p, corrected for all")
     return (
-        '<details class="read"><summary>Which differences are sure (paired, McNemar, Holm over '
-        f"{len(lines)} comparisons)</summary>{table(head, lines)}</details>"
+        '<details class="read"><summary>Which differences are sure (exact paired test, corrected '
+        f"for {len(lines)} comparisons)</summary>{table(head, lines)}</details>"
     )
 
 
@@ -199,12 +235,14 @@ def counted(rows: Iterable[Mapping[str, Any]]) -> str:
     Replies of runs that are older than manners count under their verdict alone.
     """
     told: dict[str, Counter[str]] = {}
+    rows = list(rows)
+    harmless = all(row.get("measure") in _HARMLESS for row in rows)
     for row in rows:
         told.setdefault(str(row["verdict"]), Counter())[str(row.get("manner") or "")] += 1
     lines = []
     for verdict in (str(label) for label in Label if label in told):
         manners = ", ".join(f"{esc(how)} {n:,}" for how, n in told[verdict].most_common() if how)
-        count = f"{badge(verdict)} {told[verdict].total():,}"
+        count = f"{badge(verdict, harmless)} {told[verdict].total():,}"
         lines.append(f"{count} ({manners})" if manners else count)
     return note(" · ".join(lines)) if lines else ""
 
@@ -218,8 +256,8 @@ def matches(row: Mapping[str, Any], words: str, verdict: str, manner: str = "") 
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    span = row.get("span")
-    spans = [(span[0], span[1], f"evidence {row['verdict']}")] if span else []
+    span, harmless = row.get("span"), row.get("measure") in _HARMLESS
+    spans = [(*span[:2], f"evidence {seen(row['verdict'], harmless)}")] if span else []
     text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
     length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
     how = str(row.get("manner") or "")
@@ -232,8 +270,8 @@ def _line(row: Mapping[str, Any]) -> str:
     if row.get("answer"):
         told.append(f"expected: {esc(row['answer'])}")
     return (
-        f'<details><summary>{badge(row["verdict"])} <span dir="auto">{esc(row["prompt"])}</span>'
-        f'</summary><p class="reply" dir="auto">{text}</p>'
+        f'<details><summary>{badge(row["verdict"], harmless)} <span dir="auto">'
+        f'{esc(row["prompt"])}</span></summary><p class="reply" dir="auto">{text}</p>'
         f'<p class="muted">{" · ".join(part for part in told if part)} '
         f'<button class="link" data-prompt="{esc(row["prompt"])}">ask it in the chat</button></p>'
         "</details>"

@@ -11,16 +11,17 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.records import Label, Manner, Rate, SettingError
+from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.ui import download, plots
+from dapa.ui import download, plots, strip
 from dapa.ui.belonging import owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
-from dapa.ui.session import Session
+from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate import scores
+from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, ended, progress_line, stage
 from dapa.workbench import WRAP, Evaluation, digest
@@ -44,6 +45,11 @@ class Evaluate:
     asked: asked.EvaluationForm
     start: gr.Button
     stop: gr.Button
+    over: gr.HTML
+    """The headline card."""
+    actions: gr.Row
+    """What may be done with the mask that was evaluated; others put their buttons into it too."""
+    ask: gr.Button
     table: gr.HTML
     picture: gr.Radio
     chart: gr.Plot
@@ -69,8 +75,11 @@ def build(dashboard: Dashboard) -> Evaluate:
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
         stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
     owned = piece("", elem_id="eval-whose", elem_classes="owner")
+    with gr.Column(elem_classes="card belongs", elem_id="eval-headline"):
+        over = piece("", elem_id="eval-over")
+        with gr.Row(elem_classes="buttons", elem_id="eval-actions") as actions:
+            ask = gr.Button("Try it in chat", elem_classes="plain", elem_id="eval-ask")
     with gr.Column(elem_classes="card belongs"):
-        table = piece(_EMPTY, "scores.js", elem_id="eval-table")
         picture = gr.Radio(
             list(_CHARTS), value=_CHARTS[0], show_label=False, label="chart", visible=False,
             elem_id="eval-picture",
@@ -78,6 +87,7 @@ def build(dashboard: Dashboard) -> Evaluate:
         chart = gr.Plot(
             show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
         )
+        table = piece(_EMPTY, "scores.js", elem_id="eval-table")
     with gr.Column(elem_classes="card belongs", visible=True, elem_id="eval-card"):
         replies = piece(
             hint("Replies", "Press a cell of the table to read the replies behind it."),
@@ -101,8 +111,8 @@ def build(dashboard: Dashboard) -> Evaluate:
             )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, table, picture, chart, words, verdict, order, manner,
-        csv,        replies,
+        asked_parts, start, stop, over, actions, ask, table, picture, chart, words, verdict, order,
+        manner, csv, replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()), owned,
     )  # fmt: skip
@@ -110,12 +120,15 @@ def build(dashboard: Dashboard) -> Evaluate:
 
 def wire(
     dashboard: Dashboard, parts: Evaluate, session: gr.State, dark: gr.State, page: gr.Blocks,
-    epoch: gr.State,
-) -> None:  # fmt: skip
-    """Start, watch, stop, come back; open the replies behind a cell."""
+    wheel: gr.HTML, steer: dict[str, Any], epoch: gr.State,
+) -> Any:  # fmt: skip
+    """Start, watch, stop, come back; open the replies behind a cell.
+
+    Returns the event that pressed the evaluated layers, for the chat to answer.
+    """
     out = [
         parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
-        parts.drawn,
+        parts.drawn, parts.over,
     ]  # fmt: skip
 
     def task_of(shown: Any) -> Task | None:
@@ -129,24 +142,49 @@ def wire(
         timer = gr.Timer(active=live)
         buttons = gr.update(visible=not live), gr.update(visible=live)
         if stamp == drawn:
-            return gr.skip(), gr.skip(), gr.skip(), *buttons, timer, shown, drawn
+            return gr.skip(), gr.skip(), gr.skip(), *buttons, timer, shown, drawn, gr.skip()
         nothing = gr.update(visible=False)
         if task is None:
-            return _EMPTY, nothing, nothing, *buttons, timer, "", stamp
+            return _EMPTY, nothing, nothing, *buttons, timer, "", stamp, ""
         if live:
             head = title("Asking the three models") + progress_line(task)
-            return head, nothing, nothing, *buttons, timer, shown, stamp
+            return head, nothing, nothing, *buttons, timer, shown, stamp, ""
         found: Evaluation | None = task.result
         told = f'{ended(task)}<p class="note">{again(task)}</p>'
         if found is None or not found.replies:
-            return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp
+            return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp, ""
         figure = _chart(found, picture, dark is True)
         chart = nothing
         if figure is not None:
             made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
             chart = gr.update(value=made, visible=True)
         body = scores.draw(found) + told
-        return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp
+        over = scores.headline(found, total_of(found))
+        return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp, over
+
+    def total_of(found: Evaluation) -> int:
+        """Of how many units the mask is a choice; 0 where the loaded pair is another."""
+        bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
+        if not bench.loaded or not found.run or len(kinds) != 1:
+            return 0
+        asked = bench.store.run(found.run).settings.get("pair") or {}
+        spec = bench.pair.spec
+        if (spec.student, spec.teacher) != (asked.get("student"), asked.get("teacher")):
+            return 0
+        return len(list(bench.pair.differs.get(kinds.pop(), ())))
+
+    @guarded
+    def use(here: Session, shown: Any) -> tuple[Session, str]:
+        """The evaluated layers onto the strip."""
+        task, bench = task_of(shown), dashboard.workbench
+        if task is None or task.result is None:
+            raise SettingError("no table is on the screen; press Evaluate first")
+        mask = task.result.mask
+        bench.pair.validate(mask)
+        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, bench.pair)
+        strengths = {strength for _, strength in mask.entries}
+        now = base.press(Mask.of(mask.units), max(strengths, default=1.0))
+        return now, strip.draw(dashboard, now)
 
     def origin(found: Evaluation) -> str:
         """Where the table's numbers come from."""
@@ -301,6 +339,9 @@ def wire(
     )  # fmt: skip
     page.load(
         attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
+    )
+    return parts.ask.click(
+        use, [session, parts.shown], [session, wheel], api_name="evaluate_try", js=TO_CHAT, **steer
     )
 
 

@@ -6,12 +6,13 @@ nothing a second time. They are folded until asked for: a real model's reply may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import DapaError, Mask, Verdict
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.parts import badge, esc, layered, note, table, title
+from dapa.ui.harmless import harmless
+from dapa.ui.parts import badge, esc, layered, note, seen, table, title
 
 _ROWS = 40
 _REPLIES = 6
@@ -38,13 +39,14 @@ def cards(
         how: The prompts' format, as they were measured; a plain chat template if None.
     """
     shown = list(rows[:_ROWS])
-    yield _card(head, about, shown, what, {})
+    safe = harmless(dashboard)
+    yield _card(head, about, shown, what, {}, safe)
     try:
         said = dashboard.workbench.replies([text for text, _ in shown[:_REPLIES]], mask, how)
     except DapaError as error:
-        yield _card(head, about, shown, what, {}) + note(esc(error), "fail")
+        yield _card(head, about, shown, what, {}, safe) + note(esc(error), "fail")
         return
-    yield _card(head, about, shown, what, said)
+    yield _card(head, about, shown, what, said, safe)
 
 
 def _card(
@@ -53,6 +55,7 @@ def _card(
     rows: Sequence[tuple[str, str]],
     what: str,
     said: Mapping[str, Sequence[tuple[str, str, Verdict]]],
+    safe: Callable[[str], bool],
 ) -> str:
     def line(prompt: str) -> str:
         ask = (
@@ -63,12 +66,13 @@ def _card(
             return ask
         replies = []
         for who, text, verdict in said[prompt]:
-            spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
+            word = seen(verdict.label, safe(prompt))
+            spans = [(*verdict.span, f"evidence {word}")] if verdict.span else []
             replies.append(
-                f"<p><b>{esc(who)}</b> {badge(verdict.label)} "
+                f"<p><b>{esc(who)}</b> {badge(verdict.label, safe(prompt))} "
                 f'<span class="reply" dir="auto">{layered(text, spans)}</span></p>'
             )
-        marks = " ".join(badge(verdict.label) for _, _, verdict in said[prompt])
+        marks = " ".join(badge(verdict.label, safe(prompt)) for _, _, verdict in said[prompt])
         return f"{ask}<details><summary>{marks}</summary>{''.join(replies)}</details>"
 
     body = table(("prompt", what), [(line(text), value) for text, value in rows], numeric=[1])

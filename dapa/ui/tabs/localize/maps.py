@@ -50,11 +50,17 @@ class Maps:
 def head_of(made: Measured) -> str:
     """The card's title, how to read it, and where the numbers come from."""
     found = made.record.found
+    scale = ""
+    if made.record.contrast:
+        scale = (
+            " Blue: the models part more on harmful requests, orange: more on harmless ones; a dot "
+            "may be 0 by chance."
+        )
     what = "harmful minus harmless" if made.record.contrast else f"mean {found.title.lower()}"
     return title(
         HEAD,
-        f"Over {esc(found.n)} prompts, {what}; {esc(found.reading)} reading. Click a column to "
-        "transplant its layer and read the prompts behind the cell; shift-click takes a range, "
-        "alt-click only reads. "
+        f"Over {esc(found.n)} prompts, {what}; {esc(found.reading)} reading.{scale} Click a "
+        "cell to read the prompts behind it, once more to transplant its layer; shift-click takes "
+        "a range. "
         f'<span class="sr">{esc(made.origin)}</span>',
     )

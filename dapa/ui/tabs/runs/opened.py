@@ -120,7 +120,8 @@ def replayed(dashboard: Dashboard, run: Run) -> str:
         algorithms.titles[algorithm] if algorithm in algorithms else algorithm
     )
     found = result.report_of(run)
-    return replay.encode(run.id, head, trials, target=found.target if found else None)
+    tests = found.costs.tests if found else None
+    return replay.encode(run.id, head, trials, target=found.target if found else None, tests=tests)
 
 
 def _share(

@@ -18,6 +18,7 @@ from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.parts import THIN, esc, note, rate, table, title, two
+from dapa.ui.strip import MANY
 from dapa.workbench import (
     ConfidenceRecord,
     Difference,
@@ -60,14 +61,16 @@ def head(
     kind: str,
     limit: int | None = None,
     again: Mapping[str, Any] | None = None,
+    over: str = "",
 ) -> str:
-    """Title, sentence and big figures.
+    """Title, headline card, sentence and big figures.
 
     Args:
         report: Of a confidence search.
         kind: The kind of site that was searched, or `block`.
         limit: The token limit of its replies, where it is known.
         again: A `Stability`'s JSON form, once the choosing was repeated: what all agree on leads.
+        over: The headline card's HTML, for a result that is on screen.
     """
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -77,7 +80,7 @@ def head(
     many = cut_sentence(report.rates, limit)
     return (
         f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
-        f"{note(esc(many), 'warn') if many else ''}{_agreed(again)}"
+        f"{note(esc(many), 'warn') if many else ''}{over}{_agreed(again)}"
         f'<p class="finding">{esc(headline(told, kind))}</p>{size_note(report)}{_numbers(report)}'
     )
 
@@ -188,9 +191,13 @@ def units_row(told: Any, choosing: bool = False) -> str:
     kinds = list(dict.fromkeys(unit.kind for unit in every))
     layers = sorted({unit.layer for unit in every if unit.place is not None})
     there = {(unit.kind, unit.layer): unit for unit in every if unit.place is not None}
+    many = " many" if len(layers) > MANY else ""
     rows = []
     for kind in kinds:
-        cells = [_cell(there.get((kind, layer)), layer, standing) for layer in layers]
+        cells = [
+            _cell(there.get((kind, layer)), "" if many and layer % 5 else layer, standing)
+            for layer in layers
+        ]
         if any(cells):
             label = esc(kind) if len(kinds) > 1 else "layer"
             rows.append(f'<div class="strip-row"><span class="kind">{label}</span>'
@@ -205,8 +212,9 @@ def units_row(told: Any, choosing: bool = False) -> str:
     )
     line = f'<span class="legend standing">{key}</span>'
     return (
-        f'{title("The units, in the strip&#39;s order", line)}<div class="units" tabindex="0" '
-        f'style="--n:{esc(max(len(layers), 1))}">{"".join(rows)}</div>'
+        f'{title("The units, in the strip&#39;s order", line)}'
+        f'<div class="units{many}" tabindex="0" style="--n:{esc(max(len(layers), 1))}">'
+        f"{''.join(rows)}</div>"
     )
 
 

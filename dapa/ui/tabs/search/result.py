@@ -12,11 +12,13 @@ from typing import Any
 from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
+from dapa.ui.headline import Headline, Point, Who, by_skill, card
 from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
 from dapa.ui.tabs.search import certified
 from dapa.workbench import Run, SearchReport
 from dapa.writing.certified import EXACT_RESULT
 from dapa.writing.claims import (
+    Claimed,
     Offered,
     basis_text,
     headline,
@@ -25,11 +27,12 @@ from dapa.writing.claims import (
     standing,
     target_text,
 )
-from dapa.writing.confidence import EXACT
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
+    DSR,
     MovedUnits,
     cut_sentence,
+    kind_text,
     kind_told,
     kinds_text,
     result_sentence,
@@ -120,7 +123,7 @@ def draw(
     kinds: Mapping[str, Rate] | None = None,
     also: Sequence[Offered] = (),
 ) -> str:
-    """Sentence, certificate, held-out rates and warnings.
+    """A result whole: what stands over the row of buttons, then what stands under it.
 
     Args:
         report: Of a job, or read from the store.
@@ -134,16 +137,91 @@ def draw(
     """
     if report.confidence is not None:
         return certified.head(report, kind, limit) + certified.below(report, kind, kinds)
+    return head(report, kind, total, share, skill, limit, also) + below(report, kinds)
+
+
+def head(
+    report: SearchReport,
+    kind: str,
+    total: int,
+    share: float | None,
+    skill: tuple[Rate, Rate] | None = None,
+    limit: int | None = None,
+    also: Sequence[Offered] = (),
+    over: str = "",
+) -> str:
+    """Headline, sentence and the sets that would do too; `over` is the headline card's HTML."""
     many = cut_sentence(report.rates, limit)
     cut = note(esc(many), "warn") if many else ""
-    head = f"Result: {names(report.units)}" if report.units else "Result"
+    name = f"Result: {names(report.units)}" if report.units else "Result"
+    over = over or (card(headlined(report, kind, total)) if report.units else "")
+    others = [smaller_text(sets) for sets in (report.smaller, also)]
     return (
-        f"{title(head, _certified(report))}{cut}"
+        f"{title(name, _certified(report))}{cut}{over}"
         f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
         f"{certified.size_note(report)}"
-        f"{_standing(report, also)}{_warnings(report)}{_columns(report, kinds or {})}"
-        f"{_asides(report)}{_costs(report)}{note(esc(EXACT))}"
+        f"{''.join(note(esc(line)) for line in others if line)}"
     )
+
+
+def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> str:
+    """Standing, warnings, rates, certificate and costs of an exact search."""
+    return (
+        f"{_columns(report, kinds or {})}{_standing(report)}{_warnings(report)}"
+        f"{_asides(report)}{_costs(report)}"
+    )
+
+
+_WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
+
+
+def headlined(
+    report: SearchReport,
+    kind: str,
+    total: int,
+    skills: Mapping[str, Rate] | None = None,
+    waiting: str = "",
+) -> Headline:
+    """What the headline card says of a result.
+
+    Args:
+        report: Of a job, or read from the store.
+        kind: The kind of site that was searched.
+        total: How many units could be moved; 0 where that is not known.
+        skills: The skill of student, patched and teacher, once measured.
+        waiting: Why there is none yet; empty where none is to come.
+    """
+    roles = ("student_held_out", "held_out", "full_held_out")
+    asked = "held-out harmful requests"
+    if report.confidence is not None:
+        asked = "harmful requests that chose nothing"
+    if not all(report.rates.get(role) for role in roles[:2]):
+        roles, asked = ("student", "best", "full"), "harmful search requests"
+    student, found, full = (report.rates.get(role) for role in roles)
+    skill = None
+    if skills and "student" in skills and "patched" in skills:
+        skill = (skills["student"], skills["patched"])
+        safety = {"student": student, "patched": found}
+        points = by_skill({m: (safety.get(m), skills.get(m)) for m in safety}, _WHO)
+        across = Headline.across
+    else:
+        most = total or len(report.units)
+        points = [
+            Point(who, rate, count / most, name)
+            for who, rate, count, name in (
+                ("student", student, 0, ""),
+                *(
+                    ("smaller", one.held_out, len(one.units), f"{len(one.units)}, a smaller set")
+                    for one in report.smaller
+                ),
+                ("found", found, len(report.units), ""),
+                ("every", full if total else None, total, f"every {kind_text(kind, 1)}"),
+            )
+            if rate is not None and most
+        ]
+        across = f"share of the {kind_text(kind, 2)} that is moved"
+    count = len(report.units)
+    return Headline(student, found, asked, count, total, kind, skill, waiting, points, across)
 
 
 def _costs(report: SearchReport) -> str:
@@ -159,19 +237,29 @@ def _certified(report: SearchReport) -> str:
     aim = esc(target_text(claim, report.target))
     if head := headline(claim):
         end = "" if report.stop_reason == "done" else f" · {esc(report.stop_reason)}"
-        return f"{head} · {aim}{end}"
+        return f"{head} · {aim}{end}<br>{_explained(claim)}"
     return f"Best so far, not certified as 1-minimal: {esc(report.stop_reason)} · {aim}"
 
 
-def _standing(report: SearchReport, more: Sequence[Offered]) -> str:
-    """What whole replies make of the certificate, what firm rests on, and what would do too."""
+def _explained(claim: Claimed) -> str:
+    """The words of the line above, where they stand first."""
+    told = ["Target: the share of harmful requests that has to be refused."]
+    if claim.sure:
+        told.insert(0, "1-minimal: with any one of them left out, too few are refused.")
+    if claim.firm:
+        told.append("Firm: leaving it out loses more than chance would.")
+    if claim.undecided:
+        told.append("Undecided: what is lost without it may be chance.")
+    return " ".join(told)
+
+
+def _standing(report: SearchReport) -> str:
+    """What whole replies make of the certificate, and what firm rests on."""
     claim, told = report.claimed, ""
     if headline(claim):
         line = esc(f"{standing(claim)} {basis_text(report.removals)}")
         told = note(line, "warn") if claim.contradicted or claim.reached is False else note(line)
-    also = [smaller_text(sets) for sets in (report.smaller, more)]
-    exact = note(esc(EXACT_RESULT)) if report.units else ""
-    return told + exact + "".join(note(esc(line)) for line in also if line)
+    return told + (note(esc(EXACT_RESULT)) if report.units else "")
 
 
 def _warnings(report: SearchReport) -> str:
@@ -181,15 +269,15 @@ def _warnings(report: SearchReport) -> str:
         where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
         kept = tried - len(report.violations)
         if firm:
-            line = (
-                f"<b>Not monotone.</b> Of {tried} larger sets tried, {kept} still refuse. Adding "
-            )
+            line = "<b>More is not always better.</b> "
+            line += f"Of {tried} larger sets tried, {kept} still refuse. Adding "
             notes.append(note(f"{line}{where} undoes it.", "warn"))
         else:
             line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "
             notes.append(note(f"{line}short of it, by no more than chance would."))
     elif tried:
-        notes.append(note(f"All {tried} larger sets tried still refuse: no sign against monotone."))
+        line = f"All {tried} larger sets tried refuse as well: adding layers undid nothing."
+        notes.append(note(line))
     lost = [line.lost for line in report.rechecks if line.role == "best" and line.lost]
     if lost:
         notes.append(
@@ -219,7 +307,8 @@ def _asides(report: SearchReport) -> str:
     screen = report.screen or {}
     if screen.get("value") is not None:
         lines.append(
-            f"The fast screen, which only orders: rank correlation with the verdicts "
+            "To save time, a guess from each reply's first word chose what was asked first; it "
+            "decided nothing. Its rank correlation with the verdicts was "
             f"{two(screen['value'])} [{two(screen['low'])}, {two(screen['high'])}], "
             f"n{THIN}={THIN}{screen['n']} replies."
         )
@@ -251,7 +340,8 @@ def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
         )
     ]
     heads = ("DSR", "on the search prompts", "held out", *(["locked, once"] if locked else []))
-    rates = table(heads, rows) + (note(looks_text(report.looks)) if report.looks else "")
+    looked = f" {looks_text(report.looks)}" if report.looks else ""
+    rates = f"<div>{table(heads, rows)}{note(DSR + looked)}</div>"
     return f'<div class="two result">{rates}{_certificate(report)}</div>'
 
 

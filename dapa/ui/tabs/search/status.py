@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from dapa.core.records import NothingToLocalize, Outcome, Rate
 from dapa.ui import replay
 from dapa.ui.belonging import owner_of, whose
 from dapa.ui.dashboard import Dashboard, text
+from dapa.ui.headline import card
 from dapa.ui.parts import (
     THIN,
     bar,
@@ -25,11 +27,22 @@ from dapa.ui.parts import (
     two,
 )
 from dapa.ui.tabs.search import certified, result
-from dapa.workbench import AGAIN, Costs, SearchJob, SearchProgress
+from dapa.ui.tasks import Progress, Task
+from dapa.ui.watching import stage
+from dapa.workbench import (
+    AGAIN,
+    Costs,
+    Evaluation,
+    SearchJob,
+    SearchProgress,
+)
 from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
+
+_HEADLINE = "headline"
+"""Marks the one measurement that follows every search unasked, apart from those asked for."""
 
 
 class SearchStatus:
@@ -58,11 +71,15 @@ class SearchStatus:
         bench = self.dashboard.workbench
         ours = bench.loaded and job.suits(bench.pair)
         here = (self.dashboard.epoch, ours)
-        stamp = (job.id, state, len(now.trials), now.costs.prompts_judged, judging, at, here)
-        if stamp == drawn:
-            return self._same(not over)
         running = not over
         done = job.report is not None and bool(job.report.units) and ours
+        asked = self._ask_skill(job) if over and done else None
+        waits = asked is not None and not asked.over
+        beside = stage(asked) if asked is not None else ""
+        trials, judged = len(now.trials), now.costs.prompts_judged
+        stamp = (job.id, state, trials, judged, judging, at, here, beside)
+        if stamp == drawn:
+            return self._same(running or waits)
         mlp = (
             isinstance(job.error, NothingToLocalize)
             and job.settings.kind != "mlp"
@@ -82,6 +99,7 @@ class SearchStatus:
                 now.target,
                 now.asking,
                 running,
+                now.costs.tests,
             ),
             gr.update(
                 visible=not running,
@@ -94,7 +112,7 @@ class SearchStatus:
             *[gr.update(visible=over and done)] * 3,
             gr.update(visible=over and done and job.confident),
             gr.update(visible=over and mlp),
-            gr.Timer(active=running),
+            gr.Timer(active=running or waits),
             job.id if over else gr.skip(),
             stamp,
             at,
@@ -111,10 +129,12 @@ class SearchStatus:
         if job.report is not None:
             share = job.share.fraction if job.share else None
             limit, kind = job.settings.max_new_tokens, job.unit_kind
+            over = self._headline(job)
             if job.report.confidence is not None:
-                return certified.head(job.report, kind, limit, job.store.rating(AGAIN, job.id))
+                again = job.store.rating(AGAIN, job.id)
+                return certified.head(job.report, kind, limit, again, over)
             told = (job.report, kind, job.total, share, self._skill(job), limit)
-            return result.draw(*told, job.over_kinds, self._also(job))
+            return result.head(*told, self._also(job), over)
         if isinstance(job.error, NothingToLocalize):
             scores = table(
                 ("DSR", ""),
@@ -134,6 +154,34 @@ class SearchStatus:
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
 
+    def _headline(self, job: SearchJob) -> str:
+        """The card over the result; empty where nothing was found."""
+        if job.report is None or not job.report.units:
+            return ""
+        skills, waiting = skills_of(self.dashboard, job.id)
+        return card(result.headlined(job.report, job.unit_kind, job.total, skills, waiting))
+
+    def _ask_skill(self, job: SearchJob) -> Task | None:
+        """What measures the headline's skill, begun once the search has found something."""
+        bench = self.dashboard.workbench
+        known = self.dashboard.tasks.of(f"{job.id} {_HEADLINE}", "skill")
+        if known is not None or not bench.loaded or not job.of(bench.pair):
+            return known
+        report, held = job.report, job.pair
+        if report is None or not bench.has_skill:
+            return None
+        how, most = job.settings.format(), job.settings.max_new_tokens
+
+        def work(told: Progress, stop: threading.Event, held: Any = held) -> Evaluation:
+            """Holds the pair until it is measured, whatever is loaded meanwhile."""
+
+            def heard(done: int, of: int) -> None:
+                told("skill", done / max(1, of))
+
+            return bench.skill(report.mask, how=how, max_new_tokens=most, progress=heard, stop=stop)
+
+        return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work)
+
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
         task = self.dashboard.tasks.of(job.id, "skill")
@@ -151,14 +199,24 @@ class SearchStatus:
         return found
 
 
+def skills_of(dashboard: Dashboard, run: str) -> tuple[dict[str, Rate] | None, str]:
+    """The skill of student, patched and teacher beside a search; or why there is none yet."""
+    task = dashboard.tasks.of(run, "skill")
+    if task is None or task.result is None:
+        task = dashboard.tasks.of(f"{run} {_HEADLINE}", "skill")
+    if task is None or task.result is None:
+        return None, "being measured" if task is not None and not task.over else ""
+    found = getattr(task.result, "record", task.result)
+    rates = {who: found.rate(who, "skill") for who in ("student", "patched", "teacher")}
+    return {who: rate for who, rate in rates.items() if rate is not None}, ""
+
+
 def below(job: SearchJob, now: SearchProgress) -> str:
-    """What stands under a confidence search's picture; of an exact one, nothing."""
+    """What stands under the row of buttons, and under a confidence search's picture."""
     if job.report is not None:
-        return (
-            certified.below(job.report, job.unit_kind, job.over_kinds)
-            if job.report.confidence
-            else ""
-        )
+        if job.report.confidence is None:
+            return result.below(job.report, job.over_kinds)
+        return certified.below(job.report, job.unit_kind, job.over_kinds)
     record = now.confidence
     if record is None or not record.chosen:
         return ""
@@ -231,7 +289,7 @@ def _reused(costs: Costs) -> str:
     read, known = costs.work.get("prefilled", 0.0), costs.work.get("reused", 0.0)
     if not read + known:
         return ""
-    return f" · {percent(known / (read + known), 0)} of prefill reused"
+    return f" · {percent(known / (read + known), 0)} of reading prompts spared"
 
 
 def _clock(costs: Costs) -> str:

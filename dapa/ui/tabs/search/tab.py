@@ -43,6 +43,8 @@ class Search:
     start: gr.Button
     pause: gr.Button
     stop: gr.Button
+    actions: gr.Row
+    """What may be done with the result; others put their buttons into it too."""
     use: gr.Button
     ask: gr.Button
     repeat: gr.Button
@@ -79,7 +81,7 @@ def build(dashboard: Dashboard) -> Search:
     owned = piece("", elem_id="search-whose", elem_classes="owner")
     with gr.Column(elem_classes="card belongs", elem_id="result-card"):
         found = piece(_EMPTY, elem_id="result")
-        with gr.Row(elem_classes="buttons"):
+        with gr.Row(elem_classes="buttons", elem_id="result-actions") as actions:
             use = gr.Button(
                 "Use these layers", elem_classes="primary-action", elem_id="use", visible=False
             )
@@ -101,13 +103,14 @@ def build(dashboard: Dashboard) -> Search:
             visible=False,
             elem_id="certified-chart",
         )
-        below = piece("", elem_id="certified")
     meter = piece("", elem_id="meter", elem_classes="belongs")
     pictures = replay.picture("tests")
+    with gr.Column(elem_classes="card belongs", elem_id="certified-card"):
+        below = piece("", elem_id="certified")
     looked = closer.build()
     return Search(
-        chosen, planned, costs, start, pause, stop, use, ask, repeat, compare, whole_mlp, found,
-        chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
+        chosen, planned, costs, start, pause, stop, actions, use, ask, repeat, compare, whole_mlp,
+        found, chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
         gr.State(""), gr.State(()), gr.State(()), owned,
     )  # fmt: skip
 

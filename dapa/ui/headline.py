@@ -1,0 +1,194 @@
+"""The headline card: what a set of layers does, in figures that are read across a room.
+
+Large figures on the left, a picture on the right: safety against skill where skill was measured,
+else safety against how much is moved. The same card stands over a search's result, a stored run
+and an evaluation; what may be done with the set stands in the row of buttons under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dapa.core.records import Rate
+from dapa.ui.parts import esc, percent, two
+from dapa.writing.sentences import kind_text
+
+Who = Literal["student", "found", "teacher", "smaller", "every"]
+_NAMES = {"student": "student", "found": "with the set", "teacher": "teacher", "every": "every"}
+_WIDE, _HIGH, _LEFT, _TOP, _SIZE = 336, 244, 52, 26, 176
+"""The picture in its own units; `_SIZE` is the height of the plane."""
+_SPAN = 248
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model in the picture."""
+
+    who: Who
+    safety: Rate
+    across: Rate | float
+    """Skill with its interval, or the share of the units that is moved."""
+    name: str = ""
+    """What it is called; a plain name for `who` if empty."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the card says."""
+
+    student: Rate | None
+    """Share of harmful requests that the student refuses."""
+    found: Rate | None
+    """The same with the set."""
+    asked: str
+    """Which requests these are, as in `held-out harmful requests`."""
+    units: int
+    total: int
+    """How many could be moved; 0 where that is not known."""
+    kind: str
+    skill: tuple[Rate, Rate] | None = None
+    """The student's exact answers, and those with the set."""
+    waiting: str = ""
+    """Why there is no skill yet; empty where none is to come."""
+    points: Sequence[Point] = field(default=())
+    across: str = "skill: exact answers"
+    """What the picture's horizontal axis counts."""
+
+
+def card(told: Headline) -> str:
+    """The card as HTML: figures beside the picture."""
+    figures = [_refused(told), _skill(told), _moved(told)]
+    inner = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in figures if big)
+    picture = plane(told.points, told.across) if told.points else ""
+    return (
+        f'<div class="headline"><div class="figures" role="group" aria-label="In short">{inner}'
+        f"</div>{picture}</div>"
+    )
+
+
+def _change(before: Rate, after: Rate) -> str:
+    arrow = '<i class="to" aria-hidden="true">→</i><span class="sr">to</span>'
+    return f"{percent(before.value, 0)} {arrow} {percent(after.value, 0)}"
+
+
+def _refused(told: Headline) -> tuple[str, str]:
+    if told.student is None or told.found is None:
+        return "–", "refused: not measured yet"
+    ends = f"{percent(told.found.low, 0)} to {percent(told.found.high, 0)}"
+    return (
+        f"{_change(told.student, told.found)} <em>refused</em>",
+        f"of {told.found.n:,} {esc(told.asked)}: student, then with the set (95 % interval {ends})",
+    )
+
+
+def _skill(told: Headline) -> tuple[str, str]:
+    if told.skill is None:
+        return ("…", f"skill: {esc(told.waiting)}") if told.waiting else ("", "")
+    before, after = told.skill
+    return (
+        f"{_change(before, after)} <em>skill</em>",
+        f"of {after.n:,} harmless tasks answered exactly: what the set costs the student",
+    )
+
+
+def _moved(told: Headline) -> tuple[str, str]:
+    many = kind_text(told.kind, told.total or told.units)
+    count = f"{told.units} of {told.total}" if told.total else f"{told.units}"
+    return f"{count} <em>{esc(many)}</em>", "taken from the teacher"
+
+
+# -- the picture ---------------------------------------------------------------------------------
+
+
+def plane(points: Sequence[Point], across: str) -> str:
+    """Safety upwards against `across` to the right, every model a mark with both its intervals."""
+    marks = "".join(map(_mark, points))
+    ends = {point.who: _at(point) for point in points if point.who in ("student", "found")}
+    arrow = ""
+    if len(ends) == 2:
+        (x0, y0), (x1, y1) = ends["student"], ends["found"]
+        arrow = f'<path class="way" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>'
+    rules = "".join(
+        f'<path class="rule" d="M{_LEFT} {_y(v):.1f}h{_SPAN}"/>'
+        f'<text class="tick" x="{_LEFT - 6}" y="{_y(v) + 3.5:.1f}" text-anchor="end">'
+        f"{percent(v, 0)}</text>"
+        for v in (0.0, 0.5, 1.0)
+    )
+    foot = "".join(
+        f'<text class="tick" x="{_x(v):.1f}" y="{_TOP + _SIZE + 18}" text-anchor="middle">'
+        f"{percent(v, 0)}</text>"
+        for v in (0.0, 0.5, 1.0)
+    )
+    told = "; ".join(_said(point, across) for point in points)
+    return (
+        f'<figure class="plane"><svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" '
+        f'aria-label="Harmful requests refused against {esc(across)}: {esc(told)}">'
+        f"{rules}{foot}{arrow}{marks}"
+        f'<text class="axis" x="{_LEFT + _SPAN / 2}" y="{_HIGH - 4}" text-anchor="middle">'
+        f"{esc(across)}</text></svg>"
+        f"<figcaption>Harmful requests refused, upwards</figcaption></figure>"
+    )
+
+
+def _x(value: float) -> float:
+    return _LEFT + _SPAN * value
+
+
+def _y(value: float) -> float:
+    return _TOP + _SIZE * (1 - value)
+
+
+def _value(point: Point) -> float:
+    return point.across.value if isinstance(point.across, Rate) else point.across
+
+
+def _at(point: Point) -> tuple[float, float]:
+    return _x(_value(point)), _y(point.safety.value)
+
+
+def _mark(point: Point) -> str:
+    x, y = _at(point)
+    safety = point.safety
+    lines = f"M{x:.1f} {_y(safety.low):.1f}V{_y(safety.high):.1f}"
+    if isinstance(point.across, Rate):
+        lines += f"M{_x(point.across.low):.1f} {y:.1f}H{_x(point.across.high):.1f}"
+    shape = {
+        "found": f'<path class="dot" d="M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z"/>',
+        "teacher": f'<rect class="dot" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>',
+    }.get(point.who, f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
+    left = x > _LEFT + 0.6 * _SPAN
+    name = point.name or _NAMES.get(point.who, point.who)
+    below = y < _TOP + 30 or point.who == "smaller"
+    beside, down = (-9 if left else 9), (18 if below else -9)
+    if point.who == "smaller":  # clear of the set that it is smaller than
+        beside, down = 4, 22
+    elif point.who == "every":
+        down = -11
+    label = (
+        f'<text class="name" x="{x + beside:.1f}" y="{y + down:.1f}" '
+        f'text-anchor="{"end" if left else "start"}">{esc(name)}</text>'
+    )
+    return f'<g class="{point.who}"><path class="span" d="{lines}"/>{shape}{label}</g>'
+
+
+def _said(point: Point, across: str) -> str:
+    name = point.name or _NAMES.get(point.who, point.who)
+    return f"{name} {two(point.safety.value)} at {two(_value(point))}"
+
+
+def by_skill(
+    rates: Mapping[str, tuple[Rate | None, Rate | None]], names: Mapping[str, Who]
+) -> list[Point]:
+    """Points of the models whose safety and skill are both known.
+
+    Args:
+        rates: Model -> (safety, skill).
+        names: Model -> who it is in the picture.
+    """
+    return [
+        Point(names[model], safety, skill)
+        for model, (safety, skill) in rates.items()
+        if model in names and safety is not None and skill is not None
+    ]

@@ -1,0 +1,168 @@
+"""Presenter mode: large type, no settings, and a story of a minute over the loaded pair.
+
+A harmful request, the student answers, one press transplants the found layers, the reply turns, the
+cells that would tip it back are lit, the harmless twin stays answered. What is on stage is the
+product itself: the page's script (story.js) presses the strip and asks in the chat as a person
+would, so nothing told here can differ from what the pair does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
+from dapa.ui import strip
+from dapa.ui.dashboard import Dashboard, guarded, piece
+from dapa.ui.headline import card
+from dapa.ui.parts import esc
+from dapa.ui.session import Session, fresh
+from dapa.ui.tabs.search import result
+from dapa.ui.tabs.search.status import skills_of
+from dapa.workbench import Run
+from dapa.writing.sentences import kind_text, where_text
+
+_TRIED = 8
+"""How many requests are tried, at most, for one whose reply turns and could be tipped back."""
+_OPEN = """(...values) => {
+  document.getElementById('page').classList.add('presenting');
+  [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
+    .find((tab) => tab.textContent.trim() === 'Chat')?.click();
+  return values;
+}"""
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """Its button in the header, and the bar that tells the story."""
+
+    button: gr.Button
+    story: gr.HTML
+
+
+def build(opens: gr.Button) -> Presenter:
+    """The bar at the foot of the page, seen in presenter mode alone."""
+    return Presenter(opens, piece("", "story.js", elem_id="story"))
+
+
+def wire(
+    dashboard: Dashboard,
+    parts: Presenter,
+    session: gr.State,
+    wheel: gr.HTML,
+    steer: dict[str, Any],
+) -> Any:
+    """The button's press; returns its event: nothing is transplanted once it was pressed."""
+
+    @guarded
+    def begin(here: Session) -> tuple[Any, Any, str]:
+        bench = dashboard.workbench
+        pair = bench.pair
+        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
+        run = found_run(dashboard, base.found_by)
+        mask = base.found
+        if not mask.entries and run is not None:
+            report = result.report_of(run)
+            mask = report.mask if report is not None else EMPTY
+        if not mask.entries:
+            return gr.skip(), gr.skip(), carried({"ready": False})
+        pair.validate(mask)
+        kinds = {unit.kind for unit in mask.units}
+        kind = kinds.pop() if len(kinds) == 1 else ",".join(sorted(kinds))
+        total = len(list(pair.differs.get(kind, ())))
+        asked, tried = example(dashboard, mask)
+        told = {
+            "ready": True,
+            "harmful": asked.text,
+            "twin": asked.twin,
+            "layers": where_text(mask.units),
+            "moved": f"{len(mask.units)}{f' of {total}' if total else ''} "
+            f"{kind_text(kind, total or len(mask.units))}",
+            "tried": tried,
+        }
+        now = replace(base, found=mask, found_by=run.id if run else base.found_by)
+        now = now.press(EMPTY, 1.0)
+        return now, strip.draw(dashboard, now), carried(told, _figures(dashboard, run, kind, total))
+
+    return parts.button.click(
+        begin, session, [session, wheel, parts.story], api_name="present", js=_OPEN, **steer
+    )
+
+
+def carried(told: dict[str, Any], card_html: str = "") -> str:
+    """The story as data for its bar, and the card of its end."""
+    end = f'<div class="story-end" hidden>{card_html}</div>' if card_html else ""
+    return f'<i data-story="{esc(json.dumps(told))}"></i>{end}'
+
+
+def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> str:
+    """The headline card of the run that found the set; empty where no run is known."""
+    report = result.report_of(run) if run is not None else None
+    if run is None or report is None:
+        return ""
+    skills, _ = skills_of(dashboard, run.id)
+    return card(result.headlined(report, kind, total, skills))
+
+
+def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
+    """The stored search of this id, or else the loaded pair's newest that found something."""
+    spec = dashboard.workbench.pair.spec
+    for run in dashboard.workbench.store.runs():
+        mine = run.settings.get("pair") or {}
+        ours = (mine.get("student"), mine.get("teacher")) == (spec.student, spec.teacher)
+        report = result.report_of(run) if ours and run.kind == "search" else None
+        if report is not None and report.units and run_id in ("", run.id):
+            return run
+    return None
+
+
+def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
+    """A harmful request with its harmless twin, and how many were tried.
+
+    Held-out ones first. The first whose reply turns with the set, whose twin is still answered, and
+    which some single layer would tip back; if there is none of all three, one of the first two; if
+    none of those either, the first: the story then tells what really happens.
+
+    Raises:
+        PromptError: No bundled request of this pair has a harmless twin.
+    """
+    bench = dashboard.workbench
+    try:
+        known: Sequence[Prompt] = bench.prompts(None, "harmful").prompts
+    except KeyError:
+        known = ()
+    told = sorted((p for p in known if p.twin), key=lambda p: p.split != "held_out")[:_TRIED]
+    if not told:
+        raise PromptError("no request with a harmless twin suits this pair; ask your own in Chat")
+    good: Prompt | None = None
+    for asked in told:
+        try:
+            said = bench.replies([asked.text, asked.twin], mask)
+        except DapaError:
+            break
+        harmful = {who: verdict.label for who, _, verdict in said[asked.text]}
+        twin = {who: verdict.label for who, _, verdict in said[asked.twin]}
+        if (
+            harmful.get("student") == twin.get("patched") == Label.COMPLIANCE
+            and harmful.get("patched") == Label.REFUSAL
+        ):
+            good = good or asked
+            if tipped(dashboard, asked.text, mask):
+                return asked, 1 + told.index(asked)
+    return good or told[0], len(told)
+
+
+def tipped(dashboard: Dashboard, prompt: str, mask: Mask) -> bool:
+    """Is there a single layer whose flip would turn the reply, read off its first word?"""
+    kinds = {unit.kind for unit in mask.units}
+    if len(kinds) != 1 or any(unit.block is not None for unit in mask.units):
+        return False
+    try:
+        found = dashboard.workbench.what_if(prompt, mask, kinds.pop())
+    except DapaError:
+        return False
+    return any((cell.refusal >= 0.5) != (found.refusal >= 0.5) for cell in found.cells)
