@@ -101,7 +101,8 @@ def test_lean_memory_is_shown_by_the_peak_of_a_load(folders):
     told = estimate_memory(ours, theirs, "full", torch.float32, "cpu")
     full, lean = (peak_of_load(folders, mode) for mode in ("full", "lean"))
     print(f"peak of a load: full {full >> 20} MiB, lean {lean >> 20} MiB; {told.sentence}")
-    assert lean < 0.85 * full
+    spared = told.teacher - told.lean  # what loading takes besides is the same in both
+    assert full - lean > 0.6 * spared
     assert told.student + told.lean < lean and told.student + told.teacher < full
 
 

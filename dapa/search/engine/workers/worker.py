@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 import torch
 
-from dapa.core.records import DapaError
+from dapa.core.errors import SCARCE
+from dapa.core.records import DapaError, ran_out
 from dapa.judges.base import judges
 from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.log_odds_reader import LogOddsReader
@@ -63,11 +64,11 @@ class Worker:
             if isinstance(message, Turn):
                 return self._turn(message)
             return self._read(message)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            return Fault("memory", str(error) or "out of memory")
-        except DapaError as error:
-            return Fault("user", str(error))
         except Exception as error:  # whoever asked must hear of it, whatever it is
+            if ran_out(error):
+                return Fault("memory", str(error) or SCARCE)
+            if isinstance(error, DapaError):
+                return Fault("user", str(error))
             return Fault("ours", f"{type(error).__name__}: {error}")
 
     @property
