@@ -32,6 +32,33 @@ def moved_parts(module: TransplantModule, strength: Strength) -> Iterator[Moved]
             yield name, where, share, theirs[name][where].float() - ours[where].float()
 
 
+def mix(
+    module: TransplantModule, strength: Strength, name: str, ours: Tensor, theirs: Tensor
+) -> None:
+    """Move a strength into `ours`, the site's parameter `name` or a view of it, in place.
+
+    What moves whole is `theirs`, bit for bit; fractions and ranks are reckoned in float32 at least.
+
+    Args:
+        module: The site, which tells a rank's directions.
+        strength: Of `Pair.resolve`.
+        name: `weight`, `bias`, or what else the site has.
+        ours: The student's, as (outputs, inputs) where it is a matrix.
+        theirs: The teacher's, of the same shape.
+    """
+    wide = torch.promote_types(ours.dtype, torch.float32)
+    with torch.no_grad():
+        if isinstance(strength, LowRank) and name == "weight":
+            near = module.low_rank(strength.rank).product().to(ours.device, wide)
+            ours.copy_(ours.to(wide) + strength.share * near)
+            return
+        for where, share in _places(module, strength, name):
+            mine, new = ours[where], theirs[where].to(ours.device)
+            if share != 1.0:
+                new = mine.to(wide) + share * (new.to(wide) - mine.to(wide))
+            mine.copy_(new)
+
+
 def copied(module: TransplantModule, strength: Strength) -> dict[str, Tensor]:
     """The student's parameters of one site with a mask's strength moved into them, as new tensors.
 
@@ -39,14 +66,8 @@ def copied(module: TransplantModule, strength: Strength) -> dict[str, Tensor]:
     """
     theirs = dict(module.teacher.named_parameters())
     made = {name: p.detach().clone() for name, p in module.student.named_parameters()}
-    with torch.no_grad():
-        for name, where, share, moved in moved_parts(module, strength):
-            mine = made[name]
-            ranked = isinstance(strength, LowRank) and name == "weight"
-            if share == 1.0 and not ranked:
-                mine[where] = theirs[name][where].to(mine.dtype)
-            else:
-                mine[where] = (mine[where].float() + share * moved).to(mine.dtype)
+    for name, mine in made.items():
+        mix(module, strength, name, mine, theirs[name].detach())
     return made
 
 
