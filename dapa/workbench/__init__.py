@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
     from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
+    from dapa.share.model import Made
+    from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
     from dapa.store.database import Run, Store, digest
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
@@ -211,6 +213,12 @@ _HOMES = {
         "SearchRules",
         "SearchSettings",
     ),
+    "dapa.share.model": ("Made",),
+    "dapa.share.settings": (
+        "ExportSettings",
+        "FORMS",
+        "OF_A_RUN",
+    ),
     "dapa.store.database": (
         "Run",
         "Store",
@@ -241,6 +249,8 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "Exchange",
+    "ExportSettings",
+    "FORMS",
     "FirstToken",
     "GROUPS",
     "HUMAN",
@@ -252,8 +262,10 @@ __all__ = [
     "PairLine",
     "LoadCancelled",
     "MODES",
+    "Made",
     "NEED_ONE",
     "NoOpeners",
+    "OF_A_RUN",
     "Opinions",
     "PANES",
     "PUBLISHED",
