@@ -11,7 +11,7 @@ from dapa.cli import options as o
 from dapa.cli.output import Output, progress
 from dapa.cli.signature import options
 from dapa.core.records import SettingError
-from dapa.workbench import ExportSettings, PairOptions
+from dapa.workbench import OF_A_RUN, ExportSettings, PairOptions
 from dapa.writing.sentences import size_text
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def export(
     bench.refuse_existing(to)
     mask = moved.mask() if moved.names else None
     with progress() as report:
-        report("loading the pair", None)
-        bench.load(_spec(bench, pair, moved, run), report)
+        if not (run and settings.form in OF_A_RUN):
+            report("loading the pair", None)
+            bench.load(_spec(bench, pair, moved, run), report)
         report(f"writing {to}", None)
         made = bench.export(settings, to, mask, run)
     output.result(made.as_dict(), *told(made))

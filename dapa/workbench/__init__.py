@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from dapa.search.engine.report import Costs, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
     from dapa.search.kinds import kinds_from
+    from dapa.search.played import cells, encode
     from dapa.search.priors import priors
     from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
     from dapa.share.model import Made
@@ -207,6 +208,10 @@ _HOMES = {
     ),
     "dapa.search.job": ("SearchJob",),
     "dapa.search.kinds": ("kinds_from",),
+    "dapa.search.played": (
+        "cells",
+        "encode",
+    ),
     "dapa.search.priors": ("priors",),
     "dapa.search.settings": (
         "CONFIDENT",
@@ -297,9 +302,11 @@ __all__ = [
     "algorithms",
     "benchmark",
     "bundled",
+    "cells",
     "classes_of",
     "current_name",
     "digest",
+    "encode",
     "first_apart",
     "forget_session",
     "half",

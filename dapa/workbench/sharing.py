@@ -12,7 +12,8 @@ from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
 from dapa.share.model import Made, export_model
 from dapa.share.patch import apply_patch, export_patch
-from dapa.share.settings import ExportSettings
+from dapa.share.report import evidence_of_run, export_report
+from dapa.share.settings import OF_A_RUN, ExportSettings
 from dapa.store.database import Store
 from dapa.workbench.holding import Holding
 
@@ -50,6 +51,8 @@ class Sharing(Holding):
         Raises:
             DapaError: What cannot be written, and why.
         """
+        if settings.form in OF_A_RUN:
+            return self._of_a_run(settings, to, mask, run_id)
         return _MODEL_FORMS[settings.form](self.pair, self.evidence(mask, run_id), to)
 
     @staticmethod
@@ -61,6 +64,19 @@ class Sharing(Holding):
     def apply(patch: Path | str, student: str, to: Path | str) -> Made:
         """Write a student's folder with a patch's tensors in their places."""
         return apply_patch(patch, student, to)
+
+    def _of_a_run(
+        self, settings: ExportSettings, to: Path | str, mask: Mask | None, run_id: str
+    ) -> Made:
+        """What is told of a stored run; no model is read where a run is named."""
+        self.refuse_existing(to)
+        kept = self._kept()
+        if kept is None:
+            raise SettingError(f"there is no run folder {self.run_dir}; name one with --run-dir")
+        found = evidence_of_run(kept, run_id) if run_id else self.evidence(mask)
+        if mask is not None and run_id and set(found.mask.units) != set(mask.units):
+            raise SettingError(f"run {run_id} is of {found.mask.key or 'no set'}, not {mask.key}")
+        return export_report(kept, found, to, settings.replies)
 
     def _kept(self) -> Store | None:
         """The store, which looking must not create."""
