@@ -75,6 +75,29 @@ def apply(
     output.result(made.as_dict(), *told(made))
 
 
+@options
+def replay(
+    pair: PairOptions,
+    bundle: Annotated[str, typer.Argument(help="The folder that `export --as bundle` wrote.")],
+    json: o.Json = None,
+) -> None:
+    """Do a bundle's run again; exit code 0 where all is the same, 1 where it is not.
+
+    The pair is found by the bundle's names, or named with --pair, or --student and --teacher.
+    """
+    output = Output(json)
+    from dapa.workbench import Workbench
+
+    named = pair.pair or pair.student or pair.teacher
+    with progress() as report:
+        found = Workbench().replay(bundle, o.spec_for(pair) if named else None, report)
+    counts = " and ".join(f"{n:,} {what}" for what, n in found.compared.items())
+    head = f"Run {found.run} again: {'the same' if found.same else 'not the same'} ({counts})."
+    output.result(found.as_dict(), head, *found.differences, *found.notes)
+    if not found.same:
+        raise typer.Exit(1)
+
+
 def told(made: Made) -> list[str]:
     """What was written, for people."""
     tensors = f", {made.tensors} tensors changed" if made.tensors else ""
