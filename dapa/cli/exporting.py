@@ -29,6 +29,13 @@ def export(
     run: Annotated[
         str, typer.Option(metavar="ID", help="A stored run: its pair, its set, what it measured.")
     ] = "",
+    push: Annotated[
+        str,
+        typer.Option(
+            metavar="ORG/NAME",
+            help="Then send it to a new private repository on the hub, with your own login.",
+        ),
+    ] = "",
     run_dir: o.RunDir = Path("runs"),
     json: o.Json = None,
 ) -> None:
@@ -45,6 +52,8 @@ def export(
 
     bench = Workbench(run_dir)
     bench.refuse_existing(to)
+    if push:
+        bench.refuse_push(push, settings.form)
     mask = moved.mask() if moved.names else None
     with progress() as report:
         if not (run and settings.form in OF_A_RUN):
@@ -52,7 +61,13 @@ def export(
             bench.load(_spec(bench, pair, moved, run), report)
         report(f"writing {to}", None)
         made = bench.export(settings, to, mask, run)
-    output.result(made.as_dict(), *told(made))
+        if push:
+            report(f"sending it to {push}", None)
+        page = bench.push(made, push) if push else ""
+    sent = {"pushed": page} if page else {}
+    output.result(
+        {**made.as_dict(), **sent}, *told(made), *([f"Pushed to {page}."] if page else [])
+    )
 
 
 def apply(

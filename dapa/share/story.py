@@ -230,7 +230,7 @@ def _sure(evidence: Evidence) -> list[str]:
         kind = str(evidence.search.settings.get("kind", "gate")) if evidence.search else "gate"
         return [f"{form_title(record, kind)}.", plan_text(record["plan"])]
     claim = report.claimed
-    told = [standing(claim), f"The {target_text(claim, report.target)}.",
+    told = [standing(claim), f"{_capital(target_text(claim, report.target))}.",
             basis_text(report.removals), looks_text(report.looks)]  # fmt: skip
     if not report.rates.get("held_out"):
         told.append("No prompt was held out: the rates are of the prompts that chose the set.")
@@ -430,3 +430,7 @@ def _method(evidence: Evidence) -> list[tuple[str, str]]:
 
 def _source(name: str | None) -> str:
     return public_name(name) if name else "the bundled set that suits the pair"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -20,6 +20,7 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
+from dapa.share.adapter import export_lora
 from dapa.share.bundle import (
     Bundle,
     Replayed,
@@ -35,6 +36,9 @@ from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
 from dapa.share.model import Made, export_model
 from dapa.share.patch import apply_patch, export_patch
+from dapa.share.push import check as check_push
+from dapa.share.push import push
+from dapa.share.recipe import export_recipe
 from dapa.share.report import evidence_of_run, export_report
 from dapa.share.settings import OF_A_RUN, ExportSettings
 from dapa.store.database import Run, Store
@@ -46,6 +50,14 @@ class Sharing(Holding):
 
     def evidence(self, mask: Mask | None = None, run_id: str = "") -> Evidence:
         """What the store knows of a mask on the loaded pair, or of a run's set."""
+        kept = self._kept()
+        if run_id and kept is not None and kept.run(run_id).kind == "evaluate":
+            found = evidence_of_run(kept, run_id)
+            if self.pair.parts["weights"] != (found.table.settings.get("made") or {}).get(
+                "weights"
+            ):  # type: ignore[union-attr]
+                raise SettingError(f"run {run_id} is of another pair than the one that is loaded")
+            return found
         return evidence_of(self._kept(), self.pair.parts["weights"], mask, run_id)
 
     def spec_of_run(self, run_id: str) -> PairSpec:
@@ -76,12 +88,24 @@ class Sharing(Holding):
         """
         if settings.form in OF_A_RUN:
             return self._of_a_run(settings, to, mask, run_id)
+        if settings.form == "lora":
+            return export_lora(self.pair, self.evidence(mask, run_id), to, settings.rank)
         return _MODEL_FORMS[settings.form](self.pair, self.evidence(mask, run_id), to)
 
     @staticmethod
     def refuse_existing(to: Path | str) -> None:
         """SettingError where something stands in a new folder's place: told before any work."""
         refuse_existing(Path(to).expanduser())
+
+    @staticmethod
+    def refuse_push(name: str, kind: str) -> None:
+        """SettingError for what cannot be pushed: told before any work."""
+        check_push(name, kind)
+
+    @staticmethod
+    def push(made: Made, name: str, api: Any = None) -> str:
+        """Send an exported folder to the hub, with the user's own login; its page's address."""
+        return push(made.folder, name, made.kind, api=api)
 
     @staticmethod
     def apply(patch: Path | str, student: str, to: Path | str) -> Made:
@@ -193,4 +217,9 @@ def _named(bundle: Bundle) -> PairSpec:
         raise SettingError("the bundle names no pair; give --student and --teacher") from None
 
 
-_MODEL_FORMS: dict[str, Any] = {"model": export_model, "patch": export_patch}
+_MODEL_FORMS: dict[str, Any] = {
+    "model": export_model,
+    "patch": export_patch,
+    "mergekit": export_recipe,
+}
+"""Those that take no options."""
