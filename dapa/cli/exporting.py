@@ -64,10 +64,8 @@ def export(
         if push:
             report(f"sending it to {push}", None)
         page = bench.push(made, push) if push else ""
-    sent = {"pushed": page} if page else {}
-    output.result(
-        {**made.as_dict(), **sent}, *told(made), *([f"Pushed to {page}."] if page else [])
-    )
+    sent, said = ({"pushed": page}, [f"Pushed to {page}."]) if page else ({}, [])
+    output.result({**made.as_dict(), **sent}, *told(made), *said)
 
 
 def apply(

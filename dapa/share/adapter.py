@@ -1,8 +1,8 @@
 """The change as a LoRA in PEFT's format, where it is of low rank; the error is measured and told.
 
-Each matrix's difference is cut by its singular values at the smallest rank that leaves no more than
-`EXACT` of it, or at the rank that is allowed. What is left is part of the card; a change that is not
-of low rank is refused, since an adapter would then be another model.
+Each matrix's difference is cut by its singular values at the smallest rank that leaves no more
+than `EXACT` of it, or at the rank that is allowed. What is left is part of the card; a change that
+is not of low rank is refused, since an adapter would then be another model.
 """
 
 from __future__ import annotations

@@ -53,9 +53,8 @@ class Sharing(Holding):
         kept = self._kept()
         if run_id and kept is not None and kept.run(run_id).kind == "evaluate":
             found = evidence_of_run(kept, run_id)
-            if self.pair.parts["weights"] != (found.table.settings.get("made") or {}).get(
-                "weights"
-            ):  # type: ignore[union-attr]
+            made = kept.run(run_id).settings.get("made") or {}
+            if made.get("weights") != self.pair.parts["weights"]:
                 raise SettingError(f"run {run_id} is of another pair than the one that is loaded")
             return found
         return evidence_of(self._kept(), self.pair.parts["weights"], mask, run_id)
@@ -64,8 +63,8 @@ class Sharing(Holding):
         """The pair that a stored run is of."""
         run = self.store.run(run_id)
         try:
-            return PairSpec(**SearchSettings.from_dict(run.settings).pair)
-        except TypeError:
+            return PairSpec(**run.settings["pair"])
+        except (KeyError, TypeError):
             raise SettingError(f"run {run_id} names no pair; give --pair") from None
 
     def export(
