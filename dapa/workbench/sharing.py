@@ -39,7 +39,7 @@ from dapa.share.patch import apply_patch, export_patch
 from dapa.share.push import check as check_push
 from dapa.share.push import push
 from dapa.share.recipe import export_recipe
-from dapa.share.report import evidence_of_run, export_report
+from dapa.share.report import evidence_of_run, export_report, report_page
 from dapa.share.settings import OF_A_RUN, ExportSettings
 from dapa.store.database import Run, Store
 from dapa.workbench.holding import GENERAL_SETS, TOY_SETS, Holding
@@ -90,6 +90,15 @@ class Sharing(Holding):
         if settings.form == "lora":
             return export_lora(self.pair, self.evidence(mask, run_id), to, settings.rank)
         return _MODEL_FORMS[settings.form](self.pair, self.evidence(mask, run_id), to)
+
+    def report(self, run_id: str, replies: bool = False) -> str:
+        """A stored run's report as HTML.
+
+        Args:
+            run_id: A search or an evaluation that has ended.
+            replies: Keep replies that comply with harmful requests, folded.
+        """
+        return report_page(self.store, evidence_of_run(self.store, run_id), replies)
 
     @staticmethod
     def refuse_existing(to: Path | str) -> None:

@@ -14,7 +14,7 @@ import gradio as gr
 from dapa.core.records import Label, Manner, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.ui import download, plots
+from dapa.ui import download, exporting, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
@@ -46,6 +46,7 @@ class Evaluate:
     table: gr.HTML
     picture: gr.Radio
     chart: gr.Plot
+    export: exporting.Export
     words: gr.Textbox
     verdict: gr.Dropdown
     order: gr.Dropdown
@@ -74,6 +75,7 @@ def build(dashboard: Dashboard) -> Evaluate:
         chart = gr.Plot(
             show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
         )
+        export = exporting.build("eval-export")
     with gr.Column(elem_classes="card", visible=True, elem_id="eval-card"):
         replies = piece(
             hint("Replies", "Press a cell of the table to read the replies behind it."),
@@ -97,7 +99,7 @@ def build(dashboard: Dashboard) -> Evaluate:
             )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, table, picture, chart, words, verdict, order, manner,
+        asked_parts, start, stop, table, picture, chart, export, words, verdict, order, manner,
         csv,        replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()),
@@ -246,6 +248,13 @@ def wire(
         origin = f"{dashboard.workbench.pair.spec.title} · {what}"
         return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
 
+    def exported(shown: str) -> str:
+        """The stored run of the table on the screen."""
+        task = task_of(shown)
+        found: Evaluation | None = task.result if task is not None and task.over else None
+        return str(found.run) if found is not None and found.replies and found.run else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.shown, "evaluate", parts.drawn)
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)
     parts.start.click(
         begin, [session, parts.picture, dark, *beside], out, inputs_kwargs=values,

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError, Trial
-from dapa.ui import replay, strip
+from dapa.ui import exporting, replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import esc, hint, names, note, rate, seconds, title
 from dapa.ui.session import Session, fresh
@@ -48,6 +48,7 @@ class Runs:
     again: gr.Button
     chart: gr.Plot
     below: gr.HTML
+    export: exporting.Export
     pictures: gr.HTML
     beside: gr.HTML
     run: gr.State
@@ -75,9 +76,10 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             elem_id="run-chart",
         )
         below = piece("", elem_id="run-certified")
+        export = exporting.build("run-export")
     pictures = replay.picture("run-tests")
     return Runs(
-        tab, listed, shown, use, again, chart, below, pictures, beside, gr.State("")
+        tab, listed, shown, use, again, chart, below, export, pictures, beside, gr.State("")
     )  # fmt: skip
 
 
@@ -158,6 +160,14 @@ def wire(
         else:
             begin(dashboard, lambda: bench.resume_job(run.id))
 
+    def exported(run_id: str) -> str:
+        """A run that has ended with something to tell."""
+        if not run_id:
+            return ""
+        run = dashboard.workbench.store.run(run_id)
+        return run.id if run.state != "running" and run.result else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.run, "runs")
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
         parts.run, parts.list, parts.shown, parts.below, parts.use, parts.again, parts.pictures,

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import SettingError
-from dapa.ui import replay, strip
+from dapa.ui import exporting, replay, strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
@@ -50,6 +50,7 @@ class Search:
     found: gr.HTML
     chart: gr.Plot
     below: gr.HTML
+    export: exporting.Export
     meter: gr.HTML
     pictures: gr.HTML
     closer: closer.Closer
@@ -98,12 +99,13 @@ def build(dashboard: Dashboard) -> Search:
             elem_id="certified-chart",
         )
         below = piece("", elem_id="certified")
+        export = exporting.build("search-export")
     meter = piece("", elem_id="meter")
     pictures = replay.picture("tests")
     looked = closer.build()
     return Search(
         chosen, planned, costs, start, pause, stop, use, ask, repeat, compare, whole_mlp, found,
-        chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
+        chart, below, export, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
         gr.State(""), gr.State(()), gr.State(()),
     )  # fmt: skip
 
@@ -231,6 +233,13 @@ def wire(
     asked = parts.ask.click(
         use, [session, parts.job], [session, wheel], api_name="search_try", js=TO_CHAT, **steer
     )
+
+    def exported(ended: str) -> str:
+        """A search that found a set, once it has ended."""
+        job = status.job(ended)
+        return job.id if job is not None and job.report is not None and job.report.units else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.ended, "search")
     one: dict[str, Any] = {"concurrency_id": "certified", "concurrency_limit": 1, **quiet}
     for name, changed in (("search_picture", parts.pictured), ("search_dark", dark)):
         changed.change(draw, [parts.job, dark], parts.chart, api_name=name, **one)
