@@ -1,4 +1,4 @@
-"""Export on the screen, and a report as its reader opens it: offline, wide, narrow, dark, printed."""
+"""Export on the screen; a report as its reader opens it: offline, wide, narrow, dark, on paper."""
 
 import json
 

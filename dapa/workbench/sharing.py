@@ -34,6 +34,7 @@ from dapa.share.bundle import (
 )
 from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
+from dapa.share.inspectlogs import export_inspect
 from dapa.share.model import Made, export_model
 from dapa.share.patch import apply_patch, export_patch
 from dapa.share.push import check as check_push
@@ -133,6 +134,8 @@ class Sharing(Holding):
             raise SettingError(f"run {run_id} is of {found.mask.key or 'no set'}, not {mask.key}")
         if settings.form == "report":
             return export_report(kept, found, to, settings.replies)
+        if settings.form == "inspect":
+            return export_inspect(kept, found, to, settings.replies)
         run = found.search or found.table
         if run is None:
             raise SettingError("no stored run is of this set; name one with --run")
