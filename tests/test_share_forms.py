@@ -153,7 +153,7 @@ def test_a_report_asks_nobody(page):
     _, text = page
     own = text.replace(re.search(r"<script>/\*\*?\s*\n?.*?</script>", text, re.S)[0], "")
     assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", own)
-    assert "default-src 'none'" in text and "http://" not in own.split("<script")[0]
+    assert "default-src &#39;none&#39;" in text and "http://" not in own.split("<script")[0]
 
 
 NASTY = '<img src=x onerror="document.title=1">&"\'</script><script>alert(1)</script>'

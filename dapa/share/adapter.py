@@ -59,7 +59,10 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     if isinstance(changed.student, Adapted):
         raise SettingError("the student has an adapter already; export a model or a patch")
     told = told_of(pair, changed.digests, evidence)
-    cuts = {name: _cut_of(changed, name, rank) for name in changed.tensors}
+    found = {name: _cut_of(changed, name, rank) for name in changed.tensors}
+    cuts = {name: one for name, one in found.items() if one is not None}
+    if not cuts:
+        raise SettingError("these units are the same in both models; there is nothing to export")
     worst = max(cuts, key=lambda name: cuts[name].left)
     if cuts[worst].left > MOST_LEFT:
         raise SettingError(
@@ -81,13 +84,15 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     return made_at("lora", Path(to), len(cuts), (note,))
 
 
-def _cut_of(changed: Changed, name: str, rank: int) -> Cut:
-    old = changed.student.tensor(name)
+def _cut_of(changed: Changed, name: str, rank: int) -> Cut | None:
+    """A tensor's difference as a product; None where there is none, as of an equal bias."""
+    old, new = changed.student.tensor(name), changed.tensors[name]()
+    if torch.equal(old.to(new.dtype), new):
+        return None
     if old.dim() != 2 or not name.endswith(".weight") or changed.untied or _ends(changed, name):
         raise SettingError(
             f"a LoRA holds differences of layers' matrices and {name} is none; export a patch"
         )
-    new = changed.tensors[name]()
     return cut(new.double() - old.double(), rank, changed.pair.family.turned != ())
 
 

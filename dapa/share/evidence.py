@@ -24,8 +24,10 @@ class Evidence:
 
     @property
     def report(self) -> SearchReport | None:
-        """The search's result."""
-        return SearchReport.from_dict(self.search.result or {}) if self.search else None
+        """The search's result; None where it found nothing."""
+        if self.search is None or "units" not in (self.search.result or {}):
+            return None
+        return SearchReport.from_dict(self.search.result or {})
 
     def column(self, model: str) -> Mapping[str, Any]:
         """A column of the table: measure -> its JSON form; empty without a table."""
