@@ -17,7 +17,7 @@ from support import random_model
 from test_share_model import GATES, IDS, logits_of, saved, two
 from transformers import AutoModelForCausalLM
 
-from dapa.core.records import Mask, SettingError, StoreError, Unit
+from dapa.core.records import OUTSIDE, Mask, SettingError, StoreError, Unit
 from dapa.measure.run_evaluation import KIND
 from dapa.model.pair import PairSpec
 from dapa.planted.pairs import harmful_prompts
@@ -26,10 +26,11 @@ from dapa.share.adapter import cut, export_lora
 from dapa.share.bundle import read_bundle
 from dapa.share.card import card, eval_entries, told_of
 from dapa.share.evidence import Evidence, evidence_of
+from dapa.share.inspectlogs import export_inspect
 from dapa.share.model import export_model, made_at
 from dapa.share.push import push
 from dapa.share.recipe import FILE, export_recipe
-from dapa.share.report import evidence_of_run, export_report, report_page
+from dapa.share.report import HIDDEN, evidence_of_run, export_report, report_page
 from dapa.share.settings import ExportSettings
 from dapa.store.database import Store
 from dapa.workbench import Workbench
@@ -112,7 +113,7 @@ def test_a_change_that_is_not_of_low_rank_is_refused(pair, tmp_path):
     with pytest.raises(SettingError, match=r"not of low rank: at rank 2 \d+ %"):
         export_lora(pair, Evidence(GATES), tmp_path / "lora", rank=2)
     with pytest.raises(SettingError, match="is none; export a patch"):
-        export_lora(pair, Evidence(Mask.of([Unit(0, "norms")])), tmp_path / "lora")
+        export_lora(pair, Evidence(Mask.of([Unit(OUTSIDE, "head")])), tmp_path / "lora")
     assert not (tmp_path / "lora").exists()
 
 
@@ -328,6 +329,31 @@ def test_another_pair_and_a_changed_bundle_are_refused(bundled_run, planted_fold
     for place in (tmp_path / "changed", tmp_path / "none"):
         with pytest.raises(SettingError, match="is no bundle"):
             read_bundle(place)
+
+
+# -- Inspect's logs ------------------------------------------------------------------------------
+
+
+def test_inspect_logs_are_of_an_evaluation_and_need_the_package(tmp_path, monkeypatch):
+    store, search, table = nasty_store(tmp_path / "runs")
+    with pytest.raises(SettingError, match="of an evaluation"):
+        export_inspect(store, Evidence(Mask(), store.run(search)), tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
+    with pytest.raises(SettingError, match="pip install inspect_ai"):
+        export_inspect(store, evidence_of_run(store, table), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.full
+def test_inspect_reads_its_logs_back(tmp_path):
+    log = pytest.importorskip("inspect_ai.log")
+    store, _, table = nasty_store(tmp_path / "runs")
+    made = export_inspect(store, evidence_of_run(store, table), tmp_path / "logs")
+    read = log.read_eval_log(str(tmp_path / "logs" / made.files[0]))
+    assert read.status == "success" and read.eval.run_id == table and len(read.samples) == 6
+    texts = [sample.output.completion for sample in read.samples]
+    assert sum(HIDDEN in text for text in texts) == 2 and any("dsr refusal" in t for t in texts)
+    assert {name for sample in read.samples for name in sample.scores} == {"dsr", "over_refusal"}
 
 
 # -- push ----------------------------------------------------------------------------------------
