@@ -70,8 +70,9 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
             f"{worst}'s difference is left; give a higher --rank, or export a patch"
         )
     ranks = {name: cut.a.shape[0] for name, cut in cuts.items()}
+    low, high = min(ranks.values()), max(ranks.values())
     note = (
-        f"Ranks {min(ranks.values())} to {max(ranks.values())}; at most "
+        f"{f'Rank {high}' if low == high else f'Ranks {low} to {high}'}; at most "
         f"{100 * cuts[worst].left:.2g} % of a matrix's difference (its norm) is left out, in "
         f"{worst}. The rates on this page are of the exact weights."
     )

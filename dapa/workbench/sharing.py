@@ -136,7 +136,7 @@ class Sharing(Holding):
             return export_report(kept, found, to, settings.replies)
         if settings.form == "inspect":
             return export_inspect(kept, found, to, settings.replies)
-        run = found.search or found.table
+        run = kept.run(run_id) if run_id else found.search or found.table
         if run is None:
             raise SettingError("no stored run is of this set; name one with --run")
         return export_bundle(kept, run, self._sets(run), to, settings.replies)
