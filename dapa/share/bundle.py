@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dapa import __version__
 from dapa.core.records import Prompt, SettingError
+from dapa.core.version import VERSION
 from dapa.judges.base import judges
 from dapa.model.digests import joined
 from dapa.model.machine import rows_in_flight
@@ -106,7 +106,7 @@ def export_bundle(
     with new_folder(to, len(whole) + len(text)) as folder:
         put(folder / FILE, whole + "\n")
         put(folder / VERDICTS, text)
-        put(folder / "README.md", _README.format(run=run.id, kind=run.kind, version=__version__))
+        put(folder / "README.md", _README.format(run=run.id, kind=run.kind, version=VERSION))
     return made_at("bundle", Path(to))
 
 
@@ -130,7 +130,7 @@ folders, name them with `--student` and `--teacher`.
 def versions() -> dict[str, str]:
     """What computed here."""
     found = {
-        "dapa": __version__,
+        "dapa": VERSION,
         "python": platform.python_version(),
         "machine": platform.machine(),
     }

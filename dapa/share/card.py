@@ -15,8 +15,8 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump
 
-from dapa import __version__
 from dapa.core.masks import Mask
+from dapa.core.version import VERSION
 from dapa.model.pair import Pair, Share, short_name
 from dapa.model.spec import PairSpec, split
 from dapa.prompts.hub import is_hub_id
@@ -199,7 +199,7 @@ def _body(told: Told, kind: str) -> str:
                 ("teacher", f"`{told.teacher}`", f"`{told.digests[1]}`"),
             ],
         ),
-        f"Made by DAPA Dashboard {__version__}, precision of the pair {spec.dtype}; the same again "
+        f"Made by DAPA Dashboard {VERSION}, precision of the pair {spec.dtype}; the same again "
         "with",
         f"```\n{command_of(told, kind)}\n```",
         "## Limits",

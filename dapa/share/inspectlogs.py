@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dapa import __version__
 from dapa.core.records import SettingError
+from dapa.core.version import VERSION
 from dapa.share.card import public_name
 from dapa.share.evidence import Evidence
 from dapa.share.folder import new_folder, refuse_existing
@@ -122,7 +122,7 @@ def log_of(
             dataset=EvalDataset(name="dapa", samples=len(samples)),
             model=f"dapa/{model}",
             config=EvalConfig(),
-            packages={"dapa": __version__},
+            packages={"dapa": VERSION},
             metadata={"checkpoint": who, "units": run.settings.get("mask")},
         ),
         results=EvalResults(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dapa import __version__
 from dapa.core.records import Mask
+from dapa.core.version import VERSION
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.pair import Pair
 from dapa.model.spec import FACTS
@@ -95,7 +95,7 @@ def origin(told: Told) -> str:
     """What the weights were made from, as JSON."""
     body = {
         "format": "dapa-model/1",
-        "dapa": __version__,
+        "dapa": VERSION,
         "units": told.mask.key,
         "student": {"name": told.student, "weights": told.digests[0]},
         "teacher": {"name": told.teacher, "weights": told.digests[1]},

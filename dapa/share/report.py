@@ -15,9 +15,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dapa import __version__
 from dapa.core.assets import asset
 from dapa.core.records import Mask, Rate, SettingError, StoreError, Trial
+from dapa.core.version import VERSION
 from dapa.figures.both import both_themes, plotly_script
 from dapa.figures.certified import certified_chart
 from dapa.figures.html_page import POLICY
@@ -26,12 +26,12 @@ from dapa.figures.rates import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.search.algorithms import algorithms
 from dapa.search.pareto import pareto
-from dapa.search.played import encode
 from dapa.search.settings import CONFIDENT
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, evidence_of, found_by
 from dapa.share.folder import new_folder, put
 from dapa.share.model import Made, made_at
+from dapa.share.played import encode
 from dapa.share.story import spec_of, story_of
 from dapa.store.database import Run, Store
 
@@ -106,7 +106,7 @@ def report_page(store: Store, evidence: Evidence, replies: bool = False) -> str:
         hidden=HIDDEN,
         command=_command(run, evidence),
         when=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
-        version=__version__,
+        version=VERSION,
     )
 
 

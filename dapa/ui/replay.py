@@ -1,4 +1,4 @@
-"""A search's tests as a picture, live and stored; what it draws is made by `search.played`."""
+"""A search's tests as a picture, live and stored; what it draws is made by `share.played`."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from dapa.search.engine.report import Costs, SearchProgress, SearchReport
     from dapa.search.job import SearchJob
     from dapa.search.kinds import kinds_from
-    from dapa.search.played import cells, encode
     from dapa.search.priors import priors
     from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
     from dapa.share.model import Made
+    from dapa.share.played import cells, encode
     from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
     from dapa.store.database import Run, Store, digest
     from dapa.workbench.bench import Workbench
@@ -208,7 +208,7 @@ _HOMES = {
     ),
     "dapa.search.job": ("SearchJob",),
     "dapa.search.kinds": ("kinds_from",),
-    "dapa.search.played": (
+    "dapa.share.played": (
         "cells",
         "encode",
     ),
