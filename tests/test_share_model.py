@@ -104,6 +104,15 @@ def test_fused_and_turned_weights_go_back_to_where_the_files_have_them(model_typ
     assert torch.equal(loaded(tmp_path / "model"), logits_of(pair, mask))
 
 
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen2_moe", "gpt_oss"])
+def test_the_parts_of_a_mixture_of_experts_go_back_into_its_files(model_type, tmp_path):
+    pair = saved(tmp_path, *two(model_type))
+    mask = Mask.of([Unit(1, "mlp"), Unit(2, "router")])
+    made = export_model(pair, Evidence(mask), tmp_path / "model")
+    assert torch.equal(loaded(tmp_path / "model"), logits_of(pair, mask))
+    assert made.tensors >= 3
+
+
 def test_tied_embeddings_are_one_matrix_in_the_export_too(tmp_path):
     pair = saved(tmp_path, *two(tie_word_embeddings=True))
     mask = Mask.of([Unit(OUTSIDE, "embeddings")])

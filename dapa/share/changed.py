@@ -8,8 +8,8 @@ to the student's precision: a blend of weights and a blend of outputs round diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ def changed_by(pair: Pair, mask: Mask) -> Changed:
         for name in parts:
             place = _Place(site, name, found[name], strength)
             for tensor in _names(student, pair, site, found[name].name):
-                places.setdefault(tensor, []).append(place)
+                if not place.stored.stack:
+                    places.setdefault(tensor, []).append(place)
+            for tensor, cut in _cuts(student, place.stored):
+                places.setdefault(tensor, []).append(replace(place, cut=cut))
     order = {name: i for i, name in enumerate(student.shards)}
     tensors = {
         name: _maker(pair, student, teacher, name, places[name])
@@ -114,6 +117,19 @@ class _Place:
     part: str
     stored: Stored
     strength: Strength
+    cut: tuple[int, int, slice] | None = None
+    """Of stacked experts that the file has one by one: which expert's, the tensor's place in its
+    row of names, and its rows."""
+
+
+def _cuts(student: Checkpoint, stored: Stored) -> Iterator[tuple[str, tuple[int, int, slice]]]:
+    """The tensors of stacked experts, each with what it holds."""
+    for expert, names in enumerate(stored.stack):
+        at = 0
+        for place, name in enumerate(names):
+            rows = student.shapes[name][0]
+            yield name, (expert, place, slice(at, at + rows))
+            at += rows
 
 
 def _names(student: Checkpoint, pair: Pair, site: Site, name: str) -> tuple[str, ...]:
@@ -134,7 +150,8 @@ def _maker(
         wide = old.to(torch.promote_types(old.dtype, torch.float32)).clone()
         for place in places:
             theirs = _theirs(pair, teacher, place)
-            _mix(place.stored.take(wide), theirs.to(wide.dtype), place)
+            ours = wide if place.cut else place.stored.take(wide)
+            _mix(ours, theirs.to(wide.dtype), place)
         return narrowed(wide, stored, all(_exact(p.strength) for p in places))
 
     return make
@@ -158,6 +175,12 @@ def _theirs(pair: Pair, teacher: Checkpoint, place: _Place) -> Tensor:
     """The teacher's parameter; from its file where that is what the pair holds, rounded."""
     held = dict(pair.sites[place.site].teacher.named_parameters())[place.part].detach().cpu()
     stored = teacher.tensors_of(pair.family, place.site).get(place.part)
+    if place.cut is not None:  # a mixture's experts are many: only this one's is read
+        expert, which, rows = place.cut
+        held = held[expert][rows]
+        if stored is None or not stored.stack:
+            return held
+        stored = Stored(stored.stack[expert][which])
     if stored is None:
         return held
     read = teacher.part(stored)

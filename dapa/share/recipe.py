@@ -94,7 +94,7 @@ def _strength(changed: Changed, name: str) -> float:
                 "model or a patch"
             )
         for stored in student.tensors_of(family, site).values():
-            if stored.name == name or name in _twins(changed, stored.name):
+            if name in stored.names or name in _twins(changed, stored.name):
                 found[stored.share] = strength
     values = set(found.values())
     whole = sum(1 / parts for _, parts in found) > 0.999
