@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -116,7 +117,7 @@ def wire(
                 raise SettingError(
                     f"{FOLDER}/{folder.name} is there already; move it away to make it again"
                 )
-            made = dashboard.workbench.export(settings, folder, run_id=run)
+            made = _written(dashboard, settings, folder, run)
             return _told(made), gr.skip()
 
         return pressed
@@ -137,6 +138,17 @@ def wire(
     (when or subject).change(
         shown, subject, [parts.place, parts.told], api_name=f"{name}_export", show_progress="hidden"
     )
+
+
+def _written(dashboard: Dashboard, settings: ExportSettings, folder: Path, run: str) -> Made:
+    """Export; what goes wrong names no folder of the server."""
+    try:
+        return dashboard.workbench.export(settings, folder, run_id=run)
+    except SettingError as error:
+        line = str(error)
+        for place in (folder, folder.absolute()):
+            line = line.replace(str(place), f"{FOLDER}/{folder.name}")
+        raise SettingError(line) from None
 
 
 def _told(made: Made) -> str:
