@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import confided
 import huggingface_hub.errors as errors
 import pytest
 import torch
@@ -34,6 +35,7 @@ from dapa.share.report import HIDDEN, evidence_of_run, export_report, report_pag
 from dapa.share.settings import ExportSettings
 from dapa.store.database import Store
 from dapa.workbench import Workbench
+from dapa.writing.certified import form_title
 
 # -- mergekit ------------------------------------------------------------------------------------
 
@@ -224,6 +226,17 @@ def test_a_search_that_found_nothing_has_a_report_and_an_unfinished_one_has_none
             evidence_of_run(store, run)
     with pytest.raises(SettingError, match="nothing was measured"):
         report_page(store, evidence_of(store, "w", Mask.of([Unit(1)])))
+
+
+@pytest.mark.parametrize("form", confided.SHAPES)
+def test_a_confidence_search_is_told_in_its_own_words(form, tmp_path):
+    store, made = Store(tmp_path), confided.report(form)
+    run = store.new_run("search", "x", {"kind": "mlp", "claim": "confidence", "made": {}})
+    store.add_trials(run.id, 0, [confided.trial(0, 30).as_dict(), confided.trial(1, 9).as_dict()])
+    store.finish(run.id, "done", json.loads(json.dumps(made.as_dict())))
+    text = report_page(store, evidence_of_run(store, run.id))
+    assert form_title(made.confidence.as_dict(), "mlp") in text
+    assert "Size against refusals" in text and "The frozen chain" in text
 
 
 def test_a_report_is_one_new_file(tmp_path):
