@@ -7,6 +7,7 @@ from screen import dashboard, until, visitors
 from searched import searched
 
 from dapa.core.records import Mask, Unit
+from dapa.model.pair import PairSpec, load_pair
 from dapa.share.report import evidence_of_run, report_page
 from dapa.store.database import Store
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.browser
 RATE = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
 
 
-def stored(folder, pair, units=("4.gate", "5.gate")):
+def stored(folder, pair, units=("1.gate", "2.gate")):
     """A finished search of the pair, as a store would have it."""
     store = Store(folder)
     spec = {"student": pair.spec.student, "teacher": pair.spec.teacher, "name": pair.spec.name}
@@ -32,29 +33,53 @@ def stored(folder, pair, units=("4.gate", "5.gate")):
     return run.id
 
 
-def test_a_run_is_exported_from_its_page(toy_pair, tmp_path, chromium):
-    run = stored(tmp_path, toy_pair)
+@pytest.fixture(scope="module")
+def pair(planted_folders):
+    """A small pair that lies in files."""
+    student, teacher = map(str, planted_folders)
+    return load_pair(PairSpec(student, teacher, "", "float32", "cpu"))
+
+
+def test_a_press_writes_below_the_run_folder_once_and_sends_a_report(pair, tmp_path):
+    run = stored(tmp_path, pair)
+    with dashboard(pair, tmp_path) as board:
+        rows = board.functions()
+        made = board.post(rows["runs_export_patch"], [run, False])
+        assert made["success"] and f"exports/{run}-patch" in json.dumps(made["output"])
+        assert (tmp_path / "exports" / f"{run}-patch" / "patch.safetensors").exists()
+        again = board.post(rows["runs_export_patch"], [run, False])
+        assert not again["success"] and "is there already" in again["output"]["error"]
+        assert str(tmp_path) not in json.dumps([made, again])
+        page = board.post(rows["runs_export_report"], [run, False])
+        assert page["success"] and f"dapa-report-{run}.html" in json.dumps(page["output"])
+        for sent in ("", "../../etc", None, 7):
+            wrong = board.post(rows["runs_export_model"], [sent, False])
+            assert not wrong["success"] and "\n" not in wrong["output"]["error"], sent
+        board.dashboard.keeps = False
+        wrong = board.post(rows["runs_export_model"], [run, False])
+        assert "--no-store" in wrong["output"]["error"]
+    assert sorted(p.name for p in (tmp_path / "exports").iterdir()) == [f"{run}-patch"]
+
+
+def test_a_run_is_exported_from_its_page(pair, tmp_path, chromium):
+    run = stored(tmp_path, pair)
     with (
-        dashboard(toy_pair, tmp_path) as board,
+        dashboard(pair, tmp_path) as board,
         visitors(board, chromium) as enter,
     ):
         page = enter(accept_downloads=True)
         page.get_by_role("tab", name="Runs").click()
         page.locator(f'#runs [data-run="{run}"]').first.click()
         page.wait_for_selector("#run-export")
-        page.get_by_role("button", name="Export", exact=False).last.click()
+        page.locator("#run-export > button").first.click()
         page.wait_for_selector("#run-export-report", state="visible")
         with page.expect_download() as got:
             page.click("#run-export-report")
-        text = got.value.path().read_text(encoding="utf-8")
-        assert got.value.suggested_filename == f"dapa-report-{run}.html" and run in text
+        assert got.value.suggested_filename == f"dapa-report-{run}.html"
         page.click("#run-export-model")
-        until(lambda: (tmp_path / "exports" / f"{run}-model" / "model.safetensors").exists())
         until(lambda: f"exports/{run}-model" in page.text_content("#run-export-told"))
         told = json.loads((tmp_path / "exports" / f"{run}-model" / "dapa.json").read_text())
-        assert told["units"] == "4.gate,5.gate"
-        page.click("#run-export-model")
-        page.get_by_text("is there already").wait_for()
+        assert told["units"] == "1.gate,2.gate"
 
 
 @pytest.fixture(scope="module")
