@@ -43,20 +43,20 @@ def pair(planted_folders):
 def test_a_press_writes_below_the_run_folder_once_and_sends_a_report(pair, tmp_path):
     run = stored(tmp_path, pair)
     with dashboard(pair, tmp_path) as board:
-        rows = board.functions()
-        made = board.post(rows["runs_export_patch"], [run, False])
+        rows, session = board.functions(), "a-visitor"
+        wrong = board.post(rows["runs_export_model"], [None, False], session=session)
+        assert not wrong["success"], "no run is open"
+        board.post(rows["runs_show"], [None], {"run": run, "op": "open"}, session)
+        made = board.post(rows["runs_export_patch"], [None, False], session=session)
         assert made["success"] and f"exports/{run}-patch" in json.dumps(made["output"])
         assert (tmp_path / "exports" / f"{run}-patch" / "patch.safetensors").exists()
-        again = board.post(rows["runs_export_patch"], [run, False])
+        again = board.post(rows["runs_export_patch"], [None, False], session=session)
         assert not again["success"] and "is there already" in again["output"]["error"]
-        assert str(tmp_path) not in json.dumps([made, again])
-        page = board.post(rows["runs_export_report"], [run, False])
+        assert str(tmp_path) not in json.dumps([wrong, made, again])
+        page = board.post(rows["runs_export_report"], [None, False], session=session)
         assert page["success"] and f"dapa-report-{run}.html" in json.dumps(page["output"])
-        for sent in ("", "../../etc", None, 7):
-            wrong = board.post(rows["runs_export_model"], [sent, False])
-            assert not wrong["success"] and "\n" not in wrong["output"]["error"], sent
         board.dashboard.keeps = False
-        wrong = board.post(rows["runs_export_model"], [run, False])
+        wrong = board.post(rows["runs_export_model"], [None, False], session=session)
         assert "--no-store" in wrong["output"]["error"]
     assert sorted(p.name for p in (tmp_path / "exports").iterdir()) == [f"{run}-patch"]
 
