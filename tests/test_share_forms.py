@@ -63,7 +63,7 @@ def test_mergekit_gives_the_tensors_of_the_exported_model(pair, tmp_path):
 
 
 def test_a_recipe_says_why_it_cannot_move_a_part_of_a_tensor(pair, tmp_path):
-    with pytest.raises(SettingError, match="blocks of neurons"):
+    with pytest.raises(SettingError, match="is moved in part"):
         export_recipe(pair, Evidence(Mask.of([Unit(0, "gate", (0, 4))])), tmp_path / "a")
     fused = saved(tmp_path, *two("phi3"))
     with pytest.raises(SettingError, match="only a part of"):

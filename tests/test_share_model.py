@@ -113,6 +113,18 @@ def test_the_parts_of_a_mixture_of_experts_go_back_into_its_files(model_type, tm
     assert made.tensors >= 3
 
 
+@pytest.mark.parametrize(
+    "units", [(Unit(1, "heads", (2, 3)), Unit(0, "kv", (1, 2))), (Unit(1, "gate", None, 5),)],
+    ids=["heads", "rank"],
+)  # fmt: skip
+def test_heads_and_ranks_are_exported_as_they_are_shown(pair, units, tmp_path):
+    mask = Mask.of(units)
+    export_model(pair, Evidence(mask), tmp_path / "model")
+    torch.testing.assert_close(
+        loaded(tmp_path / "model"), logits_of(pair, mask), atol=2e-4, rtol=2e-4
+    )
+
+
 def test_tied_embeddings_are_one_matrix_in_the_export_too(tmp_path):
     pair = saved(tmp_path, *two(tie_word_embeddings=True))
     mask = Mask.of([Unit(OUTSIDE, "embeddings")])

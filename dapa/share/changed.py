@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +19,10 @@ from dapa.core.records import ENDS, Mask, SettingError, Site
 from dapa.model.adapted import Adapted, open_checkpoint
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.digests import digest_of
-from dapa.model.families import Stored, Strength
+from dapa.model.families import Stored
 from dapa.model.pair import Pair
+from dapa.model.strengths import LowRank, Strength
+from dapa.model.transplant import TransplantModule
 from dapa.share.tensorfiles import DTYPES, Part, made
 
 
@@ -151,7 +152,7 @@ def _maker(
         for place in places:
             theirs = _theirs(pair, teacher, place)
             ours = wide if place.cut else place.stored.take(wide)
-            _mix(ours, theirs.to(wide.dtype), place)
+            _mix(ours, theirs.to(wide.dtype), place, pair.sites[place.site])
         return narrowed(wide, stored, all(_exact(p.strength) for p in places))
 
     return make
@@ -160,7 +161,7 @@ def _maker(
 def _exact(strength: Strength) -> bool:
     if isinstance(strength, tuple):
         return all(value == 1.0 for _, _, value in strength)
-    return strength == 1.0
+    return strength == 1.0  # a rank is rounded, as a fraction is
 
 
 def narrowed(wide: Tensor, dtype: torch.dtype, exact: bool) -> Tensor:
@@ -188,17 +189,21 @@ def _theirs(pair: Pair, teacher: Checkpoint, place: _Place) -> Tensor:
     return read if same else held
 
 
-def _mix(ours: Tensor, theirs: Tensor, place: _Place) -> None:
+def _mix(ours: Tensor, theirs: Tensor, place: _Place, module: TransplantModule) -> None:
     """Write the transplant into a view of the student's tensor."""
+    if isinstance(place.strength, LowRank):
+        if place.part == "weight":  # the strongest directions of the difference, as they are shown
+            found = module.low_rank(place.strength.rank)
+            ours.add_(place.strength.share * (found.left @ found.right).cpu().to(ours.dtype))
+        else:
+            _blend(ours, theirs, place.strength.share)
+        return
     if not isinstance(place.strength, tuple):
         _blend(ours, theirs, place.strength)
         return
-    columns = place.site.module == "down"  # its neurons are its inputs; its bias belongs to none
     for start, stop, value in place.strength:
-        if columns and ours.dim() == 1:
-            continue
-        cut: Any = (slice(None), slice(start, stop)) if columns else slice(start, stop)
-        _blend(ours[cut], theirs[cut], value)
+        for where in module.places(place.part, start, stop):
+            _blend(ours[where], theirs[where], value)
 
 
 def _blend(ours: Tensor, theirs: Tensor, strength: float) -> None:

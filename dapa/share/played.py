@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from dapa.core.masks import HEADS
 from dapa.core.records import OUTSIDE, Mask, Outcome, Trial, Unit
 from dapa.figures.trials import chunk_lines, column_names, plain
 from dapa.model.families import GROUPS
@@ -119,6 +120,8 @@ def cells(mask: Mask, columns: tuple[Unit, ...]) -> tuple[tuple[int, ...], tuple
 def _touches(unit: Unit, column: Unit) -> bool:
     """Do they share neurons? Blocks of one column's kind, or one matrix of a whole MLP."""
     if unit.layer != column.layer or not set(GROUPS[unit.kind]) & set(GROUPS[column.kind]):
+        return False
+    if {unit.kind, column.kind} == set(HEADS):  # of one fused matrix each moves its own rows
         return False
     if unit.block is None or column.block is None:
         return True

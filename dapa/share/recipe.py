@@ -88,10 +88,10 @@ def _strength(changed: Changed, name: str) -> float:
     family, student = changed.pair.family, changed.student
     found: dict[tuple[int, int], float] = {}
     for site, strength in changed.sites:
-        if isinstance(strength, tuple):
+        if not isinstance(strength, float):
             raise SettingError(
-                f"a recipe moves whole tensors and {site} is moved in blocks of neurons; export a "
-                "model or a patch"
+                f"a recipe moves whole tensors and {site} is moved in part (neurons, heads or a "
+                "rank); export a model or a patch"
             )
         for stored in student.tensors_of(family, site).values():
             if name in stored.names or name in _twins(changed, stored.name):
