@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from filecmp import cmpfiles, dircmp
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from support import LAYERS, TOKENIZER, random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dapa.core.records import OUTSIDE, Mask, PairError, SettingError, Unit
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.pair import PairSpec, load_pair
 from dapa.model.presets import presets
 from dapa.model.transplant import masked
+from dapa.share import changed
 from dapa.share.evidence import Evidence
 from dapa.share.model import export_model, origin_beside
 from dapa.share.patch import FILE, apply_patch, export_patch, open_patch
@@ -156,8 +158,8 @@ def test_shards_are_the_students_and_only_changed_tensors_are_new(tmp_path):
         }
         for d in ("student", "model")
     )
-    changed = {name for name in old if not torch.equal(old[name], new[name])}
-    assert changed == {f"model.layers.{i}.mlp.gate_proj.weight" for i in (0, 2)}
+    differ = {name for name in old if not torch.equal(old[name], new[name])}
+    assert differ == {f"model.layers.{i}.mlp.gate_proj.weight" for i in (0, 2)}
     index = "model.safetensors.index.json"
     assert json.loads((tmp_path / "model" / index).read_text()) == json.loads(
         (tmp_path / "student" / index).read_text()
@@ -199,6 +201,21 @@ def test_nothing_that_exists_is_overwritten_and_no_half_folder_is_left(pair, tmp
     with pytest.raises(SettingError, match="cannot write"):
         export_model(pair, Evidence(GATES), tmp_path / "file" / "below")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "there"]
+
+
+def test_a_student_of_codes_is_refused_by_name(pair, tmp_path, monkeypatch):
+    class Coded(Checkpoint):
+        """As a GGUF or a quantised folder is opened."""
+
+    opened = changed.open_checkpoint
+
+    def coded(name):
+        found = opened(name)
+        return Coded(**{one.name: getattr(found, one.name) for one in fields(Checkpoint)})
+
+    monkeypatch.setattr(changed, "open_checkpoint", coded)
+    with pytest.raises(SettingError, match="as codes"):
+        export_model(pair, Evidence(GATES), tmp_path / "model")
 
 
 def test_a_full_disk_is_told_before_anything_is_written(pair, tmp_path, monkeypatch):
@@ -279,6 +296,7 @@ def test_every_bundled_toy_is_exported_and_loaded_by_plain_transformers(tmp_path
 SCRIPT = """
 import sys, time
 from dapa.core.records import Mask, Unit
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.pair import PairSpec, load_pair
 from dapa.share import model, tensorfiles
 from dapa.share.evidence import Evidence

@@ -71,6 +71,14 @@ def changed_by(pair: Pair, mask: Mask) -> Changed:
     if not mask.entries:
         raise SettingError("nothing is transplanted; name layers, such as --layers 3,5")
     student, teacher = open_checkpoint(pair.spec.student), open_checkpoint(pair.spec.teacher)
+    files = student
+    while isinstance(files, Adapted):
+        files = files.base
+    if type(files) is not Checkpoint:  # codes or a GGUF: their tensors stand in no file to replace
+        raise SettingError(
+            f"{pair.spec.student}'s files hold its weights as codes, which cannot be replaced one "
+            "by one; save it as plain safetensors first, or export a report"
+        )
     digests = digest_of(student), digest_of(teacher)
     if pair.parts["weights"].split(":")[:2] != list(digests):
         raise SettingError(
