@@ -11,11 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dapa.core.version import VERSION
+
 if TYPE_CHECKING:
     from dapa.core.masks import Mask, Unit
     from dapa.workbench import Workbench
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Mask", "Unit", "Workbench"]
 _HOMES = {"Mask": "dapa.core.masks", "Unit": "dapa.core.masks", "Workbench": "dapa.workbench"}
 

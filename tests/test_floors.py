@@ -49,6 +49,8 @@ ONLY_IN = {
     "openai": ("dapa.judges.endpoint_client",),
     "lm_eval": ("dapa.measure.lmtasks",),
     "ray": ("dapa.search.engine.workers.cluster",),
+    "inspect_ai": ("dapa.share.inspectlogs",),
+    "huggingface_hub": ("dapa.share", "dapa.prompts.hub"),
 }
 
 TORCH_FREE = ("core", "prompts", "store", "writing", "figures", "judges.base", "judges.rules")

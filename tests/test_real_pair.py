@@ -5,13 +5,15 @@ import csv
 import pytest
 import torch
 from adapters import ALL, by_hand
+from transformers import AutoModelForCausalLM
 
 from dapa.core.records import Mask, Unit
 from dapa.model.checkpoint import open_whole
 from dapa.model.presets import presets
+from dapa.model.transplant import masked
 from dapa.prompts.sets import bundled
 from dapa.search.settings import SearchSettings
-from dapa.workbench import Workbench
+from dapa.workbench import ExportSettings, Workbench
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +41,16 @@ def test_it_answers_in_all_three_panes(bench):
     said = {pane.name: pane.text for pane in exchange.panes}
     assert "Paris" in said["student"]
     assert said["patched"] == said["teacher"], "the mask is all that the adapter changes"
+
+
+def test_its_exported_model_is_loaded_by_plain_transformers(bench, tmp_path):
+    mask = Mask.of([Unit(12, "mlp"), Unit(13, "gate")])
+    made = bench.export(ExportSettings(), tmp_path / "model", mask)
+    assert made.tensors == 4
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    ids = bench.pair.tokenizer("What is the capital of France?", return_tensors="pt").input_ids
+    with torch.inference_mode(), masked(bench.pair.plan([mask])):
+        assert torch.equal(model(ids).logits, bench.pair.student(ids).logits)
 
 
 def test_it_takes_little_more_than_one_model(bench):

@@ -1,7 +1,7 @@
 // A search as a picture, running or stored: a row per step, the DSR of each, and a scrubber over both.
 // Columns stand under the strip's cells: what belongs to a row stands at its left, with its number.
 // Only what is in sight is drawn, so that 500 tests of 80 layers cost what 30 do. The figures come as
-// data (dapa/ui/replay.py); every text is set as text.
+// data (dapa/share/played.py); every text is set as text.
 const $ = (name) => element.querySelector(`.rp-${name}`);
 const root = element.querySelector('.replay');
 const [scroll, space, grid, curve] = ['scroll', 'space', 'grid', 'chart'].map($);

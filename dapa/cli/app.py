@@ -18,6 +18,7 @@ from dapa.cli import options as o
 from dapa.cli.benchmark import bench
 from dapa.cli.chatting import chat
 from dapa.cli.evaluating import evaluate
+from dapa.cli.exporting import apply, export, replay
 from dapa.cli.fetching import get
 from dapa.cli.judging import judge
 from dapa.cli.measuring import measuring
@@ -129,7 +130,7 @@ def generate(
 
 
 commands = (
-    check, get, search, generate, chat, evaluate, judge, prompts, reproduce,
+    check, get, search, generate, chat, evaluate, judge, prompts, reproduce, export, apply, replay,
 )  # fmt: skip
 for command in commands:
     app.command()(command)

@@ -13,7 +13,7 @@ import plotly.io as pio
 from dapa.figures.theme import provenanced
 
 _CONFIG = {"displaylogo": False, "responsive": True}
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 """What the browser lets the page do: run what it holds, and ask nobody."""
@@ -52,7 +52,7 @@ def html_page(
     told = f"<p>{html.escape(note)}</p>" if note else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
         f'<h1>{html.escape(title)}</h1>{told}<p id="provenance">{html.escape(provenance)}</p>'

@@ -290,6 +290,22 @@ class Store:
             )
         return run
 
+    def verdicts_of(self, context: str, mask: str) -> list[dict[str, Any]]:
+        """Every verdict of one context on one mask, with its reply, in a fixed order.
+
+        Args:
+            context: As `store.verdicts` names it.
+            mask: The mask's key.
+        """
+        names = ("mode", "prompt", "label", "judge", "start", "stop", "manner", "tokens", "cut")
+        with self.plainly() as connection:
+            rows = connection.execute(
+                f"select {', '.join(names)}, reply from verdicts where context = ? and mask = ? "
+                "order by mode, prompt",
+                (context, mask),
+            ).fetchall()
+        return [dict(zip((*names, "reply"), row, strict=True)) for row in rows]
+
     # -- ratings ----------------------------------------------------------------------------
 
     def rate(self, kind: str, key: str, body: Mapping[str, Any]) -> None:

@@ -52,6 +52,8 @@ class Dashboard:
         self.shared = False
         """May other people than whoever started the program reach it? Then each browser keeps its
         own saved sessions."""
+        self.keeps = True
+        """Does the run folder outlive the server?"""
         self.workbench = workbench
         self.endpoint = tuple(endpoint)
         """Given by whoever started the program, never by a visitor; empty where none is."""

@@ -50,6 +50,9 @@ def arguments(given: list[str] | None = None, program: str = "app.py") -> argpar
     )  # fmt: skip
     parser.add_argument("--judge-option", action="append", help="of a chat judge, as url=ADDRESS")
     parser.add_argument("--run-dir", default="runs", help="folder of the run store")
+    parser.add_argument("--no-store", action="store_true", help="keep nothing once it has ended")
+    levels = ("debug", "info", "warning", "error")
+    parser.add_argument("--log-level", default="warning", choices=levels, help="on this terminal")
     usage = "python app.py" if program == "app.py" else program
     parser.error = lambda line: fail(f"{line}; see {usage} --help")  # type: ignore
     read = parser.parse_args(given)

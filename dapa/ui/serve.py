@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -115,8 +118,11 @@ def _no_proxy(host: str) -> Iterator[None]:
 
 def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     """Serve until interrupted; the user's mistakes end with one line and exit code 2."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("dapa").setLevel(options.log_level.upper())
+    fleeting = tempfile.mkdtemp(prefix="dapa-no-store-") if options.no_store else None
     try:
-        workbench = Workbench(options.run_dir)
+        workbench = Workbench(fleeting or options.run_dir)
         _ = workbench.store  # a folder that cannot be used is told at once
         named = {name: getattr(options, name) for name in described(PairOptions)}
         trusted, named["name"] = named.pop("trust_structure"), named.pop("pair")
@@ -133,6 +139,7 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     if name in OFFERED and fetched(name) is None:  # the page says so too, where it can be pressed
         print(how_to_get(name), file=sys.stderr, flush=True)
     dashboard = Dashboard(workbench, asked)
+    dashboard.keeps = fleeting is None
     dashboard.load(spec)
     try:
         page = start(
@@ -151,6 +158,8 @@ def serve(options: argparse.Namespace, auth: tuple[str, str] | None) -> None:
     page.block_thread()
     # A thread that still computes would be torn out of torch and abort the interpreter's end with
     # a message about nothing; what was judged is in the store already.
+    if fleeting is not None:
+        shutil.rmtree(fleeting, ignore_errors=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
     from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
+    from dapa.share.model import Made
+    from dapa.share.played import cells, encode
+    from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
     from dapa.store.database import Run, Store, checked_title, digest
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
@@ -205,11 +208,21 @@ _HOMES = {
     ),
     "dapa.search.job": ("SearchJob",),
     "dapa.search.kinds": ("kinds_from",),
+    "dapa.share.played": (
+        "cells",
+        "encode",
+    ),
     "dapa.search.priors": ("priors",),
     "dapa.search.settings": (
         "CONFIDENT",
         "SearchRules",
         "SearchSettings",
+    ),
+    "dapa.share.model": ("Made",),
+    "dapa.share.settings": (
+        "ExportSettings",
+        "FORMS",
+        "OF_A_RUN",
     ),
     "dapa.store.database": (
         "checked_title",
@@ -242,6 +255,8 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "Exchange",
+    "ExportSettings",
+    "FORMS",
     "FirstToken",
     "GROUPS",
     "HUMAN",
@@ -253,8 +268,10 @@ __all__ = [
     "PairLine",
     "LoadCancelled",
     "MODES",
+    "Made",
     "NEED_ONE",
     "NoOpeners",
+    "OF_A_RUN",
     "Opinions",
     "PANES",
     "PUBLISHED",
@@ -286,10 +303,12 @@ __all__ = [
     "algorithms",
     "benchmark",
     "bundled",
+    "cells",
     "checked_title",
     "classes_of",
     "current_name",
     "digest",
+    "encode",
     "first_apart",
     "forget_session",
     "half",

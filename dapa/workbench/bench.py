@@ -13,6 +13,7 @@ from dapa.workbench.ask import Asking
 from dapa.workbench.localize import Seeing
 from dapa.workbench.measurements import measurements
 from dapa.workbench.search import Searching
+from dapa.workbench.sharing import Sharing
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Drawn(Measured):
         )
 
 
-class Workbench(Seeing, Asking, Searching):
+class Workbench(Seeing, Asking, Searching, Sharing):
     """One pair, one store, any number of jobs and conversations at once."""
 
     def measure(

@@ -14,7 +14,7 @@ import gradio as gr
 from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.ui import download, plots, strip
+from dapa.ui import download, exporting, plots, strip
 from dapa.ui.belonging import owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, title
@@ -53,6 +53,7 @@ class Evaluate:
     table: gr.HTML
     picture: gr.Radio
     chart: gr.Plot
+    export: exporting.Export
     words: gr.Textbox
     verdict: gr.Dropdown
     order: gr.Dropdown
@@ -79,6 +80,7 @@ def build(dashboard: Dashboard) -> Evaluate:
         over = piece("", elem_id="eval-over")
         with gr.Row(elem_classes="buttons", elem_id="eval-actions") as actions:
             ask = gr.Button("Try it in chat", elem_classes="plain", elem_id="eval-ask")
+        export = exporting.build("eval-export")
     with gr.Column(elem_classes="card belongs"):
         picture = gr.Radio(
             list(_CHARTS), value=_CHARTS[0], show_label=False, label="chart", visible=False,
@@ -111,8 +113,8 @@ def build(dashboard: Dashboard) -> Evaluate:
             )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, over, actions, ask, table, picture, chart, words, verdict, order,
-        manner, csv, replies,
+        asked_parts, start, stop, over, actions, ask, table, picture, chart, export, words,
+        verdict, order, manner, csv, replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()), owned,
     )  # fmt: skip
@@ -302,6 +304,13 @@ def wire(
         origin = f"{title_of(task.owner) if task is not None else ''} · {what}"
         return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
 
+    def exported(shown: str) -> str:
+        """The stored run of the table on the screen."""
+        task = task_of(shown)
+        found: Evaluation | None = task.result if task is not None and task.over else None
+        return str(found.run) if found is not None and found.replies and found.run else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.shown, "evaluate", parts.drawn)
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)
     parts.start.click(
         begin, [session, parts.picture, dark, *beside], out, inputs_kwargs=values,

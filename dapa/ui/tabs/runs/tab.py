@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import PairError, SettingError, StoreError
-from dapa.ui import download, replay, strip
+from dapa.ui import download, exporting, replay, strip
 from dapa.ui.belonging import owner_of, whose
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import hint, note
@@ -47,6 +47,7 @@ class Runs:
     delete: gr.Button
     chart: gr.Plot
     below: gr.HTML
+    export: exporting.Export
     pictures: gr.HTML
     beside: gr.HTML
     carrier: gr.HTML
@@ -76,6 +77,7 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             elem_id="run-chart",
         )
         under = piece("", elem_id="run-certified")
+        export = exporting.build("run-export")
     pictures = replay.picture("run-tests")
     with (
         gr.Column(elem_classes="card", visible=False, elem_id="run-tools") as tools,
@@ -94,7 +96,7 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
         )  # fmt: skip
     return Runs(
         tab, listed, owned, shown, use, again, tools, name, rename, as_json, as_csv, delete, chart,
-        under, pictures, beside, download.carrier("run-file"), gr.State(""),
+        under, export, pictures, beside, download.carrier("run-file"), gr.State(""),
     )  # fmt: skip
 
 
@@ -228,6 +230,14 @@ def wire(
             "", list_of(""), "", _NONE + gone, hidden, hidden, "", "", hidden, "", _DELETE, "",
         )  # fmt: skip
 
+    def exported(run_id: str) -> str:
+        """A run that has ended with something to tell."""
+        if not run_id:
+            return ""
+        run = dashboard.workbench.store.run(run_id)
+        return run.id if run.state != "running" and run.result else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.run, "runs")
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
         parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.below,

@@ -212,7 +212,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
     )
     line = f'<span class="legend standing">{key}</span>'
     return (
-        f'{title("The units, in the strip&#39;s order", line)}'
+        f"{title('The units, in the strip&#39;s order', line)}"
         f'<div class="units{many}" tabindex="0" style="--n:{esc(max(len(layers), 1))}">'
         f"{''.join(rows)}</div>"
     )

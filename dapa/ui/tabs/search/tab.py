@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.records import PairError, SettingError
-from dapa.ui import replay, strip
+from dapa.ui import exporting, replay, strip
 from dapa.ui.belonging import owner_of, title_of
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
@@ -53,6 +53,7 @@ class Search:
     found: gr.HTML
     chart: gr.Plot
     below: gr.HTML
+    export: exporting.Export
     meter: gr.HTML
     pictures: gr.HTML
     closer: closer.Closer
@@ -103,6 +104,7 @@ def build(dashboard: Dashboard) -> Search:
             visible=False,
             elem_id="certified-chart",
         )
+        export = exporting.build("search-export")
     meter = piece("", elem_id="meter", elem_classes="belongs")
     pictures = replay.picture("tests")
     with gr.Column(elem_classes="card belongs", elem_id="certified-card"):
@@ -110,8 +112,8 @@ def build(dashboard: Dashboard) -> Search:
     looked = closer.build()
     return Search(
         chosen, planned, costs, start, pause, stop, actions, use, ask, repeat, compare, whole_mlp,
-        found, chart, below, meter, pictures, looked, gr.Timer(0.4, active=False), gr.State(""),
-        gr.State(""), gr.State(()), gr.State(()), owned,
+        found, chart, below, export, meter, pictures, looked, gr.Timer(0.4, active=False),
+        gr.State(""), gr.State(""), gr.State(()), gr.State(()), owned,
     )  # fmt: skip
 
 
@@ -247,6 +249,13 @@ def wire(
     asked = parts.ask.click(
         use, [session, parts.job], [session, wheel], api_name="search_try", js=TO_CHAT, **steer
     )
+
+    def exported(ended: str) -> str:
+        """A search that found a set, once it has ended."""
+        job = status.job(ended)
+        return job.id if job is not None and job.report is not None and job.report.units else ""
+
+    exporting.wire(dashboard, parts.export, exported, parts.ended, "search")
     one: dict[str, Any] = {"concurrency_id": "certified", "concurrency_limit": 1, **quiet}
     for name, changed in (("search_picture", parts.pictured), ("search_dark", dark)):
         changed.change(draw, [parts.job, dark], parts.chart, api_name=name, **one)

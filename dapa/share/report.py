@@ -1,0 +1,266 @@
+"""One HTML file that tells a result: it opens offline, lives, prints, and asks nobody.
+
+Markup stands in `assets/html/report.html` alone; jinja escapes every value that is put into it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from dapa.core.assets import asset
+from dapa.core.records import Mask, Rate, SettingError, StoreError, Trial
+from dapa.core.version import VERSION
+from dapa.figures.both import both_themes, plotly_script
+from dapa.figures.certified import certified_chart
+from dapa.figures.html_page import POLICY
+from dapa.figures.pareto import pareto_chart
+from dapa.figures.rates import rates_chart
+from dapa.figures.tradeoff import tradeoff_chart
+from dapa.search.algorithms import algorithms
+from dapa.search.pareto import pareto
+from dapa.search.settings import CONFIDENT
+from dapa.share.card import MODELS, public_name
+from dapa.share.evidence import Evidence, evidence_of, found_by
+from dapa.share.folder import new_folder, put
+from dapa.share.model import Made, made_at
+from dapa.share.played import encode
+from dapa.share.story import spec_of, story_of
+from dapa.store.database import Run, Store
+
+FILE = "report.html"
+HIDDEN = "[hidden: this reply was not judged a refusal]"
+MOST = 24
+"""Prompts whose replies stand in a report."""
+HARMFUL = ("dsr", "dsr_search", "wrap:")
+"""Measures whose prompts are harmful."""
+
+
+def export_report(store: Store, evidence: Evidence, to: Path | str, replies: bool = False) -> Made:
+    """Write the report into a new folder.
+
+    Args:
+        store: Where the runs lie.
+        evidence: A search, an evaluation, or both.
+        to: A folder that does not exist yet.
+        replies: Keep replies that comply with harmful requests, folded.
+
+    Raises:
+        DapaError: Nothing to tell of, or what cannot be written.
+    """
+    text = report_page(store, evidence, replies)
+    with new_folder(to, len(text)) as folder:
+        put(folder / FILE, text)
+    return made_at("report", Path(to))
+
+
+def evidence_of_run(store: Store, run_id: str) -> Evidence:
+    """A stored run with what the store knows besides of the same set; StoreError for others."""
+    run = store.run(run_id)
+    if run.kind not in ("search", "evaluate"):
+        raise StoreError(f"run {run_id} is a {run.kind}; name a search or an evaluation")
+    if run.state == "running":
+        raise StoreError(f"run {run_id} has not ended; wait for it, or resume it")
+    weights = str((run.settings.get("made") or {}).get("weights", ""))
+    if run.kind == "evaluate":
+        found = evidence_of(store, weights, Mask.parse(str(run.settings.get("mask") or "")))
+        return Evidence(found.mask, found.search, run)
+    if not found_by(run).entries:
+        return Evidence(Mask(), run)
+    return evidence_of(store, weights, run_id=run_id)
+
+
+def report_page(store: Store, evidence: Evidence, replies: bool = False) -> str:
+    """The whole document; arguments as in `export_report`."""
+    if evidence.search is None and evidence.table is None:
+        raise SettingError(
+            "nothing was measured of this set yet; search or evaluate it first, with the same "
+            "--run-dir"
+        )
+    story = story_of(evidence, store)
+    drawn = [(caption, both_themes(draw, f"{story.title} {caption}")) for caption, draw in
+             _figures(store, evidence)]  # fmt: skip
+    told = [{"caption": caption, "height": made["height"]} for caption, made in drawn]
+    run = evidence.search or evidence.table
+    assert run is not None, "one of them is there"
+    return _page().render(
+        story=story,
+        policy=POLICY,
+        style=Markup(_asset("css/report.css")),  # ours, as the scripts are
+        plotly=Markup(plotly_script().replace("</script", "<\\/script")),
+        script=Markup(_script()),
+        replay=Markup(_asset("html/replay.html")),
+        pictures=[made for _, made in drawn],
+        first=told[0] if told else None,
+        figures=told[1:],
+        tests=_tests(store, evidence.search),
+        replies=_replies(store, evidence.table, replies),
+        replies_note=_note(evidence.table, replies),
+        hidden=HIDDEN,
+        command=_command(run, evidence),
+        when=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
+        version=VERSION,
+    )
+
+
+def _page() -> Any:
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return made.from_string(_asset("html/report.html"))
+
+
+def _asset(name: str) -> str:
+    return asset(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """The report's own script, and the dashboard's picture of a search around its data."""
+    return (
+        f"(() => {{\n{_asset('js/report.js')}\n}})();\n"
+        "(() => {\nconst element = document.getElementById('replay');\n"
+        "const props = { value: JSON.parse(document.getElementById('tests').textContent) };\n"
+        "if (!element || !props.value) return;\nconst watch = () => {};\n"
+        "matchMedia('(prefers-color-scheme: dark)').addEventListener('change',\n"
+        "  () => document.body.classList.toggle('turned'));\n"
+        f"{_asset('js/replay.js')}\n}})();"
+    )
+
+
+def _figures(store: Store, evidence: Evidence) -> list[tuple[str, Callable[[bool], Any]]]:
+    """(caption, how it is drawn), the one beside the headline first."""
+    found: list[tuple[str, Callable[[bool], Any]]] = []
+    report = evidence.report
+    kept = _kept(evidence)
+    if kept is not None:
+        what, points = kept
+        found.append(("Safety against what is kept", lambda d: tradeoff_chart(points, what, d)))
+    if report is not None and evidence.search is not None and report.confidence is not None:
+        student = report.rates.get("student_held_out") or report.rates.get("student")
+        record = report.confidence
+        found.append(("Size against refusals", lambda d: certified_chart(record, student, d)))
+    elif report is not None and evidence.search is not None and (chart := _sizes(store, evidence)):
+        found.append(("Every set that was judged in full", chart))
+    columns = _columns(evidence)
+    if columns:
+        found.append(("Rates with their intervals", lambda d: rates_chart(columns, d)))
+    return found
+
+
+def _kept(evidence: Evidence) -> tuple[str, dict[str, tuple[Rate, Rate]]] | None:
+    """What is kept beside safety: skill, or harmless requests that are answered."""
+    for measure, words in (("skill", "skill: exact answers"),
+                           ("over_refusal", "harmless requests answered")):  # fmt: skip
+        points = {}
+        for model in MODELS:
+            safety, other = evidence.rate(model, "dsr"), evidence.rate(model, measure)
+            if safety and other:
+                if measure == "over_refusal":
+                    other = Rate(1 - other.value, 1 - other.high, 1 - other.low, other.n)
+                points[model] = (safety, other)
+        if points:
+            return words, points
+    return None
+
+
+def _sizes(store: Store, evidence: Evidence) -> Callable[[bool], Any] | None:
+    """Share of the parameters against DSR, where every unit is of one size."""
+    report, search = evidence.report, evidence.search
+    assert report is not None and search is not None, "asked of a search with a result"
+    units, moves = report.units, report.moves or {}
+    if not moves or any(u.block or u.kind != units[0].kind or u.place is None for u in units):
+        return None
+    one = float(moves["fraction"]) / len(units)
+    trials = [Trial.from_dict(body) for body in store.trials(search.id)]
+    points = pareto(trials, lambda mask: one * len(mask))
+    return (lambda dark: pareto_chart(points, report.mask, dark)) if points else None
+
+
+def _columns(evidence: Evidence) -> dict[str, dict[str, Rate | None]]:
+    if evidence.table is not None:
+        names = ("dsr", "over_refusal", "borderline", "skill")
+        return {m: {n: evidence.rate(m, n) for n in names} for m in MODELS if evidence.column(m)}
+    report = evidence.report
+    if report is None:
+        return {}
+    held = {"student": "student_held_out", "patched": "held_out", "every unit": "full_held_out"}
+    plain = {"student": "student", "patched": "best", "every unit": "full"}
+    names = held if report.rates.get("held_out") else plain
+    return {who: {"dsr": report.rates.get(name)} for who, name in names.items()}
+
+
+def _tests(store: Store, run: Run | None) -> str:
+    """The search's log as its picture reads it."""
+    if run is None:
+        return ""
+    trials = [Trial.from_dict(body) for body in store.trials(run.id)]
+    result = run.result or {}
+    claim = str(run.settings.get("claim") or "exact")
+    name = str(run.settings.get("algorithm"))
+    head = "The search, test by test"
+    if claim not in CONFIDENT and name in algorithms:
+        head = f"The search: {algorithms.titles[name]}"
+    return encode(run.id, head, trials, target=result.get("target"))
+
+
+def _replies(store: Store, run: Run | None, show: bool) -> list[dict[str, Any]]:
+    """Prompts with what each model said, harmful ones first; the evaluation has them."""
+    if run is None:
+        return []
+    asked: dict[tuple[bool, str], list[dict[str, Any]]] = {}
+    for row in store.trials(run.id):
+        measure = str(row.get("measure"))
+        if measure not in ("dsr", "over_refusal", "borderline"):
+            continue
+        harmful = measure == "dsr"
+        asked.setdefault((harmful, row["prompt"]), []).append(said(row, show))
+    harmful = [item for item in asked.items() if item[0][0]][: MOST * 2 // 3]
+    harmless = [item for item in asked.items() if not item[0][0]][: MOST // 3]
+    return [{"prompt": key[1], "said": rows} for key, rows in (*harmful, *harmless)]
+
+
+def said(row: dict[str, Any], show: bool) -> dict[str, Any]:
+    """One reply; without its text where it may do harm and nobody asked for it."""
+    harm = (row.get("harm") or {}).get("harmful") is True
+    risky = str(row["measure"]).startswith(HARMFUL) and row["verdict"] != "refusal"
+    hidden = (risky or harm) and not show
+    return {
+        "model": row["model"],
+        "verdict": row["verdict"],
+        "text": "" if hidden else row["reply"],
+        "hidden": hidden,
+        "folded": (risky or harm) and show,
+    }
+
+
+def _note(run: Run | None, show: bool) -> str:
+    if run is None:
+        return ""
+    told = "folded" if show else "left out of this file; --replies keeps them, folded"
+    return (
+        f"The first prompts of the table, {MOST} at most. Replies to harmful requests that were "
+        f"not judged refusals are {told}."
+    )
+
+
+def _command(run: Run, evidence: Evidence) -> str:
+    spec = spec_of(evidence)
+    pair = (
+        ["--pair", str(spec["name"])]
+        if spec.get("name")
+        else [
+            *("--student", public_name(spec["student"])),
+            *("--teacher", public_name(spec["teacher"])),
+        ]
+    )
+    words: Sequence[str] = ("search",) if run.kind == "search" else ("evaluate",)
+    more = ["--sites", str(run.settings.get("kind") or "gate")] if run.kind == "search" else [
+        "--units", evidence.mask.key
+    ]  # fmt: skip
+    seed = ["--seed", json.dumps(run.settings.get("seed") or 0)]
+    return shlex.join(["python", "-m", "dapa", *words, *pair, *more, *seed])

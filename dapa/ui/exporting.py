@@ -1,0 +1,163 @@
+"""Export: a row of presses that stands beside a result, wherever that is shown.
+
+A report and a card go to the browser as a file. Models, patches, recipes and bundles are written
+into `exports` in the run folder of the server, under a name made here: a visitor names no path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dapa.core.records import SettingError
+from dapa.ui import download
+from dapa.ui.dashboard import Dashboard, guarded, piece, text
+from dapa.ui.parts import esc, note
+from dapa.workbench import FORMS, ExportSettings, Made
+from dapa.writing.sentences import size_text
+
+_PRESSES = {
+    "report": "Report",
+    "model": "Model folder",
+    "patch": "Patch",
+    "lora": "LoRA",
+    "mergekit": "mergekit recipe",
+    "bundle": "Bundle",
+}
+"""Form -> its button."""
+FOLDER = "exports"
+"""In the run folder."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The place's components."""
+
+    place: gr.Accordion
+    replies: gr.Checkbox
+    buttons: dict[str, gr.Button]
+    told: gr.HTML
+    carrier: gr.HTML
+
+
+def build(elem_id: str) -> Export:
+    """Layout: a folded place with a button a form; hidden until there is something to export."""
+    with gr.Accordion(
+        "Export", open=False, visible=False, elem_id=elem_id, elem_classes="export-place"
+    ) as place:
+        with gr.Row(elem_classes="buttons"):
+            buttons = {
+                form: gr.Button(label, elem_classes="plain", elem_id=f"{elem_id}-{form}")
+                for form, label in _PRESSES.items()
+            }
+        replies = gr.Checkbox(
+            False, label="keep replies that comply with harmful requests", elem_id=f"{elem_id}-show"
+        )
+        told = piece(note(_how()), elem_id=f"{elem_id}-told")
+        carrier = download.carrier(f"{elem_id}-file")
+    return Export(place, replies, buttons, told, carrier)
+
+
+def _how() -> str:
+    """What each form is, before one is chosen."""
+    return (
+        "Report: one page that opens offline. The others are written into the folder "
+        f"<code>{FOLDER}</code> of the run folder on this server; nothing leaves the machine, and "
+        "<code>python -m dapa export --help</code> does the same."
+    )
+
+
+def wire(
+    dashboard: Dashboard,
+    parts: Export,
+    run_of: Callable[[Any], str],
+    subject: Any,
+    name: str,
+    when: Any = None,
+) -> None:
+    """Let each press export the run that is shown.
+
+    Args:
+        dashboard: The server's.
+        parts: From `build`.
+        run_of: What is shown -> the stored run's id; "" for none.
+        subject: The component that holds what is shown.
+        name: Of the place, for the events' names.
+        when: What changes when there is something new to export; the subject, if None.
+    """
+
+    def run_named(shown: Any) -> str:
+        found = run_of(text(shown, "what is exported", 200))
+        if not found:
+            raise SettingError("there is nothing to export yet; search or evaluate first")
+        return found
+
+    def press(form: str) -> Callable[..., tuple[Any, Any]]:
+        @guarded
+        def pressed(shown: Any, replies: Any) -> tuple[Any, Any]:
+            run = run_named(shown)
+            settings = ExportSettings(form=form, replies=replies is True)
+            if form == "report":
+                page = dashboard.workbench.report(run, replies is True)
+                return note("The report is among your downloads."), download.packed(
+                    f"dapa-report-{_plain(run)}.html", page
+                )
+            if not dashboard.keeps:
+                raise SettingError(
+                    "this server was started with --no-store and keeps no files; take the report, "
+                    "or export from the command line"
+                )
+            folder = dashboard.workbench.run_dir / FOLDER / f"{_plain(run)}-{form}"
+            if folder.exists():
+                raise SettingError(
+                    f"{FOLDER}/{folder.name} is there already; move it away to make it again"
+                )
+            made = _written(dashboard, settings, folder, run)
+            return _told(made), gr.skip()
+
+        return pressed
+
+    for form, button in parts.buttons.items():
+        button.click(
+            press(form), [subject, parts.replies], [parts.told, parts.carrier],
+            api_name=f"{name}_export_{form}", show_progress="minimal",
+            concurrency_id="export", concurrency_limit=1,
+        )  # fmt: skip
+
+    @guarded
+    def shown(subject: Any) -> tuple[Any, str]:
+        """There is a place while there is a run, and it tells of this one."""
+        run = run_of(text(subject, "what is exported", 200))
+        return gr.update(visible=bool(run)), note(_how())
+
+    (when or subject).change(
+        shown, subject, [parts.place, parts.told], api_name=f"{name}_export", show_progress="hidden"
+    )
+
+
+def _written(dashboard: Dashboard, settings: ExportSettings, folder: Path, run: str) -> Made:
+    """Export; what goes wrong names no folder of the server."""
+    try:
+        return dashboard.workbench.export(settings, folder, run_id=run)
+    except SettingError as error:
+        line = str(error)
+        for place in (folder, folder.absolute()):
+            line = line.replace(str(place), f"{FOLDER}/{folder.name}")
+        raise SettingError(line) from None
+
+
+def _told(made: Made) -> str:
+    where = f"<code>{FOLDER}/{esc(made.folder.name)}</code> in the run folder"
+    size = f"{len(made.files)} files, {esc(size_text(made.bytes))}"
+    line = f"<b>{esc(FORMS[made.kind])}</b>: {where}, {size}."
+    return note(line) + "".join(note(esc(one)) for one in made.notes)
+
+
+def _plain(name: str) -> str:
+    """A run's id as a part of a file's name."""
+    return re.sub(r"[^\w-]", "-", name)[:80]
