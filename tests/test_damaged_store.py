@@ -66,7 +66,7 @@ def test_a_result_that_is_none_hides_no_other_run(result, tmp_path):
         run = store.new_run("search", "toy", {"pair": [1], "kind": {}})
         store.finish(run.id, "done", body)
     assert [report_of(run) for run in store.runs()] == [None, None]
-    assert draw(store.runs()).count("<tr>") == 3 and "<img>" not in draw(store.runs())
+    assert draw(store.runs()).count("<tr") == 3 and "<img>" not in draw(store.runs())
 
 
 def test_damaged_tests_and_ratings_are_told_or_left_out(tmp_path):

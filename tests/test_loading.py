@@ -218,7 +218,7 @@ def test_progress_only_rises_and_ends_at_the_whole(planted_folders):
     assert shares == sorted(shares) and shares[0] >= 0.0 and shares[-1] == 1.0
     stages = list(dict.fromkeys(what for what, _ in told))
     assert stages[0] == "comparing the two models"
-    assert [stage.split()[0] for stage in stages[1:]] == ["reading", "reading"]
+    assert [stage.split()[0] for stage in stages[1:]] == ["full", "reading", "reading"]
     assert len(told) > 20
 
 

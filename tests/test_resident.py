@@ -28,7 +28,7 @@ bench.load(bench.spec("toy-gate"))
 told["loaded"] = resident_bytes()
 
 def ask():
-    job = bench.search_job(SearchSettings(claim="exact", prompt_limit=32))
+    job = bench.search_job(SearchSettings(claim="exact", prompt_limit=24))
     job.start()
     job.wait()
     told["searched"] = resident_bytes()
@@ -49,7 +49,7 @@ print(json.dumps(told))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_closer_looks_of_a_toy_stay_small_and_give_their_memory_back():
     done = subprocess.run(
-        [sys.executable, "-c", LOOKS, "baselines", "necessity", "skill"],
+        [sys.executable, "-c", LOOKS, "baselines", "skill"],
         capture_output=True, text=True, timeout=900, check=True,
     )  # fmt: skip
     told = json.loads(done.stdout.splitlines()[-1])

@@ -43,7 +43,7 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = wanted.partition(":")
-    numbered = number.isdecimal() if kind in {"cuda", "xpu"} else False
+    numbered = number.isdecimal() if kind in {"cpu", "cuda", "xpu"} else False
     if kind not in {"cpu", *_NAMES} or (number and not numbered and wanted != ALL_CARDS):
         raise PairError(
             f"{wanted!r} is not a device; use auto, cpu, cuda, cuda:N, {ALL_CARDS}, mps or xpu"
