@@ -6,6 +6,7 @@ import sys
 import tempfile
 from random import Random
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from fastapi.routing import APIRoute
@@ -61,20 +62,18 @@ def count_of(share):
     return EACH // share
 
 
-@pytest.mark.parametrize(
-    "share", [5, pytest.param(1, marks=pytest.mark.full)], ids=["fifth", "full"]
-)
+@fifth
 def test_every_handler_answers_what_it_is_sent_in_plain_words(board, share, capsys):
     sent = refused = 0
     for name, row in board.functions().items():
         if name in ("load_pair", "get_pair", "link_fetch"):
             continue  # they would fetch; what they are given is checked by `check_pair` too
         chance = Random(f"{name}")
-        wanted = len(row["inputs"])
+        wanted, visitor = len(row["inputs"]), uuid4().hex  # who is new costs more than a call
         for _ in range(count_of(share)):
             length = wanted if chance.random() < 0.8 else chance.randrange(wanted + 3)
             data = [chance.choice(VALUES) for _ in range(length)]
-            answer = board.post(row, data, chance.choice(EVENTS))
+            answer = board.post(row, data, chance.choice(EVENTS), visitor)
             plain(board, json.dumps(answer), sent=json.dumps(data))
             sent += 1
             if not answer["success"]:
@@ -88,9 +87,7 @@ def test_every_handler_answers_what_it_is_sent_in_plain_words(board, share, caps
         )
 
 
-@pytest.mark.parametrize(
-    "share", [5, pytest.param(1, marks=pytest.mark.full)], ids=["fifth", "full"]
-)
+@fifth
 def test_every_address_answers_any_body_without_an_error_of_the_servers(board, share, capsys):
     sent, every, codes = 0, set(), {}
     left = list(board.app.routes)

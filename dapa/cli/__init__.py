@@ -3,6 +3,27 @@
 Heavy modules (torch, transformers) are imported inside the commands, so that `--help` is quick.
 """
 
-from dapa.cli.app import main
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from dapa.core.errors import NO_ROOM, ran_out
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit; see `dapa.cli.app.main`.
+
+    Libraries are loaded here, not before, so that too little memory for them is told in a line too.
+    """
+    try:
+        from dapa.cli.app import main as run
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        print(NO_ROOM, file=sys.stderr)
+        raise SystemExit(2) from None
+    run(arguments)
+
 
 __all__ = ["main"]

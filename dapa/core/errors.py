@@ -56,12 +56,16 @@ SCARCE = (
     "out of memory; use lean memory, a smaller dtype, fewer prompts or tokens, or another device"
 )
 """What is told where nobody knows more."""
+NO_ROOM = "not enough memory to start; allow the program 2 GB (`ulimit -v`, the container's limit)"
+"""What is told where not even the program itself can be loaded."""
 _RAN_OUT = (
     "out of memory",  # CUDA, MPS and XPU, whatever the class
     "can't allocate memory",  # torch on a CPU: DefaultCPUAllocator, a plain RuntimeError
     "not enough memory",  # the same on Windows
     "cannot allocate memory",  # the system's own ENOMEM, through safetensors or a map of a file
     "bad_alloc",  # C++'s, through a binding
+    "failed to map segment",  # the loader's, of a library that finds no room in the address space
+    "without exception set",  # a compiled module's that met a null pointer as it was imported
     "could not create a memory",  # oneDNN's, which cannot have its scratchpad
 )
 
@@ -74,7 +78,7 @@ def ran_out(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    if not isinstance(error, (RuntimeError, OSError)):
+    if not isinstance(error, (RuntimeError, OSError, ImportError, SystemError)):
         return False
     said = str(error).lower()
     return any(words in said for words in _RAN_OUT)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from dapa.core.cache import OFFERED, fetched, how_to_get
-from dapa.core.records import PairError, Site
+from dapa.core.records import PairError, Site, ran_out
 from dapa.model.architectures import FAMILIES, INSIDE, WRAPPERS, family_of
 from dapa.model.families import Family, Stored
 from dapa.prompts.hub import fetch
@@ -368,7 +368,13 @@ def ready(tokenizer: Any) -> Any:
 
 
 def gist(error: BaseException) -> str:
-    """What an error says, on one line of at most 200 characters; its kind if it says nothing."""
+    """What an error says, on one line of at most 200 characters; its kind if it says nothing.
+
+    Raises:
+        Exception: The error itself where memory ran out: no file is to blame for that.
+    """
+    if ran_out(error):
+        raise error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     if first.endswith(":") and len(lines) > 1:  # a heading, so what it heads is the cause

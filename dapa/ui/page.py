@@ -207,6 +207,10 @@ def current(dashboard: Dashboard, here: Session) -> Session:
     return here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
 
 
+VISITORS = 256
+"""Visits that are remembered: Gradio holds 1.5 MB of each, which is 15 GB at its own 10,000."""
+
+
 def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:
     """What `launch` needs for look, limits and safety."""
     return {
@@ -218,6 +222,7 @@ def launch_options(auth: tuple[str, str] | None) -> dict[str, Any]:
         "show_error": False,
         "allowed_paths": [],
         "max_file_size": "20mb",
+        "state_session_capacity": VISITORS,
         "auth": auth,
         "ssr_mode": False,
         "mcp_server": False,
