@@ -58,6 +58,16 @@ def spoiled(body, at=()):
         yield at, PAYLOAD  # what should be a number, or nothing
 
 
+def fields(body):
+    """The same, once for what has the same name in every item of a list."""
+    seen = set()
+    for place, change in spoiled(body):
+        name = tuple("item" if isinstance(part, int) else part for part in place)
+        if name not in seen:
+            seen.add(name)
+            yield place, change
+
+
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory):
     return Dashboard(Workbench(tmp_path_factory.mktemp("runs"), planted_pair()))
@@ -90,7 +100,8 @@ def test_no_field_of_a_stored_run_is_markup(dashboard, kind, share):
     said = []
     whole = {"title": stored.title, "id": stored.id, "state": stored.state}
     whole |= {"settings": stored.settings, "result": stored.result}
-    for place, body in list(spoiled(whole))[len(kind) % share :: share]:
+    walk = spoiled if share == 1 else fields
+    for place, body in list(walk(whole))[len(kind) % share :: share]:
         run = Run(body["id"], stored.created, "search", body["title"], body["settings"],
                   body["state"], body["result"], stored.updated)  # fmt: skip
         tried += 1
