@@ -6,7 +6,7 @@ from random import Random
 from urllib.parse import urlencode
 
 import pytest
-from screen import dashboard, tab, until, visitors
+from screen import ask, dashboard, tab, until, visitors
 
 from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession, Round, Talk
@@ -40,7 +40,7 @@ PAYLOADS = [
     f"<details open ontoggle={HIT}><math><mtext><img src=x onerror={HIT}>",
     "<style>*{display:none!important}</style></div></div></main>",
     "{{constructor.constructor('window.hit=1')()}} ${window.hit=1} {% raise %}",
-    "\u202e" + "W" * 300 + "<b>&lt;script&gt;",
+    "\u202e" + "W" * 120 + "<b>&lt;script&gt;",
 ]
 WIDTH = 1280
 
@@ -124,10 +124,9 @@ def test_no_words_from_anywhere_are_markup_on_the_page(board, chromium, share, c
         stands(page)
 
         for payload in payloads:
-            page.fill("#prompt textarea", payload)
-            page.click("#send")
-            until(lambda p=payload: last_asked(page) == p)
-            until(lambda: page.locator("#panes .pane summary .badge").count() % 3 == 0)
+            page.click("#clear")
+            until(lambda: not page.locator("#panes .asked").count())
+            ask(page, payload)
         stands(page)
 
         for payload in payloads:
@@ -139,9 +138,3 @@ def test_no_words_from_anywhere_are_markup_on_the_page(board, chromium, share, c
         print(
             f"\n{len(payloads)} payloads in run, file, name, category, session, prompt, link: dead"
         )
-
-
-def last_asked(page):
-    return page.evaluate(
-        "() => [...document.querySelectorAll('#panes .pane.patched .asked')].at(-1)?.textContent"
-    )

@@ -61,8 +61,8 @@ def test_any_handler_answers_nonsense_with_a_plain_line(board, share):
     assert board.workbench.loaded
 
 
-@pytest.mark.parametrize("turns", [2, pytest.param(20, marks=pytest.mark.full)])
-def test_sixteen_sessions_with_different_masks_do_not_cross(board, turns, capsys):
+@pytest.mark.parametrize(("many", "turns"), [(4, 4), pytest.param(16, 20, marks=pytest.mark.full)])
+def test_many_visitors_with_different_masks_do_not_cross(board, many, turns, capsys):
     """While a search runs; every reply is the one that the serial reference gives."""
     names = board.functions()
     prompts = [p.text for p in board.workbench.prompts(None, "harmful").prompts]
@@ -71,10 +71,10 @@ def test_sixteen_sessions_with_different_masks_do_not_cross(board, turns, capsys
     search.start()
 
     def visit(i):
-        session, seen = f"visitor{i}-{turns}", []
+        session, seen = f"visitor{i} of {many}", []
         board.post(names["open"], [None, None], None, session)
         for turn in range(turns):
-            k = i + 16 * turn
+            k = i + many * turn
             mine = [x for x in range(12) if (k * 7 + 3) >> (x % 4) & 1 or x == k % 12]
             board.post(names["steer"], [None], {"op": "none"}, session)
             event = {"op": "toggle", "layers": mine, "on": True}
@@ -89,8 +89,8 @@ def test_sixteen_sessions_with_different_masks_do_not_cross(board, turns, capsys
             seen.append((prompt, mask, asked["output"]["data"][1]))
         return seen
 
-    with ThreadPoolExecutor(16) as visitors:
-        seen = [each for told in visitors.map(visit, range(16)) for each in told]
+    with ThreadPoolExecutor(many) as visitors:
+        seen = [each for told in visitors.map(visit, range(many)) for each in told]
     job.control.stop()
     search.join(120)
     from dapa.model.decode.sampling import Decoding
@@ -101,7 +101,9 @@ def test_sixteen_sessions_with_different_masks_do_not_cross(board, turns, capsys
             assert pane.text in unescape(re.sub("</?mark[^>]*>", "", html)), (mask.key, pane.name)
             assert badge(pane.verdict.label) in html
     with capsys.disabled():
-        print(f"\n16 visitors, {len(seen)} answers of three panes beside a search: all as alone")
+        print(
+            f"\n{many} visitors, {len(seen)} answers of three panes beside a search: all as alone"
+        )
 
 
 def test_every_answer_forbids_what_comes_from_elsewhere(board):
