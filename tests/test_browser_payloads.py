@@ -51,6 +51,12 @@ def board(toy_pair, tmp_path_factory):
         yield served
 
 
+def quiet(page):
+    """A page whose dialogs are failures."""
+    page.on("dialog", lambda dialog: pytest.fail(f"a dialog opened: {dialog.message}"))
+    return page
+
+
 def stands(page):
     """Nothing ran, nothing hides the page, nothing is wider than it."""
     assert page.evaluate("() => window.hit") is None
@@ -94,8 +100,7 @@ def test_no_words_from_anywhere_are_markup_on_the_page(board, chromium, share, c
         run = board.workbench.store.new_run("search", payload, told)
         board.workbench.store.finish(run.id, "failed", {"error": payload})
     with visitors(board, chromium) as enter:
-        page = enter()
-        page.on("dialog", lambda dialog: pytest.fail(f"a dialog opened: {dialog.message}"))
+        page = quiet(enter())
         tab(page, "Runs")
         page.wait_for_selector("#runs [data-run]")
         until(lambda: all(payload in page.text_content("#runs") for payload in payloads))
@@ -131,9 +136,11 @@ def test_no_words_from_anywhere_are_markup_on_the_page(board, chromium, share, c
 
         for payload in payloads:
             link = urlencode({"pair": "toy-gate", "mask": "4.gate", "prompt": payload})
-            page.goto(f"{board.url}/?{link}")
-            until(lambda p=payload: page.input_value("#prompt textarea") == p)
-            stands(page)
+            linked = quiet(enter(query=f"/?{link}"))
+            tab(linked, "Chat")
+            until(lambda e=linked, p=payload: e.input_value("#prompt textarea") == p)
+            stands(linked)
+            linked.close()
     with capsys.disabled():
         print(
             f"\n{len(payloads)} payloads in run, file, name, category, session, prompt, link: dead"
