@@ -12,6 +12,8 @@ import pytest
 from fastapi.routing import APIRoute
 from screen import OURS, dashboard
 
+from dapa.ui.page import VISITORS
+
 pytestmark = pytest.mark.browser  # starts a server: runs with the browser tests, one at a time
 EACH = 60
 FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
@@ -144,3 +146,17 @@ def test_half_a_character_in_a_choice_is_refused_in_one_line(board):
 
 def test_the_upload_folder_is_not_told_elsewhere(board):
     assert tempfile.gettempdir() not in board.client.get(f"{board.url}/config").text
+
+
+def test_no_more_visits_are_remembered_than_fit_into_memory(board):
+    holder = board.app.state_holder
+    assert holder.capacity == VISITORS <= 500
+    row = board.functions()["open"]
+    board.post(row, [None] * len(row["inputs"]), None, "first")
+    assert "first" in holder.session_data
+    holder.capacity = len(holder.session_data)
+    try:
+        board.post(row, [None] * len(row["inputs"]), None, "second")
+        assert "second" in holder.session_data and len(holder.session_data) <= holder.capacity
+    finally:
+        holder.capacity = VISITORS
