@@ -24,7 +24,10 @@ def board(tmp_path_factory):
     pair = plant(Planting(8, NEEDED, distractors=(1,))).pair()
     with dashboard(pair, tmp_path_factory.mktemp("runs")) as served:
         sets = {role: the_set(role) for role in ("harmful", "harmless")}
-        served.workbench.prompts = lambda source=None, role="harmful", column=None: sets[role]
+        others = served.workbench.prompts
+        served.workbench.prompts = lambda source=None, role="harmful", column=None: (
+            sets[role] if role in sets else others(source, role, column)
+        )
         yield served
 
 
