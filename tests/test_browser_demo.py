@@ -177,8 +177,9 @@ def test_on_a_phone_the_chrome_is_small_and_the_patched_reply_comes_first(board,
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("most", [60, pytest.param(500, marks=pytest.mark.full)])
 def test_eighty_layers_fit_the_width_and_pictures_stand_under_their_cells(
-    tmp_path_factory, chromium
+    tmp_path_factory, chromium, most
 ):
     pair = plant(Planting(80, (11, 37, 62)), "llama", 0).pair()
     with (
@@ -186,7 +187,10 @@ def test_eighty_layers_fit_the_width_and_pictures_stand_under_their_cells(
         visitors(deep, chromium) as enter,
     ):
         sets = {role: the_set(role) for role in ("harmful", "harmless")}
-        deep.workbench.prompts = lambda source=None, role="harmful", column=None: sets[role]
+        others = deep.workbench.prompts
+        deep.workbench.prompts = lambda source=None, role="harmful", column=None: (
+            sets[role] if role in sets else others(source, role, column)
+        )
         page = enter()
         until(lambda: count(page).startswith("0 of 80"))
         cells = page.locator("#strip .strip-row:first-child [data-layer]")
@@ -204,7 +208,7 @@ def test_eighty_layers_fit_the_width_and_pictures_stand_under_their_cells(
         columns = [area["x"] + (i + 0.5) / 80 * area["width"] for i in (0, 39, 79)]
         assert columns == pytest.approx(middles, abs=4)
 
-        settings = SearchSettings(algorithm="ddmin", prompt_limit=8, max_tests=500)
+        settings = SearchSettings(algorithm="ddmin", prompt_limit=8, max_tests=most)
         job = deep.workbench.search_job(settings)
         job.start()
         assert job.wait(900)
