@@ -162,7 +162,7 @@ def test_a_long_sweep_tells_how_far_it_is_and_stops_with_what_it_has(board, visi
     plain = room.Sweep.run
 
     def slow(sweep, rows, tally):
-        time.sleep(0.5)
+        time.sleep(1.5)
         return plain(sweep, rows, tally)
 
     page = visit()
