@@ -116,7 +116,7 @@ ROWS = {
         "ui_server::any_handler_answers_nonsense_with_a_plain_line"
     ),
     "16 browsers at once with different masks": (
-        "ui_server::sixteen_sessions_with_different_masks_do_not_cross"
+        "ui_server::many_visitors_with_different_masks_do_not_cross"
     ),
     "a tab closed mid-search": "browser::a_search_goes_on_without_its_tab_and_is_found_again",
     "a foreign Origin": "bad_requests::another_sites_page_can_neither_read_nor_start_anything",

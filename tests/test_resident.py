@@ -28,7 +28,7 @@ bench.load(bench.spec("toy-gate"))
 told["loaded"] = resident_bytes()
 
 def ask():
-    job = bench.search_job(SearchSettings(claim="exact", prompt_limit=24))
+    job = bench.search_job(SearchSettings(claim="exact", prompt_limit=12))
     job.start()
     job.wait()
     told["searched"] = resident_bytes()
