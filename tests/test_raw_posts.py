@@ -37,8 +37,8 @@ BODIES = [
     b"a=b&c=d", b"--x\r\nContent-Disposition: form-data\r\n\r\n", b"[" * 100_000,
 ]  # fmt: skip
 PIECES = ["x", "..", "%2e%2e%2fapp.py", "/etc/passwd", "\ud800", "<b>", "0", "a" * 3000, "%00"]
-fifth = pytest.mark.parametrize(
-    "share", [5, pytest.param(1, marks=pytest.mark.full)], ids=["fifth", "full"]
+tenth = pytest.mark.parametrize(
+    "share", [10, pytest.param(1, marks=pytest.mark.full)], ids=["tenth", "full"]
 )
 
 
@@ -64,7 +64,7 @@ def count_of(share):
     return EACH // share
 
 
-@fifth
+@tenth
 def test_every_handler_answers_what_it_is_sent_in_plain_words(board, share, capsys):
     sent = refused = 0
     visitor = uuid4().hex  # one for all: who is new costs more than a call
@@ -90,7 +90,7 @@ def test_every_handler_answers_what_it_is_sent_in_plain_words(board, share, caps
         )
 
 
-@fifth
+@tenth
 def test_every_address_answers_any_body_without_an_error_of_the_servers(board, share, capsys):
     sent, every, codes = 0, set(), {}
     left = list(board.app.routes)
