@@ -109,6 +109,7 @@ def test_a_process_that_cannot_load_the_pair_says_why(pair, alone, tmp_path, mon
     assert len(job.crew.lost) == 2 and "/nowhere" in job.crew.note
 
 
+@pytest.mark.full
 def test_two_actors_of_a_cluster_search_as_one_process(pair, alone, tmp_path, ray_off):
     job, _ = helped(pair, tmp_path / "well", ray="local")
     assert essence(job) == alone and not job.crew.lost
