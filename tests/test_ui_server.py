@@ -44,7 +44,7 @@ def abuses(count):
     "share", [12, pytest.param(1, marks=pytest.mark.full)], ids=["a-twelfth", "full"]
 )
 def test_any_handler_answers_nonsense_with_a_plain_line(board, share):
-    """In CI every second handler gets a kind of nonsense, in turn; in the whole run each all six."""
+    """In CI every second handler gets one kind of nonsense; in the whole run each gets all six."""
     for turn, (name, row) in enumerate(board.functions().items()):
         for kind, (abuse, (data, event)) in enumerate(abuses(len(row["inputs"])).items()):
             if (turn + kind) % share or (abuse == "missing" and not row["inputs"]):
