@@ -52,7 +52,7 @@ def test_a_long_session_leaves_memory_as_it_was(planted_pair, tmp_path, many):
     assert len(pickle.dumps(talk)) <= 2 * kept and len(talk.rounds) == 1
 
 
-@pytest.mark.parametrize("turns", [60, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("turns", [150, pytest.param(1000, marks=pytest.mark.full)])
 def test_a_conversation_that_goes_on_keeps_memory_and_temporary_files_bounded(
     planted_pair, tmp_path, monkeypatch, turns, capsys
 ):
