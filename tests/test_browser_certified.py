@@ -31,7 +31,7 @@ def board(tmp_path_factory):
         yield served
 
 
-@pytest.mark.full  # waits in vain for its first result at a first attempt: to be understood
+@pytest.mark.full  # alone it passes; beside another file its first attempt saw no result, twice
 def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromium):
     with visitors(board, chromium) as enter:
         page = enter()
