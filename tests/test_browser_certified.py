@@ -31,7 +31,6 @@ def board(tmp_path_factory):
         yield served
 
 
-@pytest.mark.full  # alone it passes; beside another file its first attempt saw no result, twice
 def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromium):
     with visitors(board, chromium) as enter:
         page = enter()

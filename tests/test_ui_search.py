@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from searched import HARMLESS, prompt_set, searched
+from searched import HARMLESS, planted_pair, prompt_set, searched
 from support import random_trio
 
 from dapa.core.measurement import Call
@@ -20,6 +20,7 @@ from dapa.search.engine.control import Halted
 from dapa.search.engine.report import SearchReport
 from dapa.store.database import Run
 from dapa.ui import replay
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.measurements.html import drawn
 from dapa.ui.parts import names
@@ -28,6 +29,7 @@ from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import closer, result
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.closer import offered
+from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench.measurements import measurements
@@ -198,6 +200,20 @@ def trial(index, layers, satisfied, phase="search", judged=24, **more):
     )
     return Trial(index, outcome, phase, **{"memo": False, "granularity": None, **more}, seconds=0.1,
                  tokens=9)  # fmt: skip
+
+
+def test_layers_can_be_used_though_a_look_fell_between_the_result_and_the_end(
+    tmp_path, monkeypatch
+):
+    """The report stands a moment before its thread has ended, and longer on a busy machine."""
+    job, use = searched(), 8
+    status = SearchStatus(Dashboard(Workbench(tmp_path, planted_pair())), [None] * 18)
+    monkeypatch.setattr(job, "wait", lambda seconds=None: False)
+    early = status.view(job, ())
+    monkeypatch.setattr(job, "wait", lambda seconds=None: True)
+    late = status.view(job, early[-3])
+    assert early[use] == gr.update(visible=False)
+    assert late[use] == gr.update(visible=True)
 
 
 def test_a_log_becomes_data_with_a_column_a_unit():

@@ -77,7 +77,8 @@ class SearchStatus:
         waits = asked is not None and not asked.over
         beside = stage(asked) if asked is not None else ""
         trials, judged = len(now.trials), now.costs.prompts_judged
-        stamp = (job.id, state, trials, judged, judging, at, here, beside)
+        # `over` apart from `state`: a search says "done" a moment before its thread has ended
+        stamp = (job.id, state, over, trials, judged, judging, at, here, beside)
         if stamp == drawn:
             return self._same(running or waits)
         mlp = (
