@@ -8,6 +8,7 @@ door for screen, command line and Python alike.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from dapa.core.version import VERSION
 if TYPE_CHECKING:
     from dapa.core.masks import Mask, Unit
     from dapa.workbench import Workbench
+
+# Threads of GNU OpenMP burn a core for milliseconds while they wait for one that a busy machine has
+# put aside. It is read once, when torch is first imported; what the user has set stands.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = VERSION
 __all__ = ["Mask", "Unit", "Workbench"]

@@ -6,6 +6,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from dapa.bench.confidence_rows import KINDS, score
@@ -22,7 +24,9 @@ from dapa.search.confidence.certify import Certifying, certify, floor
 from dapa.search.confidence.course import Course, answered, confident
 from dapa.search.confidence.plan import divide, margin_of, plan_of, power_holds
 from dapa.search.confidence.questions import Freeze, Frozen, JudgeMasks, ReadMasks, thin
+from dapa.search.confidence.reading import TRUST, TRUST_SETS, CurveReader
 from dapa.search.confidence.truths import Truth, TruthShape, VerdictTable, searched
+from dapa.writing.certified import chosen_text
 from dapa.writing.confidence import headline
 
 UNITS = tuple(Unit(layer) for layer in range(12))
@@ -238,6 +242,59 @@ def test_verdicts_choose_where_log_odds_say_nothing():
     assert course.certifies == places[110:] and record.margin == 0.05
     assert all(one.by == "verdicts" for one in record.chosen)
     assert truth.loss(course.best) <= 0.05
+
+
+@pytest.mark.parametrize("kind", ["concentrated", "spread"])
+def test_log_odds_that_follow_sets_though_not_prompts_choose_by_their_mean(kind):
+    """As on a real pair: each prompt has an offset of its own, which a mean over prompts bears."""
+    truth = Truth(TruthShape(kind), (3, 1))
+    rng = np.random.default_rng(5)
+    table, offset = VerdictTable(truth, 310, rng), rng.normal(0, 4, 310)
+
+    def muffled(question):
+        heard = table(question)
+        return heard + offset[list(question.prompts)] if isinstance(question, ReadMasks) else heard
+
+    places = tuple(range(310))
+    course = Course(plan_of(30, 60, 50, 250, 0), truth.units, truth.prior(rng),
+                    places[:60], places[60:110], places[60:])  # fmt: skip
+    answered(confident(course), muffled)
+    step = course.record().step
+    assert step.correlation < TRUST and step.over_sets >= TRUST_SETS and step.trusted
+    assert step.sets == 8 and len(course.chose) == 60
+    assert any(one.by == "log-odds" for one in course.record().chosen[1:])
+    assert truth.loss(course.best) <= 0.05 and table.replies < 8000
+    assert f"over {step.sets} sets" in chosen_text(course.record().as_dict())
+
+
+def test_a_curve_through_sets_allows_what_keeps_its_height():
+    heard = np.full(40, -1.0)
+    reader = CurveReader(heard, [-5.0, -3.0, -2.0, -1.0], [0.1, 0.3, 0.7, 0.6])
+    assert reader.rate(heard).value == pytest.approx(0.65)  # the two that fall are pooled
+    assert reader.allowed(0.0) == pytest.approx(1.0)
+    assert reader.allowed(0.35) == pytest.approx(2.0)
+    assert reader.allowed(0.45) == pytest.approx(3.0)
+    assert reader.allowed(0.9) == pytest.approx(4.0), "never below what was seen"
+    assert list(reader.losses(np.full(25, -1.5))) == [0.5] * 25
+    assert reader.rate(np.full(40, -4.0)).value == pytest.approx(0.2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-90, 90).map(lambda n: n / 10), st.floats(0, 1)),
+        min_size=2,
+        max_size=9,
+        unique_by=lambda point: point[0],
+    ),
+    st.floats(0, 1),
+)
+def test_a_curve_foretells_the_loss_that_it_allows(points, loss):
+    means, rates = zip(*points, strict=True)
+    heard = np.full(30, max(means))
+    reader = CurveReader(heard, means, rates)
+    down = reader.allowed(loss)
+    told = reader.rate(heard).value - reader.rate(heard - down).value
+    assert down >= 0 and told <= loss + 1e-6
 
 
 def test_without_log_odds_verdicts_choose_from_the_start():

@@ -69,6 +69,12 @@ def chosen_text(told: Told) -> str:
         by = "The vocabulary has no refusal opener, so verdicts chose."
     elif step["correlation"] is None:
         by = "Refusal log-odds chose; nothing spoke against them."
+    elif step["trusted"] and step.get("sets"):
+        by = (
+            f"Mean refusal log-odds, which follow the DSR of whole sets (r = "
+            f"{step['over_sets']:.2f} over {step['sets']} sets) though not the verdicts of single "
+            f"prompts (r = {step['correlation']:.2f}), chose."
+        )
     elif step["trusted"]:
         by = f"Refusal log-odds, which follow the verdicts (r = {step['correlation']:.2f}), chose."
     else:

@@ -2,20 +2,19 @@
 
 The least promising block of units goes while what is left loses little: nothing at first, then a
 part of the margin, then all of it, so that the chain falls slowly and certifying it stops late.
-Log-odds are read as a logistic step whose edge is fitted to the DSR of all units. Where they do not
-follow verdicts, verdicts on more prompts choose.
+Log-odds are read prompt by prompt, or set by set (`reading`). Where they follow verdicts in neither
+way, verdicts on more prompts choose.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dapa.core.records import Mask, Rate, Unit
-from dapa.core.statistics import mean_interval
+from dapa.core.records import EMPTY, Mask, Rate, Unit
 from dapa.search.confidence.parts import ChosenSet, FittedStep
 from dapa.search.confidence.questions import (
     Asking,
@@ -26,20 +25,26 @@ from dapa.search.confidence.questions import (
     ReadMasks,
     paired,
 )
+from dapa.search.confidence.reading import (
+    TRUST,
+    TRUST_SETS,
+    CurveReader,
+    Reader,
+    StepReader,
+    correlation,
+    upper,
+)
 
 SHARES = (0.0, 0.4, 1.0)
 """Losses that are allowed one after the other, as shares of the margin."""
 FEW = 12
 """At so many units or fewer, verdicts go on where log-odds stopped."""
-TRUST = 0.65
-"""Log-odds whose correlation with verdicts is below this do not choose."""
+FEWEST = 6
+"""Sets over which mean log-odds are held against DSR, at least."""
 FIRST_LOOK = 25
 """Prompts of the first look of a verdict; each further one doubles them."""
-WIDTH = 0.25
-"""Width of the logistic step, in standard deviations of the log-odds over prompts."""
-
-Within = Callable[[tuple[Unit, ...]], Asking[bool]]
-"""Does a set lose no more than is allowed?"""
+CLEAR = 2.5
+"""Standard errors by which a set must lose too much to be dropped before all prompts were read."""
 
 
 @dataclass
@@ -80,17 +85,17 @@ class Choosing:
 def choose(at: Choosing) -> Asking[None]:
     """Fill `at.taken` with a nested chain from all units down."""
     whole: Bools = (yield JudgeMasks((at.full,), at.choose, "choose"))[0]
-    read: _Reader | None = None
+    read: Reader | None = None
     if at.readable:
         heard: Floats = (yield ReadMasks((at.full,), at.choose))[0]
-        read = _Reader(at, heard, float(whole.mean()))
-        at.step = yield from _trusted(at, read, heard, whole)
-        at.read[at.units] = read.rate(heard)
-    if read is None or at.step is None or not at.step.trusted:
-        at.choose, at.more, read = (*at.choose, *at.more), (), None
+        read = yield from _reader(at, heard, whole)
+    if read is None:
+        at.choose, at.more = (*at.choose, *at.more), ()
         whole = (yield JudgeMasks((at.full,), at.choose, "choose"))[0]
-    rate = float(whole.mean()) if read is None else at.read[at.units].value
-    odds = None if read is None else float(heard.mean())
+        rate, odds = float(whole.mean()), None
+    else:
+        at.read[at.units] = read.rate(heard)
+        rate, odds = at.read[at.units].value, float(heard.mean())
     at.taken.append(
         ChosenSet(at.units, "verdicts" if read is None else "log-odds", 0.0, odds, rate)
     )
@@ -100,40 +105,37 @@ def choose(at: Choosing) -> Asking[None]:
         yield from _backward(at, SHARES[-1], None)
 
 
-def _trusted(at: Choosing, read: _Reader, heard: Floats, whole: Bools) -> Asking[FittedStep]:
-    """Do log-odds follow verdicts? Held against all units and the better half of them."""
-    half = Mask.of(_sorted(at, at.units)[len(at.units) // 2 :])
+def _reader(at: Choosing, heard: Floats, whole: Bools) -> Asking[Reader | None]:
+    """Do log-odds follow verdicts, prompt by prompt or set by set? None where they do neither."""
+    ranked = _sorted(at, at.units)
+    half = Mask.of(ranked[len(ranked) // 2 :])
     odds: Floats = (yield ReadMasks((half,), at.choose))[0]
     said: Bools = (yield JudgeMasks((half,), at.choose, "choose"))[0]
+    step = StepReader(heard, float(whole.mean()))
     x, y = np.concatenate([heard, odds]), np.concatenate([whole, said]).astype(float)
-    if y.std() == 0 or x.std() == 0:  # nothing speaks against them
-        return FittedStep(read.edge, read.width, None, None, True)
-    r = float(np.corrcoef(x, y)[0, 1])
-    z = math.atanh(min(max(r, -0.999999), 0.999999)) + 1.645 / math.sqrt(len(x) - 3)
-    return FittedStep(read.edge, read.width, r, math.tanh(z), r >= TRUST)
+    r = correlation(x, y)
+    if r is None or r >= TRUST:  # where nothing changes, nothing speaks against them
+        high = None if r is None else upper(r, len(x))
+        at.step = FittedStep(step.edge, step.width, r, high, True)
+        return step
+    at.step = FittedStep(step.edge, step.width, r, upper(r, len(x)), False)
+    if len(probes := spread_out(at, ranked)) < FEWEST:
+        return None
+    read: Floats = yield ReadMasks(probes, at.choose)
+    verdicts: Bools = yield JudgeMasks(probes, at.choose, "choose")
+    means, rates = read.mean(1), verdicts.mean(1)
+    over = correlation(means, rates)
+    trusted = over is not None and over >= TRUST_SETS
+    at.step = replace(at.step, trusted=trusted, sets=len(probes), over_sets=over)
+    return CurveReader(heard, list(means), list(rates)) if trusted else None
 
 
-class _Reader:
-    """Log-odds as rates: a logistic step fitted to the DSR of all units."""
-
-    def __init__(self, at: Choosing, heard: Floats, rate: float) -> None:
-        self.at = at
-        self.edge = float(np.quantile(heard, 1 - rate))
-        self.width = max(WIDTH * float(heard.std()), 1e-6)
-        self.whole = self.soft(heard)
-
-    def soft(self, odds: Floats) -> float:
-        return float(self.each(odds).mean())
-
-    def each(self, odds: Floats) -> Floats:
-        step = np.clip((odds - self.edge) / self.width, -30, 30)
-        return np.asarray(1 / (1 + np.exp(-step)))
-
-    def rate(self, odds: Floats) -> Rate:
-        """With Student's t interval over prompts, cut to 0 and 1."""
-        value, low, high = (float(end) for end in mean_interval(self.each(odds)))
-        ends = (max(low, 0.0), min(high, 1.0)) if len(odds) > 1 else (0.0, 1.0)
-        return Rate(value, *ends, len(odds))
+def spread_out(at: Choosing, ranked: Sequence[Unit]) -> tuple[Mask, ...]:
+    """Sets of many sizes, not all inside of one another: none, halves, three quarters, all."""
+    n = len(ranked)
+    quarters = [[u for i, u in enumerate(ranked) if i % 4 != left] for left in (0, 2)]
+    some = [ranked[n // 2 :], ranked[: n // 2], ranked[::2], ranked[1::2], *quarters]
+    return tuple(dict.fromkeys([EMPTY, *map(Mask.of, some), at.full]))
 
 
 def _sorted(at: Choosing, units: Sequence[Unit]) -> tuple[Unit, ...]:
@@ -141,7 +143,7 @@ def _sorted(at: Choosing, units: Sequence[Unit]) -> tuple[Unit, ...]:
     return tuple(sorted(units, key=lambda unit: at.prior[unit]))
 
 
-def _backward(at: Choosing, share: float, read: _Reader | None) -> Asking[None]:
+def _backward(at: Choosing, share: float, read: Reader | None) -> Asking[None]:
     """Drop the least promising block while that is within; blocks are halved."""
     kept = _sorted(at, at.chain[-1])
     size = len(kept) // 2
@@ -158,16 +160,15 @@ def _backward(at: Choosing, share: float, read: _Reader | None) -> Asking[None]:
 
 
 def _within(
-    at: Choosing, rest: tuple[Unit, ...], share: float, read: _Reader | None
+    at: Choosing, rest: tuple[Unit, ...], share: float, read: Reader | None
 ) -> Asking[bool]:
     """Try one set; where it loses no more than is allowed, it is taken."""
     units = at.in_order(rest)  # as every set is told, whatever order it was reached in
     if read is not None:
-        odds: Floats = (yield ReadMasks((Mask.of(rest),), at.choose))[0]
-        found = read.rate(odds)
-        if found.value < read.whole - share * at.margin - 1e-12:
+        odds = yield from _heard(at, rest, read, read.allowed(share * at.margin))
+        if odds is None:
             return False
-        at.read[units] = found
+        found = at.read[units] = read.rate(odds)
         at.taken.append(ChosenSet(units, "log-odds", share, float(odds.mean()), found.value))
         return True
     rate = yield from _judged(at, rest, share)
@@ -190,6 +191,21 @@ def _judged(at: Choosing, rest: tuple[Unit, ...], share: float) -> Asking[float 
             within = change >= -share * at.margin - 1e-12
             return float(ours.mean()) if within else None
     return None
+
+
+def _heard(
+    at: Choosing, rest: tuple[Unit, ...], read: Reader, allowed: float
+) -> Asking[Floats | None]:
+    """The set's log-odds where it loses no more than `allowed`; a clear loss is seen early."""
+    odds, seen = np.zeros(0), 0
+    for n in looks(len(at.choose)):
+        more: Floats = (yield ReadMasks((Mask.of(rest),), at.choose[seen:n]))[0]
+        odds, seen = np.append(odds, more), n
+        lost = read.losses(odds)
+        error = float(lost.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+        if n < len(at.choose) and lost.mean() - allowed > CLEAR * error:
+            return None
+    return odds if lost.mean() <= allowed + 1e-12 else None
 
 
 def looks(n: int) -> list[int]:

@@ -179,7 +179,7 @@ class ChosenSet:
 
 @dataclass(frozen=True)
 class FittedStep:
-    """How log-odds were read as verdicts: 1 / (1 + exp(-(odds - edge) / width))."""
+    """How log-odds were read as verdicts: 1 / (1 + exp(-(odds - edge) / width)), or set by set."""
 
     edge: float
     """Log-odds at which a prompt is refused as often as not: fitted to the DSR of all units."""
@@ -190,6 +190,10 @@ class FittedStep:
     """Upper end of its one-sided 95 % interval (Fisher's z)."""
     trusted: bool
     """Did log-odds choose? Else verdicts did."""
+    sets: int = 0
+    """Sets whose mean log-odds were held against their DSR; 0 where the prompts sufficed."""
+    over_sets: float | None = None
+    """Correlation over those sets; where it is there and `trusted`, the mean chose."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
