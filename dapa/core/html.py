@@ -3,12 +3,15 @@
 `html("<b>{}</b>", value)` is the only way to make markup: the template is a literal in the source
 (tests/test_html_by_construction.py reads every call), a value that is text becomes visible
 characters, one that is `Html` already is put in as it is, a number is written as its format says.
+Escaping helps only in text and inside of quotes: elsewhere in a tag no text is taken at all.
 Knows no page: whoever shows a text escapes what is not `Html` with `escaped`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from string import Formatter
 from typing import Any, LiteralString
 
 from markupsafe import Markup
@@ -24,7 +27,14 @@ def html(template: LiteralString, /, *values: Any, **named: Any) -> Html:
         template: A literal; braces that are not fields are doubled.
         *values: For `{}`.
         **named: For `{name}`, `{name:,}`.
+
+    Raises:
+        TypeError: Text where an attribute would stand, as in `<td {}>` or `<td class={}>`.
     """
+    for field in _bare(template):
+        value = values[field] if isinstance(field, int) else named[field]
+        if not isinstance(value, Markup):
+            raise TypeError(f"{value!r} would be an attribute in {template!r}; make it with html()")
     return Markup(sendable(Markup(template).format(*values, **named)))
 
 
@@ -55,3 +65,23 @@ def sendable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode("utf-8")
     return text
+
+
+@cache
+def _bare(template: str) -> tuple[int | str, ...]:
+    """The fields of a template that stand in a tag, but in no quotes."""
+    found: list[int | str] = []
+    within, numbered = "", 0  # nothing, a tag, or the quote of an attribute in it
+    for text, field, _, _ in Formatter().parse(template):
+        for sign, behind in zip(text, f"{text[1:]}{{", strict=False):
+            if not within and sign == "<" and not behind.isspace():
+                within = "<"
+            elif within == "<" and sign in ">\"'":
+                within = "" if sign == ">" else sign
+            elif sign == within:
+                within = "<"
+        if field is not None:
+            if within == "<" or text.endswith("="):
+                found.append(field.partition(".")[0] or numbered)
+            numbered += not field
+    return tuple(found)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dapa.core.html import Html, html, joined
+from dapa.core.html import Html, html, joined, when
 from dapa.core.records import Rate
 from dapa.ui.parts import two
 
@@ -57,7 +57,7 @@ def forest(
     """
     right = {i + 2 for i in numeric}
     names = joined(
-        html('<th scope="col"{}>{}</th>', " class=num" if i in right else "", name)
+        html('<th scope="col"{}>{}</th>', when(i in right, ' class="num"'), name)
         for i, name in enumerate(head)
     )
     body = joined(_line(row, target, right) for row in rows)
@@ -70,10 +70,10 @@ def forest(
 
 def _line(row: Line, target: float | None, right: set[int]) -> Html:
     cells = joined(
-        html("<td{}>{}</td>", " class=num" if i in right else "", cell)
+        html("<td{}>{}</td>", when(i in right, ' class="num"'), cell)
         for i, cell in enumerate(row.cells, start=2)
     )
-    strong = html(' class="strong"') if row.strong else ""
+    strong = when(row.strong, ' class="strong"')
     return html(
         '<tr{strong}><th scope="row">{label}</th><td class="track">{scale}</td>{cells}</tr>',
         strong=strong, label=row.label, scale=scale(row.dots, target), cells=cells,

@@ -149,18 +149,18 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], numeric: Sequence[
     """A table that scrolls inside its card."""
     right = set(numeric)
 
-    def cells(row: Sequence[Any], tag: str) -> Html:
-        return joined(
-            html("<{tag}{right}>{cell}</{tag}>", tag=tag, cell=cell,
-                 right=" class=num" if i in right else "")
-            for i, cell in enumerate(row)
-        )  # fmt: skip
+    def num(i: int) -> Html:
+        return when(i in right, ' class="num"')
 
-    body = joined(html("<tr>{}</tr>", cells(row, "td")) for row in rows)
+    heads = joined(html("<th{}>{}</th>", num(i), cell) for i, cell in enumerate(head))
+    body = joined(
+        html("<tr>{}</tr>", joined(html("<td{}>{}</td>", num(i), c) for i, c in enumerate(row)))
+        for row in rows
+    )
     return html(
         '<div class="table" tabindex="0"><table><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>",
-        cells(head, "th"), body,
+        heads, body,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.html import Html, html, joined
+from dapa.core.html import Html, html, joined, when
 from dapa.core.masks import HEADS
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError
 from dapa.ui.dashboard import Dashboard, piece
@@ -126,7 +126,7 @@ def _links(pair: Shape, session: Session) -> Html:
     buttons = [
         html(
             '<button class="link" data-op="{op}" title="{hints}"{able}>{op}</button>',
-            op=op, hints=_HINTS.get(op, ""), able="" if able.get(op, True) else " disabled",
+            op=op, hints=_HINTS.get(op, ""), able=when(not able.get(op, True), " disabled"),
         )
         for op in _LINKS
     ]  # fmt: skip
@@ -149,8 +149,8 @@ def _kinds(pair: Shape, session: Session) -> Html:
     options = joined(
         html(
             '<option value="{}"{}{}>{}</option>',
-            kind, " selected" if kind == session.kind else "",
-            "" if list(layers) else " disabled", KIND_TITLES[kind],
+            kind, when(kind == session.kind, " selected"), when(not list(layers), " disabled"),
+            KIND_TITLES[kind],
         )
         for kind, layers in pair.differs.items()
         if kind not in (*ENDS, *HEADS)
@@ -218,7 +218,7 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> H
     if pair.n_layers > MANY and label != "end":
         text = str(layer) if label == "layer" and layer % 5 == 0 else ""
     text = f"{what} {text}" if label == "end" else text
-    disabled = "" if able else html(' aria-disabled="true"')
+    disabled = when(not able, ' aria-disabled="true"')
     return html(
         '<span role="gridcell"><button type="button" aria-pressed="{pressed}" '
         'data-layer="{layer}" data-kind="{kind}" tabindex="-1" aria-label="{tip}"{disabled}>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dapa.core.html import Html, html, joined
+from dapa.core.html import Html, html, joined, when
 from dapa.ui.parts import bar, note, seconds, title
 from dapa.ui.tasks import Task
 
@@ -36,14 +36,15 @@ def toolbar(
     buttons = []
     for name, words in titles.items():
         task = tasks.get(name)
-        mark = html(' <span aria-hidden="true">{}</span>', _MARKS[task.state]) if task else ""
-        told = html(' title="{}"', STATES[task.state]) if task else ""
+        state = task.state if task else "waiting"
+        mark = when(task, ' <span aria-hidden="true">{}</span>', _MARKS[state])
+        told = when(task, ' title="{}"', STATES[state])
         buttons.append(
             html(
                 '<button type="button" class="seg" data-look="{name}" '
                 'aria-pressed="{pressed}"{told}{off}>{words}{mark}</button>',
                 name=name, pressed="true" if name == chosen else "false", told=told,
-                off="" if ready else " disabled", words=words, mark=mark,
+                off=when(not ready, " disabled"), words=words, mark=mark,
             )
         )  # fmt: skip
     return html('{}<div class="segs">{}</div>', head, joined(buttons))

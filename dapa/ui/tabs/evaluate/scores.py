@@ -177,10 +177,8 @@ def _paired(rows: Sequence[Compared]) -> Html:
             title_of(row.measure),
             f"{row.a} → {row.b}",
             html(
-                "<b>{value:+.0f}</b> <span class=interval>[{low:+.0f}, "
-                "{high:+.0f}] points, n = {n}</span>",
-                value=100 * row.gain.value, low=100 * row.gain.low, high=100 * row.gain.high,
-                n=row.gain.n,
+                '<b>{:+.0f}</b> <span class="interval">[{:+.0f}, {:+.0f}] points, n = {}</span>',
+                100 * row.gain.value, 100 * row.gain.low, 100 * row.gain.high, row.gain.n,
             ),
             f"{row.lost} lost, {row.gained} gained",
             f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
