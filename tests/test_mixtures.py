@@ -204,7 +204,7 @@ def test_the_screen_offers_a_mixtures_own_sites(trio):
     session = fresh(0, trio.pair)
     assert session.kind == "experts"
     strip = drawn(trio.pair, session, "1 %", "1 KiB")
-    assert "layers' experts" in strip.replace("&#x27;", "'")
+    assert "layers' experts" in strip.replace("&#39;", "'")
 
 
 def routed(model_type):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.figures.effects import UNIT
 from dapa.figures.grid import Floats, doubt, grid, scale, shared_top, token_grid
 from dapa.figures.theme import number, palette, safe
@@ -63,9 +64,10 @@ def token_trace_heatmap(
     """
     colours = palette(dark)
     z = found.values[found.kinds.index(kind)]
-    hover = (
-        f"<b>layer %{{y}} · {SITE_TITLES.get(kind, kind)}</b><br>token %{{customdata}}<br>"
-        f"{CHANGE} %{{z:.3g}}<extra></extra>"
+    hover = html(
+        "<b>layer %{{y}} · {}</b><br>token %{{customdata}}<br>{} %{{z:.3g}}<extra></extra>",
+        SITE_TITLES.get(kind, kind),
+        CHANGE,
     )
     shades = scale(z, colours, "signed", top or shared_top(found.values))
     return token_grid(z, found.layers, found.tokens, hover, CHANGE, colours, shades)
@@ -83,12 +85,15 @@ def _grid(
     values, low, high, q = sides
     hovers = [
         [
-            f"<b>layer {layer} · {safe(name)}</b><br>{CHANGE} "
-            f"{cell_text(values[i, j], low[i, j], high[i, j])}<br>n = {n}{doubt(q[i, j])}"
+            html(
+                "<b>layer {} · {}</b><br>{} {}<br>n = {}{}",
+                layer, safe(name), CHANGE, cell_text(values[i, j], low[i, j], high[i, j]), n,
+                doubt(q[i, j]),
+            )
             for j, layer in enumerate(layers)
         ]
         for i, name in enumerate(names)
-    ]
+    ]  # fmt: skip
     return grid(
         values, names, layers, hovers, CHANGE, palette(dark), "signed", top, doubtful=doubtful
     )

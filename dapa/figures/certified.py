@@ -11,8 +11,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.html import Html, html
 from dapa.core.records import Rate
-from dapa.figures.theme import Palette, axis, figure, palette, safe
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
 from dapa.writing.sentences import units_text
 
 HEIGHT = 440
@@ -118,7 +119,7 @@ def _ground(
     tall = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1}
     shapes.append({**tall, **shade, "x0": -0.03 * total, "x1": right})
     units = "1 unit" if found.floor == 1 else f"up to {found.floor} units"
-    words = f"{units}:<br>shown to lose<br>over {100 * found.margin:.0f} points"
+    words = html("{}:<br>shown to lose<br>over {:.0f} points", units, 100 * found.margin)
     # half way up on the left is where marks are rarest
     notes = {
         "text": words, "x": 0, "y": 0.5, "yref": "paper", "xref": "x", "xanchor": "left",
@@ -224,36 +225,37 @@ def _marks(
             "color": colour,
         },
         mode="markers",
-        name=name,
+        name=safe(name),
         marker={
             "size": size, "symbol": symbol, "color": colour,
             "line": {"width": 1.5, "color": colour},
         },
         text=list(told),
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=TEXT,
     )  # fmt: skip
 
 
 def _ends(x: Sequence[float], rates: Sequence[Rate], colour: str, symbol: str, name: str) -> Any:
-    told = [f"<b>{name}</b><br>{_rate(rate)}" for rate in rates]
+    told = [html("<b>{}</b><br>{}", name, _rate(rate)) for rate in rates]
     return _marks(x, rates, told, (name, colour, symbol, 9))
 
 
-def _said(link: Any, rate: Rate, name: str) -> str:
+def _said(link: Any, rate: Rate, name: str) -> Html:
     """A mark's hover: the set, its rate, and what asking it showed."""
-    units = safe(units_text(link.units))
+    units = units_text(link.units)
     units = units if len(units) <= 44 else f"{units[:44].rpartition(',')[0]} …"
-    told = f"<b>{link.size} units, {name}</b><br>{units}<br>{_rate(rate)}"
+    told = html("<b>{} units, {}</b><br>{}<br>{}", link.size, name, units, _rate(rate))
     if link.certified is None or rate != link.certified.rate:
         return told
     change = link.certified.change
     ends = ", ".join(f"{100 * end:+.1f}" for end in (change.low, change.high))
     p = "" if link.p is None else f", p {link.p:.3f}"
-    return f"{told}<br>{100 * change.value:+.1f} points against all units [{ends}]{p}"
+    more = f"{100 * change.value:+.1f} points against all units [{ends}]{p}"
+    return html("{}<br>{}", told, more)
 
 
 def _rate(rate: Rate) -> str:
-    return f"DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}"
+    return f"DSR {proportion(rate)}"
 
 
 def _faint(colour: str, opacity: float) -> str:

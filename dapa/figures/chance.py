@@ -7,8 +7,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.figures.curves import framed, gridded
-from dapa.figures.theme import palette
+from dapa.figures.theme import TEXT, palette, proportion
 
 BINS = 20
 """Bars over the whole scale; fewer where fewer prompts tell apart."""
@@ -36,23 +37,22 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
             name="random sets",
             marker={"color": colours.grey, "opacity": 0.55},
             text=[
-                f"<b>{counts[place]} random sets</b><br>DSR {place * width:.2f} to "
-                f"{(place + 1) * width:.2f}"
+                html(
+                    "<b>{} random sets</b><br>DSR {:.2f} to {:.2f}",
+                    counts[place], place * width, (place + 1) * width,
+                )
                 for place in places
             ],
             textposition="none",
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate=TEXT,
         )
-    ]
+    ]  # fmt: skip
     for title, rate, colour, dash, wide in (
         ("student", found.student, colours.grey, "dot", 2.5),
         ("every unit", found.full, colours.blue_soft, "dash", 6),  # behind the found set
         ("found set", found.found, colours.blue, "solid", 2.5),
     ):
-        told = (
-            f"<b>{title}</b><br>DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = "
-            f"{rate.n}"
-        )
+        told = html("<b>{}</b><br>DSR {}", title, proportion(rate))
         traces.append(
             go.Scatter(
                 x=[rate.value, rate.value],
@@ -62,7 +62,7 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
                 line={"color": colour, "width": wide, "dash": dash},
                 marker={"size": [0, 8], "color": colour, "symbol": "triangle-down"},
                 text=[told, told],
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=TEXT,
             )
         )
     across = gridded(colours, "DSR", range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1])

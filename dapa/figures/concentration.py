@@ -6,7 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, palette
+from dapa.core.html import html
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
 
 _DASHES = ("dash", "dot", "dashdot", "longdash")
 _SYMBOLS = ("square-open", "diamond-open", "triangle-up-open", "x-thin-open")
@@ -115,15 +116,14 @@ def _line(curve: Any, which: str, colours: Palette, name: str) -> Any:
         x=[point.size for point in curve.points],
         y=[rate.value for rate in _rates(curve, which)],
         mode="lines+markers",
-        name=name,
+        name=safe(name),
         line={"color": colour, "width": 2.5 if told else 1.5, "dash": "solid" if told else "dash"},
         marker={"size": 7, "color": colour, "symbol": "circle" if told else "circle-open"},
         text=[
-            f"<b>{name}, {point.size} units</b><br>DSR {rate.value:.2f} "
-            f"[{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}"
+            html("<b>{}, {} units</b><br>DSR {}", name, point.size, proportion(rate))
             for point, rate in zip(curve.points, _rates(curve, which), strict=True)
         ],
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=TEXT,
     )
 
 
@@ -132,15 +132,14 @@ def _other(curve: Any, at: int, colours: Palette) -> Any:
         x=[point.size for point in curve.points],
         y=[rate.value for rate in _rates(curve, "told")],
         mode="lines+markers",
-        name=curve.title,
+        name=safe(curve.title),
         line={"color": colours.muted, "width": 1, "dash": _DASHES[at % len(_DASHES)]},
         marker={"size": 6, "color": colours.muted, "symbol": _SYMBOLS[at % len(_SYMBOLS)]},
         text=[
-            f"<b>{curve.title}, {point.size} units</b><br>DSR {point.told.value:.2f} "
-            f"[{point.told.low:.2f}, {point.told.high:.2f}], n = {point.told.n}"
+            html("<b>{}, {} units</b><br>DSR {}", curve.title, point.size, proportion(point.told))
             for point in curve.points
         ],
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=TEXT,
     )
 
 
@@ -183,11 +182,14 @@ def _marks(found: Any, colours: Palette) -> Any:
             "line": {"width": 1.5, "color": colours.ink},
         },
         text=[
-            f"<b>{100 * share:g} % of the gain</b><br>{one.value} units [{one.low}, {one.high}]"
+            html(
+                "<b>{:g} % of the gain</b><br>{} units [{}, {}]",
+                100 * share, one.value, one.low, one.high,
+            )
             for share, one in shares
         ],
-        hovertemplate="%{text}<extra></extra>",
-    )
+        hovertemplate=TEXT,
+    )  # fmt: skip
 
 
 def _odds(
@@ -202,13 +204,15 @@ def _odds(
         x=[point.size for point in curve.points],
         y=values,
         mode="lines+markers",
-        name=name,
+        name=safe(name),
         line={"color": colour, "width": 2.5 if main and not hollow else 1, "dash": dash},
         marker={"size": 7 if main else 6, "color": colour, "symbol": symbol},
         text=[
-            f"<b>{name}, {point.size} units</b><br>log-odds "
-            f"{'not read' if value is None else format(value, '+.2f')}"
+            html(
+                "<b>{}, {} units</b><br>log-odds {}",
+                name, point.size, "not read" if value is None else format(value, "+.2f"),
+            )
             for point, value in zip(curve.points, values, strict=True)
         ],
-        hovertemplate="%{text}<extra></extra>",
-    )
+        hovertemplate=TEXT,
+    )  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, palette
+from dapa.core.html import html
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
 
 
 def dose_chart(found: Any, dark: bool = False) -> go.Figure:
@@ -49,7 +50,9 @@ def length_chart(found: Any, dark: bool = False) -> go.Figure:
             found.curve(model),
             lambda p: p.tokens,
             lambda p: f"{p.tokens} tokens",
-            lambda p: f"<br>{p.dsr.cut} cut, {100 * p.same.value:.0f} % of verdicts as at the end",
+            lambda p: html(
+                "<br>{} cut, {:.0f} % of verdicts as at the end", p.dsr.cut, 100 * p.same.value
+            ),
         )
         for model in found.models
     ]
@@ -98,14 +101,13 @@ def _curve(
             "color": colour,
         },
         mode="lines+markers",
-        name=title,
+        name=safe(title),
         line={"color": colour, "width": 1.5, "dash": dash},
         marker={"size": 8, "color": colour, "symbol": symbol},
         text=[
-            f"<b>{title}, {where(p)}</b><br>DSR {p.dsr.value:.2f} "
-            f"[{p.dsr.low:.2f}, {p.dsr.high:.2f}], n = {p.dsr.n}{more(p)}"
+            html("<b>{}, {}</b><br>DSR {}{}", title, where(p), proportion(p.dsr), more(p))
             for p in points
         ],
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=TEXT,
         showlegend=bool(points),
     )

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.theme import Palette, axis, figure, number, palette, safe, ticks, wrapped
+from dapa.core.html import html
+from dapa.figures.theme import (
+    TEXT,
+    Palette,
+    axis,
+    between,
+    figure,
+    number,
+    palette,
+    safe,
+    ticks,
+    wrapped,
+)
 
 _HEIGHT = 300
 
@@ -44,7 +56,7 @@ def direction_chart(found: Any, dark: bool = False) -> go.Figure:
                     y=side.values,
                     error_y=_whiskers(side.values, side.low, side.high, colour),
                     mode="lines+markers",
-                    name=f"{pane}, {kind}",
+                    name=safe(f"{pane}, {kind}"),
                     line={"color": colour, "width": 2, "dash": "solid" if harmful else "dot"},
                     marker={
                         "size": 8,
@@ -52,14 +64,16 @@ def direction_chart(found: Any, dark: bool = False) -> go.Figure:
                         "symbol": symbol if harmful else f"{symbol}-open",
                     },
                     text=[
-                        f"<b>layer {layer} · {pane}, {kind}</b><br>along the direction "
-                        f"{number(side.values[i])} [{number(side.low[i])}, "
-                        f"{number(side.high[i])}]<br>n = {n}"
+                        html(
+                            "<b>layer {} · {}, {}</b><br>along the direction {}<br>n = {}",
+                            layer, pane, kind,
+                            between(side.values[i], side.low[i], side.high[i]), n,
+                        )
                         for i, layer in enumerate(found.layers)
                     ],
-                    hovertemplate="%{text}<extra></extra>",
+                    hovertemplate=TEXT,
                 )
-            )
+            )  # fmt: skip
     return _by_layer(
         colours, found.layers, traces, "along the refusal direction", [0.0, 1.0], legend=3
     )
@@ -84,19 +98,21 @@ def separation_chart(found: Any, dark: bool = False) -> go.Figure:
                 y=sides[0],
                 error_y=_whiskers(*sides, colour),
                 mode="lines+markers",
-                name=pane,
+                name=safe(pane),
                 line={"color": colour, "width": 2},
                 marker={"size": 8, "color": colour, "symbol": symbol},
                 text=[
-                    f"<b>layer {layer} · {pane}</b><br>AUC {number(rate.value)} "
-                    f"[{number(rate.low)}, {number(rate.high)}]<br>n = {rate.n}<br>along its own "
-                    f"direction {number(found.own[pane][i].value)}<br>its cosine with the "
-                    f"teacher's {number(found.cosine[pane][i])}"
+                    html(
+                        "<b>layer {} · {}</b><br>AUC {}<br>n = {}<br>along its own direction {}"
+                        "<br>its cosine with the teacher's {}",
+                        layer, pane, between(rate.value, rate.low, rate.high), rate.n,
+                        number(found.own[pane][i].value), number(found.cosine[pane][i]),
+                    )
                     for i, (layer, rate) in enumerate(zip(found.layers, rates, strict=True))
                 ],
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=TEXT,
             )
-        )
+        )  # fmt: skip
     made = _by_layer(colours, found.layers, traces, "AUC, harmful against harmless", [0.5, 1.0])
     return made.update_yaxes(range=[-0.04, 1.06])
 
@@ -123,7 +139,7 @@ def projection_scatter(found: Any, layer: int, dark: bool = False) -> go.Figure:
                     x=found.points[p, i, here, 0],
                     y=found.points[p, i, here, 1],
                     mode="markers",
-                    name=f"{pane}, {kind}",
+                    name=safe(f"{pane}, {kind}"),
                     marker={
                         "size": 7,
                         "color": colour,
@@ -131,7 +147,9 @@ def projection_scatter(found: Any, layer: int, dark: bool = False) -> go.Figure:
                         "opacity": 0.8,
                     },
                     text=texts[here],
-                    hovertemplate=f"<b>{pane}, {safe(kind)}</b><br>%{{text}}<extra></extra>",
+                    hovertemplate=html(
+                        "<b>{}, {}</b><br>%{{text}}<extra></extra>", pane, safe(kind)
+                    ),
                 )
             )
     return figure(

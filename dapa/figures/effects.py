@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import plotly.graph_objects as go
 
-from dapa.figures.theme import axis, figure, number, palette, safe, wrapped
+from dapa.core.html import Html, html
+from dapa.figures.theme import TEXT, axis, figure, number, palette, safe, wrapped
 
 _ROW = 44  # pixels a row
 UNIT = "refusal log-odds"
@@ -79,10 +80,10 @@ def effects_chart(
                     "line": {"width": 2, "color": colour},
                 },
                 text=[
-                    f"<b>{safe(title)} · {safe(name)}</b><br>{told(effect, label)}"
+                    html("<b>{} · {}</b><br>{}", safe(title), safe(name), told(effect, label))
                     for _, title, effect in found
                 ],
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=TEXT,
                 showlegend=len(series) > 1,
             )
         )
@@ -137,13 +138,13 @@ def effects_chart(
     )
 
 
-def told(effect: EffectLike, label: str = UNIT) -> str:
+def told(effect: EffectLike, label: str = UNIT) -> Html:
     """Value, interval and n for a hover."""
     sign = "+" if effect.value > 0 else ""
     span = ""
     if np.isfinite(effect.low + effect.high):
         span = f" [{number(effect.low)}, {number(effect.high)}]"
-    return f"{label} {sign}{number(effect.value)}{span}<br>n = {effect.n}"
+    return html("{}<br>n = {}", f"{label} {sign}{number(effect.value)}{span}", effect.n)
 
 
 def _reach(length: float) -> float:

@@ -10,10 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dapa.core.html import Html, html
 from dapa.figures.theme import (
     BAR,
     LEFT,
     QUANTITY,
+    TEXT,
     Palette,
     above,
     axis,
@@ -21,6 +23,7 @@ from dapa.figures.theme import (
     corner,
     figure,
     number,
+    safe,
     short,
     signed,
     steps,
@@ -103,6 +106,7 @@ def grid(
     """
     asked = GridLook(**look)
     doubtful, row, left, axis_name = asked.doubtful, asked.row, asked.left, asked.axis_name
+    names = [safe(name) for name in names]
     # Rows go in bottom first, as the axis runs: plotly reorders z by category, but not the text.
     traces: list[Any] = [
         go.Heatmap(
@@ -110,7 +114,7 @@ def grid(
             x=list(range(len(columns))),
             y=list(names)[::-1],
             text=list(hovers)[::-1],
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate=TEXT,
             hoverongaps=False,
             xgap=1,
             ygap=1,
@@ -176,7 +180,7 @@ def token_grid(
         z=z,
         x=list(range(count)),
         y=list(layers),
-        customdata=[[f"{i} “{short(repr(t)[1:-1], 40)}”" for i, t in enumerate(tokens)]]
+        customdata=[[html("{} “{}”", i, short(repr(t)[1:-1], 40)) for i, t in enumerate(tokens)]]
         * len(layers),
         hovertemplate=hover,
         hoverongaps=False,
@@ -205,11 +209,12 @@ def token_grid(
     )
 
 
-def doubt(q: float) -> str:
+def doubt(q: float) -> Html:
     """How sure a cell is of not being zero, for its hover."""
     if not np.isfinite(q):
-        return ""
-    return f"<br>adjusted p {number(q)}" + ("" if q <= RATE else ": it may be 0 by chance")
+        return html("")
+    chance = "" if q <= RATE else ": it may be 0 by chance"
+    return html("<br>adjusted p {}{}", number(q), chance)
 
 
 def undefined(

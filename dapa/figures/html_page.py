@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from dapa.core.html import Html, foreign, html, joined, when
 from dapa.figures.theme import provenanced
 
 _CONFIG = {"displaylogo": False, "responsive": True}
@@ -17,20 +17,20 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 """What the browser lets the page do: run what it holds, and ask nobody."""
-_STYLE = """
-:root { color-scheme: light; --font: system-ui, sans-serif }
-body { font: 15px/1.5 var(--font); color: #1B2430; background: #FFFFFF; margin: 0 auto;
-  max-width: 1100px; padding: 24px 16px 48px }
-h1 { font-size: 22px; font-weight: 600; margin: 0 0 4px }
-p { margin: 0 0 12px; color: #5B6673; overflow-wrap: anywhere }
-figure { margin: 24px 0 0 }
-figcaption { font-weight: 600; margin: 0 0 4px }
-"""
+_STYLE = html("""
+:root {{ color-scheme: light; --font: system-ui, sans-serif }}
+body {{ font: 15px/1.5 var(--font); color: #1B2430; background: #FFFFFF; margin: 0 auto;
+  max-width: 1100px; padding: 24px 16px 48px }}
+h1 {{ font-size: 22px; font-weight: 600; margin: 0 0 4px }}
+p {{ margin: 0 0 12px; color: #5B6673; overflow-wrap: anywhere }}
+figure {{ margin: 24px 0 0 }}
+figcaption {{ font-weight: 600; margin: 0 0 4px }}
+""")
 
 
 def html_page(
     title: str, provenance: str, figures: Sequence[tuple[str, go.Figure]], note: str = ""
-) -> str:
+) -> Html:
     """One whole HTML document.
 
     Args:
@@ -48,16 +48,18 @@ def html_page(
             full_html=False,
             div_id=f"figure-{i}",
         )
-        parts.append(f"<figure><figcaption>{html.escape(caption)}</figcaption>{body}</figure>")
-    told = f"<p>{html.escape(note)}</p>" if note else ""
-    return (
+        drawn = foreign(body)
+        parts.append(html("<figure><figcaption>{}</figcaption>{}</figure>", caption, drawn))
+    return html(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f'<h1>{html.escape(title)}</h1>{told}<p id="provenance">{html.escape(provenance)}</p>'
-        f"{''.join(parts)}</body></html>\n"
-    )
+        "<title>{title}</title><style>{style}</style></head><body>"
+        '<h1>{title}</h1>{told}<p id="provenance">{provenance}</p>'
+        "{figures}</body></html>\n",
+        policy=POLICY, title=title, style=_STYLE, told=when(note, "<p>{}</p>", note),
+        provenance=provenance, figures=joined(parts),
+    )  # fmt: skip
 
 
 def saved_as(name: str) -> dict[str, Any]:

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.core.records import Unit
 from dapa.figures.shapes import Floats
 from dapa.figures.theme import (
     BAR,
+    TEXT,
     Palette,
     above,
     axis,
+    between,
     colorbar,
     corner,
     figure,
-    number,
     palette,
     safe,
     short,
@@ -43,13 +45,16 @@ def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
     z = np.array([[cell.lost.value for cell in row] for row in cells], dtype=float)
     texts = [
         [
-            f"<b>without {safe(str(cell.unit))} · {short(cell.category, 40)}</b><br>"
-            f"lost {number(cell.lost.value)} [{number(cell.lost.low)}, {number(cell.lost.high)}]"
-            f"<br>DSR {cell.dsr.value:.2f}, n = {cell.dsr.n}<br>p = {cell.p_value:.2g}"
+            html(
+                "<b>without {} · {}</b><br>lost {}<br>DSR {:.2f}, n = {}<br>p = {:.2g}",
+                cell.unit, short(cell.category, 40),
+                between(cell.lost.value, cell.lost.low, cell.lost.high), cell.dsr.value,
+                cell.dsr.n, cell.p_value,
+            )
             for cell in row
         ]
         for row in cells
-    ]
+    ]  # fmt: skip
     unclear = [
         (i, j) for i, row in enumerate(cells) for j, cell in enumerate(row) if cell.p_value > 0.05
     ]
@@ -84,13 +89,14 @@ def interaction_heatmap(found: Any, dark: bool = False) -> go.Figure:
         [
             ""
             if i == j
-            else f"<b>{safe(str(a))} and {safe(str(b))}</b><br>beyond the sum "
-            f"{number(found.values[i, j])} [{number(found.low[i, j])}, {number(found.high[i, j])}]"
-            f"<br>n = {found.n}"
+            else html(
+                "<b>{} and {}</b><br>beyond the sum {}<br>n = {}",
+                a, b, between(found.values[i, j], found.low[i, j], found.high[i, j]), found.n,
+            )
             for j, b in enumerate(found.units)
         ]
         for i, a in enumerate(found.units)
-    ]
+    ]  # fmt: skip
     with np.errstate(invalid="ignore"):
         spots = np.argwhere((found.low <= 0) & (found.high >= 0))
     return _map(
@@ -136,7 +142,7 @@ def _map(
         x=list(range(len(columns))),
         y=list(range(len(rows))),
         text=texts,
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=TEXT,
         hoverongaps=False,
         xgap=1,
         ygap=1,
@@ -181,7 +187,7 @@ def _map(
             colours,
             tickmode="array",
             tickvals=places,
-            ticktext=[columns[i] for i in places],
+            ticktext=[safe(columns[i]) for i in places],
             tickangle=-35 if tilt else 0,
             range=[-0.5, len(columns) - 0.5],
             fixedrange=True,
@@ -190,7 +196,7 @@ def _map(
             colours,
             tickmode="array",
             tickvals=list(range(0, len(rows), steps(len(rows)))),
-            ticktext=[rows[i] for i in range(0, len(rows), steps(len(rows)))],
+            ticktext=[safe(rows[i]) for i in range(0, len(rows), steps(len(rows)))],
             range=[len(rows) - 0.5, -0.5],
             fixedrange=True,
         ),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import Html, html
 from dapa.figures.grid import doubt, grid, scale, token_grid
 from dapa.figures.shapes import ContrastLike, Map, TokensLike
 from dapa.figures.theme import (
@@ -139,7 +140,7 @@ def _name(map: Map | TokensLike) -> str:
     return f"{map.title} ({map.unit})" if map.unit else map.title
 
 
-def _hovers(map: Map, shown: Map | ContrastLike, difference: bool) -> list[list[str]]:
+def _hovers(map: Map, shown: Map | ContrastLike, difference: bool) -> list[list[Html]]:
     """Layer, site, value with its interval, and n, for every cell, (sites, layers)."""
     count = f"n = {shown.n}"
     if difference:
@@ -153,27 +154,29 @@ def _hovers(map: Map, shown: Map | ContrastLike, difference: bool) -> list[list[
             span = f" [{number(low)}, {number(high)}]" if np.isfinite(low + high) else ""
             sign = "+" if difference and value > 0 else ""
             row.append(
-                f"<b>layer {layer} · {SITE_TITLES.get(site, site)}</b><br>"
-                f"{_name(map)} {sign}{number(value)}{span}<br>{count}"
-                + (doubt(q[i, j]) if difference else _few(map, i, j))
-            )
+                html(
+                    "<b>layer {} · {}</b><br>{} {}<br>{}{}",
+                    layer, SITE_TITLES.get(site, site), _name(map), f"{sign}{number(value)}{span}",
+                    count, doubt(q[i, j]) if difference else _few(map, i, j),
+                )
+            )  # fmt: skip
         rows.append(row)
     return rows
 
 
-def _few(map: Map, i: int, j: int) -> str:
+def _few(map: Map, i: int, j: int) -> Html:
     """How much of a distance a few dimensions hold."""
     share = np.nan if map.share is None else map.share[i, j]
     if not np.isfinite(share):
-        return ""
-    return f"<br>{100 * share:.0f}\u2009% of it in {map.few} dimensions"
+        return html("")
+    return html("<br>{:.0f}\u2009% of it in {} dimensions", 100 * share, map.few)
 
 
-def _value_hover(map: Map | TokensLike, site: str, first: str, second: str) -> str:
-    return (
-        f"<b>{first} · {SITE_TITLES.get(site, site)}</b><br>{second}<br>"
-        f"{_name(map)} %{{z:.3g}}<extra></extra>"
-    )
+def _value_hover(map: Map | TokensLike, site: str, first: str, second: str) -> Html:
+    return html(
+        "<b>{} · {}</b><br>{}<br>{} %{{z:.3g}}<extra></extra>",
+        first, SITE_TITLES.get(site, site), second, _name(map),
+    )  # fmt: skip
 
 
 def _repeated(texts: Sequence[str], columns: int) -> list[list[str]]:

@@ -7,16 +7,19 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.html import Html, html
 from dapa.core.records import Mask
 from dapa.figures.theme import (
     BAR,
     QUANTITY,
+    TEXT,
     Palette,
     above,
     axis,
     colorbar,
     figure,
     palette,
+    proportion,
     safe,
 )
 
@@ -71,7 +74,7 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
                     "color": colour,
                 },
                 mode="markers",
-                name=name,
+                name=safe(name),
                 marker={
                     "size": size,
                     "symbol": symbol,
@@ -79,7 +82,7 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
                     **_shade(members, colour, costs, most_kl, colours),
                 },
                 text=[_hover(p) for p in members],
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=TEXT,
                 showlegend=bool(members),
             )
         )
@@ -137,13 +140,13 @@ def _shade(
     }
 
 
-def _hover(point: Any) -> str:
+def _hover(point: Any) -> Html:
     layers = ", ".join(map(str, point.mask.layers[:12])) or "none: the student"
     more = " …" if len(point.mask.layers) > 12 else ""
-    rate = point.dsr
-    kl = "" if point.utility is None else f"<br>KL {point.utility:.3g} bits a token"
-    return (
-        f"<b>{len(point.mask)} transplanted</b>, layers {safe(layers)}{more}<br>"
-        f"DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}<br>"
-        f"{100 * point.size:.2f}\u2009% of the parameters{kl} · {safe(point.phase)}"
-    )
+    kl = "" if point.utility is None else html("<br>KL {:.3g} bits a token", point.utility)
+    return html(
+        "<b>{} transplanted</b>, layers {}{}<br>DSR {}<br>"
+        "{:.2f}\u2009% of the parameters{} · {}",
+        len(point.mask), layers, more, proportion(point.dsr), 100 * point.size, kl,
+        safe(point.phase),
+    )  # fmt: skip

@@ -7,8 +7,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.core.records import Rate
-from dapa.figures.theme import axis, figure, palette, safe
+from dapa.figures.theme import TEXT, axis, figure, palette, safe
 
 TITLES = {
     "dsr": "DSR",
@@ -66,14 +67,16 @@ def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = Fals
                     "line": {"width": 2, "color": colour},
                 },
                 text=[
-                    f"<b>{safe(model)} · {TITLES.get(m, safe(m))}</b><br>"
-                    f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}]"
-                    f"<br>n = {rate.n}"
+                    html(
+                        "<b>{} · {}</b><br>{} [{}, {}]<br>n = {}",
+                        safe(model), safe(TITLES.get(m, m)),
+                        *map(percent, (rate.value, rate.low, rate.high)), rate.n,
+                    )
                     for _, m, rate in found
                 ],
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=TEXT,
             )
-        )
+        )  # fmt: skip
     return figure(
         colours,
         max(len(measures), 1) * _ROW + 28 + 32,
@@ -93,7 +96,7 @@ def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = Fals
             colours,
             tickmode="array",
             tickvals=list(range(len(measures))),
-            ticktext=[TITLES.get(m, safe(m)) for m in measures],
+            ticktext=[safe(TITLES.get(m, m)) for m in measures],
             range=[len(measures) - 0.5, -0.5],
             fixedrange=True,
         ),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import Html, html, when
 from dapa.figures.causes import cell_text
 from dapa.figures.grid import Floats, grid
-from dapa.figures.theme import number, palette, safe
+from dapa.figures.theme import between, number, palette, safe
 
 SHORT = {
     "divergence": "divergence",
@@ -55,9 +56,9 @@ def _shares(found: Any, name: str) -> Floats:
     return values / most if most else values
 
 
-def _hover(found: Any, name: str, i: int) -> str:
+def _hover(found: Any, name: str, i: int) -> Html:
     layer = found.layers[i]
-    head = f"<b>layer {layer} · {SHORT[name]}</b><br>"
+    head = html("<b>layer {} · {}</b><br>", layer, SHORT[name])
     if name not in found.columns:
         return head + safe(found.missing.get(name, "not measured"))
     column = found.columns[name]
@@ -65,10 +66,11 @@ def _hover(found: Any, name: str, i: int) -> str:
     if name == "in_search":
         return head + ("in the found set" if value else "not in the found set")
     rank = 1 + int((column.values > value).sum())
-    text = (
-        f"{cell_text(value, column.low[i], column.high[i])}<br>rank {rank} of {len(found.layers)}"
-    )
-    return head + text + (f"<br>n = {column.n}" if column.n else "")
+    text = html(
+        "{}<br>rank {} of {}",
+        cell_text(value, column.low[i], column.high[i]), rank, len(found.layers),
+    )  # fmt: skip
+    return head + text + when(column.n, "<br>n = {}", column.n)
 
 
 def agreement_heatmap(found: Any, dark: bool = False) -> go.Figure:
@@ -84,13 +86,13 @@ def agreement_heatmap(found: Any, dark: bool = False) -> go.Figure:
     hovers = [["" for _ in names] for _ in names]
     for a, b, agreed in found.agreements:
         i, j = names.index(a), names.index(b)
-        text = f"<b>{SHORT[a]} and {SHORT[b]}</b><br>not defined: one of them never varies"
+        text = html("<b>{} and {}</b><br>not defined: one of them never varies", SHORT[a], SHORT[b])
         if np.isfinite(agreed.rho):
-            text = (
-                f"<b>{SHORT[a]} and {SHORT[b]}</b><br>rank correlation {number(agreed.rho)} "
-                f"[{number(agreed.low)}, {number(agreed.high)}]<br>permutation p "
-                f"{number(agreed.p)}, {agreed.n} layers"
-            )
+            text = html(
+                "<b>{} and {}</b><br>rank correlation {}<br>permutation p {}, {} layers",
+                SHORT[a], SHORT[b], between(agreed.rho, agreed.low, agreed.high),
+                number(agreed.p), agreed.n,
+            )  # fmt: skip
         for row, column in ((i, j), (j, i)):
             z[row, column], doubtful[row, column] = agreed.rho, agreed.p > 0.05
             hovers[row][column] = text

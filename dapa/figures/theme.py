@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+
+from dapa.core.html import Html, html
 
 FONT = "var(--font, system-ui), system-ui, sans-serif"
 """The page's own font; outside the page (an exported picture) the system's."""
@@ -16,6 +17,8 @@ LEFT = 104
 """Pixels left of a layer axis, for the names of sites: every layer picture begins here."""
 BAR = 56
 """Pixels above a heatmap, for its scale."""
+TEXT = html("%{{text}}<extra></extra>")
+"""A hover that shows a mark's own text and no name beside it."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,40 @@ def signed(colours: Palette, losses: bool = False) -> list[list[Any]]:
     return [[0.0, ends[0]], [0.5, colours.zero], [1.0, ends[1]]]
 
 
-def safe(text: str) -> str:
-    """Any text as plotly may show it: plotly reads some tags, a prompt may hold all of them."""
-    return html.escape("".join(c if c.isprintable() else " " for c in text))
+def safe(text: str) -> Html:
+    """Any text as plotly may show it: plotly reads some tags, a prompt may hold all of them.
+
+    What is `Html` stays; of its entities plotly knows those of `markupsafe`, but not `&quot;`.
+    """
+    if isinstance(text, Html):
+        return text
+    return html("{}", "".join(c if c.isprintable() else " " for c in str(text)))
 
 
-def short(text: str, width: int) -> str:
+def short(text: str, width: int) -> Html:
     """Cut to `width` characters, escaped."""
     return safe(text if len(text) <= width else text[: width - 1].rstrip() + "…")
 
 
-def wrapped(text: str, width: int = 44, lines: int = 8) -> str:
+def lines_of(parts: Iterable[str]) -> Html:
+    """One line each."""
+    return html("<br>").join(map(safe, parts))
+
+
+def wrapped(text: str, width: int = 44, lines: int = 8) -> Html:
     """Broken into lines for a hover, escaped."""
     parts = textwrap.wrap(text, width) or [""]
-    return "<br>".join(map(safe, parts[:lines])) + ("…" if len(parts) > lines else "")
+    return lines_of(parts[:lines]) + ("…" if len(parts) > lines else "")
+
+
+def proportion(rate: Any) -> str:
+    """A rate in a hover: `0.98 [0.87, 1.00], n = 40`."""
+    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}"
+
+
+def between(value: float, low: float, high: float) -> str:
+    """A number with its interval: `0.31 [0.2, 0.4]`."""
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def number(value: float) -> str:
@@ -119,7 +142,7 @@ def axis(colours: Palette, **more: Any) -> dict[str, Any]:
         "title": {"font": {"color": colours.muted, "size": 11}, "standoff": 6},
     }
     title = more.pop("title", "")
-    plain["title"] = {**plain["title"], "text": title}  # type: ignore[dict-item]
+    plain["title"] = {**plain["title"], "text": safe(title)}  # type: ignore[dict-item]
     return {**plain, **more}
 
 
@@ -134,7 +157,7 @@ def corner(colours: Palette, text: str) -> dict[str, Any]:
         "yanchor": "top",
         "xshift": -4,
         "yshift": -3,
-        "text": text,
+        "text": safe(text),
         "showarrow": False,
         "font": {"color": colours.muted, "size": 11},
     }
@@ -195,7 +218,7 @@ def provenanced(made: go.Figure, line: str, dark: bool = False, width: int = 64)
     below = int(made.layout.margin.b or 0)
     made.update_layout(height=int(made.layout.height or 450) + room, margin_b=below + room)
     made.add_annotation(
-        text="<br>".join(safe(part) for part in lines),
+        text=lines_of(lines),
         xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="top",
         yshift=-below, xshift=-int(made.layout.margin.l or 0) + 4,
         showarrow=False, align="left", font={"size": 10, "color": colours.muted},
@@ -256,7 +279,7 @@ def ticks(names: Sequence[Any]) -> dict[str, Any]:
     return {
         "tickmode": "array",
         "tickvals": places,
-        "ticktext": [str(names[i]) for i in places],
+        "ticktext": [safe(names[i]) for i in places],
         "tickangle": 0,
         "range": [-0.5, len(names) - 0.5],
     }

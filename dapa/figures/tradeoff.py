@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.core.records import Rate
-from dapa.figures.theme import axis, figure, palette, safe
+from dapa.figures.theme import axis, figure, palette, proportion, safe
 
 
 def tradeoff_chart(
@@ -30,10 +31,11 @@ def tradeoff_chart(
     for model, (safety, kept) in points.items():
         colour, symbol = looks.get(model, (colours.grey, "triangle-up"))
         told = [
-            f"<b>{safe(model)}</b><br>DSR {safety.value:.2f} [{safety.low:.2f}, {safety.high:.2f}],"
-            f" n = {safety.n}<br>{safe(costs)} {kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}], "
-            f"n = {kept.n}"
-        ]
+            html(
+                "<b>{}</b><br>DSR {}<br>{} {}",
+                safe(model), proportion(safety), safe(costs), proportion(kept),
+            )
+        ]  # fmt: skip
         traces.append(
             go.Scatter(
                 x=[kept.value],

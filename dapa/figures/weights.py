@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import Html, html
 from dapa.figures.grid import Floats, grid
-from dapa.figures.theme import number, palette, safe
+from dapa.figures.theme import lines_of, number, palette, safe
 
 TITLES = {
     "relative": "relative Frobenius",
@@ -80,8 +81,8 @@ def _short(part: str) -> str:
     return word if kind == "weight" or not path or not path[-1] else f"{word} {kind}"
 
 
-def _hover(tensor: Any, measure: str) -> str:
-    lines = [f"<b>layer {tensor.layer} · {safe(tensor.part)}</b>"]
+def _hover(tensor: Any, measure: str) -> Html:
+    lines: list[str] = [html("<b>layer {} · {}</b>", tensor.layer, safe(tensor.part))]
     if tensor.relative is not None:
         lines.append(f"relative Frobenius {number(tensor.relative)}")
     if tensor.cosine is not None:
@@ -92,5 +93,5 @@ def _hover(tensor: Any, measure: str) -> str:
         of = min(int(np.prod(tensor.shape[:-1])), tensor.shape[-1])
         lines.append(f"effective rank {number(rank.value)}{span} of {of}")
     if tensor.note:
-        lines.append(safe(tensor.note))
-    return "<br>".join(lines)
+        lines.append(tensor.note)
+    return lines_of(lines)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dapa.core.html import html
 from dapa.core.masks import Unit
 from dapa.figures.grid import grid
-from dapa.figures.theme import number, palette, safe
+from dapa.figures.theme import number, palette
 
 
 def what_if_strip(found: Any, layers: int, dark: bool = False) -> go.Figure:
@@ -29,10 +30,11 @@ def what_if_strip(found: Any, layers: int, dark: bool = False) -> go.Figure:
         z[row, cell.unit.layer] = cell.refusal
         verb = "transplanted" if cell.added else "taken back"
         sign = "+" if cell.effect > 0 else ""
-        hovers[row][cell.unit.layer] = (
-            f"<b>{safe(str(cell.unit))} {verb}</b><br>refusal {number(100 * cell.refusal)}\u2009%, "
-            f"now {number(100 * found.refusal)}\u2009%<br>log-odds {sign}{number(cell.effect)}"
-        )
+        hovers[row][cell.unit.layer] = html(
+            "<b>{} {}</b><br>refusal {}\u2009%, now {}\u2009%<br>log-odds {}{}",
+            cell.unit, verb, number(100 * cell.refusal), number(100 * found.refusal), sign,
+            number(cell.effect),
+        )  # fmt: skip
     label = "probability that the reply opens with a refusal"
     shown = names if len(names) > 1 else ["if flipped"]
     return grid(z, shown, range(layers), hovers, label, palette(dark), top=1.0)

@@ -12,11 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.owner import Owner
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import esc, told_of
+from dapa.ui.parts import told_of
 from dapa.ui.session import Session, fresh
 from dapa.workbench import PairSpec, current_name, short_name
 
@@ -44,18 +45,16 @@ def title_of(owner: Owner) -> str:
     return owner.name or (models if owner else "another pair")
 
 
-def load_link(owner: Owner, words: str = "") -> str:
+def load_link(owner: Owner, words: str = "") -> Html:
     """The press that loads a pair; nothing for one that is not known."""
     if not owner:
-        return ""
+        return html("")
     words = words or f"Load {title_of(owner)}"
     packed = json.dumps(owner.as_dict())
-    return (
-        f'<button type="button" class="link load" data-load="{esc(packed)}">{esc(words)}</button>'
-    )
+    return html('<button type="button" class="link load" data-load="{}">{}</button>', packed, words)
 
 
-def whose(dashboard: Dashboard, owner: Owner, what: str, ours: bool | None = None) -> str:
+def whose(dashboard: Dashboard, owner: Owner, what: str, ours: bool | None = None) -> Html:
     """Above what another pair made: whose it is, and the press that loads it; empty for ours.
 
     Args:
@@ -66,15 +65,15 @@ def whose(dashboard: Dashboard, owner: Owner, what: str, ours: bool | None = Non
     """
     here = loaded(dashboard)
     if not owner or (owner.same(here) if ours is None else ours):
-        return ""
-    now = f"{esc(title_of(here))} is loaded now" if here else "no pair is loaded"
-    return (
-        f'<p class="note whose" role="status">{what} is of <b>{esc(title_of(owner))}</b>; {now}. '
-        f"{load_link(owner)}</p>"
-    )
+        return html("")
+    now = f"{title_of(here)} is loaded now" if here else "no pair is loaded"
+    return html(
+        '<p class="note whose" role="status">{} is of <b>{}</b>; {}. {}</p>',
+        what, title_of(owner), now, load_link(owner),
+    )  # fmt: skip
 
 
-def under(dashboard: Dashboard, owner: Owner, mask: Mask, now: Mask) -> str:
+def under(dashboard: Dashboard, owner: Owner, mask: Mask, now: Mask) -> Html:
     """Above what was measured under another mask than the strip's; empty where they agree.
 
     Args:
@@ -84,16 +83,17 @@ def under(dashboard: Dashboard, owner: Owner, mask: Mask, now: Mask) -> str:
         now: What the strip transplants now.
     """
     if mask == now or not is_loaded(dashboard, owner):
-        return ""
+        return html("")
     packed = json.dumps({**owner.as_dict(), "mask": mask.key})
-    return (
-        f'<p class="note under" role="status">Measured with <b>{told_of(mask)}</b>; the strip says '
-        f'{told_of(now)} now. <button type="button" class="link" data-load="{esc(packed)}">Put '
-        f"{told_of(mask)} on the strip</button></p>"
-    )
+    return html(
+        '<p class="note under" role="status">Measured with <b>{then}</b>; the strip says '
+        '{now} now. <button type="button" class="link" data-load="{packed}">Put '
+        "{then} on the strip</button></p>",
+        then=told_of(mask), now=told_of(now), packed=packed,
+    )  # fmt: skip
 
 
-def announced(dashboard: Dashboard, before: Owner, who: str) -> str:
+def announced(dashboard: Dashboard, before: Owner, who: str) -> Html:
     """What a page is told when another pair has taken the place of `before`.
 
     Args:
@@ -102,16 +102,17 @@ def announced(dashboard: Dashboard, before: Owner, who: str) -> str:
         who: This browser tab, by its session hash.
     """
     if not before:
-        return ""
+        return html("")
     now = title_of(loaded(dashboard))
     mine = bool(who) and dashboard.loaded_by == who
     did = "You loaded" if mine else "Someone else loaded"
     back = "" if mine or is_loaded(dashboard, before) else load_link(before, "Load it again")
-    rest = f"What was made with {esc(title_of(before))} is greyed or gone. {back}"
-    return (
-        f'<p class="note news" role="alert"><span>{did} <b>{esc(now)}</b>: the strip is empty '
-        f'again. {rest}</span><button type="button" class="link" data-dismiss>Close</button></p>'
-    )
+    rest = html("What was made with {} is greyed or gone. {}", title_of(before), back)
+    return html(
+        '<p class="note news" role="alert"><span>{} <b>{}</b>: the strip is empty '
+        'again. {}</span><button type="button" class="link" data-dismiss>Close</button></p>',
+        did, now, rest,
+    )  # fmt: skip
 
 
 def build() -> tuple[gr.HTML, gr.HTML]:
@@ -147,14 +148,15 @@ def wire(
         return now, strip.draw(dashboard, now)
 
     @guarded
-    def load(request: gr.Request, event: gr.EventData) -> str:
+    def load(request: gr.Request, event: gr.EventData) -> Html:
         data = getattr(event, "_data", None)
         wanted = Owner.read(data if isinstance(data, dict) else {})
         spec = spec_of(dashboard, wanted)
         dashboard.load(spec, who_of(request))
-        return (
-            f'<p class="note news" role="status">Loading <b>{esc(title_of(wanted))}</b>; what is '
-            "on screen stays until it is whole.</p>"
+        return html(
+            '<p class="note news" role="status">Loading <b>{}</b>; what is '
+            "on screen stays until it is whole.</p>",
+            title_of(wanted),
         )
 
     ear.select(load, None, news, api_name="load_owner", show_progress="hidden")

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.ui.parts import esc, sendable
+from dapa.core.html import sendable
+from dapa.ui.sinks import FAILED, toast
 
 _SHOWN = 120
 
@@ -52,5 +53,4 @@ def _sendable(value: Any) -> Any:
 
 def _refusal(why: str) -> gr.Error:
     short = why if len(why) <= _SHOWN else why[: _SHOWN - 1] + "…"
-    line = f"{esc(short)}; reload the page and choose again"
-    return gr.Error(line, duration=8, title="That did not work", print_exception=False)
+    return toast(f"{short}; reload the page and choose again", FAILED)

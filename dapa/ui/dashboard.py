@@ -24,7 +24,7 @@ import torch
 from dapa.core.assets import asset
 from dapa.core.errors import SCARCE
 from dapa.core.records import DapaError, PairError, SettingError, StoreError, ran_out
-from dapa.ui.parts import esc
+from dapa.ui.sinks import FAILED, Piece, toast
 from dapa.ui.tasks import Tasks
 from dapa.workbench import LoadCancelled, PairSpec, Workbench
 
@@ -196,18 +196,16 @@ def plain_error(error: Exception) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
     if ran_out(error):
-        line = esc(error) if isinstance(error, DapaError) else SCARCE
-        return gr.Error(line, duration=10, title="Out of memory", print_exception=False)
+        line = error if isinstance(error, DapaError) else SCARCE
+        return toast(line, "Out of memory", 10)
     if isinstance(error, DapaError):
         line = error.shown if isinstance(error, StoreError) else error
-        return gr.Error(esc(line), duration=8, title="That did not work", print_exception=False)
+        return toast(line, FAILED)
     log.error("a handler failed: %s", type(error).__name__, exc_info=log.isEnabledFor(10))
-    return gr.Error(
+    return toast(
         f"something went wrong inside ({type(error).__name__}); the loaded pair is untouched, "
         "so try again",
-        duration=8,
-        title="That did not work",
-        print_exception=False,
+        FAILED,
     )
 
 
@@ -276,6 +274,6 @@ def one_of(value: Any, what: str, allowed: Any) -> str:
     return value
 
 
-def piece(value: str = "", js: str | None = None, **options: Any) -> gr.HTML:
+def piece(value: str = "", js: str | None = None, **options: Any) -> Piece:
     """A piece of our own HTML, without Gradio's prose styles; `js` names one of our scripts."""
-    return gr.HTML(value, js_on_load=script(js) if js else None, apply_default_css=False, **options)
+    return Piece(value, js_on_load=script(js) if js else None, apply_default_css=False, **options)

@@ -12,8 +12,8 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.ui.dashboard import guarded, piece
-from dapa.ui.parts import esc
 
 TYPES = {".json": "application/json", ".md": "text/markdown", ".csv": "text/csv"}
 TYPES |= {".html": "text/html"}
@@ -24,11 +24,11 @@ def carrier(elem_id: str) -> gr.HTML:
     return piece("", "download.js", elem_id=elem_id, elem_classes="carrier")
 
 
-def packed(name: str, text: str) -> str:
+def packed(name: str, text: str) -> Html:
     """A file for a carrier: its name and its text."""
     kind = TYPES.get(name[name.rfind(".") :], "text/plain")
     body = json.dumps({"name": name, "type": f"{kind};charset=utf-8", "text": text})
-    return f'<i data-file="{esc(body)}"></i>'
+    return html('<i data-file="{}"></i>', body)
 
 
 def offer(
@@ -42,7 +42,7 @@ def offer(
     """Pressing `button` downloads what `make(*inputs, **named)` gives: (file name, text)."""
 
     @guarded
-    def pack(*values: Any, **given: Any) -> str:
+    def pack(*values: Any, **given: Any) -> Html:
         return packed(*make(*values, **given))
 
     return button.click(

@@ -14,10 +14,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import SettingError
 from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import esc, note
+from dapa.ui.parts import note
 from dapa.workbench import FORMS, ExportSettings, Made
 from dapa.writing.sentences import size_text
 
@@ -63,12 +64,13 @@ def build(elem_id: str) -> Export:
     return Export(place, replies, buttons, told, carrier)
 
 
-def _how() -> str:
+def _how() -> Html:
     """What each form is, before one is chosen."""
-    return (
+    return html(
         "Report: one page that opens offline. The others are written into the folder "
-        f"<code>{FOLDER}</code> of the run folder on this server; nothing leaves the machine, and "
-        "<code>python -m dapa export --help</code> does the same."
+        "<code>{}</code> of the run folder on this server; nothing leaves the machine, and "
+        "<code>python -m dapa export --help</code> does the same.",
+        FOLDER,
     )
 
 
@@ -151,11 +153,11 @@ def _written(dashboard: Dashboard, settings: ExportSettings, folder: Path, run: 
         raise SettingError(line) from None
 
 
-def _told(made: Made) -> str:
-    where = f"<code>{FOLDER}/{esc(made.folder.name)}</code> in the run folder"
-    size = f"{len(made.files)} files, {esc(size_text(made.bytes))}"
-    line = f"<b>{esc(FORMS[made.kind])}</b>: {where}, {size}."
-    return note(line) + "".join(note(esc(one)) for one in made.notes)
+def _told(made: Made) -> Html:
+    where = html("<code>{}/{}</code> in the run folder", FOLDER, made.folder.name)
+    size = f"{len(made.files)} files, {size_text(made.bytes)}"
+    line = html("<b>{}</b>: {}, {}.", FORMS[made.kind], where, size)
+    return note(line) + joined(note(one) for one in made.notes)
 
 
 def _plain(name: str) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dapa.core.html import Html, html, joined, when
 from dapa.core.records import Rate
-from dapa.ui.parts import esc, two
+from dapa.ui.parts import two
 
 Look = Literal["blue", "orange", "grey", "open"]
 """blue: refuses, from the teacher; orange: falls short; grey: student; open: not settled."""
@@ -25,12 +26,12 @@ class Dot:
     rate: Rate
     look: Look = "blue"
     name: str = ""
-    """What it is the rate of, for the hover; our own words."""
+    """What it is the rate of, for the hover."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row: its name, its dots, and the cells beside them; all HTML already."""
+    """One row: its name, its dots, and the cells beside them."""
 
     label: str
     dots: Sequence[Dot]
@@ -44,7 +45,7 @@ def forest(
     target: float | None = None,
     classes: str = "",
     numeric: Sequence[int] = (),
-) -> str:
+) -> Html:
     """The table: label, picture, then the cells.
 
     Args:
@@ -55,52 +56,52 @@ def forest(
         numeric: Which cells (from 0) are numbers.
     """
     right = {i + 2 for i in numeric}
-    names = "".join(
-        f'<th scope="col"{" class=num" if i in right else ""}>{name}</th>'
+    names = joined(
+        html('<th scope="col"{}>{}</th>', when(i in right, ' class="num"'), name)
         for i, name in enumerate(head)
     )
-    body = "".join(_line(row, target, right) for row in rows)
-    return (
-        f'<div class="table forest {classes}" tabindex="0"><table><thead><tr>{names}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    body = joined(_line(row, target, right) for row in rows)
+    return html(
+        '<div class="table forest {}" tabindex="0"><table><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>",
+        classes, names, body,
+    )  # fmt: skip
 
 
-def _line(row: Line, target: float | None, right: set[int]) -> str:
-    cells = "".join(
-        f"<td{' class=num' if i in right else ''}>{cell}</td>"
+def _line(row: Line, target: float | None, right: set[int]) -> Html:
+    cells = joined(
+        html("<td{}>{}</td>", when(i in right, ' class="num"'), cell)
         for i, cell in enumerate(row.cells, start=2)
     )
-    strong = ' class="strong"' if row.strong else ""
-    return (
-        f'<tr{strong}><th scope="row">{row.label}</th>'
-        f'<td class="track">{scale(row.dots, target)}</td>{cells}</tr>'
-    )
+    strong = when(row.strong, ' class="strong"')
+    return html(
+        '<tr{strong}><th scope="row">{label}</th><td class="track">{scale}</td>{cells}</tr>',
+        strong=strong, label=row.label, scale=scale(row.dots, target), cells=cells,
+    )  # fmt: skip
 
 
-def scale(dots: Sequence[Dot], target: float | None = None) -> str:
+def scale(dots: Sequence[Dot], target: float | None = None) -> Html:
     """The scale of one row: a hairline from 0 to 1, its dots, the target."""
-    goal = "" if target is None else f'<u style="left:{_at(target)}"></u>'
-    marks = "".join(_dot(dot, i, len(dots)) for i, dot in enumerate(dots))
+    goal = "" if target is None else html('<u style="left:{}"></u>', _at(target))
+    marks = joined(_dot(dot, i, len(dots)) for i, dot in enumerate(dots))
     words = "; ".join(
         f"{dot.name + ' ' if dot.name else ''}{two(dot.rate.value)} "
         f"[{two(dot.rate.low)}, {two(dot.rate.high)}], n = {dot.rate.n}"
         for dot in dots
     )
-    return f'<span class="scale" role="img" aria-label="{words}">{goal}{marks}</span>'
+    return html('<span class="scale" role="img" aria-label="{}">{}{}</span>', words, goal, marks)
 
 
-def _dot(dot: Dot, place: int, count: int) -> str:
+def _dot(dot: Dot, place: int, count: int) -> Html:
     rate = dot.rate
     low, high = max(0.0, min(rate.low, rate.value)), min(1.0, max(rate.high, rate.value))
     top = 50 + (place - (count - 1) / 2) * 38
     tip = f"{dot.name + ' ' if dot.name else ''}{two(rate.value)} [{two(low)}, {two(high)}]"
-    return (
-        f'<s class="{esc(dot.look)}" style="left:{_at(low)};width:{100 * (high - low):.2f}%;'
-        f'top:{top:.0f}%"></s>'
-        f'<i class="{esc(dot.look)}" style="left:{_at(rate.value)};top:{top:.0f}%" '
-        f'title="{tip}"></i>'
-    )
+    return html(
+        '<s class="{look}" style="left:{low};width:{width:.2f}%;top:{top:.0f}%"></s>'
+        '<i class="{look}" style="left:{at};top:{top:.0f}%" title="{tip}"></i>',
+        look=dot.look, low=_at(low), width=100 * (high - low), top=top, at=_at(rate.value), tip=tip,
+    )  # fmt: skip
 
 
 def _at(value: float) -> str:

@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 
 from dapa.core.errors import SettingError
+from dapa.core.html import html
 from dapa.core.settings import FieldType, Setting, Settings, described, presets, shapes
-from dapa.ui.dashboard import guarded
+from dapa.ui.dashboard import guarded, piece
 
 S = TypeVar("S", bound=Settings)
 Offers = Mapping[str, Mapping[str, str]]
@@ -94,7 +95,7 @@ def build(
     parts: dict[str, Any] = {}
     for row in sorted(rows):
         if len(rows) > 2 and (group := _group(row, rows[row])):
-            gr.HTML(f'<p class="group-name">{group}</p>', apply_default_css=False)
+            piece(html('<p class="group-name">{}</p>', group))
         with gr.Row(elem_classes="fields"):
             for name in rows[row]:
                 choices = (offers or {}).get(name)

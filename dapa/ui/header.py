@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.cache import OFFERED, fetched
+from dapa.core.html import Html, html
 from dapa.ui.belonging import who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import bar, esc, gib, note, seconds, table, title
+from dapa.ui.parts import bar, gib, note, seconds, table, title
 from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
 from dapa.writing.sentences import size_text
 
@@ -26,7 +27,7 @@ _MEMORY = [
     ("offload: layers visit the device", "offload"),
 ]
 _OFFER = "smollm2"
-_THEMES = (
+_THEMES = html(
     '<select class="theme" aria-label="Theme"><option value="system">◐ system</option>'
     '<option value="light">○ light</option><option value="dark">● dark</option></select>'
 )
@@ -149,7 +150,7 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         spec = wanted(*values)
         report = dashboard.workbench.check(spec)
         memory = dashboard.workbench.memory(spec) if report.compatible else None
-        return report_html(report, spec) + (note(esc(memory.sentence)) if memory else "")
+        return report_html(report, spec) + (note(memory.sentence) if memory else "")
 
     @guarded
     def load(request: gr.Request, *values: Any) -> str:
@@ -172,7 +173,7 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         known = _OFFER in bench.presets()
         dashboard.get(_OFFER, bench.spec(_OFFER) if known else None, who_of(request))
         line = (
-            f"Fetching {esc(OFFERED[_OFFER])}, through pip, once; the header shows how far it is. "
+            f"Fetching {OFFERED[_OFFER]}, through pip, once; the header shows how far it is. "
             "It is then loaded; the pair on screen stays usable until it is whole."
         )
         return note(line), gr.update(value=_OFFER if known else None)
@@ -193,28 +194,31 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
     parts.cancel.click(cancel, None, parts.report, api_name="cancel_load", show_progress="hidden")
 
 
-def draw(dashboard: Dashboard) -> str:
+def draw(dashboard: Dashboard) -> Html:
     """The bar itself: title, pair, place, memory, and a load under way."""
     used, total = dashboard.memory()
-    memory = f"memory <b>{gib(used)}</b> of {gib(total)}\u2009GiB"
-    return (
-        f'<div class="brand"><h1>DAPA Dashboard</h1>{_pair(dashboard)}{_busy(dashboard)}'
-        f'<span class="memory" title="{esc(_reckoned(dashboard))}">{memory}</span></div>'
-    )
+    memory = html("memory <b>{}</b> of {}\u2009GiB", gib(used), gib(total))
+    return html(
+        '<div class="brand"><h1>DAPA Dashboard</h1>{pair}{busy}'
+        '<span class="memory" title="{reckoned}">{memory}</span></div>',
+        pair=_pair(dashboard), busy=_busy(dashboard), reckoned=_reckoned(dashboard), memory=memory,
+    )  # fmt: skip
 
 
-def _pair(dashboard: Dashboard) -> str:
+def _pair(dashboard: Dashboard) -> Html:
     if not dashboard.workbench.loaded:
-        return '<span class="chip muted">no pair yet</span>'
+        return html('<span class="chip muted">no pair yet</span>')
     pair = dashboard.workbench.pair
     spec = pair.spec
     dtype = str(next(pair.student.parameters()).dtype).removeprefix("torch.")
-    ours, theirs = esc(short_name(spec.student)), esc(short_name(spec.teacher))
-    return (
-        f'<span class="chip" title="{esc(spec.student)} ← {esc(spec.teacher)}"><b>{ours}</b>'
-        f'<span class="muted">student ←</span><b>{theirs}</b><span class="muted">teacher</span>'
-        f'</span><span class="where">{esc(dtype)} · {esc(pair.device)}{_lean(pair)}</span>'
-    )
+    ours, theirs = short_name(spec.student), short_name(spec.teacher)
+    return html(
+        '<span class="chip" title="{student} ← {teacher}"><b>{ours}</b>'
+        '<span class="muted">student ←</span><b>{theirs}</b><span class="muted">teacher</span>'
+        '</span><span class="where">{dtype} · {device}{lean}</span>',
+        student=spec.student, teacher=spec.teacher, ours=ours, theirs=theirs, dtype=dtype,
+        device=pair.device, lean=_lean(pair),
+    )  # fmt: skip
 
 
 def _reckoned(dashboard: Dashboard) -> str:
@@ -223,7 +227,7 @@ def _reckoned(dashboard: Dashboard) -> str:
     return told.sentence if told is not None else ""
 
 
-def _lean(pair: Pair) -> str:
+def _lean(pair: Pair) -> Html:
     mode, tip = "lean", f"lean memory: of the teacher only {', '.join(pair.kept)}"
     if pair.stages:
         mode = "offload"
@@ -231,25 +235,25 @@ def _lean(pair: Pair) -> str:
             "" if pair.whole else f"; {tip}"
         )
     elif pair.whole:
-        return ""
-    return f' · <span title="{esc(tip)}">{mode}</span>'
+        return html("")
+    return html(' · <span title="{}">{}</span>', tip, mode)
 
 
-def _busy(dashboard: Dashboard) -> str:
+def _busy(dashboard: Dashboard) -> Html:
     loading = dashboard.loading
     if loading is None:
         if not dashboard.failure:
-            return ""
-        return f'<span class="note fail" role="alert">{esc(dashboard.failure)}</span>'
+            return html("")
+        return html('<span class="note fail" role="alert">{}</span>', dashboard.failure)
     took = time.monotonic() - loading.since
     left = ""
     if took > 2 and loading.fraction > 0.05:
         left = f", about {seconds(took * (1 - loading.fraction) / loading.fraction)} left"
     fraction = loading.fraction or None
-    return f'<span class="busy" role="status">{bar(fraction)}{esc(loading.what)}{left}</span>'
+    return html('<span class="busy" role="status">{}{}{}</span>', bar(fraction), loading.what, left)
 
 
-def report_html(report: Report, spec: PairSpec) -> str:
+def report_html(report: Report, spec: PairSpec) -> Html:
     """The compatibility report as a table, the verdict first."""
     blocked = sum(finding.level == "blocks" for finding in report.findings)
     warned = sum(finding.level == "warns" for finding in report.findings)
@@ -261,14 +265,12 @@ def report_html(report: Report, spec: PairSpec) -> str:
     )
     order = {"blocks": 0, "warns": 1, "fine": 2}
     rows = [
-        (f"<b>{_LEVELS[f.level]}</b>" if f.level != "fine" else _LEVELS[f.level], esc(f.what),
-         esc(f.why))
+        (html("<b>{}</b>", _LEVELS[f.level]) if f.level != "fine" else _LEVELS[f.level], f.what,
+         f.why)
         for f in sorted(report.findings, key=lambda f: order[f.level])
     ]  # fmt: skip
-    return (
-        f"{note(f'{esc(spec.title)}. {verdict}', 'fail' if blocked else '')}"
-        f"{table(('consequence', 'what', 'why'), rows)}"
-    )
+    line = note(f"{spec.title}. {verdict}", "fail" if blocked else "")
+    return line + table(("consequence", "what", "why"), rows)
 
 
 def _choices(dashboard: Dashboard) -> list[tuple[str, str]]:

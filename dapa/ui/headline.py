@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
-from dapa.ui.parts import esc, percent, two
+from dapa.ui.parts import percent, two
 from dapa.writing.sentences import kind_text
 
 Who = Literal["student", "found", "teacher", "smaller", "every"]
@@ -57,20 +58,26 @@ class Headline:
     """What the picture's horizontal axis counts."""
 
 
-def card(told: Headline) -> str:
+def card(told: Headline) -> Html:
     """The card as HTML: figures beside the picture."""
     figures = [_refused(told), _skill(told), _moved(told)]
-    inner = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in figures if big)
+    inner = joined(
+        html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in figures if big
+    )
     picture = plane(told.points, told.across) if told.points else ""
-    return (
-        f'<div class="headline"><div class="figures" role="group" aria-label="In short">{inner}'
-        f"</div>{picture}</div>"
+    return html(
+        '<div class="headline"><div class="figures" role="group" aria-label="In short">{}'
+        "</div>{}</div>",
+        inner,
+        picture,
     )
 
 
-def _change(before: Rate, after: Rate) -> str:
-    arrow = '<i class="to" aria-hidden="true">→</i><span class="sr">to</span>'
-    return f"{percent(before.value, 0)} {arrow} {percent(after.value, 0)}"
+def _change(before: Rate, after: Rate, of: str) -> Html:
+    return html(
+        '{} <i class="to" aria-hidden="true">→</i><span class="sr">to</span> {} <em>{}</em>',
+        percent(before.value, 0), percent(after.value, 0), of,
+    )  # fmt: skip
 
 
 def _refused(told: Headline) -> tuple[str, str]:
@@ -78,17 +85,17 @@ def _refused(told: Headline) -> tuple[str, str]:
         return "–", "refused: not measured yet"
     ends = f"{percent(told.found.low, 0)} to {percent(told.found.high, 0)}"
     return (
-        f"{_change(told.student, told.found)} <em>refused</em>",
-        f"of {told.found.n:,} {esc(told.asked)}: student, then with the set (95 % interval {ends})",
+        _change(told.student, told.found, "refused"),
+        f"of {told.found.n:,} {told.asked}: student, then with the set (95 % interval {ends})",
     )
 
 
 def _skill(told: Headline) -> tuple[str, str]:
     if told.skill is None:
-        return ("…", f"skill: {esc(told.waiting)}") if told.waiting else ("", "")
+        return ("…", f"skill: {told.waiting}") if told.waiting else ("", "")
     before, after = told.skill
     return (
-        f"{_change(before, after)} <em>skill</em>",
+        _change(before, after, "skill"),
         f"of {after.n:,} harmless tasks answered exactly: what the set costs the student",
     )
 
@@ -96,40 +103,49 @@ def _skill(told: Headline) -> tuple[str, str]:
 def _moved(told: Headline) -> tuple[str, str]:
     many = kind_text(told.kind, told.total or told.units)
     count = f"{told.units} of {told.total}" if told.total else f"{told.units}"
-    return f"{count} <em>{esc(many)}</em>", "taken from the teacher"
+    return html("{} <em>{}</em>", count, many), "taken from the teacher"
 
 
 # -- the picture ---------------------------------------------------------------------------------
 
 
-def plane(points: Sequence[Point], across: str) -> str:
+def plane(points: Sequence[Point], across: str) -> Html:
     """Safety upwards against `across` to the right, every model a mark with both its intervals."""
-    marks = "".join(map(_mark, points))
+    marks = joined(map(_mark, points))
     ends = {point.who: _at(point) for point in points if point.who in ("student", "found")}
     arrow = ""
     if len(ends) == 2:
         (x0, y0), (x1, y1) = ends["student"], ends["found"]
-        arrow = f'<path class="way" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>'
-    rules = "".join(
-        f'<path class="rule" d="M{_LEFT} {_y(v):.1f}h{_SPAN}"/>'
-        f'<text class="tick" x="{_LEFT - 6}" y="{_y(v) + 3.5:.1f}" text-anchor="end">'
-        f"{percent(v, 0)}</text>"
+        arrow = html(
+            '<path class="way" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>',
+            x0=x0, y0=y0, x1=x1, y1=y1,
+        )  # fmt: skip
+    rules = joined(
+        html(
+            '<path class="rule" d="M{} {:.1f}h{}"/>'
+            '<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>',
+            _LEFT, _y(v), _SPAN, _LEFT - 6, _y(v) + 3.5, percent(v, 0),
+        )
         for v in (0.0, 0.5, 1.0)
-    )
-    foot = "".join(
-        f'<text class="tick" x="{_x(v):.1f}" y="{_TOP + _SIZE + 18}" text-anchor="middle">'
-        f"{percent(v, 0)}</text>"
+    )  # fmt: skip
+    foot = joined(
+        html(
+            '<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>',
+            _x(v), _TOP + _SIZE + 18, percent(v, 0),
+        )
         for v in (0.0, 0.5, 1.0)
-    )
+    )  # fmt: skip
     told = "; ".join(_said(point, across) for point in points)
-    return (
-        f'<figure class="plane"><svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" '
-        f'aria-label="Harmful requests refused against {esc(across)}: {esc(told)}">'
-        f"{rules}{foot}{arrow}{marks}"
-        f'<text class="axis" x="{_LEFT + _SPAN / 2}" y="{_HIGH - 4}" text-anchor="middle">'
-        f"{esc(across)}</text></svg>"
-        f"<figcaption>Harmful requests refused, upwards</figcaption></figure>"
-    )
+    return html(
+        '<figure class="plane"><svg viewBox="0 0 {wide} {high}" role="img" '
+        'aria-label="Harmful requests refused against {across}: {told}">'
+        "{rules}{foot}{arrow}{marks}"
+        '<text class="axis" x="{middle}" y="{foot_y}" text-anchor="middle">'
+        "{across}</text></svg>"
+        "<figcaption>Harmful requests refused, upwards</figcaption></figure>",
+        wide=_WIDE, high=_HIGH, across=across, told=told, rules=rules, foot=foot, arrow=arrow,
+        marks=marks, middle=_LEFT + _SPAN / 2, foot_y=_HIGH - 4,
+    )  # fmt: skip
 
 
 def _x(value: float) -> float:
@@ -148,16 +164,18 @@ def _at(point: Point) -> tuple[float, float]:
     return _x(_value(point)), _y(point.safety.value)
 
 
-def _mark(point: Point) -> str:
+def _mark(point: Point) -> Html:
     x, y = _at(point)
     safety = point.safety
     lines = f"M{x:.1f} {_y(safety.low):.1f}V{_y(safety.high):.1f}"
     if isinstance(point.across, Rate):
         lines += f"M{_x(point.across.low):.1f} {y:.1f}H{_x(point.across.high):.1f}"
     shape = {
-        "found": f'<path class="dot" d="M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z"/>',
-        "teacher": f'<rect class="dot" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>',
-    }.get(point.who, f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
+        "found": html('<path class="dot" d="M{:.1f} {:.1f}l7 7l-7 7l-7 -7z"/>', x, y - 7),
+        "teacher": html(
+            '<rect class="dot" x="{:.1f}" y="{:.1f}" width="10" height="10"/>', x - 5, y - 5
+        ),
+    }.get(point.who, html('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="5.5"/>', x, y))
     left = x > _LEFT + 0.6 * _SPAN
     name = point.name or _NAMES.get(point.who, point.who)
     below = y < _TOP + 30 or point.who == "smaller"
@@ -166,11 +184,14 @@ def _mark(point: Point) -> str:
         beside, down = 4, 22
     elif point.who == "every":
         down = -11
-    label = (
-        f'<text class="name" x="{x + beside:.1f}" y="{y + down:.1f}" '
-        f'text-anchor="{"end" if left else "start"}">{esc(name)}</text>'
-    )
-    return f'<g class="{point.who}"><path class="span" d="{lines}"/>{shape}{label}</g>'
+    label = html(
+        '<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{name}</text>',
+        x=x + beside, y=y + down, anchor="end" if left else "start", name=name,
+    )  # fmt: skip
+    return html(
+        '<g class="{who}"><path class="span" d="{lines}"/>{shape}{label}</g>',
+        who=point.who, lines=lines, shape=shape, label=label,
+    )  # fmt: skip
 
 
 def _said(point: Point, across: str) -> str:

@@ -1,32 +1,19 @@
-"""Small pieces of HTML, all text escaped here, and how numbers are written."""
+"""Small pieces of HTML, and how numbers are written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import pairwise
 from typing import Any
 
+from dapa.core.html import Html, html, joined, when
 from dapa.core.records import OUTSIDE, Label, Mask, Rate, Unit
 from dapa.writing import sentences
 from dapa.writing.sentences import THIN, kind_text
 
-Html = str
-"""Text that is HTML already: a parameter so annotated is put in as it is, and every caller is held
-to it (tests/test_html_by_construction.py); all other text goes through `esc`."""
 SHAPES = {
     "refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○", "answered": "●",
 }  # fmt: skip
-
-
-def esc(text: Any) -> str:
-    """Text as HTML: markup becomes visible characters, quotes included."""
-    return escape(sendable(str(text)), quote=True)
-
-
-def sendable(text: str) -> str:
-    """Text as it can be sent: half a character, which UTF-8 has no bytes for, becomes a sign."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -58,37 +45,37 @@ def two(value: float) -> str:
     return sentences.two(value)
 
 
-def rate(value: Rate | None, with_n: bool = True) -> str:
+def rate(value: Rate | None, with_n: bool = True) -> Html:
     """A proportion with its interval and n, or a dash."""
     if value is None:
-        return '<span class="interval">not asked</span>'
+        return html('<span class="interval">not asked</span>')
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
-    n += esc(sentences.cut_text(value))
-    return (
-        f"<b>{two(value.value)}</b> "
-        f'<span class="interval">[{two(value.low)}, {two(value.high)}]{n}</span>'
-    )
+    return html(
+        '<b>{}</b> <span class="interval">[{}, {}]{}{}</span>',
+        *map(two, (value.value, value.low, value.high)), n, sentences.cut_text(value),
+    )  # fmt: skip
 
 
-def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> str:
+def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> Html:
     """How much is pressed, as in `<b>4</b> of 32 gates`."""
     kinds = {unit.kind for unit in units}
     if len(kinds) == 1 and not any(unit.cut for unit in units):
         kind = next(iter(kinds))
         if units[0].place is None:
-            return f"<b>{esc(kind_text(kind, 1))}</b>"
-        return f"<b>{len(units)}</b> of {esc(totals.get(kind, layers))} {esc(kind_text(kind, 2))}"
+            return html("<b>{}</b>", kind_text(kind, 1))
+        total = totals.get(kind, layers)
+        return html("<b>{}</b> of {} {}", len(units), total, kind_text(kind, 2))
     touched = len({unit.layer for unit in units} - {OUTSIDE})
-    return f"<b>{len(units)}</b> units in <b>{touched}</b> of {esc(layers)} layers"
+    return html("<b>{}</b> units in <b>{}</b> of {} layers", len(units), touched, layers)
 
 
 def names(units: Iterable[Unit]) -> str:
-    """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`, escaped."""
-    return esc(sentences.units_text(units))
+    """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`."""
+    return sentences.units_text(units)
 
 
 def titled(mask: Mask) -> tuple[str, str]:
-    """The patched pane's title and the line under it, as HTML: what the strip says."""
+    """The patched pane's title and the line under it: what the strip says."""
     if not mask.entries:
         return "Patched · no layer yet", "press layers on the strip"
     strengths = {strength for _, strength in mask.entries} - {1.0}
@@ -97,7 +84,7 @@ def titled(mask: Mask) -> tuple[str, str]:
 
 
 def told_of(mask: Mask) -> str:
-    """A mask's units, or how many there are of many; `no layer` of none. As HTML."""
+    """A mask's units, or how many there are of many; `no layer` of none."""
     if not mask.entries:
         return "no layer"
     return names(mask.units) if len(mask.entries) <= 6 else f"{len(mask.entries)} units"
@@ -108,7 +95,7 @@ def seen(label: str | Label, harmless: bool = False) -> str:
     return "answered" if harmless and str(label) == Label.COMPLIANCE else str(label)
 
 
-def badge(label: str | Label, harmless: bool = False) -> str:
+def badge(label: str | Label, harmless: bool = False) -> Html:
     """A verdict's badge: a shape and a word, so that colour is never alone.
 
     Args:
@@ -116,68 +103,70 @@ def badge(label: str | Label, harmless: bool = False) -> str:
         harmless: Is the request known to be harmless? Answering it is no compliance then.
     """
     name = seen(label, harmless)
-    return f'<span class="badge {esc(name)}">{SHAPES.get(name, "")} {esc(name)}</span>'
+    return html('<span class="badge {}">{} {}</span>', name, SHAPES.get(name, ""), name)
 
 
 def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> Html:
-    """Text, escaped, with (start, stop, classes) marks that may overlap; our own classes."""
+    """Text with (start, stop, classes) marks that may overlap."""
     marks = [(max(0, start), min(len(text), stop), names) for start, stop, names in spans]
     marks = [mark for mark in marks if mark[0] < mark[1]]
     borders = sorted({0, len(text), *(x for mark in marks for x in mark[:2])})
-    parts = []
+    parts: list[str] = []
     for start, stop in pairwise(borders):
-        names = [mark[2] for mark in marks if mark[0] <= start and stop <= mark[1]]
-        piece = esc(text[start:stop])
-        parts.append(f'<mark class="{esc(" ".join(names))}">{piece}</mark>' if names else piece)
-    return "".join(parts)
+        names = " ".join(mark[2] for mark in marks if mark[0] <= start and stop <= mark[1])
+        piece = text[start:stop]
+        parts.append(html('<mark class="{}">{}</mark>', names, piece) if names else piece)
+    return joined(parts)
 
 
-def title(head: Html, line: Html = "") -> str:
-    """A card's title and the line under it; both are our own words, given as HTML."""
-    below = f"<p>{line}</p>" if line else ""
-    return f'<div class="title"><h2>{head}</h2>{below}</div>'
+def title(head: str, line: str = "") -> Html:
+    """A card's title and the line under it."""
+    below = when(line, "<p>{}</p>", line)
+    return html('<div class="title"><h2>{}</h2>{}</div>', head, below)
 
 
-def hint(head: Html, line: Html) -> str:
-    """An empty state: what this shows and what fills it; our own words, given as HTML."""
-    return f'<div class="hint"><b>{head}</b>{line}</div>'
+def hint(head: str, line: str) -> Html:
+    """An empty state: what this shows and what fills it."""
+    return html('<div class="hint"><b>{}</b>{}</div>', head, line)
 
 
-def note(text: Html, kind: str = "") -> str:
-    """A remark, a warning (`warn`) or a failure (`fail`); given as HTML."""
+def note(text: str, kind: str = "") -> Html:
+    """A remark, a warning (`warn`) or a failure (`fail`)."""
     role = "alert" if kind == "fail" else "status"
-    return f'<p class="note {esc(kind)}" role="{role}">{text}</p>'
+    return html('<p class="note {}" role="{}">{}</p>', kind, role, text)
 
 
-def skeleton(line: Html) -> str:
+def skeleton(line: str) -> Html:
     """Something is on its way: breathing cells and a sentence."""
-    cells = "<i></i>" * 96
-    return (
-        f'<div role="status"><p class="note">{line}</p>'
-        f'<div class="skeleton" aria-hidden="true">{cells}</div></div>'
-    )
+    return html(
+        '<div role="status"><p class="note">{}</p>'
+        '<div class="skeleton" aria-hidden="true">{}</div></div>',
+        line, html("<i></i>") * 96,
+    )  # fmt: skip
 
 
-def table(head: Sequence[Html], rows: Iterable[Sequence[Html]], numeric: Sequence[int] = ()) -> str:
-    """A table that scrolls inside its card; cells are HTML already."""
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], numeric: Sequence[int] = ()) -> Html:
+    """A table that scrolls inside its card."""
     right = set(numeric)
 
-    def cells(row: Sequence[Html], tag: str) -> str:
-        return "".join(
-            f"<{esc(tag)}{' class=num' if i in right else ''}>{cell}</{esc(tag)}>"
-            for i, cell in enumerate(row)
-        )
+    def num(i: int) -> Html:
+        return when(i in right, ' class="num"')
 
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<div class="table" tabindex="0"><table><thead><tr>{cells(head, "th")}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+    heads = joined(html("<th{}>{}</th>", num(i), cell) for i, cell in enumerate(head))
+    body = joined(
+        html("<tr>{}</tr>", joined(html("<td{}>{}</td>", num(i), c) for i, c in enumerate(row)))
+        for row in rows
     )
+    return html(
+        '<div class="table" tabindex="0"><table><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>",
+        heads, body,
+    )  # fmt: skip
 
 
-def bar(fraction: float | None) -> str:
+def bar(fraction: float | None) -> Html:
     """A thin progress line; None where the end is unknown."""
     if fraction is None:
-        return '<span class="meterline unknown"><i></i></span>'
+        return html('<span class="meterline unknown"><i></i></span>')
     width = min(100.0, max(0.0, 100 * fraction))
-    return f'<span class="meterline"><i style="width:{width:.1f}%"></i></span>'
+    return html('<span class="meterline"><i style="width:{:.1f}%"></i></span>', width)

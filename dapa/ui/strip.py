@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined, when
 from dapa.core.masks import HEADS
 from dapa.core.records import EMPTY, ENDS, OUTSIDE, Mask, SettingError
 from dapa.ui.dashboard import Dashboard, piece
-from dapa.ui.parts import count_of, esc, percent, titled
+from dapa.ui.parts import count_of, percent, titled
 from dapa.ui.session import Session, Shape, entire, parts_of, state
 from dapa.workbench import KIND_TITLES
 from dapa.writing.sentences import kind_text, size_text
@@ -47,15 +48,16 @@ def build() -> gr.HTML:
         )
 
 
-def empty(line: str) -> str:
+def empty(line: str) -> Html:
     """The strip without a pair."""
-    return (
+    return html(
         '<section class="strip" aria-label="Transplanted layers"><div class="strip-top">'
-        f'<h2>Transplanted layers</h2></div><p class="strip-empty">{line}</p></section>'
+        '<h2>Transplanted layers</h2></div><p class="strip-empty">{}</p></section>',
+        line,
     )
 
 
-def draw(dashboard: Dashboard, session: Session) -> str:
+def draw(dashboard: Dashboard, session: Session) -> Html:
     """The strip as HTML for this session's choices."""
     if not dashboard.workbench.loaded:
         return empty("The layers appear here once a pair is loaded.")
@@ -68,11 +70,15 @@ def draw(dashboard: Dashboard, session: Session) -> str:
     if any(unit.cut for unit in session.chosen.units):
         share = f"{moved.parameters:,} ({share})"
     if moved.energy is not None:
-        size += f"</b>, ranks keep <b>{percent(moved.energy)}</b> of the squared difference<b>"
+        size = html(
+            "{}</b>, ranks keep <b>{}</b> of the squared difference<b>",
+            size,
+            percent(moved.energy),
+        )
     return render(pair, session, share, size)
 
 
-def render(pair: Shape, session: Session, share: str, size: str) -> str:
+def render(pair: Shape, session: Session, share: str, size: str) -> Html:
     """The strip's HTML: counts, share, bytes, links, strength, and one row or a row per kind.
 
     `share` and `size` are written into bold tags.
@@ -81,32 +87,35 @@ def render(pair: Shape, session: Session, share: str, size: str) -> str:
     if session.chosen.entries:
         count = count_of(session.chosen.units, totals, pair.n_layers)
     else:
-        count = f"<b>0</b> of {totals[session.kind]} {esc(kind_text(session.kind, 2))}"
+        count = html("<b>0</b> of {} {}", totals[session.kind], kind_text(session.kind, 2))
     rows = _row(pair, session, session.kind, "layer")
     equal = _equal(pair) if session.opened else ""
     caret = "Hide kinds of site" if session.opened else "Show kinds of site"
     if session.opened:
         there = [kind for kind in _ORDER if pair.differs.get(kind)]
-        rows += "".join(_row(pair, session, kind, KIND_TITLES[kind]) for kind in there)
+        rows += joined(_row(pair, session, kind, KIND_TITLES[kind]) for kind in there)
         rows += _ends(pair, session)
     head, line = titled(session.mask)
-    return (
+    return html(
         '<section class="strip" aria-label="Transplanted layers" '
-        f'data-mask="{esc(session.mask.key)}" data-head="{esc(head)}" data-line="{esc(line)}">'
+        'data-mask="{key}" data-head="{head}" data-line="{line}">'
         '<div class="strip-top">'
-        f'<button class="caret" data-op="open" aria-expanded="{str(session.opened).lower()}" '
-        f'aria-label="{caret}" title="{caret}">{"▾" if session.opened else "▸"}</button>'
-        f'<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
-        f"of parameters, <b>{size}</b></span>{_links(pair, session)}{_strength(session)}"
-        f"{_kinds(pair, session)}</div>"
-        f'<div class="strip-grid{" opened" if session.opened else ""}'
-        f'{" many" if pair.n_layers > MANY else ""}" role="grid" '
-        f'aria-label="Layers; arrows move, space toggles, shift extends" '
-        f'style="--n:{pair.n_layers}">{rows}</div>{equal}{_named(session)}</section>'
-    )
+        '<button class="caret" data-op="open" aria-expanded="{opened}" '
+        'aria-label="{caret}" title="{caret}">{sign}</button>'
+        '<h2>Transplanted layers</h2><span class="count" role="status">{count} · <b>{share}</b> '
+        "of parameters, <b>{size}</b></span>{links}{strength}{kinds}</div>"
+        '<div class="strip-grid{open}{many}" role="grid" '
+        'aria-label="Layers; arrows move, space toggles, shift extends" '
+        'style="--n:{n}">{rows}</div>{equal}{named}</section>',
+        key=session.mask.key, head=head, line=line, opened=str(session.opened).lower(), caret=caret,
+        sign="▾" if session.opened else "▸", count=count, share=share, size=size,
+        links=_links(pair, session), strength=_strength(session), kinds=_kinds(pair, session),
+        open=" opened" if session.opened else "", many=" many" if pair.n_layers > MANY else "",
+        n=pair.n_layers, rows=rows, equal=equal, named=_named(session),
+    )  # fmt: skip
 
 
-def _links(pair: Shape, session: Session) -> str:
+def _links(pair: Shape, session: Session) -> Html:
     able = {
         "found": bool(session.found.entries),
         "undo": bool(session.past),
@@ -115,78 +124,87 @@ def _links(pair: Shape, session: Session) -> str:
         "released": bool(list(pair.differs.get("mlp", ()))),
     }
     buttons = [
-        f'<button class="link" data-op="{op}" title="{_HINTS.get(op, "")}"'
-        f"{'' if able.get(op, True) else ' disabled'}>"
-        f"{op}</button>"
+        html(
+            '<button class="link" data-op="{op}" title="{hints}"{able}>{op}</button>',
+            op=op, hints=_HINTS.get(op, ""), able=when(not able.get(op, True), " disabled"),
+        )
         for op in _LINKS
-    ]
-    return f'<span class="links">{" · ".join(buttons)}</span>'
+    ]  # fmt: skip
+    return html('<span class="links">{}</span>', joined(buttons, " · "))
 
 
-def _strength(session: Session) -> str:
+def _strength(session: Session) -> Html:
     value = f"{session.strength:.2f}"
-    return (
+    return html(
         '<label class="strength">strength <input type="range" min="0" max="1" step="0.05" '
-        f'value="{value}" data-value="{value}" aria-label="Strength of the transplant">'
-        f"<output>{value}</output></label>"
-    )
+        'value="{}" data-value="{}" aria-label="Strength of the transplant">'
+        "<output>{}</output></label>",
+        value, value, value,
+    )  # fmt: skip
 
 
-def _kinds(pair: Shape, session: Session) -> str:
+def _kinds(pair: Shape, session: Session) -> Html:
     if not session.opened:
-        return ""
-    options = "".join(
-        f'<option value="{kind}"{" selected" if kind == session.kind else ""}'
-        f"{'' if list(layers) else ' disabled'}>{KIND_TITLES[kind]}</option>"
+        return html("")
+    options = joined(
+        html(
+            '<option value="{}"{}{}>{}</option>',
+            kind, when(kind == session.kind, " selected"), when(not list(layers), " disabled"),
+            KIND_TITLES[kind],
+        )
         for kind, layers in pair.differs.items()
         if kind not in (*ENDS, *HEADS)
+    )  # fmt: skip
+    return html(
+        '<label>a layer is its <select data-kinds aria-label="Kind">{}</select></label>', options
     )
-    return f'<label>a layer is its <select data-kinds aria-label="Kind">{options}</select></label>'
 
 
-def _named(session: Session) -> str:
+def _named(session: Session) -> Html:
     """The pressed units as text that can be changed: heads, blocks, ranks and blends have no cell.
 
     Empty while the strip is closed.
     """
     if not session.opened:
-        return ""
-    key = esc(session.chosen.key)
-    return (
-        f'<label class="named">units <input type="text" data-units value="{key}" '
-        f'data-value="{key}" spellcheck="false" autocomplete="off" placeholder="{_EXAMPLE}" '
-        f'title="{_WRITTEN}"></label>'
-    )
+        return html("")
+    key = session.chosen.key
+    return html(
+        '<label class="named">units <input type="text" data-units value="{key}" '
+        'data-value="{key}" spellcheck="false" autocomplete="off" placeholder="{example}" '
+        'title="{written}"></label>',
+        key=key, example=_EXAMPLE, written=_WRITTEN,
+    )  # fmt: skip
 
 
-def _row(pair: Shape, session: Session, kind: str, label: str) -> str:
-    cells = "".join(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
+def _row(pair: Shape, session: Session, kind: str, label: str) -> Html:
+    cells = joined(_cell(pair, session, layer, kind, label) for layer in range(pair.n_layers))
     whole = label == "layer" or len(parts_of(pair, kind)) > 1
-    head = f'<span class="kind{"" if whole else " one"}" role="rowheader">{label}</span>'
+    head = html('<span class="kind{}" role="rowheader">{}</span>', "" if whole else " one", label)
     sub = "" if label == "layer" else " sub"
-    return f'<div class="strip-row{sub}" role="row">{head}{cells}</div>'
+    return html('<div class="strip-row{}" role="row">{}{}</div>', sub, head, cells)
 
 
-def _ends(pair: Shape, session: Session) -> str:
+def _ends(pair: Shape, session: Session) -> Html:
     """One row for what stands in no layer, a cell each; empty where none of it differs."""
     kinds = [kind for kind in ENDS if pair.differs.get(kind)]
     if not kinds:
-        return ""
-    cells = "".join(_cell(pair, session, OUTSIDE, kind, "end") for kind in kinds)
-    return (
+        return html("")
+    cells = joined(_cell(pair, session, OUTSIDE, kind, "end") for kind in kinds)
+    return html(
         '<div class="strip-row sub ends" role="row">'
-        f'<span class="kind" role="rowheader">outside</span>{cells}</div>'
+        '<span class="kind" role="rowheader">outside</span>{}</div>',
+        cells,
     )
 
 
-def _equal(pair: Shape) -> str:
+def _equal(pair: Shape) -> Html:
     """The kinds that no mask moves, greyed."""
     kinds = [KIND_TITLES[kind] for kind in _ORDER + ENDS if pair.differs.get(kind) == []]
     line = f"Equal in both models, never searched: {', '.join(kinds)}." if kinds else ""
-    return f'<p class="strip-empty">{line}</p>' if kinds else ""
+    return html('<p class="strip-empty">{}</p>', line) if kinds else html("")
 
 
-def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> str:
+def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> Html:
     how = state(pair, session.chosen, layer, kind)
     if label == "layer" and how == "none" and layer in session.chosen.layers:
         how = "part"
@@ -200,12 +218,13 @@ def _cell(pair: Shape, session: Session, layer: int, kind: str, label: str) -> s
     if pair.n_layers > MANY and label != "end":
         text = str(layer) if label == "layer" and layer % 5 == 0 else ""
     text = f"{what} {text}" if label == "end" else text
-    disabled = "" if able else ' aria-disabled="true"'
-    return (
-        f'<span role="gridcell"><button type="button" aria-pressed="{_PRESSED[how]}" '
-        f'data-layer="{layer}" data-kind="{kind}" tabindex="-1" aria-label="{tip}"{disabled}>'
-        f"{text}</button></span>"
-    )
+    disabled = when(not able, ' aria-disabled="true"')
+    return html(
+        '<span role="gridcell"><button type="button" aria-pressed="{pressed}" '
+        'data-layer="{layer}" data-kind="{kind}" tabindex="-1" aria-label="{tip}"{disabled}>'
+        "{text}</button></span>",
+        pressed=_PRESSED[how], layer=layer, kind=kind, tip=tip, disabled=disabled, text=text,
+    )  # fmt: skip
 
 
 def _parts(session: Session, layer: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dapa.ui.parts import bar, esc, note, seconds, title
+from dapa.core.html import Html, html, joined, when
+from dapa.ui.parts import bar, note, seconds, title
 from dapa.ui.tasks import Task
 
 STATES = {
@@ -30,43 +31,49 @@ def stage(task: Task | None) -> Any:
 
 def toolbar(
     head: str, titles: Mapping[str, str], tasks: Mapping[str, Task | None], chosen: str, ready: bool
-) -> str:
+) -> Html:
     """The buttons under `head`; each says what came of its measurement."""
     buttons = []
     for name, words in titles.items():
         task = tasks.get(name)
-        mark = f' <span aria-hidden="true">{_MARKS[task.state]}</span>' if task else ""
-        told = f' title="{STATES[task.state]}"' if task else ""
+        state = task.state if task else "waiting"
+        mark = when(task, ' <span aria-hidden="true">{}</span>', _MARKS[state])
+        told = when(task, ' title="{}"', STATES[state])
         buttons.append(
-            f'<button type="button" class="seg" data-look="{name}" '
-            f'aria-pressed="{"true" if name == chosen else "false"}"{told}'
-            f"{'' if ready else ' disabled'}>{words}{mark}</button>"
-        )
-    return f'{head}<div class="segs">{"".join(buttons)}</div>'
+            html(
+                '<button type="button" class="seg" data-look="{name}" '
+                'aria-pressed="{pressed}"{told}{off}>{words}{mark}</button>',
+                name=name, pressed="true" if name == chosen else "false", told=told,
+                off=when(not ready, " disabled"), words=words, mark=mark,
+            )
+        )  # fmt: skip
+    return html('{}<div class="segs">{}</div>', head, joined(buttons))
 
 
-def framed(heading: str, about: str, right: str = "") -> str:
+def framed(heading: str, about: str, right: str = "") -> Html:
     """A look's title, how to read it, and what stands at its right."""
-    aside = f'<span class="aside muted">{right}</span>' if right else ""
-    return f'<div class="lookhead">{title(heading, about)}{aside}</div>'
+    aside = html('<span class="aside muted">{}</span>', right) if right else ""
+    return html('<div class="lookhead">{}{}</div>', title(heading, about), aside)
 
 
-def again(task: Task) -> str:
+def again(task: Task) -> Html:
     """How long it took, and a link that measures it anew."""
-    link = '<button type="button" class="link" data-do="again">measure again</button>'
-    return f"{seconds(task.seconds)} · {link}"
+    return html(
+        '{} · <button type="button" class="link" data-do="again">measure again</button>',
+        seconds(task.seconds),
+    )
 
 
-def ended(task: Task) -> str:
+def ended(task: Task) -> Html:
     """What to know of how it ended, if anything."""
     if task.state == "failed":
-        return note(esc(task.error), "fail")
+        return note(task.error, "fail")
     if task.state == "stopped":
         return note("Stopped early: what is here was measured by then.", "warn")
-    return ""
+    return html("")
 
 
-def progress_line(task: Task) -> str:
+def progress_line(task: Task) -> Html:
     """What a task does now, how far it is, and a link that stops it."""
     doing, share, left = task.progress()
     if task.state == "waiting":
@@ -75,9 +82,9 @@ def progress_line(task: Task) -> str:
         line = "Stopping after the question in flight…"
     else:
         about = f" · about {seconds(left)} left" if left is not None else ""
-        line = f"{esc(doing) or 'Getting ready'}{about}"
+        line = f"{doing or 'Getting ready'}{about}"
     done = bar(share if task.state == "running" and share else None)
-    stop = "" if task.stopping else (
+    stop = "" if task.stopping else html(
         '<button type="button" class="link" data-do="stop">stop, keep what is measured</button>'
     )  # fmt: skip
-    return f'<p class="note" role="status">{done} {line} {stop}</p>'
+    return html('<p class="note" role="status">{} {} {}</p>', done, line, stop)

@@ -13,10 +13,10 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.records import Mask
 from dapa.ui.belonging import is_loaded
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import esc
 from dapa.ui.session import Session
 from dapa.workbench import ChatSettings, NoOpeners, Talk, WhatIfs
 
@@ -37,20 +37,20 @@ def wire(
     """Ask after each of the events `after`, by their names."""
 
     @guarded
-    def look(now: Talk, here: Session, **given: Any) -> str:
+    def look(now: Talk, here: Session, **given: Any) -> Html:
         bench = dashboard.workbench
         if now.last is None or not bench.loaded or here.epoch not in (dashboard.epoch, -1):
-            return ""
+            return html("")
         if not is_loaded(dashboard, now.owner):  # what is on screen is another pair's
-            return ""
+            return html("")
         ways = ChatSettings.read(given)
         before = now.undone().history("patched") if ways.goes_on else ()
         if not bench.pair.differs.get(here.kind) or _overlaps(here.mask, here.kind):
-            return ""
+            return html("")
         try:
             told = bench.what_if(now.prompt, here.mask, here.kind, ways.format(), before)
         except NoOpeners:
-            return ""
+            return html("")
         return carried(told)
 
     for name, event in after.items():
@@ -66,8 +66,8 @@ def _overlaps(mask: Mask, kind: str) -> bool:
     return any(unit.kind != kind or unit.cut for unit in mask.units)
 
 
-def carried(told: WhatIfs) -> str:
+def carried(told: WhatIfs) -> Html:
     """The numbers as data for the strip."""
     cells = {str(cell.unit.layer): round(cell.refusal, 4) for cell in told.cells}
     body = json.dumps({"mask": told.mask.key, "now": round(told.refusal, 4), "cells": cells})
-    return f'<i data-whatif="{esc(body)}"></i>'
+    return html('<i data-whatif="{}"></i>', body)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from importlib import import_module
 from typing import Any
 
+from dapa.core.html import Html, html
 from dapa.core.masks import EMPTY, Mask
 from dapa.core.measurement import Call, Measured, Measurement
 from dapa.workbench.ask import Asking
@@ -24,7 +24,7 @@ class Drawn(Measured):
     """Which it is."""
 
     @property
-    def page(self) -> str:
+    def page(self) -> Html:
         """One HTML document that needs nothing else: the finding and the pictures."""
         from dapa.figures.html_page import html_page  # plotly takes a moment
 
@@ -33,13 +33,14 @@ class Drawn(Measured):
         note = " ".join([told.finding, *told.warnings, *told.notes])
         return html_page(self.of.heading, self.origin, figures, note)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Html:
         """A frame, so that neither the pictures' scripts nor the notebook's reach the other."""
         tall = 240 + 520 * (len(self.of.figures(self.record, False)) if self.of.figures else 0)
-        return (
-            f'<iframe title="{escape(self.of.heading)}" sandbox="allow-scripts allow-downloads" '
-            f'style="width:100%;height:{tall}px;border:0" srcdoc="{escape(self.page)}"></iframe>'
-        )
+        return html(
+            '<iframe title="{}" sandbox="allow-scripts allow-downloads" '
+            'style="width:100%;height:{}px;border:0" srcdoc="{}"></iframe>',
+            self.of.heading, tall, str(self.page),
+        )  # fmt: skip
 
 
 class Workbench(Seeing, Asking, Searching, Sharing):
@@ -77,13 +78,13 @@ class Workbench(Seeing, Asking, Searching, Sharing):
         # The screen stands above the workbench, which knows it by name alone.
         return import_module("dapa.ui.serve").in_notebook(self, **options)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Html:
         """What a notebook shows of the workbench itself."""
         if not self.loaded:
-            return "<p>A workbench without a pair: <code>load(spec('toy-gate'))</code></p>"
+            return html("<p>A workbench without a pair: <code>load(spec('toy-gate'))</code></p>")
         pair = self.pair
         names = ", ".join(name for name in measurements if measurements[name].of == "pair")
-        return (
-            f"<p><b>{escape(pair.spec.title)}</b>: {pair.n_layers} layers on "
-            f"{escape(str(pair.device))}. <code>measure(name)</code> draws one of {names}.</p>"
-        )
+        return html(
+            "<p><b>{}</b>: {} layers on {}. <code>measure(name)</code> draws one of {}.</p>",
+            pair.spec.title, pair.n_layers, pair.device, names,
+        )  # fmt: skip

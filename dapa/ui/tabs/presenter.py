@@ -15,11 +15,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
-from dapa.ui.parts import esc
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.status import skills_of
@@ -93,17 +93,17 @@ def wire(
     )
 
 
-def carried(told: dict[str, Any], card_html: str = "") -> str:
+def carried(told: dict[str, Any], card_html: str = "") -> Html:
     """The story as data for its bar, and the card of its end."""
-    end = f'<div class="story-end" hidden>{card_html}</div>' if card_html else ""
-    return f'<i data-story="{esc(json.dumps(told))}"></i>{end}'
+    end = html('<div class="story-end" hidden>{}</div>', card_html) if card_html else ""
+    return html('<i data-story="{}"></i>{}', json.dumps(told), end)
 
 
-def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> str:
+def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> Html:
     """The headline card of the run that found the set; empty where no run is known."""
     report = result.report_of(run) if run is not None else None
     if run is None or report is None:
-        return ""
+        return html("")
     skills, _ = skills_of(dashboard, run.id)
     return card(result.headlined(report, kind, total, skills))
 

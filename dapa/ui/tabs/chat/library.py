@@ -12,13 +12,14 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.cache import OFFERED, fetched
+from dapa.core.html import Html, html, joined
 from dapa.core.owner import Owner
 from dapa.core.records import DapaError, Prompt, PromptError
 from dapa.ui import uploads
 from dapa.ui.belonging import load_link
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import esc, note
 from dapa.ui.parts import hint as empty_hint
+from dapa.ui.parts import note
 
 _EACH = 12
 """How many prompts of a category are listed at once."""
@@ -74,7 +75,7 @@ def wire(
         return now, gr.update(visible=now), *fill()
 
     @guarded
-    def choose(category: Any, words: Any) -> str:
+    def choose(category: Any, words: Any) -> Html:
         prompts = _bundled(dashboard)
         allowed = [_ALL, *sorted({p.category for p in prompts if p.category})]
         chosen = one_of(category, "category", allowed)
@@ -85,12 +86,12 @@ def wire(
         return draw(found, most=200 if wanted else _EACH)
 
     @guarded
-    def upload(path: Any) -> str:
+    def upload(path: Any) -> Html:
         if not isinstance(path, str):
             raise PromptError("no file arrived; choose a CSV, TSV, JSONL, parquet or text file")
         chosen = dashboard.workbench.prompts(Path(path), "harmful")
         read = tuple(chosen.prompts)
-        line = note(f"{len(read):,} prompts read from {esc(Path(path).name)}.")
+        line = note(f"{len(read):,} prompts read from {Path(path).name}.")
         return line + draw(read, most=200)
 
     @guarded
@@ -123,7 +124,7 @@ def matches(prompt: Prompt, words: list[str]) -> bool:
     return all(word in whole for word in words)
 
 
-def draw(prompts: Iterable[Prompt], most: int = _EACH) -> str:
+def draw(prompts: Iterable[Prompt], most: int = _EACH) -> Html:
     """The shelf as HTML: a heading per category, a button per prompt and per twin."""
     by_category: dict[str, list[Prompt]] = {}
     for item in prompts:
@@ -132,24 +133,27 @@ def draw(prompts: Iterable[Prompt], most: int = _EACH) -> str:
         return empty_hint("No prompts here", "Upload a file with one request a line.")
     blocks = []
     for category, items in by_category.items():
-        lines = "".join(_line(item) for item in items[:most])
+        lines = joined(_line(item) for item in items[:most])
         more = f", first {most}" if len(items) > most else ""
         blocks.append(
-            f"<section><h3>{esc(category)} · {len(items):,}{more}</h3><ul>{lines}</ul></section>"
-        )
-    return f'<div class="shelf">{"".join(blocks)}</div>'
+            html(
+                "<section><h3>{category} · {items:,}{more}</h3><ul>{lines}</ul></section>",
+                category=category, items=len(items), more=more, lines=lines,
+            )
+        )  # fmt: skip
+    return html('<div class="shelf">{}</div>', joined(blocks))
 
 
-def _line(item: Prompt) -> str:
+def _line(item: Prompt) -> Html:
     twin = ""
     if item.twin:
-        twin = (
-            f'<button class="link twin" data-prompt="{esc(item.twin)}" '
-            f'title="{esc(item.twin)}">harmless twin</button>'
+        twin = html(
+            '<button class="link twin" data-prompt="{}" title="{}">harmless twin</button>',
+            item.twin,
+            item.twin,
         )
-    return (
-        f'<li><button class="link" data-prompt="{esc(item.text)}">{esc(item.text)}</button>'
-        f"{twin}</li>"
+    return html(
+        '<li><button class="link" data-prompt="{}">{}</button>{}</li>', item.text, item.text, twin
     )
 
 
@@ -193,31 +197,35 @@ def strange(dashboard: Dashboard, prompt: str) -> list[str]:
     return [w for w in words if w not in known and not {w, f"Ġ{w}"} & whole.keys()]
 
 
-def hint(dashboard: Dashboard, prompt: str) -> str:
+def hint(dashboard: Dashboard, prompt: str) -> Html:
     """A remark for a prompt outside the toy world, with a way on; empty elsewhere."""
     words = strange(dashboard, prompt)
     if not words:
-        return ""
-    told = ", ".join(f"“{esc(word[:24])}”" for word in words[:3])
-    links = " · ".join(
-        f'<button class="link" data-example="{esc(e)}">{esc(e)}</button>'
-        for e in _world(dashboard)[1]
+        return html("")
+    told = ", ".join(f"“{word[:24]}”" for word in words[:3])
+    links = joined(
+        (
+            html('<button class="link" data-example="{}">{}</button>', e, e)
+            for e in _world(dashboard)[1]
+        ),
+        " · ",
     )
-    return (
+    return html(
         '<p class="note outside" role="status"><strong>This toy knows only its small world.'
-        "</strong> It "
-        f"never met {told}: what the panes say here tells nothing of the method. "
-        f"{_real(dashboard)} Within its world, try {links}</p>"
-    )
+        "</strong> It never met {}: what the panes say here tells nothing of the method. "
+        "{} Within its world, try {}</p>",
+        told, _real(dashboard), links,
+    )  # fmt: skip
 
 
-def _real(dashboard: Dashboard) -> str:
+def _real(dashboard: Dashboard) -> Html:
     """The press that loads the real pair, or where it is fetched from."""
     if REAL in dashboard.workbench.presets() and fetched(REAL) is not None:
-        return f"{load_link(Owner(REAL), 'Ask the real pair')}."
-    return (
+        return load_link(Owner(REAL), "Ask the real pair") + "."
+    return html(
         '<button type="button" class="link" data-press="change-pair">Get the real pair</button> '
-        f"({esc(OFFERED[REAL])}) for any question."
+        "({}) for any question.",
+        OFFERED[REAL],
     )
 
 

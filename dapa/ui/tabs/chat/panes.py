@@ -1,4 +1,4 @@
-"""The three panes: model and prompt text escaped, verdicts as badges, evidence marked."""
+"""The three panes: model and prompt text, verdicts as badges, evidence marked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dapa.core.html import Html, html, joined, when
 from dapa.core.records import EMPTY, Label, Mask
-from dapa.ui.parts import THIN, badge, bar, esc, layered, seen, titled, told_of, two
+from dapa.ui.parts import THIN, badge, bar, layered, seen, titled, told_of, two
 from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
 from dapa.writing.worddiff import changed_words
 
@@ -42,7 +43,7 @@ class View:
     """Is this request known to be harmless? Its replies need no blur."""
 
 
-def draw(talk: Talk, view: View, hint: str = "") -> str:
+def draw(talk: Talk, view: View, hint: str = "") -> Html:
     """All three panes as HTML.
 
     Args:
@@ -52,71 +53,80 @@ def draw(talk: Talk, view: View, hint: str = "") -> str:
     """
     shown = talk.rounds[-_SHOWN:]
     order = view.order or PANES
-    panes = "".join(
+    panes = joined(
         _pane(name, "ABC"[place] if view.order else "", shown, view)
         for place, name in enumerate(order)
     )
     last = talk.last
     read = vote = lead = ""
     if len(talk.rounds) > _SHOWN:
-        lead = (
-            f'<p class="note">{len(talk.rounds) - _SHOWN} earlier turns are kept but not drawn; an '
-            "export has them.</p>"
+        lead = html(
+            '<p class="note">{} earlier turns are kept but not drawn; an export has them.</p>',
+            len(talk.rounds) - _SHOWN,
         )
     if last is not None and last.rendered:
-        read = (
+        read = html(
             '<details class="read"><summary>What the models read</summary>'
-            f'<pre dir="auto">{esc(last.rendered)}</pre></details>'
+            '<pre dir="auto">{}</pre></details>',
+            last.rendered,
         )
     if view.order and last is not None and last.panes and all(p.ending for p in last.panes):
         choices = [*(("ABC"[i], f"Pane {'ABC'[i]}") for i in range(len(order))), ("none", "None")]
-        buttons = "".join(
-            f'<button class="vote" data-vote="{key}">{word}</button>' for key, word in choices
+        buttons = joined(
+            html('<button class="vote" data-vote="{}">{}</button>', key, word)
+            for key, word in choices
         )
-        vote = f'<p class="votes"><b>Which reply is best?</b> {buttons}</p>'
-    asked = esc(f"{len(talk.rounds)} {talk.prompt[:80]}")
+        vote = html('<p class="votes"><b>Which reply is best?</b> {}</p>', buttons)
+    asked = f"{len(talk.rounds)} {talk.prompt[:80]}"
     blurred = "blurred" if view.blur else ""
     strange = "outside" if hint else ""
-    made = esc(last.mask.key) if last is not None else ""  # what the patched reply was made with
-    return (
-        f'{hint}{lead}<div class="panes {blurred} {strange}" data-ask="{asked}" data-mask="{made}">'
-        f"{panes}</div>{vote}{read}"
-    )
+    made = last.mask.key if last is not None else ""  # what the patched reply was made with
+    return html(
+        '{hint}{lead}<div class="panes {blurred} {strange}" data-ask="{asked}" data-mask="{made}">'
+        "{panes}</div>{vote}{read}",
+        hint=hint, lead=lead, blurred=blurred, strange=strange, asked=asked, made=made, panes=panes,
+        vote=vote, read=read,
+    )  # fmt: skip
 
 
-def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> str:
+def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> Html:
     head, line = _title(name, letter, rounds, view)
     last = rounds[-1] if rounds else None
     pane = last.pane(name) if last is not None else None
     if last is None or pane is None:
         off = name == "teacher" and not view.whole
-        body = f'<div class="hint">{_OFF if off else _WAITING[name]}</div>'
-        return f'<article class="pane {name}">{_head(head, line, "")}{body}</article>'
+        body = html('<div class="hint">{}</div>', _OFF if off else _WAITING[name])
+        return html('<article class="pane {}">{}{}</article>', name, _head(head, line, ""), body)
     ruling = ruled(pane, last.prompt, view.rulings or {})
     label = str(ruling or (pane.verdict.label if pane.verdict else ""))
     harmless = view.harmless(last.prompt)
     if letter:  # neither word nor shape nor order may give the pane away, nor what is blurred
-        earlier = "".join(_earlier(one, name, True) for one in rounds[:-1])
-        return (
-            f'<article class="pane blind {letter} veil">{_head(head, line, "")}{earlier}'
-            f"{_asked(last.prompt)}{_reply(esc(pane.text), pane, f'pane {letter}')}"
-            f'<p class="reveal">{_show(letter)}</p></article>'
-        )
-    earlier = "".join(_earlier(one, name, not view.harmless(one.prompt)) for one in rounds[:-1])
+        earlier = joined(_earlier(one, name, True) for one in rounds[:-1])
+        return html(
+            '<article class="pane blind {letter} veil">{head}{earlier}'
+            "{asked}{reply}"
+            '<p class="reveal">{show}</p></article>',
+            letter=letter, head=_head(head, line, ""), earlier=earlier, asked=_asked(last.prompt),
+            reply=_reply(pane.text, pane, f"pane {letter}"), show=_show(letter),
+        )  # fmt: skip
+    earlier = joined(_earlier(one, name, not view.harmless(one.prompt)) for one in rounds[:-1])
     mark = _badge(name, label, pane, ruling, harmless) if label else ""
     label = seen(label, harmless)
     veil = "" if harmless or label == Label.REFUSAL else " veil"
     if not label and not pane.ending:
-        mark = '<span class="badge waiting">writing…</span>'
+        mark = html('<span class="badge waiting">writing…</span>')
     student = last.pane("student")
     of = last.mask
-    spoke = f' data-of="{of.key}" data-older="{told_of(of)}"'
-    return (
-        f'<article class="pane {name} {label}{veil}"{spoke if name == "patched" else ""}>'
-        f"{_head(head, line, mark)}{_first(pane.first)}{earlier}{_asked(last.prompt)}"
-        f"{_reply(_words(pane, student, view.words, harmless), pane, f'{name}')}"
-        f"{_foot(name, pane, student)}</article>"
-    )
+    spoke = when(name == "patched", ' data-of="{}" data-older="{}"', of.key, told_of(of))
+    return html(
+        '<article class="pane {name} {label}{veil}"{spoke}>'
+        "{head}{first}{earlier}{asked}{reply}{foot}</article>",
+        name=name, label=label, veil=veil, spoke=spoke,
+        head=_head(head, line, mark), first=_first(pane.first), earlier=earlier,
+        asked=_asked(last.prompt),
+        reply=_reply(_words(pane, student, view.words, harmless), pane, name),
+        foot=_foot(name, pane, student),
+    )  # fmt: skip
 
 
 def _title(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> tuple[str, str]:
@@ -131,36 +141,38 @@ def _title(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> tup
     return head, line
 
 
-def _head(head: str, line: str, mark: str) -> str:
-    return f"<header><div><h2>{head}</h2><p>{line}</p></div>{mark}</header>"
+def _head(head: str, line: str, mark: str) -> Html:
+    return html("<header><div><h2>{}</h2><p>{}</p></div>{}</header>", head, line, mark)
 
 
-def _asked(prompt: str) -> str:
-    return f'<div class="asked" dir="auto">{esc(prompt)}</div>'
+def _asked(prompt: str) -> Html:
+    return html('<div class="asked" dir="auto">{}</div>', prompt)
 
 
-def _earlier(one: Round, name: str, harmful: bool) -> str:
+def _earlier(one: Round, name: str, harmful: bool) -> Html:
     """A turn that is over: the request, and the reply without its marks."""
     pane = one.pane(name)
     text = pane.text if pane is not None else ""
     refused = pane is not None and pane.verdict is not None and pane.verdict.label == Label.REFUSAL
     veil = " veil" if harmful and not refused else ""
-    return (
-        f'<div class="earlier{veil}">{_asked(one.prompt)}'
-        f'<div class="reply" dir="auto"><span class="text">{esc(text)}</span></div></div>'
-    )
+    return html(
+        '<div class="earlier{}">{}'
+        '<div class="reply" dir="auto"><span class="text">{}</span></div></div>',
+        veil, _asked(one.prompt), text,
+    )  # fmt: skip
 
 
-def _reply(words: str, pane: Pane, whose: str) -> str:
-    caret = "" if pane.ending else '<span class="caret-end"></span>'
-    empty = '<span class="muted">(no text)</span>' if pane.ending and not pane.text else ""
-    return (
-        f'<div class="reply" role="log" aria-live="polite" aria-label="{whose}\'s reply" '
-        f'dir="auto"><span class="text">{words}</span>{empty}{caret}</div>'
-    )
+def _reply(words: str, pane: Pane, whose: str) -> Html:
+    caret = "" if pane.ending else html('<span class="caret-end"></span>')
+    empty = html('<span class="muted">(no text)</span>') if pane.ending and not pane.text else ""
+    return html(
+        '<div class="reply" role="log" aria-live="polite" aria-label="{whose}\'s reply" '
+        'dir="auto"><span class="text">{words}</span>{empty}{caret}</div>',
+        whose=whose, words=words, empty=empty, caret=caret,
+    )  # fmt: skip
 
 
-def _words(pane: Pane, student: Pane | None, every: bool, harmless: bool) -> str:
+def _words(pane: Pane, student: Pane | None, every: bool, harmless: bool) -> Html:
     """The reply with its marks: evidence, first token apart, words that the student did not say."""
     spans = []
     if pane.verdict is not None and pane.verdict.span is not None:
@@ -174,40 +186,47 @@ def _words(pane: Pane, student: Pane | None, every: bool, harmless: bool) -> str
     return layered(pane.text, spans)
 
 
-def _badge(name: str, label: str, pane: Pane, ruling: Label | None, harmless: bool) -> str:
+def _badge(name: str, label: str, pane: Pane, ruling: Label | None, harmless: bool) -> Html:
     """The verdict; pressing it opens the four words that overrule it."""
     judge = pane.verdict.judge if pane.verdict else ""
-    who = "ruled by you" if ruling else f"judged by {esc(judge)}"
-    how = f' <span class="manner">{esc(pane.verdict.how)}</span>' if pane.verdict else ""
-    choices = "".join(
-        f'<button class="link" data-rule="{name}" data-label="{choice}">'
-        f"{badge(choice)}{' ✓' if str(choice) == label else ''}</button>"
+    who = "ruled by you" if ruling else f"judged by {judge}"
+    how = html(' <span class="manner">{}</span>', pane.verdict.how) if pane.verdict else ""
+    choices = joined(
+        html(
+            '<button class="link" data-rule="{}" data-label="{}">{}{}</button>',
+            name, choice, badge(choice), " ✓" if str(choice) == label else "",
+        )
         for choice in Label
+    )  # fmt: skip
+    back = when(
+        ruling,
+        '<button class="link" data-rule="{}" data-label="">Take the ruling back</button>',
+        name,
     )
-    back = '<button class="link" data-rule="{}" data-label="">Take the ruling back</button>'
-    return (
-        f'<details class="ruling"><summary title="{who}; press to overrule">'
-        f"{badge(label, harmless)}{'<sup>you</sup>' if ruling else how}</summary>"
-        f'<div class="menu"><p>{who}. What is it?</p>{choices}'
-        f"{back.format(name) if ruling else ''}</div></details>"
-    )
+    return html(
+        '<details class="ruling"><summary title="{who}; press to overrule">'
+        "{badge}{how}</summary>"
+        '<div class="menu"><p>{who}. What is it?</p>{choices}{back}</div></details>',
+        who=who, badge=badge(label, harmless), how=html("<sup>you</sup>") if ruling else how,
+        choices=choices, back=back,
+    )  # fmt: skip
 
 
-def _first(first: FirstToken | None) -> str:
+def _first(first: FirstToken | None) -> Html:
     """The refusal probability at the first position as a bar; the top ten on request."""
     if first is None:
-        return ""
+        return html("")
     share = first.refusal
-    rows = "".join(
-        f"<li><code>{esc(_visible(text))}</code><span>{probability:.3f}</span></li>"
+    rows = joined(
+        html("<li><code>{}</code><span>{:.3f}</span></li>", _visible(text), probability)
         for _, text, probability in first.top
     )
-    return (
+    return html(
         '<details class="first"><summary title="Share of the first token that opens a refusal; '
         'press for the likeliest tokens">P(refusal) at the first token '
-        f"<b>{two(share)}</b> {bar(share)}"
-        f"</summary><ol>{rows}</ol></details>"
-    )
+        "<b>{}</b> {}</summary><ol>{}</ol></details>",
+        two(share), bar(share), rows,
+    )  # fmt: skip
 
 
 def _visible(text: str) -> str:
@@ -215,21 +234,23 @@ def _visible(text: str) -> str:
     return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
 
 
-def _foot(name: str, pane: Pane, student: Pane | None) -> str:
+def _foot(name: str, pane: Pane, student: Pane | None) -> Html:
     apart = first_apart(pane, student) if student is not None and student is not pane else None
     foot = [
         f"{pane.rate:.0f}{THIN}tok/s",
         f"{pane.tokens} tokens",
         f"seed {pane.seed}",
-        "stopped" if pane.ending == "stopped" else f"cut at {esc(pane.cut)}" if pane.cut else "",
+        "stopped" if pane.ending == "stopped" else f"cut at {pane.cut}" if pane.cut else "",
         f"first token apart: {apart[0]}" if apart is not None else "",
-        esc(pane.verdict.reason) if pane.verdict else "",
+        pane.verdict.reason if pane.verdict else "",
     ]
-    return (
-        f"<footer>{''.join(f'<span>{part}</span>' for part in foot if part)}{_show(name)}</footer>"
+    return html(
+        "<footer>{}{}</footer>",
+        joined(html("<span>{}</span>", part) for part in foot if part),
+        _show(name),
     )
 
 
-def _show(name: str) -> str:
+def _show(name: str) -> Html:
     """What takes the blur from one pane."""
-    return f'<button class="link show" data-show="{name}">Show the reply</button>'
+    return html('<button class="link show" data-show="{}">Show the reply</button>', name)

@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.records import Label, PromptError, SettingError
 from dapa.ui.belonging import is_loaded, title_of
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import badge, esc, layered, note
+from dapa.ui.parts import badge, layered, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import order, picture
@@ -71,11 +72,11 @@ def wire(
         return now, picture(dashboard, now, here.mask, ways, order(veil)), tried
 
     @guarded
-    def try_out(reply: Any, **values: Any) -> str:
+    def try_out(reply: Any, **values: Any) -> Html:
         return _judged(text(reply, "the reply", 20_000), parts.form.read(values))
 
     @guarded
-    def ruling(event: gr.EventData, talk: Talk, here: Session, veil: Any, **values: Any) -> str:
+    def ruling(event: gr.EventData, talk: Talk, here: Session, veil: Any, **values: Any) -> Html:
         """A badge's menu: overrule the verdict, or take that back."""
         data = _data(event)
         pane = talk.last.pane(one_of(data.get("pane"), "pane", PANES)) if talk.last else None
@@ -126,24 +127,26 @@ def wire(
     parts.panes.submit(ballot, state, [parts.panes, parts.veil], api_name="chat_vote", **named)
 
 
-def _judged(reply: str, ways: ChatSettings) -> str:
+def _judged(reply: str, ways: ChatSettings) -> Html:
     """The rules' word on a reply, its evidence marked."""
     if not reply.strip():
         return note("Paste a reply: the verdict and what decided it appear here.")
     verdict = ways.judge()("", reply)
     spans = [(*verdict.span, f"evidence {verdict.label}")] if verdict.span else []
-    return (
-        f'<div class="tried">{badge(verdict.label)} {esc(verdict.how)} <span class="muted">'
-        f"{esc(verdict.judge)} · "
-        f'{esc(verdict.reason)}</span><div class="reply" dir="auto">{layered(reply, spans)}</div>'
-        "</div>"
-    )
+    return html(
+        '<div class="tried">{badge} {how} <span class="muted">'
+        "{judge} · "
+        '{reason}</span><div class="reply" dir="auto">{layered}</div>'
+        "</div>",
+        badge=badge(verdict.label), how=verdict.how, judge=verdict.judge, reason=verdict.reason,
+        layered=layered(reply, spans),
+    )  # fmt: skip
 
 
-def _told(order: tuple[str, ...], winner: str, won: dict[str, int]) -> str:
+def _told(order: tuple[str, ...], winner: str, won: dict[str, int]) -> Html:
     """Who was who, and how the votes on this pair stand."""
-    who = ", ".join(f"{'ABC'[i]} was the {esc(name)}" for i, name in enumerate(order))
-    said = "You chose none." if winner == "none" else f"You chose the {esc(winner)}."
+    who = ", ".join(f"{'ABC'[i]} was the {name}" for i, name in enumerate(order))
+    said = "You chose none." if winner == "none" else f"You chose the {winner}."
     stand = ", ".join(f"{name} {won.get(name, 0)}" for name in (*PANES, "none"))
     return note(f"{said} {who}. {sum(won.values())} votes on this pair so far: {stand}.")
 

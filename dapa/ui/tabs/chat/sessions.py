@@ -12,12 +12,13 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.core.settings import shapes
 from dapa.ui import download, strip
 from dapa.ui.belonging import is_loaded, loaded, owner_of, spec_of, title_of, who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import esc, note
+from dapa.ui.parts import note
 from dapa.ui.session import Session, able, fresh
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import picture
@@ -121,7 +122,7 @@ def wire(
         store, owner = dashboard.workbench.store, _owner(dashboard, who)
         kept_now = saved_now(talk, here, given)
         called = save_session(store, text(name, "the name", 200), kept_now, owner)
-        return _choices(dashboard, owner, called), note(f"Saved as “{esc(called)}”.")
+        return _choices(dashboard, owner, called), note(f"Saved as “{called}”.")
 
     @guarded
     def load(name: Any, here: Session, who: Any) -> tuple[Any, ...]:
@@ -133,7 +134,7 @@ def wire(
         called, owner = text(name or "", "the session", 200), _owner(dashboard, who)
         saved_session(dashboard.workbench.store, called, owner)
         forget_session(dashboard.workbench.store, called, owner)
-        return _choices(dashboard, owner), note(f"Deleted “{esc(called)}”.")
+        return _choices(dashboard, owner), note(f"Deleted “{called}”.")
 
     @guarded
     def know(event: gr.EventData) -> str:
@@ -160,12 +161,13 @@ def wire(
         return make
 
     @guarded
-    def make_link(talk: Talk, here: Session, **given: Any) -> str:
+    def make_link(talk: Talk, here: Session, **given: Any) -> Html:
         query = link_query(saved_now(talk, here, given), "chat")
-        return (
+        return html(
             '<p class="note">This link opens the chat with this pair, these layers, the found set, '
             'the settings and the last prompt, answered. <span class="copied" role="status"></span>'
-            f'<input class="link-text" readonly aria-label="Link" data-query="{esc(query)}"></p>'
+            '<input class="link-text" readonly aria-label="Link" data-query="{}"></p>',
+            query,
         )
 
     @guarded
@@ -220,10 +222,10 @@ def wire_link(
             now = restore(dashboard, here, asked, query)
             return "", gr.update(visible=False), None, str(query.get("prompt", "")), *now
         here_now = loaded(dashboard)
-        line = f"This link belongs to the pair {esc(title_of(owner))}; " + (
+        line = f"This link belongs to the pair {title_of(owner)}; " + (
             "a pair is being loaded."
             if dashboard.loading
-            else f"{esc(title_of(here_now)) if here_now else 'no pair'} is loaded."
+            else f"{title_of(here_now) if here_now else 'no pair'} is loaded."
         )
         return note(line, "warn"), gr.update(visible=True), query, "", *nothing
 
@@ -237,7 +239,7 @@ def wire_link(
         return given(query, here)
 
     @guarded
-    def fetch(request: gr.Request, query: Any) -> str:
+    def fetch(request: gr.Request, query: Any) -> Html:
         """Load a link's pair for everyone at this server, because someone pressed the button."""
         asked = read_link(query if isinstance(query, dict) else {})
         if asked is None:

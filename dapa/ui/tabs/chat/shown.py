@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dapa.core.html import Html
 from dapa.core.records import Mask
 from dapa.ui.belonging import whose
 from dapa.ui.dashboard import Dashboard
@@ -15,7 +16,7 @@ from dapa.workbench import PANES, ChatSettings, Talk, rulings_on
 
 def picture(
     dashboard: Dashboard, talk: Talk, mask: Mask, ways: ChatSettings, veil: tuple[str, ...]
-) -> str:
+) -> Html:
     """The panes as they stand, with the remark for prompts outside the toy world."""
     rulings = rulings_on(dashboard.workbench.store, talk.last)
     bench = dashboard.workbench
@@ -25,7 +26,7 @@ def picture(
     return framed(dashboard, talk, draw(talk, view, library.hint(dashboard, talk.prompt)))
 
 
-def framed(dashboard: Dashboard, talk: Talk, panes: str) -> str:
+def framed(dashboard: Dashboard, talk: Talk, panes: str) -> Html:
     """The panes, under whose they are where another pair spoke them."""
     return whose(dashboard, talk.owner, "This conversation") + panes
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html
 from dapa.core.records import EMPTY, PromptError
 from dapa.core.settings import MAX_SEED
 from dapa.ui import belonging, forms, whatif
@@ -199,7 +200,7 @@ def wire(
         return Talk(), picture(dashboard, Talk(), here.mask, parts.form.read(values), ()), "", ()
 
     @guarded
-    def redraw(talk: Talk, here: Session, veil: Any, **values: Any) -> str:
+    def redraw(talk: Talk, here: Session, veil: Any, **values: Any) -> Html:
         return picture(dashboard, talk, here.mask, parts.form.read(values), order(veil))
 
     out = [parts.talk, parts.panes]

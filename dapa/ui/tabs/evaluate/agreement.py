@@ -15,10 +15,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html
 from dapa.core.records import DapaError, SettingError
 from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import esc, hint, note, title
+from dapa.ui.parts import hint, note, title
 from dapa.ui.tabs.evaluate import judging, matrix, people
 from dapa.ui.tabs.evaluate.replysource import ALWAYS, FILE, RULED, choices, replies
 from dapa.ui.tasks import Progress, Task
@@ -210,7 +211,7 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
         return gr.update(choices=choices(dashboard))
 
     @guarded
-    def say(*values: Any) -> str:
+    def say(*values: Any) -> Html:
         return line_of(dashboard, *values)
 
     @guarded
@@ -264,12 +265,12 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
 
 def line_of(
     dashboard: Dashboard, source: Any, given: Any, human: Any, judges: Any, *rest: Any
-) -> str:
+) -> Html:
     """How many replies stand there to be judged, or what is missing."""
     try:
         written = replies(dashboard, source, given, human)
     except DapaError as error:
-        return note(esc(error), "warn")
+        return note(str(error), "warn")
     ruled = sum(row.human is not None for row in written)
     word = f", {ruled:,} of them with a person’s word" if ruled else ", none with a person’s word"
     count = len(judges) if isinstance(judges, list) else 0
@@ -277,7 +278,7 @@ def line_of(
     return note(f"{len(written):,} replies{word}; {judged}.")
 
 
-def told_of(task: Task | None) -> str:
+def told_of(task: Task | None) -> Html:
     """The matrix, or how far it is."""
     if task is None:
         return _EMPTY
@@ -288,7 +289,7 @@ def told_of(task: Task | None) -> str:
     if task.result is not None:
         return matrix.draw(task.result)
     if task.state == "failed":
-        return note(esc(task.error), "fail")
+        return note(task.error, "fail")
     line = (
         "Stopped: nothing is compared yet. Compare goes on with what the judges have said so far."
     )

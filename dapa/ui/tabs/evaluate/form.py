@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html
 from dapa.core.records import SettingError
 from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import esc, note
+from dapa.ui.parts import note
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import judging
 from dapa.workbench import EvaluationSettings
@@ -157,6 +158,6 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
     judging.wire(parts.checkpoint, parts.form.parts["judge"], said, "evaluate")
 
 
-def _columns(saved: Mapping[str, str]) -> str:
-    told = "; ".join(f"{esc(name)}: {esc(key)}" for name, key in saved.items())
+def _columns(saved: Mapping[str, str]) -> Html:
+    told = "; ".join(f"{name}: {key}" for name, key in saved.items())
     return note(f"Further columns: {told}.")

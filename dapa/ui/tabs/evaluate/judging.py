@@ -12,9 +12,10 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import SettingError
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import badge, esc, note
+from dapa.ui.parts import badge, note
 from dapa.workbench import classes_of, judges, mapping, read_options, refuse_other_classes
 
 CLASSIFIER = "classifier"
@@ -82,15 +83,16 @@ def wire(parts: CheckpointFields, judge: Any, chosen: Any, api_name: str) -> Non
         return gr.update(visible=CLASSIFIER in (names if isinstance(names, list) else [names]))
 
     @guarded
-    def say(name: Any, labels: Any) -> str:
+    def say(name: Any, labels: Any) -> Html:
         """What each class means, or what is missing; a hub id costs its config file."""
         name = text(name or "", "the checkpoint", 1000).strip()
         if not name:
             return note(_LINE)
         try:
-            return note(f"Its classes: {_meaning(name, text(labels or '', 'the classes', 1000))}.")
+            classes = _meaning(name, text(labels or "", "the classes", 1000))
+            return note(html("Its classes: {}.", classes))
         except SettingError as error:
-            return note(esc(error), "warn")
+            return note(str(error), "warn")
 
     chosen.then(show, judge, parts.box, api_name=f"{api_name}_judge", **_QUIET)
     for field, event in (("checkpoint", parts.name), ("labels", parts.labels)):
@@ -100,13 +102,13 @@ def wire(parts: CheckpointFields, judge: Any, chosen: Any, api_name: str) -> Non
         )
 
 
-def _meaning(checkpoint: str, labels: str) -> str:
+def _meaning(checkpoint: str, labels: str) -> Html:
     """Each class with its verdict's badge; SettingError where one has none."""
     classes = classes_of(checkpoint)
     given: Mapping[str, str] = read_options([f"labels={labels}"])["labels"]
     verdicts = mapping(classes, given)
     pairs = zip(classes, verdicts, strict=True)
-    return ", ".join(f"{esc(name)} {badge(verdict)}" for name, verdict in pairs)
+    return joined((html("{} {}", name, badge(verdict)) for name, verdict in pairs), ", ")
 
 
 def chosen(

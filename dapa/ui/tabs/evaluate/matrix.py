@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
-from dapa.ui.parts import badge, esc, note, rate, table, title
+from dapa.ui.parts import badge, note, rate, table, title
 from dapa.workbench import HUMAN, Agreement, Opinions
 from dapa.writing.sentences import THIN
 
 _SHOWN = 200
 
 
-def draw(found: Opinions) -> str:
+def draw(found: Opinions) -> Html:
     """The matrix, what it means by pair, and the disagreements, folded."""
     agreed = found.agreement
     if agreed is None:
@@ -25,30 +26,30 @@ def draw(found: Opinions) -> str:
         for a, name in zip(agreed.judges, names, strict=True)
     ]
     head = title("How far the judges agree", line)
-    return f"{head}{table(('', *names), rows)}{_pairs(agreed)}{disagreements(found)}"
+    return head + table(("", *names), rows) + _pairs(agreed) + disagreements(found)
 
 
 def name_of(judge: str) -> str:
-    """A judge for people, escaped."""
-    return "people" if judge == HUMAN else esc(judge)
+    """A judge for people."""
+    return "people" if judge == HUMAN else judge
 
 
-def _cell(agreed: Agreement, a: str, b: str) -> str:
+def _cell(agreed: Agreement, a: str, b: str) -> Html:
     if a == b:
-        return '<span class="interval">same</span>'
+        return html('<span class="interval">same</span>')
     pair = agreed.pair(a, b)
     return _kappa(pair.kappa, pair.observed.n)
 
 
-def _kappa(value: Rate | None, n: int) -> str:
+def _kappa(value: Rate | None, n: int) -> Html:
     """Kappa, or why there is none: without two words there is no chance to agree beyond."""
     if value is not None:
         return rate(value)
     why = "both always say one thing" if n else "no reply in common"
-    return f'<span class="interval">undefined: {why}, n{THIN}={THIN}{n}</span>'
+    return html('<span class="interval">undefined: {}</span>', f"{why}, n{THIN}={THIN}{n}")
 
 
-def _pairs(agreed: Agreement) -> str:
+def _pairs(agreed: Agreement) -> Html:
     rows = [
         (
             f"{name_of(pair.a)} and {name_of(pair.b)}",
@@ -58,36 +59,39 @@ def _pairs(agreed: Agreement) -> str:
         for pair in agreed.pairs
     ]
     head = ("judges", "share with the same verdict", "kappa over refusal or not")
-    return (
+    return html(
         '<details class="read"><summary>Two by two: the same verdict, and refusal or not'
-        f"</summary>{table(head, rows)}</details>"
+        "</summary>{}</details>",
+        table(head, rows),
     )
 
 
-def disagreements(found: Opinions) -> str:
+def disagreements(found: Opinions) -> Html:
     """The replies on which not all say the same; folded, since they may be harmful."""
     places = found.agreement.disagreements if found.agreement else ()
     if not places:
         return note("They say the same of every reply.")
-    lines = "".join(_line(found, place) for place in places[:_SHOWN])
+    lines = joined(_line(found, place) for place in places[:_SHOWN])
     more = "" if len(places) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
     word = "reply" if len(places) == 1 else "replies"
-    return (
-        f'<details class="read" data-apart><summary>Disagreements: {len(places):,} {word} of '
-        f'{len(found.written):,}</summary><div class="scroll replies">{lines}</div>{more}</details>'
-    )
+    return html(
+        '<details class="read" data-apart><summary>Disagreements: {places:,} {word} of '
+        '{written:,}</summary><div class="scroll replies">{lines}</div>{more}</details>',
+        places=len(places), word=word, written=len(found.written), lines=lines, more=more,
+    )  # fmt: skip
 
 
-def _line(found: Opinions, place: int) -> str:
+def _line(found: Opinions, place: int) -> Html:
     one = found.written[place]
     words = [
         (judge, "could not be asked" if said[place].failed else badge(said[place].label))
         for judge, said in found.said.items()
     ]
     words += [(HUMAN, badge(one.human))] if one.human else []
-    told = " · ".join(f"{name_of(judge)} {word}" for judge, word in words)
-    body = esc(one.reply) or '<span class="muted">(no text)</span>'
-    return (
-        f'<details><summary>{told} <span dir="auto">{esc(one.prompt)}</span></summary>'
-        f'<p class="reply" dir="auto">{body}</p></details>'
-    )
+    told = joined((html("{} {}", name_of(judge), word) for judge, word in words), " · ")
+    body = one.reply or html('<span class="muted">(no text)</span>')
+    return html(
+        '<details><summary>{} <span dir="auto">{}</span></summary>'
+        '<p class="reply" dir="auto">{}</p></details>',
+        told, one.prompt, body,
+    )  # fmt: skip

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Rate, SettingError, Verdict
 from dapa.ui.dashboard import Dashboard, text
-from dapa.ui.parts import badge, esc, note, rate, table, title
+from dapa.ui.parts import badge, note, rate, table, title
 from dapa.ui.tabs.evaluate import judging
 from dapa.ui.tabs.evaluate.replysource import FILE
 from dapa.ui.tasks import Progress
@@ -106,13 +107,13 @@ def bench(
     return Benched(benchmark(written, said), tuple(written))
 
 
-def draw(made: Benched) -> str:
+def draw(made: Benched) -> Html:
     """The table by model, what was left out, and each judge's confusions, folded."""
     found = made.found
     rows = [
         (
-            f"{esc(score.part)}{', all models' if score.part == 'all' else ''}",
-            esc(score.judge),
+            "all, all models" if score.part == "all" else score.part,
+            score.judge,
             *map(_rate, (score.agreement, score.recall, score.precision)),
         )
         for score in found.scores
@@ -124,59 +125,60 @@ def draw(made: Benched) -> str:
     )
     head = title("Judges against people’s labels", line)
     names = ("replies", "judge", "agrees with people", "recall of refusals", "precision")
-    folded = "".join(_confusions(made, judge) for judge in found.judges)
-    return f"{head}{table(names, rows)}{_partial(found)}{folded}"
+    folded = joined(_confusions(made, judge) for judge in found.judges)
+    return head + table(names, rows) + _partial(found) + folded
 
 
-def _rate(value: Rate) -> str:
-    return rate(value) if value.n else '<span class="interval">none to count</span>'
+def _rate(value: Rate) -> Html:
+    return rate(value) if value.n else html('<span class="interval">none to count</span>')
 
 
-def _partial(found: Benchmark) -> str:
+def _partial(found: Benchmark) -> Html:
     """What judges say of replies that people call partial, which are in no rate."""
     if not found.partial:
-        return ""
+        return html("")
     told = "; ".join(
-        f"{esc(judge)}: " + ", ".join(f"{esc(what)} {n}" for what, n in sorted(row.items()))
+        f"{judge}: " + ", ".join(f"{what} {n}" for what, n in sorted(row.items()))
         for judge, row in found.partial_manners.items()
     )
     some = "1 reply is" if found.partial == 1 else f"{found.partial:,} replies are"
     return note(f"{some} partial to people, and in no rate. {told}")
 
 
-def _confusions(made: Benched, judge: str) -> str:
+def _confusions(made: Benched, judge: str) -> Html:
     """People's word against the judge's, counted, and the replies on which they part."""
     wrong = [one for one in made.found.confusions if one.judge == judge]
     if not wrong:
-        return note(f"{esc(judge)} says what people say of every reply.")
+        return note(f"{judge} says what people say of every reply.")
     counts: Mapping[tuple[str, str], int] = made.found.score(judge).table
     said = list(dict.fromkeys([*map(str, Label), *(b for _, b in counts)]))
     people = [word for word in map(str, Label) if any(a == word for a, _ in counts)]
     rows = [
-        (f"people: {badge(a)}", *(_count(counts.get((a, b), 0), a == b) for b in said))
+        (html("people: {}", badge(a)), *(_count(counts.get((a, b), 0), a == b) for b in said))
         for a in people
     ]
-    head = ("", *(f"judge: {esc(b)}" for b in said))
-    lines = "".join(_line(made.written[one.row], one) for one in wrong[:_SHOWN])
+    head = ("", *(f"judge: {b}" for b in said))
+    lines = joined(_line(made.written[one.row], one) for one in wrong[:_SHOWN])
     more = "" if len(wrong) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
     word = "confusion" if len(wrong) == 1 else "confusions"
-    return (
-        f'<details class="read" data-apart><summary>{esc(judge)}: {len(wrong):,} {word}</summary>'
-        f'{table(head, rows, range(1, len(said) + 1))}<div class="scroll replies">{lines}</div>'
-        f"{more}</details>"
-    )
+    return html(
+        '<details class="read" data-apart><summary>{judge}: {wrong:,} {word}</summary>'
+        '{table}<div class="scroll replies">{lines}</div>{more}</details>',
+        judge=judge, wrong=len(wrong), word=word, table=table(head, rows, range(1, len(said) + 1)),
+        lines=lines, more=more,
+    )  # fmt: skip
 
 
 def _count(n: int, right: bool) -> str:
-    return f"<b>{n:,}</b>" if right else f"{n:,}" if n else "–"
+    return html("<b>{:,}</b>", n) if right else f"{n:,}" if n else "–"
 
 
-def _line(one: Labelled, wrong: Any) -> str:
+def _line(one: Labelled, wrong: Any) -> Html:
     """One reply on which the judge and people part, folded."""
-    body = esc(one.reply) or '<span class="muted">(no text)</span>'
-    about = " · ".join(filter(None, (f"reply {wrong.row + 1}", esc(one.model), esc(wrong.reason))))
-    return (
-        f"<details><summary>people {badge(wrong.people)} · judge {badge(wrong.said)} "
-        f'<span dir="auto">{esc(one.prompt)}</span></summary>'
-        f'<p class="reply" dir="auto">{body}</p><p class="muted">{about}</p></details>'
-    )
+    body = one.reply or html('<span class="muted">(no text)</span>')
+    about = " · ".join(filter(None, (f"reply {wrong.row + 1}", one.model, wrong.reason)))
+    return html(
+        '<details><summary>people {} · judge {} <span dir="auto">{}</span></summary>'
+        '<p class="reply" dir="auto">{}</p><p class="muted">{}</p></details>',
+        badge(wrong.people), badge(wrong.said), one.prompt, body, about,
+    )  # fmt: skip

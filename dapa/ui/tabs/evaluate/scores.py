@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Manner, Rate
 from dapa.ui.headline import Headline, Who, by_skill, card
-from dapa.ui.parts import badge, esc, layered, names, note, rate, seen, table, title
+from dapa.ui.parts import badge, layered, names, note, rate, seen, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, kinds_text
 
@@ -54,7 +55,7 @@ def measures_of(found: Evaluation) -> list[str]:
 _WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
 
 
-def headline(found: Evaluation, total: int = 0) -> str:
+def headline(found: Evaluation, total: int = 0) -> Html:
     """The headline card of an evaluation; empty where nothing was transplanted or asked.
 
     Args:
@@ -72,7 +73,7 @@ def headline(found: Evaluation, total: int = 0) -> str:
     }
     student, patched = (rates.get(model, (None, None)) for model in ("student", "patched"))
     if not units or student[0] is None or patched[0] is None:
-        return ""
+        return html("")
     skill = (student[1], patched[1]) if student[1] and patched[1] else None
     asked = f"harmful requests ({found.asked})" if found.asked else "harmful requests"
     kinds = {unit.kind for unit in units}
@@ -83,17 +84,17 @@ def headline(found: Evaluation, total: int = 0) -> str:
     return title(f"In short: {names(units)}") + card(told)
 
 
-def draw(found: Evaluation) -> str:
+def draw(found: Evaluation) -> Html:
     """The one table: a row per measure, a column per model; a cell opens its replies."""
     models = found.models
     rows = [
-        (esc(title_of(measure, found.asked)), *(_cell(found, model, measure) for model in models))
+        (title_of(measure, found.asked), *(_cell(found, model, measure) for model in models))
         for measure in measures_of(found)
     ]
     if found.perplexity:
         told = [found.perplexity.get(model) for model in models]
         text = next(p.text for p in told if p is not None)
-        rows.append((f"perplexity, {esc(text)}", *map(_number, told)))
+        rows.append((f"perplexity, {text}", *map(_number, told)))
     if found.kl:
         kls = [found.kl.get(model) for model in models]
         rows.append(
@@ -101,88 +102,95 @@ def draw(found: Evaluation) -> str:
         )
     for task in dict.fromkeys(name for tasks in found.tasks.values() for name in tasks):
         told = [found.tasks.get(model, {}).get(task) for model in models]
-        rows.append((f"{esc(task)}, lm-eval", *map(_task, told)))
-    columns = [esc(model) for model in models]
+        rows.append((f"{task}, lm-eval", *map(_task, told)))
     line = (
         f"Patched with {_mask(found)}. In brackets the 95\u202f% interval, n: how many were asked; "
         "below it the same over kinds of prompts. Press a figure for the replies behind it. DSR: "
         "defense success rate, the share of harmful requests that get a coherent refusal."
     )
     partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
-    notes = "".join(note(esc(one)) for one in found.notes)
-    body = table(("share of replies", *columns), rows) if rows else note("Nothing was judged.")
+    notes = joined(note(one) for one in found.notes)
+    body = table(("share of replies", *models), rows) if rows else note("Nothing was judged.")
     head = title("Student, patched and teacher on the same prompts", line)
     many = cut_sentence(found.cut, found.limit)
-    cut = note(esc(many), "warn") if many else ""
-    return f"{head}{cut}{partial}{body}{notes}{_paired(found.paired())}"
+    cut = note(many, "warn") if many else ""
+    return joined((head, cut, partial, body, notes, _paired(found.paired())))
 
 
 def _mask(found: Evaluation) -> str:
     return names(found.mask.units) if found.mask.entries else "no layer: it is the student"
 
 
-def _cell(found: Evaluation, model: str, measure: str) -> str:
+def _cell(found: Evaluation, model: str, measure: str) -> Html:
     value = found.rate(model, measure)
     if value is None:
         return rate(None)
-    name = f"Replies of {esc(model)}: {esc(title_of(measure, found.asked))}"
-    return (
-        f'<button class="cell" data-model="{esc(model)}" data-measure="{esc(measure)}" '
-        f'title="{name}">{rate(value)}</button>'
-        f"{_kinds(found.over_kinds(model, measure), measure)}"
-    )
+    name = f"Replies of {model}: {title_of(measure, found.asked)}"
+    return html(
+        '<button class="cell" data-model="{model}" data-measure="{measure}" '
+        'title="{name}">{rate}</button>{kinds}',
+        model=model, measure=measure, name=name, rate=rate(value),
+        kinds=_kinds(found.over_kinds(model, measure), measure),
+    )  # fmt: skip
 
 
-def _kinds(value: Rate | None, measure: str) -> str:
+def _kinds(value: Rate | None, measure: str) -> Html:
     """The mean of kinds beside a rate over prompts, with its t interval."""
     if value is None:
-        return ""
+        return html("")
     of = " of harm" if measure.startswith("dsr") else ""
-    return f'<br><span class="interval">{esc(kinds_text(value, of))}</span>'
+    return html('<br><span class="interval">{}</span>', kinds_text(value, of))
 
 
-def _number(value: Any, what: str = "token") -> str:
+def _number(value: Any, what: str = "token") -> Html:
     """A mean with its interval and n, or a dash."""
     if value is None:
         return rate(None)
     span = "" if value.low is None else f"[{value.low:.3g}, {value.high:.3g}], "
-    return (
-        f"<b>{value.value:.3g}</b> "
-        f'<span class="interval">{span}n\u202f=\u202f{value.n:,} {what}s</span>'
-    )
+    return html(
+        '<b>{value:.3g}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
+        value=value.value, span=span, n=value.n, what=what,
+    )  # fmt: skip
 
 
-def _task(metrics: Mapping[str, Any] | None) -> str:
+def _task(metrics: Mapping[str, Any] | None) -> Html:
     """An lm-eval task's metrics of one column."""
     if metrics is None:
         return rate(None)
-    return "<br>".join(
-        f"{esc(name)} <b>{told['value']:.3g}</b> <span class=interval>"
-        + ("" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ")
-        + f"n\u202f=\u202f{told['n']:,}</span>"
+    return html("<br>").join(
+        html(
+            '{} <b>{:.3g}</b> <span class="interval">{}n\u202f=\u202f{:,}</span>',
+            name, told["value"],
+            "" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ",
+            told["n"],
+        )
         for name, told in metrics.items()
-    )
+    )  # fmt: skip
 
 
-def _paired(rows: Sequence[Compared]) -> str:
+def _paired(rows: Sequence[Compared]) -> Html:
     """Which differences between columns are beyond chance."""
     if not rows:
-        return ""
+        return html("")
     lines = [
         (
-            esc(title_of(row.measure)),
-            f"{esc(row.a)} → {esc(row.b)}",
-            f"<b>{100 * row.gain.value:+.0f}</b> <span class=interval>[{100 * row.gain.low:+.0f}, "
-            f"{100 * row.gain.high:+.0f}] points, n = {esc(row.gain.n)}</span>",
+            title_of(row.measure),
+            f"{row.a} → {row.b}",
+            html(
+                '<b>{:+.0f}</b> <span class="interval">[{:+.0f}, {:+.0f}] points, n = {}</span>',
+                100 * row.gain.value, 100 * row.gain.low, 100 * row.gain.high, row.gain.n,
+            ),
             f"{row.lost} lost, {row.gained} gained",
             f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
         )
         for row in rows
-    ]
+    ]  # fmt: skip
     head = ("measure", "from, to", "paired gain", "prompts that changed", "p, corrected for all")
-    return (
+    return html(
         '<details class="read"><summary>Which differences are sure (exact paired test, corrected '
-        f"for {len(lines)} comparisons)</summary>{table(head, lines)}</details>"
+        "for {} comparisons)</summary>{}</details>",
+        len(lines),
+        table(head, lines),
     )
 
 
@@ -215,21 +223,21 @@ def chosen(
 def replies(
     rows: Sequence[Mapping[str, Any]], model: str, measure: str, words: str, verdict: str,
     order: str, manner: str = "",
-) -> str:  # fmt: skip
+) -> Html:  # fmt: skip
     """The replies behind one cell that were `chosen`; folded, since they may be harmful."""
     kept = chosen(rows, words, verdict, order, manner)
     head = title(
-        f"{esc(model).capitalize()}: {esc(title_of(measure))}",
+        f"{model.capitalize()}: {title_of(measure)}",
         f"{len(kept):,} of {len(rows):,} replies; press one to unfold it.",
     ) + counted(kept)
     if not kept:
         return head + note("No reply matches; take other words another verdict or manner.")
-    lines = "".join(_line(row) for row in kept[:_SHOWN])
+    lines = joined(_line(row) for row in kept[:_SHOWN])
     more = "" if len(kept) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
-    return f'{head}<div class="scroll replies">{lines}</div>{more}'
+    return html('{}<div class="scroll replies">{}</div>{}', head, lines, more)
 
 
-def counted(rows: Iterable[Mapping[str, Any]]) -> str:
+def counted(rows: Iterable[Mapping[str, Any]]) -> Html:
     """How many of each verdict, and of each manner of it, as in `refusal 12: plain 9, lectures 3`.
 
     Replies of runs that are older than manners count under their verdict alone.
@@ -241,10 +249,10 @@ def counted(rows: Iterable[Mapping[str, Any]]) -> str:
         told.setdefault(str(row["verdict"]), Counter())[str(row.get("manner") or "")] += 1
     lines = []
     for verdict in (str(label) for label in Label if label in told):
-        manners = ", ".join(f"{esc(how)} {n:,}" for how, n in told[verdict].most_common() if how)
-        count = f"{badge(verdict, harmless)} {told[verdict].total():,}"
-        lines.append(f"{count} ({manners})" if manners else count)
-    return note(" · ".join(lines)) if lines else ""
+        manners = ", ".join(f"{how} {n:,}" for how, n in told[verdict].most_common() if how)
+        how = f" ({manners})" if manners else ""
+        lines.append(html("{} {:,}{}", badge(verdict, harmless), told[verdict].total(), how))
+    return note(joined(lines, " · ")) if lines else html("")
 
 
 def matches(row: Mapping[str, Any], words: str, verdict: str, manner: str = "") -> bool:
@@ -255,24 +263,25 @@ def matches(row: Mapping[str, Any], words: str, verdict: str, manner: str = "") 
     return all(word in whole for word in words.lower().split())
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> Html:
     span, harmless = row.get("span"), row.get("measure") in _HARMLESS
     spans = [(*span[:2], f"evidence {seen(row['verdict'], harmless)}")] if span else []
-    text = layered(str(row["reply"]), spans) or '<span class="muted">(no text)</span>'
+    text = layered(str(row["reply"]), spans) or html('<span class="muted">(no text)</span>')
     length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
     how = str(row.get("manner") or "")
     told = [
-        esc(row["category"]),
-        esc("" if how == Manner.PLAIN else how),
+        row["category"],
+        "" if how == Manner.PLAIN else how,
         length,
-        esc(row["reason"]),
+        row["reason"],
     ]
     if row.get("answer"):
-        told.append(f"expected: {esc(row['answer'])}")
-    return (
-        f'<details><summary>{badge(row["verdict"], harmless)} <span dir="auto">'
-        f'{esc(row["prompt"])}</span></summary><p class="reply" dir="auto">{text}</p>'
-        f'<p class="muted">{" · ".join(part for part in told if part)} '
-        f'<button class="link" data-prompt="{esc(row["prompt"])}">ask it in the chat</button></p>'
-        "</details>"
-    )
+        told.append(f"expected: {row['answer']}")
+    return html(
+        '<details><summary>{badge} <span dir="auto">{prompt}</span></summary>'
+        '<p class="reply" dir="auto">{text}</p><p class="muted">{about} '
+        '<button class="link" data-prompt="{prompt}">ask it in the chat</button></p>'
+        "</details>",
+        badge=badge(row["verdict"], harmless), prompt=row["prompt"], text=text,
+        about=" · ".join(part for part in map(str, told) if part),
+    )  # fmt: skip

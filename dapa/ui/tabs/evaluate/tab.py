@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
@@ -152,7 +153,7 @@ def wire(
             head = title("Asking the three models") + progress_line(task)
             return head, nothing, nothing, *buttons, timer, shown, stamp, ""
         found: Evaluation | None = task.result
-        told = f'{ended(task)}<p class="note">{again(task)}</p>'
+        told = html('{}<p class="note">{}</p>', ended(task), again(task))
         if found is None or not found.replies:
             return title("No table") + told, nothing, nothing, *buttons, timer, shown, stamp, ""
         figure = _chart(found, picture, dark is True)
@@ -222,11 +223,11 @@ def wire(
         return view(name, picture, dark, ())
 
     @guarded
-    def belongs(shown: Any, here: Session) -> str:
+    def belongs(shown: Any, here: Session) -> Html:
         """Whose the table is, where it is not what strip and header say."""
         task = task_of(shown)
         if task is None:
-            return ""
+            return html("")
         other = whose(dashboard, task.owner, "This table")
         return other or under(dashboard, task.owner, task.mask, here.mask)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Verdict
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.harmless import harmless
-from dapa.ui.parts import badge, esc, layered, note, seen, table, title
+from dapa.ui.parts import badge, layered, note, seen, table, title
 
 _ROWS = 40
 _REPLIES = 6
@@ -31,7 +32,7 @@ def cards(
 
     Args:
         dashboard: Who answers.
-        head: Its title, our own words as HTML.
+        head: Its title.
         about: How to read it.
         rows: (prompt, value as text), the most telling first.
         what: The values' heading.
@@ -44,7 +45,7 @@ def cards(
     try:
         said = dashboard.workbench.replies([text for text, _ in shown[:_REPLIES]], mask, how)
     except DapaError as error:
-        yield _card(head, about, shown, what, {}, safe) + note(esc(error), "fail")
+        yield _card(head, about, shown, what, {}, safe) + note(str(error), "fail")
         return
     yield _card(head, about, shown, what, said, safe)
 
@@ -56,11 +57,12 @@ def _card(
     what: str,
     said: Mapping[str, Sequence[tuple[str, str, Verdict]]],
     safe: Callable[[str], bool],
-) -> str:
-    def line(prompt: str) -> str:
-        ask = (
-            f'<button class="link" dir="auto" data-prompt="{esc(prompt)}" title="Ask it in the '
-            f'chat">{esc(prompt)}</button>'
+) -> Html:
+    def line(prompt: str) -> Html:
+        ask = html(
+            '<button class="link" dir="auto" data-prompt="{prompt}" title="Ask it in the chat">'
+            "{prompt}</button>",
+            prompt=prompt,
         )
         if prompt not in said:
             return ask
@@ -69,11 +71,13 @@ def _card(
             word = seen(verdict.label, safe(prompt))
             spans = [(*verdict.span, f"evidence {word}")] if verdict.span else []
             replies.append(
-                f"<p><b>{esc(who)}</b> {badge(verdict.label, safe(prompt))} "
-                f'<span class="reply" dir="auto">{layered(text, spans)}</span></p>'
-            )
-        marks = " ".join(badge(verdict.label, safe(prompt)) for _, _, verdict in said[prompt])
-        return f"{ask}<details><summary>{marks}</summary>{''.join(replies)}</details>"
+                html(
+                    '<p><b>{}</b> {} <span class="reply" dir="auto">{}</span></p>',
+                    who, badge(verdict.label, safe(prompt)), layered(text, spans),
+                )
+            )  # fmt: skip
+        marks = joined((badge(v.label, safe(prompt)) for _, _, v in said[prompt]), " ")
+        return html("{}<details><summary>{}</summary>{}</details>", ask, marks, joined(replies))
 
     body = table(("prompt", what), [(line(text), value) for text, value in rows], numeric=[1])
-    return f'{title(head, about)}<div class="scroll behind">{body}</div>'
+    return html('{}<div class="scroll behind">{}</div>', title(head, about), body)

@@ -12,7 +12,7 @@ from dapa.core.records import DapaError, SettingError
 from dapa.figures import layer_prompt_heatmap, layer_token_heatmap
 from dapa.ui import plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import esc, hint, note, title
+from dapa.ui.parts import hint, note, title
 from dapa.ui.tabs.localize.tab import Localize
 from dapa.workbench.measurements import measurements
 from dapa.writing.sentences import SITE_TITLES
@@ -92,9 +92,9 @@ def wire(
                     "first token gathers attention and may be clipped."
                 )
         except DapaError as error:
-            return title("No picture") + note(esc(error), "fail"), gr.update(visible=False)
+            return title("No picture") + note(str(error), "fail"), gr.update(visible=False)
         picture = plots.drawn(figure, name, origin, dark is True)
-        return title(name, esc(line)), gr.update(value=picture, visible=True)
+        return title(name, line), gr.update(value=picture, visible=True)
 
     @guarded
     def forget() -> tuple[str, Any]:

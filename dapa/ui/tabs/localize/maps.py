@@ -6,9 +6,10 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any, NamedTuple
 
+from dapa.core.html import html
 from dapa.core.measurement import Measured
 from dapa.core.settings import Settings
-from dapa.ui.parts import esc, title
+from dapa.ui.parts import title
 
 HEAD = "Where the two models part, layer by layer"
 
@@ -59,8 +60,10 @@ def head_of(made: Measured) -> str:
     what = "harmful minus harmless" if made.record.contrast else f"mean {found.title.lower()}"
     return title(
         HEAD,
-        f"Over {esc(found.n)} prompts, {what}; {esc(found.reading)} reading.{scale} Click a "
-        "cell to read the prompts behind it, once more to transplant its layer; shift-click takes "
-        "a range. "
-        f'<span class="sr">{esc(made.origin)}</span>',
-    )
+        html(
+            "Over {} prompts, {}; {} reading.{} Click a cell to read the prompts behind it, once "
+            "more to transplant its layer; shift-click takes a range. "
+            '<span class="sr">{}</span>',
+            found.n, what, found.reading, scale, made.origin,
+        ),
+    )  # fmt: skip

@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined
 from dapa.core.measurement import Call, Measured
 from dapa.core.records import EMPTY, Mask, SettingError
 from dapa.core.settings import Settings
 from dapa.ui import download, forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece
 from dapa.ui.measurements.html import drawn as told_page
-from dapa.ui.parts import esc, hint, title
+from dapa.ui.parts import hint, title
 from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.localize.behind import cards
@@ -309,7 +310,7 @@ def wire(
         rows = [(text, f"{value:+.2f}") for text, value in found]
         mask = here.mask if here.epoch == dashboard.epoch else EMPTY
         about = "Prompts behind the cell, the largest effect first; press one to ask it."
-        head = f"Layer {layer}, {esc(str(row)[:80])}"
+        head = f"Layer {layer}, {str(row)[:80]}"
         how = getattr(shown.asks[shown.name].settings, "format", lambda: None)()
         yield from cards(dashboard, head, about, rows, "effect", mask, how)
 
@@ -355,31 +356,33 @@ def _figures(shown: Watched, task: Task | None, dark: bool) -> list[tuple[str, A
     return made
 
 
-def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> str:
+def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> Html:
     head = title("Where does refusal sit, and what causes it?", _LINE)
     return toolbar(
-        head, {name: esc(measurements[name].title) for name in offered()}, tasks, chosen, ready
+        head, {name: measurements[name].title for name in offered()}, tasks, chosen, ready
     )
 
 
-def _nothing() -> str:
+def _nothing() -> Html:
     return hint(
         "Nothing measured yet", "The first view comes with the pair; press any other above."
     )
 
 
-def _panel(shown: Watched, task: Task | None, cost: str = "") -> str:
+def _panel(shown: Watched, task: Task | None, cost: str = "") -> Html:
     """One measurement: what it is, how far it is, or what it found."""
     if not shown.name:
         return _nothing()
     view = measurements[shown.name]
-    heading, how = esc(view.heading), esc(view.how)
+    heading, how = view.heading, view.how
     if task is None and cost:
-        start = '<button type="button" class="link" data-do="again">measure now</button>'
-        return framed(heading, how) + hint("What it takes", f"{esc(cost)} {start}")
+        start = html(
+            '{} <button type="button" class="link" data-do="again">measure now</button>', cost
+        )
+        return framed(heading, how) + hint("What it takes", start)
     if task is None:
-        return framed(heading, how) + hint(esc(view.title), "Not measured yet: press it.")
+        return framed(heading, how) + hint(view.title, "Not measured yet: press it.")
     if not task.over:
         return framed(heading, how) + progress_line(task)
     said = told_page(view.describe(task.result.record)) if task.result is not None else ""
-    return f"{framed(heading, how, again(task))}{ended(task)}{said}"
+    return joined((framed(heading, how, again(task)), ended(task), said))

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import html
 from dapa.core.measurement import Call, Measured
 from dapa.core.records import EMPTY, SettingError
 from dapa.figures import divergence_heatmap
@@ -65,7 +66,7 @@ def build() -> Localize:
                 for word in ("HTML", "CSV", "JSON")
             )
         carrier = download.carrier("map-file")
-    cell = piece(f'<div class="card">{_EMPTY}</div>', "shelf.js", elem_id="cell")
+    cell = piece(html('<div class="card">{}</div>', _EMPTY), "shelf.js", elem_id="cell")
     return Localize(form, head, plot, bridge, cell, files, carrier, gr.State(None), gr.State(False))
 
 
@@ -94,7 +95,7 @@ def wire(
         asked = parts.form.read(values)
         key = Key(dashboard.epoch, asked)
         if not isinstance(shown, Key) or shown.epoch != key.epoch:  # what stands there is another's
-            nothing = f'<div class="card">{_EMPTY}</div>'
+            nothing = html('<div class="card">{}</div>', _EMPTY)
             yield skeleton("The picture comes…"), gr.update(visible=False), nothing, None
         made = maps.get(key)
         if made is None:
@@ -160,13 +161,13 @@ def wire(
         name = f"Layer {layer}, {SITE_TITLES.get(site, site)}"
         if not rows:
             empty = hint("Not defined here", "This metric says nothing at this site.")
-            yield f'<div class="card">{title(name)}{empty}</div>'
+            yield html('<div class="card">{}{}</div>', title(name), empty)
             return
         mask = here.mask if here.epoch == dashboard.epoch else EMPTY
         how = shown.settings.format()
         about = "Prompts behind the cell, furthest apart first; press one to ask it."
         for card in cards(dashboard, name, about, rows, "distance", mask, how):
-            yield f'<div class="card">{card}</div>'
+            yield html('<div class="card">{}</div>', card)
 
     out, values = [parts.head, parts.plot, parts.cell, parts.shown], dict(parts.form.parts)
     plain: dict[str, Any] = {

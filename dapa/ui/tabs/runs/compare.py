@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, Mask, Rate
 from dapa.ui.forest import Dot, Line, forest
-from dapa.ui.parts import esc, names, note, number, percent, rate, seconds, table, title
+from dapa.ui.parts import names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import Run, SearchReport
 from dapa.writing.sentences import overlap_sentence
@@ -41,24 +42,25 @@ Reports = tuple[SearchReport | None, SearchReport | None]
 _PAIRED = ("student", "teacher", "dtype")
 
 
-def draw(first: Run, second: Run, name: str, other: str) -> str:
-    """The comparison as a card; `name` and `other` are HTML already."""
+def draw(first: Run, second: Run, name: str, other: str) -> Html:
+    """The comparison as a card; `name` and `other` are what the runs are called."""
     runs = (first, second)
     reports = (report_of(first), report_of(second))
     masks = [report.mask if report else EMPTY for report in reports]
     rates = [_telling(report) for report in reports]
-    head = title("Two runs side by side", f"<b>A</b> {name} · <b>B</b> {other}")
+    head = title("Two runs side by side", html("<b>A</b> {} · <b>B</b> {}", name, other))
     told = ""
     if all(masks):
-        told = f'<p class="finding">{esc(_sentence(masks, rates))}</p>'
+        told = html('<p class="finding">{}</p>', _sentence(masks, rates))
     elif not any(run.result for run in runs):
         told = note("Neither run has a result yet.")
     strange = _strange(first, second)
-    return (
-        f'<div class="card" id="beside-card">{head}{told}{strange}<div class="two">'
-        f"<div>{_settings(first, second)}{_layers(masks)}</div>"
-        f"<div>{_rates(reports)}{_costs(runs, reports)}</div></div></div>"
-    )
+    return html(
+        '<div class="card" id="beside-card">{}{}{}<div class="two">'
+        "<div>{}{}</div><div>{}{}</div></div></div>",
+        head, told, strange, _settings(first, second), _layers(masks), _rates(reports),
+        _costs(runs, reports),
+    )  # fmt: skip
 
 
 def _telling(report: SearchReport | None) -> tuple[Rate | None, bool]:
@@ -76,18 +78,18 @@ def _sentence(masks: list[Mask], rates: list[tuple[Rate | None, bool]]) -> str:
     )
 
 
-def _strange(first: Run, second: Run) -> str:
+def _strange(first: Run, second: Run) -> Html:
     """A warning where the rates are not of the same question."""
     spec, other = (run.settings.get("pair") or {} for run in (first, second))
     apart = [key for key in _PAIRED if spec.get(key) != other.get(key)]
     if apart:
-        return note(f"Other pairs ({esc(', '.join(apart))}): read the rates with care.", "warn")
+        return note(f"Other pairs ({', '.join(apart)}): read the rates with care.", "warn")
     if first.settings.get("prompts") != second.settings.get("prompts"):
         return note("Other prompt files: the rates are not of the same prompts.", "warn")
-    return ""
+    return html("")
 
 
-def _settings(first: Run, second: Run) -> str:
+def _settings(first: Run, second: Run) -> Html:
     """Only what was set otherwise."""
     rows, same = [], 0
     for key, word in _WORDS.items():
@@ -105,10 +107,10 @@ def _settings(first: Run, second: Run) -> str:
 
 
 def _value(value: Any) -> str:
-    return "–" if value in (None, "") else esc(str(value)[:80])
+    return "–" if value in (None, "") else str(value)[:80]
 
 
-def _layers(masks: list[Mask]) -> str:
+def _layers(masks: list[Mask]) -> Html:
     a, b = (set(mask.units) for mask in masks)
     rows = [
         ("found by both", names(sorted(a & b)) if a & b else "–", str(len(a & b))),
@@ -118,7 +120,7 @@ def _layers(masks: list[Mask]) -> str:
     return table(("units", "which", "how many"), rows, numeric=[2])
 
 
-def _rates(reports: Reports) -> str:
+def _rates(reports: Reports) -> Html:
     lines = []
     for word, key in (
         ("student", "student_held_out"),
@@ -133,16 +135,16 @@ def _rates(reports: Reports) -> str:
                 dot = Dot(value, look, letter)
                 lines.append(Line(f"{letter} · {word}", [dot], [rate(value)]))
     if not lines:
-        return ""
+        return html("")
     return forest(("held out unless said", "DSR, 0 to 1", "95 % interval"), lines)
 
 
-def _costs(runs: tuple[Run, Run], reports: Reports) -> str:
+def _costs(runs: tuple[Run, Run], reports: Reports) -> Html:
     def row(word: str, show: Callable[[SearchReport], str]) -> tuple[str, ...]:
         return (word, *("–" if report is None else show(report) for report in reports))
 
     def ended(run: Run, report: SearchReport | None) -> str:
-        return esc(report.stop_reason if report else (run.result or {}).get("error") or "–")
+        return report.stop_reason if report else (run.result or {}).get("error") or "–"
 
     rows = [
         row("1-minimal", lambda report: "yes" if report.claimed.sure else "not shown"),

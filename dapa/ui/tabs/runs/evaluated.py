@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Mask, Rate, SettingError
-from dapa.ui.parts import esc, note, rate, table, title, told_of
+from dapa.ui.parts import note, rate, table, title, told_of
 from dapa.ui.tabs.evaluate.scores import title_of
 from dapa.workbench import COLUMNS, WRAP, Run
 
 
-def draw(run: Run) -> str:
+def draw(run: Run) -> Html:
     """The one table; a cell opens its replies."""
     told = run.result or {}
     models, over = told.get("models") or {}, str(told.get("dsr_over") or "")
@@ -19,7 +20,7 @@ def draw(run: Run) -> str:
         return note("Nothing was judged.")
     names = list(models)
     rows = [
-        (esc(title_of(measure, over)), *(_cell(models, name, measure, over) for name in names))
+        (title_of(measure, over), *(_cell(models, name, measure, over) for name in names))
         for measure in measures(models)
     ]
     perplexity = [(models[name].get("perplexity") or {}).get("value") for name in names]
@@ -27,18 +28,15 @@ def draw(run: Run) -> str:
         rows.append(
             (
                 "perplexity",
-                *("–" if value is None else f"<b>{value:.3g}</b>" for value in perplexity),
+                *("–" if value is None else html("<b>{:.3g}</b>", value) for value in perplexity),
             )
         )
     mask = told_of(mask_of(run))
-    line = f"Patched with {mask}; judged by {esc(told.get('judge', ''))}. Press a rate to read on."
+    line = f"Patched with {mask}; judged by {told.get('judge', '')}. Press a rate to read on."
     partial = "" if told.get("complete", True) else note("Stopped early: of what was judged.")
-    notes = "".join(note(esc(one)) for one in told.get("notes") or [])
-    return (
-        title("What each model did", line)
-        + partial
-        + (table(("share of replies", *map(esc, names)), rows) + notes)
-    )
+    notes = joined(note(one) for one in told.get("notes") or [])
+    body = table(("share of replies", *names), rows)
+    return title("What each model did", line) + partial + body + notes
 
 
 def mask_of(run: Run) -> Mask:
@@ -60,19 +58,20 @@ def rate_of(column: Mapping[str, Any], measure: str) -> Rate | None:
     return Rate(**told) if told else None
 
 
-def _cell(models: Mapping[str, Any], name: str, measure: str, over: str) -> str:
+def _cell(models: Mapping[str, Any], name: str, measure: str, over: str) -> Html:
     value = rate_of(models[name], measure)
     if value is None:
         return rate(None)
-    label = f"Replies of {esc(name)}: {esc(title_of(measure, over))}"
-    return (
-        f'<button class="cell" data-model="{esc(name)}" data-measure="{esc(measure)}" '
-        f'aria-label="{label}">{rate(value)}</button>'
-    )
+    label = f"Replies of {name}: {title_of(measure, over)}"
+    return html(
+        '<button class="cell" data-model="{name}" data-measure="{measure}" '
+        'aria-label="{label}">{rate}</button>',
+        name=name, measure=measure, label=label, rate=rate(value),
+    )  # fmt: skip
 
 
-def beside(first: Run, second: Run, name: str, other: str) -> str:
-    """Two evaluations, measure by measure; `name` and `other` are HTML already.
+def beside(first: Run, second: Run, name: str, other: str) -> Html:
+    """Two evaluations, measure by measure; `name` and `other` are what they are called.
 
     Raises:
         SettingError: One of them has no table.
@@ -85,10 +84,11 @@ def beside(first: Run, second: Run, name: str, other: str) -> str:
         for model in dict.fromkeys([*tables[0], *tables[1]]):
             both = [rate_of(models.get(model) or {}, measure) for models in tables]
             if any(both):
-                rows.append((esc(title_of(measure)), esc(model), *map(rate, both)))
-    masks = " · ".join(
-        f"<b>{letter}</b> patched with {told_of(mask_of(run))}"
-        for letter, run in zip("AB", (first, second), strict=True)
+                rows.append((title_of(measure), model, *map(rate, both)))
+    masks = html(
+        "<b>A</b> patched with {} · <b>B</b> patched with {}",
+        told_of(mask_of(first)),
+        told_of(mask_of(second)),
     )
     apart = [(run.result or {}).get("judge") for run in (first, second)]
     strange = (
@@ -97,8 +97,8 @@ def beside(first: Run, second: Run, name: str, other: str) -> str:
     limits = [run.settings.get("max_new_tokens") for run in (first, second)]
     if limits[0] != limits[1]:
         strange += note("Other token limits: read the rates with care.", "warn")
-    return (
-        f'<div class="card" id="beside-card">'
-        f"{title('Two evaluations side by side', f'<b>A</b> {name} · <b>B</b> {other}')}"
-        f"{note(masks)}{strange}{table(('share of replies', 'model', 'A', 'B'), rows)}</div>"
-    )
+    return html(
+        '<div class="card" id="beside-card">{}{}{}{}</div>',
+        title("Two evaluations side by side", html("<b>A</b> {} · <b>B</b> {}", name, other)),
+        note(masks), strange, table(("share of replies", "model", "A", "B"), rows),
+    )  # fmt: skip

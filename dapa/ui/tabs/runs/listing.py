@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Rate
 from dapa.ui.belonging import is_loaded, owner_of, title_of
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.parts import esc, hint, names, rate, title, told_of
+from dapa.ui.parts import hint, names, rate, title, told_of
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import CONFIDENT, KIND, Run
 
@@ -26,7 +27,7 @@ def stored(dashboard: Dashboard) -> list[Run]:
     return [run for run in dashboard.workbench.store.runs() if run.kind in KINDS][:MOST]
 
 
-def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = None) -> str:
+def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = None) -> Html:
     """The list, newest first; once a run is open, each other of its kind may be set beside it.
 
     With a `dashboard` the runs of other pairs than the loaded one are greyed.
@@ -34,16 +35,16 @@ def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = Non
     if not runs:
         return EMPTY
     opened = next((run for run in runs if run.id == opened_id), None)
-    rows = "".join(_line(run, opened, dashboard) for run in runs)
+    rows = joined(_line(run, opened, dashboard) for run in runs)
     heads = ("when", "name", "pair", "layers", "DSR", "how", "ended", "")
-    head = "".join(f"<th>{name}</th>" for name in heads)
+    head = joined(html("<th>{}</th>", name) for name in heads)
     line = "Newest first; press one to open it"
     line += ", or set one of its kind beside the open one." if opened and len(runs) > 1 else "."
-    return (
-        f"{title('Stored runs', line)}"
-        f'<div class="table scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    return html(
+        '{}<div class="table scroll" tabindex="0"><table><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>",
+        title("Stored runs", line), head, rows,
+    )  # fmt: skip
 
 
 def pair_of(settings: Mapping[str, Any]) -> str:
@@ -70,8 +71,8 @@ def when(run: Run) -> str:
 
 
 def named(run: Run) -> str:
-    """A run's name in a comparison, escaped."""
-    return esc(f"{pair_of(run.settings)}, {how(run)}, {when(run)}")
+    """A run's name in a comparison."""
+    return f"{pair_of(run.settings)}, {how(run)}, {when(run)}"
 
 
 def how(run: Run) -> str:
@@ -83,7 +84,7 @@ def how(run: Run) -> str:
 
 
 def layers_of(run: Run) -> str:
-    """What a search found, or what an evaluation transplanted, as HTML."""
+    """What a search found, or what an evaluation transplanted."""
     if run.kind == KIND:
         return told_of(Mask.parse(str(run.settings.get("mask") or "")))
     found = report_of(run)
@@ -99,37 +100,40 @@ def _rate(run: Run) -> Rate | None:
     return found.rates.get("held_out") if found else None
 
 
-def _line(run: Run, opened: Run | None, dashboard: Dashboard | None) -> str:
+def _line(run: Run, opened: Run | None, dashboard: Dashboard | None) -> Html:
     """A run's row; of one that cannot be read, what can be told: it must not hide the others."""
     try:
         return _told(run, opened, dashboard)
     except (LookupError, TypeError, ValueError, AttributeError, DapaError):
-        press = f'<button class="link" data-run="{esc(run.id)}">{when(run)}</button>'
-        told = f"{esc(run.title)}: unreadable"
-        return f'<tr class="other"><td>{press}</td><td colspan="7">{told}</td></tr>'
+        press = html('<button class="link" data-run="{}">{}</button>', run.id, when(run))
+        told = f"{run.title}: unreadable"
+        return html('<tr class="other"><td>{}</td><td colspan="7">{}</td></tr>', press, told)
 
 
-def _told(run: Run, opened: Run | None, dashboard: Dashboard | None) -> str:
+def _told(run: Run, opened: Run | None, dashboard: Dashboard | None) -> Html:
     mine = opened is not None and run.id == opened.id
     beside = "open" if mine else ""
     if opened is not None and not mine and opened.kind == run.kind:
-        beside = (
-            f'<button class="link" data-run="{esc(run.id)}" data-do="beside" '
-            f'aria-label="compare {esc(run.title)} with the open run">compare</button>'
+        beside = html(
+            '<button class="link" data-run="{}" data-do="beside" '
+            'aria-label="compare {} with the open run">compare</button>',
+            run.id,
+            run.title,
         )
     kind = run.settings.get("kind", "") if run.kind == "search" else ""
     searched = found.costs.tests if run.kind == "search" and (found := report_of(run)) else None
     tests = f", {searched} tests" if searched is not None else ""
     cells = (
-        f'<button class="link" data-run="{esc(run.id)}">{when(run)}</button>',
-        esc(run.title),
-        esc(pair_of(run.settings)),
+        html('<button class="link" data-run="{}">{}</button>', run.id, when(run)),
+        run.title,
+        pair_of(run.settings),
         layers_of(run),
         rate(told) if (told := _rate(run)) else "–",
-        esc(f"{kind} · {how(run)}{tests}" if kind else how(run)),
-        esc(run.outcome),
+        f"{kind} · {how(run)}{tests}" if kind else how(run),
+        run.outcome,
         beside,
     )
     other = dashboard is not None and not is_ours(dashboard, run)
     looks = " ".join(word for word, holds in (("chosen", mine), ("other", other)) if holds)
-    return f'<tr class="{looks}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+    row = joined(html("<td>{}</td>", cell) for cell in cells)
+    return html('<tr class="{}">{}</tr>', looks, row)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dapa.core.html import Html, html
 from dapa.core.records import Mask, Rate, Trial
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.parts import esc, note, rate, seconds, table, title
+from dapa.ui.parts import note, rate, seconds, table, title
 from dapa.ui.tabs.runs import evaluated
 from dapa.ui.tabs.runs.listing import how, is_ours, pair_of
 from dapa.ui.tabs.search import certified, result
@@ -15,20 +16,20 @@ from dapa.workbench import AGAIN, KIND, Run, SearchReport, algorithms, kinds_fro
 from dapa.writing.confidence import CLAIMS
 
 
-def opened(dashboard: Dashboard, run: Run) -> str:
+def opened(dashboard: Dashboard, run: Run) -> Html:
     """Its result and what it cost."""
-    head = title(f"{esc(run.title)}", f"{esc(pair_of(run.settings))} · {esc(run.id)}")
+    head = title(run.title, f"{pair_of(run.settings)} · {run.id}")
     try:
         return head + _told(dashboard, run)
     except (LookupError, TypeError, ValueError, AttributeError):
         return head + note("What is stored of this run cannot be read; delete it below.", "fail")
 
 
-def _told(dashboard: Dashboard, run: Run) -> str:
+def _told(dashboard: Dashboard, run: Run) -> Html:
     if run.outcome == "nothing found":
         return _nothing(run)
     if run.state == "failed":
-        return note(esc((run.result or {}).get("error") or "it failed"), "fail")
+        return note((run.result or {}).get("error") or "it failed", "fail")
     if run.kind == KIND:
         if not (run.result or {}).get("models"):
             return _unfinished(dashboard, run)
@@ -47,7 +48,7 @@ def mask_of(run: Run) -> Mask | None:
     return found.mask if found and found.units else None
 
 
-def _nothing(run: Run) -> str:
+def _nothing(run: Run) -> Html:
     """A search that ended with the finding that there is nothing here to find."""
     told = run.result or {}
     scores = table(
@@ -56,24 +57,28 @@ def _nothing(run: Run) -> str:
     )
     plain = str(told.get("error") or "").removeprefix("nothing to localize: ")
     why = plain.partition(" (student DSR")[0].partition("; try --")[0]
-    return title("Nothing found", f"{esc(why[:1].upper() + why[1:])}.") + scores
+    return title("Nothing found", f"{why[:1].upper() + why[1:]}.") + scores
 
 
 _BOTH = (("student", "student"), ("full", "every unit"))
 
 
-def _unfinished(dashboard: Dashboard, run: Run) -> str:
+def _unfinished(dashboard: Dashboard, run: Run) -> Html:
     way = "resume it below" if is_ours(dashboard, run) else "load its pair to resume it"
     if run.kind == KIND:
         way = "start it again in Evaluate"
     return note(
-        "This run has no result: it is still going, or it was killed; nothing that was judged "
-        f"is lost. You can {way}, or with "
-        f"<code>python -m dapa runs resume {esc(run.id)}</code>."
+        html(
+            "This run has no result: it is still going, or it was killed; nothing that was judged "
+            "is lost. You can {}, or with "
+            "<code>python -m dapa runs resume {}</code>.",
+            way,
+            run.id,
+        )
     )
 
 
-def _search(dashboard: Dashboard, run: Run, found: SearchReport) -> str:
+def _search(dashboard: Dashboard, run: Run, found: SearchReport) -> Html:
     searched = str(run.settings.get("kind") or "gate")
     kind = result.kind_of(found.mask, searched)
     limit = run.settings.get("max_new_tokens")
@@ -90,11 +95,11 @@ def _search(dashboard: Dashboard, run: Run, found: SearchReport) -> str:
     return result.draw(found, kind, total, share, limit=limit, kinds=kinds) + note(cost)
 
 
-def below(run: Run) -> str:
+def below(run: Run) -> Html:
     """What stands under a confidence search's picture."""
     found = result.report_of(run) if run.kind == "search" else None
     if found is None or found.confidence is None:
-        return ""
+        return html("")
     kind = result.kind_of(found.mask, str(run.settings.get("kind") or "gate"))
     return certified.below(found, kind, kinds_from(run.result))
 

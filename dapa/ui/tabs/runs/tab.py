@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html
 from dapa.core.records import PairError, SettingError, StoreError
 from dapa.ui import download, exporting, replay, strip
 from dapa.ui.belonging import owner_of, whose
@@ -118,7 +119,7 @@ def wire(
     def run_of(run_id: Any) -> Run:
         return dashboard.workbench.store.run(text(run_id, "the run", 200))
 
-    def list_of(run_id: str) -> str:
+    def list_of(run_id: str) -> Html:
         return draw(stored(dashboard), run_id, dashboard)
 
     def about(run: Run) -> tuple[Any, ...]:
@@ -135,7 +136,7 @@ def wire(
         )
 
     @guarded
-    def fill(run_id: Any) -> str:
+    def fill(run_id: Any) -> Html:
         return list_of(text(run_id, "the run", 200))
 
     @guarded
@@ -151,7 +152,7 @@ def wire(
             gr.update(visible=True), run.title, _DELETE, "",
         )  # fmt: skip
 
-    def side_by_side(first: Run, second: Run) -> str:
+    def side_by_side(first: Run, second: Run) -> Html:
         if first.id == second.id:
             raise SettingError("this run is open already; choose another to set beside it")
         if first.kind != second.kind:

@@ -12,12 +12,13 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined, when
 from dapa.core.records import Rate, Unit
 from dapa.core.statistics import wilson
 from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, esc, note, rate, table, title, two
+from dapa.ui.parts import THIN, note, rate, table, title, two
 from dapa.ui.strip import MANY
 from dapa.workbench import (
     ConfidenceRecord,
@@ -62,7 +63,7 @@ def head(
     limit: int | None = None,
     again: Mapping[str, Any] | None = None,
     over: str = "",
-) -> str:
+) -> Html:
     """Title, headline card, sentence and big figures.
 
     Args:
@@ -76,29 +77,30 @@ def head(
     assert record is not None, "only a confidence search is drawn here"
     told = record.as_dict()
     name = "Quick form" if record.plan.claim == "quick" else "Choose freely, certify once"
-    end = "" if report.stop_reason == "done" else f" · {esc(report.stop_reason)}"
+    end = "" if report.stop_reason == "done" else f" · {report.stop_reason}"
     many = cut_sentence(report.rates, limit)
-    return (
-        f"{title(esc(form_title(told, kind)), f'{name}{end}')}"
-        f"{note(esc(many), 'warn') if many else ''}{over}{_agreed(again)}"
-        f'<p class="finding">{esc(headline(told, kind))}</p>{size_note(report)}{_numbers(report)}'
-    )
+    return html(
+        '{title}{many}{over}{agreed}<p class="finding">{headline}</p>{size_note}{numbers}',
+        title=title(form_title(told, kind), f"{name}{end}"),
+        many=note(many, "warn") if many else "", over=over, agreed=_agreed(again),
+        headline=headline(told, kind), size_note=size_note(report), numbers=_numbers(report),
+    )  # fmt: skip
 
 
-def size_note(report: SearchReport) -> str:
+def size_note(report: SearchReport) -> Html:
     """What parts of sites come to in parameters, and the energy of ranks; empty for whole sites."""
     if report.moves is None or not any(unit.cut for unit in report.units):
-        return ""
-    return note(esc(moved_sentence(SimpleNamespace(**{"energy": None, **report.moves}))))
+        return html("")
+    return note(moved_sentence(SimpleNamespace(**{"energy": None, **report.moves})))
 
 
-def _agreed(again: Mapping[str, Any] | None) -> str:
+def _agreed(again: Mapping[str, Any] | None) -> Html:
     """What every repetition of the choosing agrees on."""
     line = agreed_text(again) if again else ""
-    return f'<p class="finding agreed">{esc(line)}</p>' if line else ""
+    return when(line, '<p class="finding agreed">{}</p>', line)
 
 
-def _numbers(report: SearchReport) -> str:
+def _numbers(report: SearchReport) -> Html:
     """Student, set and all units on the prompts that chose nothing; prompts, margin, units."""
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -125,8 +127,8 @@ def _numbers(report: SearchReport) -> str:
             else "units in the best guess" if record.form == "unclaimed" else "units in the set",
         ),
     ]  # fmt: skip
-    inner = "".join(f"<div><b>{big}</b><span>{esc(small)}</span></div>" for big, small in cards)
-    return f'<div class="meter numbers" role="group" aria-label="Figures">{inner}</div>'
+    inner = joined(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in cards)
+    return html('<div class="meter numbers" role="group" aria-label="Figures">{}</div>', inner)
 
 
 def _beyond(change: Difference) -> tuple[str, str]:
@@ -146,7 +148,7 @@ def _signed(change: Difference) -> tuple[str, str]:
 # -- below the picture ---------------------------------------------------------------------------
 
 
-def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = None) -> str:
+def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = None) -> Html:
     """Units, removals, prompts beside each other, notes, and what is folded.
 
     Args:
@@ -161,14 +163,13 @@ def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = No
         offers_text(told, kind), certify_text(told), overfit_text(told), unseen_text(told),
         chosen_text(told),
     )  # fmt: skip
-    notes = "".join(note(esc(line)) for line in lines if line)
-    tables = f'<div class="asked">{_beside(report)}{_removals(report)}</div>'
-    return (
-        f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told, kinds or {})}"
-    )
+    notes = joined(note(line) for line in lines if line)
+    tables = html('<div class="asked">{}{}</div>', _beside(report), _removals(report))
+    folded = _folded(report, told, kinds or {})
+    return units_row(told) + tables + _taken_back(report) + notes + folded
 
 
-def units_row(told: Any, choosing: bool = False) -> str:
+def units_row(told: Any, choosing: bool = False) -> Html:
     """Every unit as a cell in the strip's order: firm, undecided, in the set, out.
 
     Args:
@@ -177,7 +178,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
     """
     sets = told["chain"] or told["chosen"]
     if not sets:
-        return ""
+        return html("")
     every = [Unit.parse(name) for name in sets[0]["units"]]
     standing = dict.fromkeys(map(str, every), "out")
     standing |= dict.fromkeys(told["units"], "in")
@@ -187,7 +188,7 @@ def units_row(told: Any, choosing: bool = False) -> str:
         )
     standing |= {name: word for word in ("firm", "undecided") for name in told[word]}
     if any(unit.cut for unit in every):
-        return ""  # too fine for cells; the table names them
+        return html("")  # too fine for cells; the table names them
     kinds = list(dict.fromkeys(unit.kind for unit in every))
     layers = sorted({unit.layer for unit in every if unit.place is not None})
     there = {(unit.kind, unit.layer): unit for unit in every if unit.place is not None}
@@ -199,68 +200,72 @@ def units_row(told: Any, choosing: bool = False) -> str:
             for layer in layers
         ]
         if any(cells):
-            label = esc(kind) if len(kinds) > 1 else "layer"
-            rows.append(f'<div class="strip-row"><span class="kind">{label}</span>'
-                        f"{''.join(cell or '<i></i>' for cell in cells)}</div>")  # fmt: skip
+            label = kind if len(kinds) > 1 else "layer"
+            row = joined(cell or html("<i></i>") for cell in cells)
+            rows.append(
+                html('<div class="strip-row"><span class="kind">{}</span>{}</div>', label, row)
+            )
     alone = [unit for unit in every if unit.place is None]
-    rest = "".join(_cell(unit, unit_name(unit), standing) for unit in alone)
+    rest = joined(_cell(unit, unit_name(unit), standing) for unit in alone)
     if rest:
-        rows.append(f'<p class="alone">{rest}</p>')
+        rows.append(html('<p class="alone">{}</p>', rest))
     shown = [word for word in _WORDS if word in standing.values()]
-    key = "".join(
-        f'<i class="{word}" aria-hidden="true">{_MARKS[word]}</i>{_WORDS[word]}' for word in shown
+    key = joined(
+        html('<i class="{}" aria-hidden="true">{}</i>{}', word, _MARKS[word], _WORDS[word])
+        for word in shown
     )
-    line = f'<span class="legend standing">{key}</span>'
-    return (
-        f"{title('The units, in the strip&#39;s order', line)}"
-        f'<div class="units{many}" tabindex="0" style="--n:{esc(max(len(layers), 1))}">'
-        f"{''.join(rows)}</div>"
-    )
+    line = html('<span class="legend standing">{}</span>', key)
+    return html(
+        '{}<div class="units{}" tabindex="0" style="--n:{}">{}</div>',
+        title("The units, in the strip's order", line), many, max(len(layers), 1), joined(rows),
+    )  # fmt: skip
 
 
-def _cell(unit: Unit | None, name: Any, standing: dict[str, str]) -> str:
+def _cell(unit: Unit | None, name: Any, standing: dict[str, str]) -> Html:
     if unit is None:
-        return ""
+        return html("")
     word = standing[str(unit)]
     told = f"{unit_name(unit)}: {_WORDS[word]}"
-    return (
-        f'<span class="{word}" role="img" aria-label="{esc(told)}" title="{esc(told)}">'
-        f"{esc(name)}<b>{_MARKS[word]}</b></span>"
-    )
+    return html(
+        '<span class="{word}" role="img" aria-label="{told}" title="{told}">{name}<b>{mark}</b>'
+        "</span>",
+        word=word, told=told, name=name, mark=_MARKS[word],
+    )  # fmt: skip
 
 
-def _removals(report: SearchReport) -> str:
+def _removals(report: SearchReport) -> Html:
     """Each unit left out of the set, against all units less the margin."""
     record = report.confidence
     if record is None or not record.standings or record.margin is None:
-        return ""
+        return html("")
     lines = []
     for one in record.standings:
         badge = (
-            '<span class="badge yes">■ firm</span>'
+            html('<span class="badge yes">■ firm</span>')
             if one.firm
-            else '<span class="badge unclear">◇ undecided</span>'
+            else html('<span class="badge unclear">◇ undecided</span>')
         )
         p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
+        n = one.certified.n
         look: Look = "orange" if one.firm else "open"
         cells = [
-            f"{_points(one.certified.change)}",
-            f'{badge} <span class="interval">{p}, n{THIN}={THIN}{esc(one.certified.n)}</span>',
+            _points(one.certified.change),
+            html('{} <span class="interval">{}</span>', badge, f"{p}, n{THIN}={THIN}{n}"),
         ]
-        lines.append(Line(esc(unit_name(one.unit)), [Dot(one.certified.rate, look)], cells))
+        lines.append(Line(unit_name(one.unit), [Dot(one.certified.rate, look)], cells))
     whole = max((one.certified for one in record.standings), key=lambda one: one.n).whole_rate
     aim = whole.value - record.margin
     picture = f"DSR; dashed: {points(record.margin)} below all units"
     names = ("without", picture, "points", "standing")
-    return f"<div>{forest(names, lines, aim, 'certificate')}</div>"
+    return html("<div>{}</div>", forest(names, lines, aim, "certificate"))
 
 
-def _points(change: Difference) -> str:
+def _points(change: Difference) -> Html:
     value, ends = _signed(change)
-    return f'<b>{value}</b> <span class="interval">{ends}</span>'
+    return html('<b>{}</b> <span class="interval">{}</span>', value, ends)
 
 
-def _beside(report: SearchReport) -> str:
+def _beside(report: SearchReport) -> Html:
     """The set and all units on the prompts that chose, on those that did not, on unseen kinds."""
     record = report.confidence
     assert record is not None, "only a confidence search is drawn here"
@@ -277,50 +282,53 @@ def _beside(report: SearchReport) -> str:
     if ours and whole:
         lines.append(_asked(f"{ours.n} locked away, asked once", ours, whole, "–"))
     if not lines:
-        return ""
+        return html("")
     heads = ("prompts", "DSR: ■ the set, ● all units", "set · all", "points")
-    return f"<div>{forest(heads, lines, classes='beside')}</div>"
+    return html("<div>{}</div>", forest(heads, lines, classes="beside"))
 
 
 def _asked(name: str, ours: Rate, whole: Rate, change: str) -> Line:
     dots = [Dot(ours, "blue", "the set"), Dot(whole, "grey", "all units")]
-    return Line(name, dots, [f"<b>{two(ours.value)}</b> · {two(whole.value)}", change])
+    return Line(name, dots, [html("<b>{}</b> · {}", two(ours.value), two(whole.value)), change])
 
 
-def _taken_back(report: SearchReport) -> str:
+def _taken_back(report: SearchReport) -> Html:
     """Replies that open with a refusal and go on to comply."""
     lost = [one for one in report.rechecks if one.role == "best" and one.lost]
     if not lost:
-        return ""
+        return html("")
     return note(
-        f"<b>Refuse, then comply.</b> {lost[0].lost} of {lost[0].rate.n} replies of the set open "
-        "with a refusal and go on to comply; the figures above count openings.",
+        html(
+            "<b>Refuse, then comply.</b> {} of {} replies of the set open "
+            "with a refusal and go on to comply; the figures above count openings.",
+            lost[0].lost,
+            lost[0].rate.n,
+        ),
         "warn",
     )
 
 
-def _folded(report: SearchReport, told: Any, kinds: Mapping[str, Rate]) -> str:
+def _folded(report: SearchReport, told: Any, kinds: Mapping[str, Rate]) -> Html:
     """The words, the chain and the costs, each behind a line."""
-    words = "".join(f"<li><b>{esc(name)}.</b> {esc(text)}</li>" for name, text in GLOSSARY)
-    made = _fold("What these words mean", f"<ul>{words}</ul>")
+    words = joined(html("<li><b>{}.</b> {}</li>", name, text) for name, text in GLOSSARY)
+    made = _fold("What these words mean", html("<ul>{}</ul>", words))
     lines = [divided_text(told)]
     if prior := report.prior:
         lines.append(f"The order was led by {prior['name']}, which decided nothing.")
-    made += _fold("How the prompts were divided", note(esc(" ".join(filter(None, lines)))))
+    made += _fold("How the prompts were divided", note(" ".join(filter(None, lines))))
     made += _fold("Refusals on every part of the prompts", _rates(report, kinds))
-    rows = [tuple(map(esc, row)) for row in chain_rows(told)]
-    if rows:
+    if rows := chain_rows(told):
         made += _fold("Every set of the chain", table(CHAIN_HEADS, rows))
-    costs = [(esc(what), esc(much)) for what, much in cost_lines(report.costs.as_dict())]
+    costs = cost_lines(report.costs.as_dict())
     return made + _fold("What it cost", table(("cost", ""), costs))
 
 
-def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
+def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> Html:
     """DSR on the prompts that chose, on those that certified, and over kinds of harm."""
 
-    def cell(role: str) -> str:
+    def cell(role: str) -> Html:
         over = kinds.get(role)
-        beside = f'<br><span class="interval">{esc(kinds_text(over))}</span>' if over else ""
+        beside = html('<br><span class="interval">{}</span>', kinds_text(over)) if over else ""
         return rate(report.rates.get(role)) + beside
 
     locked = any("locked" in name for name in report.rates)
@@ -328,7 +336,7 @@ def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
         (label, cell(own), cell(held), *([cell(once)] if locked else []))
         for label, own, held, once in (
             ("student", "student", "student_held_out", "student_locked"),
-            ("<b>the set</b>", "best", "held_out", "locked"),
+            (html("<b>the set</b>"), "best", "held_out", "locked"),
             ("all units", "full", "full_held_out", "full_locked"),
         )
     ]
@@ -336,8 +344,8 @@ def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
     return table(heads, rows) + (note(looks_text(report.looks)) if report.looks else "")
 
 
-def _fold(name: str, body: str) -> str:
-    return f'<details class="read"><summary>{name}</summary>{body}</details>'
+def _fold(name: str, body: str) -> Html:
+    return html('<details class="read"><summary>{}</summary>{}</details>', name, body)
 
 
 def chart(job: SearchJob | None, dark: bool) -> Any:
@@ -374,7 +382,7 @@ def picture(
 # -- while it runs -------------------------------------------------------------------------------
 
 
-def running(now: SearchProgress, kind: str, words: str) -> str:
+def running(now: SearchProgress, kind: str, words: str) -> Html:
     """The stages of a search under way, each with what it has shown; `words` is the heading."""
     told = now.confidence.as_dict() if now.confidence else None
     judged: Sequence[Any] = now.asking
@@ -382,14 +390,17 @@ def running(now: SearchProgress, kind: str, words: str) -> str:
     if judged and judged[0].judged < judged[0].asked:
         asking = f"{judged[0].judged} of {judged[0].asked} prompts of this look"
     marks = {"done": "✓", "now": "●", "to come": "○"}
-    items = "".join(
-        f'<li class="{one.state.replace(" ", "-")}"{_current(one.state)}><b><i aria-hidden="true">'
-        f"{marks[one.state]}</i> {esc(one.name)}</b><span>{esc(one.told) or '&nbsp;'}</span></li>"
+    items = joined(
+        html(
+            '<li class="{}"{}><b><i aria-hidden="true">{}</i> {}</b><span>{}</span></li>',
+            one.state.replace(" ", "-"), _current(one.state), marks[one.state], one.name,
+            one.told or html("&nbsp;"),
+        )
         for one in stages(told, kind, asking)
-    )
+    )  # fmt: skip
     line = "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost."
-    return f'{title(words, line)}<ol class="stages" role="status">{items}</ol>'
+    return html('{}<ol class="stages" role="status">{}</ol>', title(words, line), items)
 
 
-def _current(state: str) -> str:
-    return ' aria-current="step"' if state == "now" else ""
+def _current(state: str) -> Html:
+    return when(state == "now", ' aria-current="step"')

@@ -15,12 +15,13 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.errors import SettingError
+from dapa.core.html import Html, html, joined
 from dapa.core.measurement import Call, Measured
 from dapa.core.settings import Settings, presets
 from dapa.ui import forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.measurements.html import drawn as told_page
-from dapa.ui.parts import esc, hint, title
+from dapa.ui.parts import hint, title
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
 from dapa.workbench import SearchJob
@@ -256,34 +257,36 @@ def _chart(name: str, job: SearchJob, found: Measured, dark: bool) -> Any:
     return gr.update(visible=True, value=picture)
 
 
-def _toolbar(tasks: Mapping[str, Task | None], chosen: str, ready: bool) -> str:
+def _toolbar(tasks: Mapping[str, Task | None], chosen: str, ready: bool) -> Html:
     """The buttons; each says what came of its measurement."""
     line = (
         "Each button measures one thing about the found set. What was judged is not judged again."
     )
     head = title("How sure is it? Look closer", line)
-    titles = {name: esc(measurements[name].title) for name in offered()}
+    titles = {name: measurements[name].title for name in offered()}
     return toolbar(head, titles, tasks, chosen, ready)
 
 
-def _nothing() -> str:
+def _nothing() -> Html:
     return hint("Nothing to look at yet", "Run a search to its end; then ask here how sure it is.")
 
 
-def _panel(name: str, task: Task | None, cost: str = "") -> str:
+def _panel(name: str, task: Task | None, cost: str = "") -> Html:
     """One measurement: what it is, how far it is, or what it found."""
     if not name:
         return hint(
             "How sure is it?", "Press one of the buttons above; each says what it measures."
         )
     one = measurements[name]
-    heading, how = esc(one.heading), esc(one.how)
+    heading, how = one.heading, one.how
     if task is None and cost:
-        start = '<button type="button" class="link" data-do="again">measure now</button>'
-        return framed(heading, how) + hint("What it takes", f"{esc(cost)} {start}")
+        start = html(
+            '{} <button type="button" class="link" data-do="again">measure now</button>', cost
+        )
+        return framed(heading, how) + hint("What it takes", start)
     if task is None:
-        return framed(heading, how) + hint(esc(one.title), "Not measured yet: press its button.")
+        return framed(heading, how) + hint(one.title, "Not measured yet: press its button.")
     if not task.over:
         return framed(heading, how) + progress_line(task)
     said = told_page(one.describe(task.result.record)) if task.result is not None else ""
-    return f"{framed(heading, how, again(task))}{ended(task)}{said}"
+    return joined((framed(heading, how, again(task)), ended(task), said))

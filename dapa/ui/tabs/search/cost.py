@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import bar, esc, note
+from dapa.ui.parts import bar, note
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tasks import Task
 from dapa.workbench import digest
@@ -78,12 +79,13 @@ def wire(dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed:
     changed.then(forget, None, out, api_name="search_cost_stale", **quiet)
 
 
-def told(task: Task) -> str:
+def told(task: Task) -> Html:
     """The estimate, or how far it is."""
     if not task.over:
         word = "Waits for a measurement" if task.state == "waiting" else "Timing this pair"
-        return note(f"{bar(None)} {word}; a few prompts, then searches on paper.")
+        line = html("{} {}; a few prompts, then searches on paper.", bar(None), word)
+        return note(line)
     if task.result is None:
-        return note(esc(task.error or "The estimate was stopped."), "fail")
+        return note(task.error or "The estimate was stopped.", "fail")
     costs = task.result.as_dict()
-    return note(esc(estimate_sentence(costs))) + note(esc(costs["shows"]))
+    return note(estimate_sentence(costs)) + note(costs["shows"])

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import esc, note, table
+from dapa.ui.parts import note, table
 from dapa.ui.tabs.search import form as choices
 from dapa.workbench import ConfidencePlan, SearchSettings
 from dapa.writing.certified import chances, plan_text
@@ -35,9 +36,9 @@ def wire(
     known: dict[str, ConfidencePlan | None] = {}
 
     @guarded
-    def say(**values: Any) -> str:
+    def say(**values: Any) -> Html:
         if not dashboard.workbench.loaded:
-            return ""
+            return html("")
         try:
             settings = chosen.read(values)
             key = _key(dashboard, settings)
@@ -47,7 +48,7 @@ def wire(
                 known[key] = dashboard.workbench.search_plan(settings)
             return told(known[key])
         except DapaError:
-            return ""  # Start will say what is wrong
+            return html("")  # Start will say what is wrong
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "plan"}
     one: dict[str, Any] = {"inputs_kwargs": chosen.values, "concurrency_limit": 1, **quiet}
@@ -60,19 +61,20 @@ def _key(dashboard: Dashboard, settings: SearchSettings) -> str:
     return json.dumps([dashboard.epoch, body], default=str)
 
 
-def told(plan: ConfidencePlan | None) -> str:
+def told(plan: ConfidencePlan | None) -> Html:
     """The plan as a line; what the exact mode is where none is made."""
     if plan is None:
-        return note(esc(EXACT))
+        return note(EXACT)
     body = plan.as_dict()
-    line = note(esc(plan_text(body)), "" if plan.margin else "warn")
-    tables = "".join(
-        table((esc(head), esc(shown)), [(esc(a), esc(b)) for a, b in pairs])
-        for head, shown, pairs in chances(body)
+    line = note(plan_text(body), "" if plan.margin else "warn")
+    tables = joined(
+        table((head, shown), [(a, b) for a, b in pairs]) for head, shown, pairs in chances(body)
     )
     if not tables:
         return line
-    return (
-        f'{line}<details class="read"><summary>How likely it is to be shown</summary>'
-        f'<div class="two">{tables}</div></details>'
+    return html(
+        '{}<details class="read"><summary>How likely it is to be shown</summary>'
+        '<div class="two">{}</div></details>',
+        line,
+        tables,
     )

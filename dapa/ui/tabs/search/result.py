@@ -9,11 +9,12 @@ from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.headline import Headline, Point, Who, by_skill, card
-from dapa.ui.parts import THIN, esc, names, note, rate, table, title, two
+from dapa.ui.parts import THIN, names, note, rate, table, title, two
 from dapa.ui.tabs.search import certified
 from dapa.workbench import Run, SearchReport
 from dapa.writing.certified import EXACT_RESULT
@@ -56,7 +57,7 @@ def report_of(run: Run) -> SearchReport | None:
 def typed(record: Any) -> Any:
     """The same record; TypeError where a number in it, at any depth, is none.
 
-    A store is a file: what is written as a number is not escaped, so it must be one.
+    A store is a file: what is written as a number must be one, or its run is unreadable.
     """
     if isinstance(record, tuple | list):
         for each in record:
@@ -86,30 +87,28 @@ def sentence(
     share: float | None,
     skill: tuple[Rate, Rate] | None = None,
 ) -> str:
-    """The written sentence, escaped, with the figures that matter in it."""
+    """The written sentence, with the figures that matter in it."""
     if not report.units:
-        return "Found: <b>nothing smaller than the full set</b>."
+        return html("Found: <b>nothing smaller than the full set</b>.")
     both = [report.rates.get(name) for name in ("student_held_out", "held_out")]
     held_out = all(both)
     if not held_out:
         both = [report.rates.get(name) for name in ("student", "best")]
-    return esc(
-        result_sentence(
-            MovedUnits(
-                len(report.units),
-                total,
-                kind,
-                report.layers,
-                share,
-                [unit for unit in report.units if unit.place is None],
-            ),
-            *both,
-            report.costs.tests,
-            report.costs.seconds,
-            skill=skill,
-            held_out=held_out,
-            one_minimal=report.claimed.one_minimal,
-        )
+    return result_sentence(
+        MovedUnits(
+            len(report.units),
+            total,
+            kind,
+            report.layers,
+            share,
+            [unit for unit in report.units if unit.place is None],
+        ),
+        *both,
+        report.costs.tests,
+        report.costs.seconds,
+        skill=skill,
+        held_out=held_out,
+        one_minimal=report.claimed.one_minimal,
     )
 
 
@@ -122,7 +121,7 @@ def draw(
     limit: int | None = None,
     kinds: Mapping[str, Rate] | None = None,
     also: Sequence[Offered] = (),
-) -> str:
+) -> Html:
     """A result whole: what stands over the row of buttons, then what stands under it.
 
     Args:
@@ -149,27 +148,24 @@ def head(
     limit: int | None = None,
     also: Sequence[Offered] = (),
     over: str = "",
-) -> str:
+) -> Html:
     """Headline, sentence and the sets that would do too; `over` is the headline card's HTML."""
     many = cut_sentence(report.rates, limit)
-    cut = note(esc(many), "warn") if many else ""
+    cut = note(many, "warn") if many else ""
     name = f"Result: {names(report.units)}" if report.units else "Result"
     over = over or (card(headlined(report, kind, total)) if report.units else "")
     others = [smaller_text(sets) for sets in (report.smaller, also)]
-    return (
-        f"{title(name, _certified(report))}{cut}{over}"
-        f'<p class="finding">{sentence(report, kind, total, share, skill)}</p>'
-        f"{certified.size_note(report)}"
-        f"{''.join(note(esc(line)) for line in others if line)}"
-    )
+    return html(
+        '{}{}{}<p class="finding">{}</p>{}{}',
+        title(name, _certified(report)), cut, over, sentence(report, kind, total, share, skill),
+        certified.size_note(report), joined(note(line) for line in others if line),
+    )  # fmt: skip
 
 
-def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> str:
+def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> Html:
     """Standing, warnings, rates, certificate and costs of an exact search."""
-    return (
-        f"{_columns(report, kinds or {})}{_standing(report)}{_warnings(report)}"
-        f"{_asides(report)}{_costs(report)}"
-    )
+    first = _columns(report, kinds or {}) + _standing(report) + _warnings(report)
+    return first + _asides(report) + _costs(report)
 
 
 _WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
@@ -224,21 +220,20 @@ def headlined(
     return Headline(student, found, asked, count, total, kind, skill, waiting, points, across)
 
 
-def _costs(report: SearchReport) -> str:
+def _costs(report: SearchReport) -> Html:
     """Everything that the search cost, folded."""
-    rows = [(esc(what), esc(much)) for what, much in cost_lines(report.costs.as_dict())]
-    body = table(("cost", ""), rows)
-    return f'<details class="read"><summary>What it cost</summary>{body}</details>'
+    body = table(("cost", ""), cost_lines(report.costs.as_dict()))
+    return html('<details class="read"><summary>What it cost</summary>{}</details>', body)
 
 
 def _certified(report: SearchReport) -> str:
     """Firm, undecided and the target; never plainly 1-minimal where a removal is undecided."""
     claim = report.claimed
-    aim = esc(target_text(claim, report.target))
+    aim = target_text(claim, report.target)
     if head := headline(claim):
-        end = "" if report.stop_reason == "done" else f" · {esc(report.stop_reason)}"
-        return f"{head} · {aim}{end}<br>{_explained(claim)}"
-    return f"Best so far, not certified as 1-minimal: {esc(report.stop_reason)} · {aim}"
+        end = "" if report.stop_reason == "done" else f" · {report.stop_reason}"
+        return html("{}<br>{}", f"{head} · {aim}{end}", _explained(claim))
+    return f"Best so far, not certified as 1-minimal: {report.stop_reason} · {aim}"
 
 
 def _explained(claim: Claimed) -> str:
@@ -253,25 +248,28 @@ def _explained(claim: Claimed) -> str:
     return " ".join(told)
 
 
-def _standing(report: SearchReport) -> str:
+def _standing(report: SearchReport) -> Html:
     """What whole replies make of the certificate, and what firm rests on."""
-    claim, told = report.claimed, ""
+    claim, told = report.claimed, html("")
     if headline(claim):
-        line = esc(f"{standing(claim)} {basis_text(report.removals)}")
+        line = f"{standing(claim)} {basis_text(report.removals)}"
         told = note(line, "warn") if claim.contradicted or claim.reached is False else note(line)
-    return told + (note(esc(EXACT_RESULT)) if report.units else "")
+    return told + (note(EXACT_RESULT) if report.units else "")
 
 
-def _warnings(report: SearchReport) -> str:
+def _warnings(report: SearchReport) -> Html:
     notes, tried = [], report.supersets
     if report.violations:
         firm = [violation for violation in report.violations if violation.firm]
         where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
         kept = tried - len(report.violations)
         if firm:
-            line = "<b>More is not always better.</b> "
-            line += f"Of {tried} larger sets tried, {kept} still refuse. Adding "
-            notes.append(note(f"{line}{where} undoes it.", "warn"))
+            told = html(
+                "<b>More is not always better.</b> Of {} larger sets tried, {} still refuse. "
+                "Adding {} undoes it.",
+                tried, kept, where,
+            )  # fmt: skip
+            notes.append(note(told, "warn"))
         else:
             line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "
             notes.append(note(f"{line}short of it, by no more than chance would."))
@@ -282,15 +280,18 @@ def _warnings(report: SearchReport) -> str:
     if lost:
         notes.append(
             note(
-                f"<b>Refuse, then comply.</b> {lost[0]} replies of the found set open with "
-                "a refusal and go on to comply; the rates here count whole replies.",
+                html(
+                    "<b>Refuse, then comply.</b> {} replies of the found set open with "
+                    "a refusal and go on to comply; the rates here count whole replies.",
+                    lost[0],
+                ),
                 "warn",
             )
         )
-    return "".join(notes)
+    return joined(notes)
 
 
-def _asides(report: SearchReport) -> str:
+def _asides(report: SearchReport) -> Html:
     """Utility limit, ranking, batch shape and fast screen, where they played a part."""
     lines = []
     if kl := report.kl:
@@ -299,7 +300,7 @@ def _asides(report: SearchReport) -> str:
             f"{kl['limit']:g}; every unit {kl['full']:.3g})."
         )
     if prior := report.prior:
-        lines.append(f"The order was led by {esc(prior['name'])}, which decided nothing.")
+        lines.append(f"The order was led by {prior['name']}, which decided nothing.")
     if report.canonical:
         flips = sum(line.lost + line.gained for line in report.canonical)
         told = f"{flips} verdicts differ" if flips else "every verdict is the same"
@@ -312,17 +313,17 @@ def _asides(report: SearchReport) -> str:
             f"{two(screen['value'])} [{two(screen['low'])}, {two(screen['high'])}], "
             f"n{THIN}={THIN}{screen['n']} replies."
         )
-    return note(" ".join(lines)) if lines else ""
+    return note(" ".join(lines)) if lines else html("")
 
 
 def _added(units: Sequence[Unit]) -> str:
     return f"{len(units)} units together" if len(units) > 4 else names(units)
 
 
-def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
-    def cell(role: str) -> str:
+def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> Html:
+    def cell(role: str) -> Html:
         over = kinds.get(role)
-        beside = f'<br><span class="interval">{esc(kinds_text(over))}</span>' if over else ""
+        beside = html('<br><span class="interval">{}</span>', kinds_text(over)) if over else ""
         return rate(report.rates.get(role)) + beside
 
     locked = any("locked" in name for name in report.rates)
@@ -335,42 +336,42 @@ def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> str:
         )
         for label, searched, held_out in (
             ("student", "student", "student_held_out"),
-            ("<b>found set</b>", "best", "held_out"),
+            (html("<b>found set</b>"), "best", "held_out"),
             ("every unit", "full", "full_held_out"),
         )
     ]
     heads = ("DSR", "on the search prompts", "held out", *(["locked, once"] if locked else []))
     looked = f" {looks_text(report.looks)}" if report.looks else ""
-    rates = f"<div>{table(heads, rows)}{note(DSR + looked)}</div>"
-    return f'<div class="two result">{rates}{_certificate(report)}</div>'
+    rates = html("<div>{}{}</div>", table(heads, rows), note(DSR + looked))
+    return html('<div class="two result">{}{}</div>', rates, _certificate(report))
 
 
-def _certificate(report: SearchReport) -> str:
+def _certificate(report: SearchReport) -> Html:
     """Each removal's DSR with its interval against the target; firm or undecided."""
     if not report.removals:
-        return ""
+        return html("")
     lines, sure = [], report.claimed.firm
     for removal in report.removals:
         left = wilson(removal.outcome.defended, removal.outcome.asked)
         firm = removal.unit in sure
         look: Look = "orange" if firm else "open"
         cells = [rate(left, with_n=False), _firm(removal, firm)]
-        lines.append(Line(esc(unit_name(removal.unit)), [Dot(left, look)], cells))
+        lines.append(Line(unit_name(removal.unit), [Dot(left, look)], cells))
     n = report.removals[0].outcome.asked
     picture = f"DSR by openings, n{THIN}={THIN}{n}; dashed: target {two(report.target)}"
     head = ("without", picture, "certificate", "standing")
     return forest(head, lines, report.target, "certificate")
 
 
-def _firm(removal: Removal, firm: bool) -> str:
+def _firm(removal: Removal, firm: bool) -> Html:
     shown = "p < 0.001" if removal.p_value < 0.001 else f"p = {removal.p_value:.3f}"
     if removal.basis == "reserve":
         shown += f" on {removal.more} reserve prompts"
     elif removal.more:
         shown += f", with {removal.more} more prompts"
     if firm:
-        return f'<span class="badge yes">■ firm</span> <span class="interval">{shown}</span>'
-    return (
-        f'<span class="badge unclear">◇ undecided</span> <span class="interval">{removal.flips} '
-        f"{'flip' if removal.flips == 1 else 'flips'}, {shown}</span>"
-    )
+        return html('<span class="badge yes">■ firm</span> <span class="interval">{}</span>', shown)
+    return html(
+        '<span class="badge unclear">◇ undecided</span> <span class="interval">{} {}, {}</span>',
+        removal.flips, "flip" if removal.flips == 1 else "flips", shown,
+    )  # fmt: skip

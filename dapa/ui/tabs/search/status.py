@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import Html, html, joined
 from dapa.core.records import NothingToLocalize, Outcome, Rate
 from dapa.ui import replay
 from dapa.ui.belonging import owner_of, whose
@@ -16,7 +17,6 @@ from dapa.ui.headline import card
 from dapa.ui.parts import (
     THIN,
     bar,
-    esc,
     note,
     number,
     percent,
@@ -125,7 +125,7 @@ class SearchStatus:
         rest = [gr.skip()] * (len(self.outputs) - 5)
         return (*rest, gr.Timer(active=ticking), *[gr.skip()] * 4)
 
-    def headline(self, job: SearchJob, state: str) -> str:
+    def headline(self, job: SearchJob, state: str) -> Html:
         """What stands on top: the result, the failure, or what is going on."""
         if job.report is not None:
             share = job.share.fraction if job.share else None
@@ -143,7 +143,7 @@ class SearchStatus:
             )
             return title("Nothing to find here", _why(job)) + scores
         if job.error is not None:
-            return title("The search failed") + note(esc(job.error), "fail")
+            return title("The search failed") + note(str(job.error), "fail")
         word = "Paused" if state == "paused" else "Searching"
         units = f"{job.total} {kind_text(job.unit_kind, job.total)}"
         if job.confident:
@@ -155,10 +155,10 @@ class SearchStatus:
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
         )
 
-    def _headline(self, job: SearchJob) -> str:
+    def _headline(self, job: SearchJob) -> Html:
         """The card over the result; empty where nothing was found."""
         if job.report is None or not job.report.units:
-            return ""
+            return html("")
         skills, waiting = skills_of(self.dashboard, job.id)
         return card(result.headlined(job.report, job.unit_kind, job.total, skills, waiting))
 
@@ -212,7 +212,7 @@ def skills_of(dashboard: Dashboard, run: str) -> tuple[dict[str, Rate] | None, s
     return {who: rate for who, rate in rates.items() if rate is not None}, ""
 
 
-def below(job: SearchJob, now: SearchProgress) -> str:
+def below(job: SearchJob, now: SearchProgress) -> Html:
     """What stands under the row of buttons, and under a confidence search's picture."""
     if job.report is not None:
         if job.report.confidence is None:
@@ -220,7 +220,7 @@ def below(job: SearchJob, now: SearchProgress) -> str:
         return certified.below(job.report, job.unit_kind, job.over_kinds)
     record = now.confidence
     if record is None or not record.chosen:
-        return ""
+        return html("")
     return certified.units_row(record.as_dict(), len(record.units) == record.total)
 
 
@@ -239,7 +239,7 @@ def _why(job: SearchJob) -> str:
     plain = str(job.error).removeprefix("nothing to localize: ")
     plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
     offer = " Refusal may sit in the rest of the MLP: search that." if "mlp" in job.others else ""
-    return f"{esc(plain[:1].upper() + plain[1:])}.{offer}"
+    return f"{plain[:1].upper() + plain[1:]}.{offer}"
 
 
 def dsr_text(outcome: Outcome) -> str:
@@ -250,7 +250,7 @@ def dsr_text(outcome: Outcome) -> str:
     return f"≥{THIN}{two(low)}" if outcome.satisfied else f"≤{THIN}{two(high)}"
 
 
-def meter(now: SearchProgress) -> str:
+def meter(now: SearchProgress) -> Html:
     """The cost cards: what was spent, what was saved, what is to come."""
     costs = now.costs
     mine = [
@@ -281,8 +281,8 @@ def meter(now: SearchProgress) -> str:
         now_dsr,
         _left(now),
     ]
-    inner = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in cards)
-    return f'<div class="meter" role="status" aria-label="Cost of the search">{inner}</div>'
+    inner = joined(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in cards)
+    return html('<div class="meter" role="status" aria-label="Cost of the search">{}</div>', inner)
 
 
 def _reused(costs: Costs) -> str:
@@ -315,7 +315,7 @@ def _left(now: SearchProgress) -> tuple[str, str]:
         if now.confidence is not None:  # the phase is that of the last question answered
             under_way = stage_now(now.confidence.as_dict())
             phase = under_way.lower() if under_way else phase
-        return phase or "starting", f"{about}{line}"
+        return phase or "starting", about + line
     low, high = now.left
     many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
-    return many, f"tests left{' · ' + about if about else ''}{line}"
+    return many, f"tests left{' · ' + about if about else ''}" + line
