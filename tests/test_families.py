@@ -342,3 +342,25 @@ def test_the_text_model_inside_a_multimodal_one_is_used_alone(wrapper, memory, t
     mask = Mask.of(pair.units("gate"))
     with torch.inference_mode(), masked(pair.plan([mask] * 2)):
         assert torch.equal(pair.student(IDS).logits, plain(trio.materialised(mask)))
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+@pytest.mark.parametrize("memory", ["full", "lean"])
+def test_a_text_model_saved_out_of_a_multimodal_one_may_keep_its_names(prefix, memory, tmp_path):
+    trio = random_trio("gemma3_text")
+    for role, model in (("student", trio.student), ("teacher", trio.teacher)):
+        deepcopy(model).save_pretrained(tmp_path / role)
+        TOKENIZER.save_pretrained(tmp_path / role)
+        file = tmp_path / role / "model.safetensors"
+        named = {
+            prefix + n.removeprefix("model.") if n.startswith("model.") else n: t
+            for n, t in load_file(file).items()
+        }
+        save_file(named, file, {"format": "pt"})
+    places = [str(tmp_path / role) for role in ("student", "teacher")]
+    pair = load_pair(PairSpec(*places, "", "float32", "cpu", memory))
+    assert not [f for f in pair.report.findings if f.level != "fine"]
+    assert torch.equal(plain(pair.student), plain(trio.student))
+    mask = Mask.of(pair.units("gate"))
+    with torch.inference_mode(), masked(pair.plan([mask] * 2)):
+        assert torch.equal(pair.student(IDS).logits, plain(trio.materialised(mask)))

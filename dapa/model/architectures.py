@@ -281,8 +281,13 @@ INSIDE: Mapping[str, str] = {
 """What wrappers' files call a text model's tensors, as patterns -> the text model's own prefix."""
 
 
-def inside_name(name: str) -> str:
-    """What the text model alone calls a wrapper's tensor; the name itself where it is none."""
+_ELSEWHERE = re.compile(r"vision|visual|projector|connector|image|audio")
+
+
+def inside_name(name: str) -> str | None:
+    """What the text model alone calls a wrapper's tensor; None for one of the wrapper's rest."""
+    if _ELSEWHERE.search(name):
+        return None
     for pattern, ours in INSIDE.items():
         if re.search(pattern, name):
             return re.sub(pattern, ours, name)

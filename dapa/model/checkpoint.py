@@ -99,7 +99,7 @@ class Checkpoint:
     @cached_property
     def wrapped(self) -> bool:
         """Has it the names of a wrapper's file? So have text models that were saved out of one."""
-        return self.inside or any(name != inside_name(name) for name in self.shapes)
+        return self.inside or any(name != (inside_name(name) or name) for name in self.shapes)
 
     @cached_property
     def ours(self) -> dict[str, str]:

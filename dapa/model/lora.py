@@ -62,8 +62,6 @@ _OTHERWISE = {
 _STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to begin that change the base too."""
 _PART = re.compile(r"(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$)\w+)?(?:\.weight)?")
-_ELSEWHERE = re.compile(r"vision|visual|projector|connector|image|audio")
-"""In the names of a multimodal model's other parts."""
 _SAVED = re.compile(r"\.(?:base_layer|modules_to_save(?:\.\w+)?)(?=\.\w+$)")
 
 
@@ -131,7 +129,7 @@ class Lora:
         shapes: Mapping[str, tuple[int, ...]],
         ends: Collection[str] = (),
         turned: tuple[str, ...] = (),
-        inside: Callable[[str], str] | None = None,
+        inside: Callable[[str], str | None] | None = None,
     ) -> tuple[dict[str, Difference], dict[str, str]]:
         """What it changes in a base.
 
@@ -139,8 +137,8 @@ class Lora:
             shapes: The base's tensors.
             ends: Modules that `all-linear` leaves out: embeddings and head.
             turned: How modules end that store their weights as (inputs, outputs).
-            inside: Of a text model inside a multimodal one, what it calls a wrapper's tensor; what
-                is adapted of the rest is left out.
+            inside: Of a text model inside a multimodal one, what it calls a wrapper's tensor; None
+                for those of the rest, which are left out.
 
         Returns:
             Tensor of the base -> its difference, and tensor of the base -> the adapter's tensor
@@ -153,11 +151,10 @@ class Lora:
         on_side: set[str] = set()
         saved: dict[str, str] = {}
         for key in self.shapes:
-            bare = key.removeprefix("base_model.model.")
-            if inside is not None:
-                bare = inside(bare)
-                if _ELSEWHERE.search(bare):
-                    continue
+            named = key.removeprefix("base_model.model.")
+            bare = named if inside is None else inside(named)
+            if bare is None:
+                continue
             match = _PART.fullmatch(bare)
             if match is None:
                 whole = _SAVED.sub("", bare)  # PEFT also saves a base's ends that it adapts
