@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from support import TOKENIZER, random_model
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -15,6 +16,29 @@ def save_base(folder: Path, model_type: str = "llama", seed: int = 0, **extra) -
     """A random base as a model folder."""
     model = random_model(model_type, seed, **extra)
     model.save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return folder
+
+
+def save_wrapped(folder: Path, wrapper: str) -> Path:
+    """A random multimodal model as a folder."""
+    text = dict(
+        vocab_size=len(TOKENIZER), hidden_size=32, intermediate_size=24, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=64,
+        pad_token_id=TOKENIZER.pad_token_id, eos_token_id=TOKENIZER.eos_token_id,
+        bos_token_id=None, initializer_range=0.3,
+    )  # fmt: skip
+    vision = dict(num_attention_heads=2, num_hidden_layers=1, intermediate_size=16, patch_size=14)
+    if wrapper == "gemma3":
+        vision |= {"model_type": "siglip_vision_model", "hidden_size": 16, "image_size": 28}
+    else:
+        vision |= {"depth": 1, "hidden_size": 16, "num_heads": 2, "out_hidden_size": 32}
+        text["rope_parameters"] = {"rope_type": "default", "mrope_section": [1, 1, 2]}
+    config = AutoConfig.for_model(
+        wrapper, text_config=text, vision_config=vision, tie_word_embeddings=False
+    )
+    torch.manual_seed(0)
+    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
     TOKENIZER.save_pretrained(folder)
     return folder
 

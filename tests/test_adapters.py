@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters import ALL, by_hand, by_peft, save_base
+from adapters import ALL, by_hand, by_peft, save_base, save_wrapped
 from safetensors.torch import load_file, save_file
 from support import TOKENIZER, Trio, generated
+from transformers import AutoModelForImageTextToText
 
 from dapa.cli import main
 from dapa.core.records import EMPTY, Mask, PairError, Unit
@@ -82,6 +83,51 @@ def test_logits_are_those_of_pefts_merged_model(tmp_path, model_type):
         ours = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu")
         torch.testing.assert_close(logits(ours), logits(merged), rtol=1e-4, atol=1e-4, msg=what)
         assert (logits(ours) - plain).abs().max() > 0.01, f"{what} changed nothing"
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_an_adapter_of_turned_matrices_is_turned_whatever_the_file_calls_them(bare, tmp_path):
+    """GPT-2 stores (inputs, outputs); the official file leaves the first word of its names out."""
+    base = save_base(tmp_path / "base", "gpt2")
+    if bare:
+        file = base / "model.safetensors"
+        named = {n.removeprefix("transformer."): t for n, t in load_file(file).items()}
+        save_file(named, file, {"format": "pt"})
+    for number, targets in enumerate((["c_attn"], ["c_proj"], "all-linear")):
+        adapter = tmp_path / f"adapter{number}"
+        merged = by_peft(base, adapter, target_modules=targets, fan_in_fan_out=True)
+        ours = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu")
+        torch.testing.assert_close(logits(ours), logits(merged), rtol=1e-4, atol=1e-4)
+        memory, kind = ("full", "qkv") if number == 0 else ("lean:o", "o")
+        assert load_pair(spec(base, on(base, adapter), memory)).differs[kind] == [0, 1, 2]
+
+
+ON_WRAPPERS = {
+    "a list": ["q_proj", "v_proj", "gate_proj"],  # the vision tower's too
+    "a pattern of the wrapper's names": r"(?:.*?(?:language|text).*?mlp.*?(?:gate_proj|up_proj))",
+    "all-linear": "all-linear",
+}
+
+
+@pytest.mark.parametrize("wrapper", ["gemma3", "qwen2_5_vl"])
+def test_an_adapter_made_on_a_multimodal_model_is_read_for_its_text_model(wrapper, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base = save_wrapped(tmp_path / "base", wrapper)
+    for number, (what, targets) in enumerate(ON_WRAPPERS.items()):
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+        made = get_peft_model(model, LoraConfig(r=2, lora_alpha=3, target_modules=targets))
+        torch.manual_seed(number)
+        for name, weight in made.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+        adapter = tmp_path / f"adapter{number}"
+        made.save_pretrained(adapter)
+        merged = made.merge_and_unload().eval()
+        ours = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu")
+        torch.testing.assert_close(logits(ours), logits(merged), rtol=1e-4, atol=1e-4, msg=what)
+        pair = load_pair(spec(base, on(base, adapter)))
+        assert pair.report.compatible and pair.differs["gate"] == [0, 1, 2]
 
 
 def test_our_code_needs_no_peft():

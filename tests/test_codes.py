@@ -6,12 +6,14 @@ from copy import deepcopy
 import folders
 import pytest
 import torch
+from adapters import save_wrapped
 from encoded import QUANTISERS, gptq, quantise
 from safetensors.torch import load_file, save_file
 from support import TOKENIZER, materialise, random_trio
 
 from dapa.core.records import EMPTY, Mask, PairError, Unit
 from dapa.model.adapted import open_checkpoint
+from dapa.model.architectures import inside_name
 from dapa.model.codes import find_codes
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
@@ -77,6 +79,21 @@ def test_codes_are_read_as_their_numbers_and_masked_as_any_weights(name, memory,
     torch.testing.assert_close(found[1], logits(ours)[1], atol=1e-4, rtol=1e-4)
     (row,) = complete(pair, [Row((9, 14, 23), mask)], Decoding(4))
     assert len(row.new_ids) >= 1
+
+
+def test_codes_of_a_text_model_inside_a_multimodal_one_are_read(tmp_path):
+    places = [str(save_wrapped(tmp_path / role, "gemma3")) for role in ("student", "teacher")]
+    folders.tensors(tmp_path / "teacher", lambda c: [c[n].mul_(1.5) for n in c if "gate_proj" in n])
+    plain = load_pair(PairSpec(*places, "", "float32", "cpu"))
+    numbers = {inside_name(n): w for n, w in written(tmp_path / "student", "gptq").items()}
+    written(tmp_path / "teacher", "gptq")
+    pair = load_pair(PairSpec(*places, "", "float32", "cpu"))
+    assert pair.report.compatible and pair.family == plain.family
+    assert pair.differs == plain.differs and pair.differs["gate"] == [0, 1, 2]
+    for site, module in pair.sites.items():
+        if site.module in ("gate", "q"):
+            wanted = numbers[f"{pair.family.path(site)}.weight"]
+            torch.testing.assert_close(module.student.weight, wanted)
 
 
 def test_codes_beside_plain_weights_are_said_to_be_unequal(trio, tmp_path):

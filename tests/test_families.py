@@ -110,7 +110,8 @@ def test_no_mask_is_the_untouched_student_and_every_kind_is_its_copied_weights(k
 def test_rows_of_other_masks_and_lengths_decode_as_transformers_decodes_copied_weights(kin):
     config = kin.student.config
     if ZOO[kin.pair.family.model_type].slides:
-        assert config.sliding_window == WINDOW < max(map(len, PROMPTS))
+        window = getattr(config, "window_size", config.sliding_window)  # GPT-Neo's own word
+        assert window == WINDOW < max(map(len, PROMPTS))
     rows = [
         Row(ids, mask, max_new_tokens=6) for mask in some_masks(kin.pair.family) for ids in PROMPTS
     ]
@@ -284,22 +285,45 @@ def test_the_report_of_a_family_without_gates_says_what_to_search(tmp_path):
 
 
 VISION = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+_QWEN = {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 32, "patch_size": 14}
+_PARTS = {"mrope_section": [2, 1, 1]}
 WRAPPED = {
-    "gemma3": ("gemma3_text", "siglip_vision_model"),
-    "llava": ("llama", "clip_vision_model"),
+    "gemma3": ("gemma3_text", {"model_type": "siglip_vision_model"}, {}),
+    "llava": ("llama", {"model_type": "clip_vision_model"}, {}),
+    "mistral3": ("ministral3", {"model_type": "pixtral", "head_dim": 8}, {}),
+    "smolvlm": ("llama", {}, {}),
+    "qwen2_vl": (
+        "qwen2",
+        {**_QWEN, "embed_dim": 16},
+        {"type": "mrope", "mrope_section": [1, 1, 2]},
+    ),
+    "qwen2_5_vl": ("qwen2", _QWEN, {"rope_type": "default", **_PARTS}),
+    "qwen3_vl": (
+        "qwen3",
+        {**_QWEN, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+        {"rope_type": "default", **_PARTS, "mrope_interleaved": True},
+    ),
 }
+"""Wrapper -> the family of its text model, its vision config, and the text model's rope."""
 
 
 @pytest.mark.parametrize("memory", ["full", "lean"])
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_the_text_model_inside_a_multimodal_one_is_used_alone(wrapper, memory, tmp_path):
-    text, vision = WRAPPED[wrapper]
+    text, vision, rope = WRAPPED[wrapper]
     trio = random_trio(text)
     for role, model in (("student", trio.student), ("teacher", trio.teacher)):
+        told = model.config.to_dict()
+        if rope:  # the wrapper has a class of its own for its text model
+            theta = told["rope_parameters"]["rope_theta"]
+            told |= {
+                "model_type": f"{wrapper}_text",
+                "rope_parameters": {**rope, "rope_theta": theta},
+            }
         config = AutoConfig.for_model(
             wrapper,
-            text_config=model.config.to_dict(),
-            vision_config={**VISION, "image_size": 28, "patch_size": 14, "model_type": vision},
+            text_config=told,
+            vision_config={**VISION, "image_size": 28, "patch_size": 14, **vision},
             tie_word_embeddings=False,
         )
         whole = AutoModelForImageTextToText.from_config(config).eval()
@@ -314,6 +338,28 @@ def test_the_text_model_inside_a_multimodal_one_is_used_alone(wrapper, memory, t
     told = [f for f in pair.report.findings if f.what.endswith("text model")]
     assert len(told) == 2 and all(wrapper in f.why and f.level == "fine" for f in told)
     assert not [f for f in pair.report.findings if f.level == "warns"]
+    assert torch.equal(plain(pair.student), plain(trio.student))
+    mask = Mask.of(pair.units("gate"))
+    with torch.inference_mode(), masked(pair.plan([mask] * 2)):
+        assert torch.equal(pair.student(IDS).logits, plain(trio.materialised(mask)))
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+@pytest.mark.parametrize("memory", ["full", "lean"])
+def test_a_text_model_saved_out_of_a_multimodal_one_may_keep_its_names(prefix, memory, tmp_path):
+    trio = random_trio("gemma3_text")
+    for role, model in (("student", trio.student), ("teacher", trio.teacher)):
+        deepcopy(model).save_pretrained(tmp_path / role)
+        TOKENIZER.save_pretrained(tmp_path / role)
+        file = tmp_path / role / "model.safetensors"
+        named = {
+            prefix + n.removeprefix("model.") if n.startswith("model.") else n: t
+            for n, t in load_file(file).items()
+        }
+        save_file(named, file, {"format": "pt"})
+    places = [str(tmp_path / role) for role in ("student", "teacher")]
+    pair = load_pair(PairSpec(*places, "", "float32", "cpu", memory))
+    assert not [f for f in pair.report.findings if f.level != "fine"]
     assert torch.equal(plain(pair.student), plain(trio.student))
     mask = Mask.of(pair.units("gate"))
     with torch.inference_mode(), masked(pair.plan([mask] * 2)):

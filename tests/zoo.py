@@ -33,7 +33,7 @@ class Tried:
     @property
     def slides(self) -> bool:
         """Is it tried with a window shorter than the prompt?"""
-        return self.settings.get("sliding_window") is not None
+        return not {"sliding_window", "window_size"}.isdisjoint(self.settings)
 
 
 ZOO: Mapping[str, Tried] = {
@@ -66,11 +66,24 @@ ZOO: Mapping[str, Tried] = {
         ),
         Tried("smollm3", "some layers without positions", {"no_rope_layers": [1, 0, 1]}),
         Tried("ministral", "some layers slide", _SLIDING),
+        Tried(
+            "ministral3",
+            "queries scaled by their positions",
+            {"rope_parameters": {
+                "rope_type": "yarn", "rope_theta": 1e6, "factor": 2.0, "beta_fast": 32.0,
+                "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 8}},
+        ),
         Tried("olmo", "norms without weights", {"clip_qkv": 2.0}),
         Tried(
             "cohere",
             "attention and MLP side by side, interleaved positions, tied head, scaled logits",
             {"use_qk_norm": True, "logit_scale": 0.5},
+        ),
+        Tried(
+            "cohere2",
+            "attention and MLP side by side, no positions where nothing slides, tied head",
+            {**_SLIDING, "logit_scale": 0.5},
         ),
         Tried("stablelm", "layer norms with biases, positions on a quarter of each head"),
         Tried(
@@ -80,6 +93,11 @@ ZOO: Mapping[str, Tried] = {
         ),
         Tried("starcoder2", "no gate; biases, a sliding window", {"sliding_window": WINDOW}),
         Tried("phi", "no gate; attention and MLP side by side, biases, a head with a bias"),
+        Tried(
+            "gpt_neo",
+            "no gate; learned positions, every other layer slides, attention without a scale",
+            {"attention_types": [[["global", "local", "global"], 1]], "window_size": WINDOW},
+        ),
         Tried("gpt_neox", "no gate; attention and MLP side by side, q, k and v in one matrix"),
         Tried("falcon", "no gate; one key and value for all heads, side by side, one norm"),
         Tried("gpt2", "no gate; learned positions, matrices stored the other way round, tied head"),
@@ -107,6 +125,7 @@ ZOO: Mapping[str, Tried] = {
                 "rope_type": "yarn", "rope_theta": 150000.0, "factor": 2.0, "beta_fast": 32.0,
                 "beta_slow": 1.0, "truncate": False, "original_max_position_embeddings": 32}},
         ),
+        Tried("glm", "gate and up in one matrix, interleaved positions on a half of each head"),
         Tried("glm4", "gate and up in one matrix, norms before and after, interleaved positions"),
         Tried("falcon", "no gate; as the 40B: two norms, keys and values for groups of heads",
               {"new_decoder_architecture": True, "num_kv_heads": 2}, "grouped"),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import PairError
-from dapa.model.architectures import FAMILIES
+from dapa.model.architectures import FAMILIES, inside_name
 from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
 from dapa.model.families import submodule
 from dapa.model.findings import Finding
@@ -181,11 +181,14 @@ def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:
     """A base with an adapter on top; PairError where they do not fit."""
     family = FAMILIES.get(base.model_type)
     ends = (family.embeddings, family.head) if family else ("lm_head",)
-    differences, saved = lora.parts(base.shapes, ends)
+    turned = tuple(p for kind, p in family.sites if kind in family.turned) if family else ()
+    theirs = {base.ours.get(name, name): name for name in base.shapes}
+    shapes = {name: base.shapes[file] for name, file in theirs.items()}
+    differences, saved = lora.parts(shapes, ends, turned, inside_name if base.wrapped else None)
     for end in ends if base.tied else ():
         name_of = f"{end}.weight"
         same = name_of in saved and torch.equal(
-            lora.tensor(saved[name_of]).float(), base.tensor(name_of).float()
+            lora.tensor(saved[name_of]).float(), base.tensor(theirs[name_of]).float()
         )
         if same:
             del saved[name_of]  # PEFT saves embeddings that it only looked at
@@ -197,6 +200,8 @@ def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:
             )
     plain = {field.name: getattr(base, field.name) for field in fields(Checkpoint)}
     plain |= {"name": name, "bytes": base.bytes + lora.files[1].stat().st_size}
+    differences = {theirs[name]: part for name, part in differences.items()}
+    saved = {theirs[name]: key for name, key in saved.items()}
     made = Adapted(**plain, base=base, lora=lora, differences=differences, saved=saved)
     if not made.changed:
         raise wrong(lora.folder, f"changes nothing in {base.name}; give another adapter")
@@ -250,7 +255,7 @@ def derived(
     for done, name in enumerate(sorted(names)):
         if progress:
             progress(f"reading {checkpoint.name}", done / len(names))
-        path, _, leaf = name.rpartition(".")
+        path, _, leaf = checkpoint.ours.get(name, name).rpartition(".")
         try:
             module = submodule(made, path)
             old = getattr(module, leaf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +74,7 @@ FAMILIES: dict[str, Family] = {
         Family("granite", "Granite"),
         Family("smollm3", "SmolLM3"),
         Family("ministral", "Ministral"),
+        Family("ministral3", "Ministral 3"),
         Family("olmo", "OLMo", sites=(*GATED, *SPLIT), bare_norm=True),
         Family(
             "cohere",
@@ -80,6 +82,7 @@ FAMILIES: dict[str, Family] = {
             sites=(*GATED, *SPLIT, *_HEAD_NORMS, BEFORE[0]),
             optional=tuple((path, lambda c: bool(c.use_qk_norm)) for _, path in _HEAD_NORMS),
         ),
+        Family("cohere2", "Cohere 2", sites=(*GATED, *SPLIT, BEFORE[0])),
         Family(
             "stablelm",
             "StableLM",
@@ -102,6 +105,7 @@ FAMILIES: dict[str, Family] = {
             fused=_HALVES,
             own_code=True,
         ),
+        Family("glm", "GLM", sites=(*_FUSED_GATE, *SPLIT, *BEFORE), fused=_HALVES),
         Family(
             "glm4",
             "GLM 4",
@@ -148,6 +152,24 @@ FAMILIES: dict[str, Family] = {
             embeddings="gpt_neox.embed_in",
             norm="gpt_neox.final_layer_norm",
             also=(("lm_head.", "embed_out."),),
+        ),
+        Family(
+            "gpt_neo",
+            "GPT-Neo",
+            layers="transformer.h",
+            sites=(
+                ("up", "mlp.c_fc"),
+                ("down", "mlp.c_proj"),
+                *((kind, f"attn.attention.{kind}_proj") for kind in "qkv"),
+                ("o", "attn.attention.out_proj"),
+                ("input_layernorm", "ln_1"),
+                ("post_attention_layernorm", "ln_2"),
+            ),
+            attention="attn",
+            embeddings="transformer.wte",
+            norm="transformer.ln_f",
+            tuples=True,
+            banded=True,
         ),
         Family(
             "falcon",
@@ -241,14 +263,35 @@ FAMILIES: dict[str, Family] = {
 """`model_type` -> row; `discovery.learn` adds what a person confirmed, for this process."""
 
 
-WRAPPERS = ("gemma3", "llava", "llava_next", "llava_onevision", "mistral3", "internvl")
+AS: Mapping[str, str] = {"qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3"}
+"""Multimodal models whose text model has no class of its own, and the family that it is: of text,
+the three positions by which it turns queries and keys are one."""
+WRAPPERS = (
+    *("gemma3", "llava", "llava_next", "llava_onevision", "mistral3", "internvl"),
+    *("idefics3", "smolvlm"),
+    *AS,
+)
 """Multimodal models whose text model is used alone: with text only, both compute the same."""
 INSIDE: Mapping[str, str] = {
     r"^language_model\.model\.": "model.",
     r"^model\.language_model\.": "model.",
+    r"^model\.text_model\.": "model.",
     r"^language_model\.lm_head\.": "lm_head.",
 }
 """What wrappers' files call a text model's tensors, as patterns -> the text model's own prefix."""
+
+
+_ELSEWHERE = re.compile(r"vision|visual|projector|connector|image|audio")
+
+
+def inside_name(name: str) -> str | None:
+    """What the text model alone calls a wrapper's tensor; None for one of the wrapper's rest."""
+    if _ELSEWHERE.search(name):
+        return None
+    for pattern, ours in INSIDE.items():
+        if re.search(pattern, name):
+            return re.sub(pattern, ours, name)
+    return name
 
 
 def family_of(model_type: str, config: Any = None) -> Family:

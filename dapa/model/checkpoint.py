@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from dapa.core.cache import OFFERED, fetched, how_to_get
 from dapa.core.records import PairError, Site, ran_out
-from dapa.model.architectures import FAMILIES, INSIDE, WRAPPERS, family_of
+from dapa.model.architectures import AS, FAMILIES, INSIDE, WRAPPERS, family_of, inside_name
 from dapa.model.families import Family, Stored
 from dapa.prompts.hub import fetch
 
@@ -86,7 +86,7 @@ class Checkpoint:
     def family(self) -> Family:
         """Its architecture's row, without the sites that its config leaves out; PairError else."""
         family = family_of(self.model_type, self.settings)
-        if not self.inside:
+        if not self.wrapped:
             return family
         steps = [(p.strip("^").replace("\\", ""), ours) for p, ours in INSIDE.items()]
         return replace(family, also=(*family.also, *((ours, theirs) for theirs, ours in steps)))
@@ -96,6 +96,25 @@ class Checkpoint:
         """Is the model the text model inside a multimodal one?"""
         return self.config["model_type"] in WRAPPERS
 
+    @cached_property
+    def wrapped(self) -> bool:
+        """Has it the names of a wrapper's file? So have text models that were saved out of one."""
+        return self.inside or any(name != (inside_name(name) or name) for name in self.shapes)
+
+    @cached_property
+    def ours(self) -> dict[str, str]:
+        """What the loaded model calls a tensor, where its file calls it otherwise."""
+        if self.model_type not in FAMILIES:
+            return {}
+        family = self.family
+        every = [
+            family.stored(site, part).name
+            for site in family.places(self.settings.num_hidden_layers)
+            for part in family.parameters(site.module)
+        ]
+        named = {family.named(name, self.shapes): name for name in every}
+        return {theirs: name for theirs, name in named.items() if theirs != name}
+
     @property
     def model_type(self) -> str:
         """Of the model that is used: the text model's where another wraps it."""
@@ -104,7 +123,8 @@ class Checkpoint:
     @property
     def asking(self) -> dict[str, Any]:
         """What `from_pretrained` has to be told of this folder."""
-        return {"config": self.settings, "key_mapping": dict(INSIDE)} if self.inside else {}
+        asked: dict[str, Any] = {"config": self.settings} if self.inside else {}
+        return asked | ({"key_mapping": dict(INSIDE)} if self.wrapped else {})
 
     def tensors_of(self, family: Family, site: Site) -> dict[str, Stored]:
         """Where a site's parameters are, by parameter; empty where the file lacks them."""
@@ -177,7 +197,7 @@ class Checkpoint:
             whole = AutoConfig.from_pretrained(
                 self.folder, trust_remote_code=False, local_files_only=True
             )
-            return whole.get_text_config(decoder=True) if self.inside else whole
+            return text_config(whole) if self.inside else whole
         except Exception as error:  # validation raises a kind of its own for each fault
             raise PairError(
                 f"{self.name}: config.json is not usable ({gist(error)}); download it again"
@@ -187,6 +207,20 @@ class Checkpoint:
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer, read once."""
         return load_tokenizer(self)
+
+
+def text_config(whole: Any) -> Any:
+    """The config of the text model inside a multimodal one, as of a model by itself."""
+    text = whole.get_text_config(decoder=True)
+    family = AS.get(whole.model_type)
+    if family is not None:
+        told = {k: v for k, v in text.to_dict().items() if k != "model_type"}
+        rope = told["rope_parameters"]
+        told["rope_parameters"] = {k: v for k, v in rope.items() if not k.startswith("mrope")}
+        text = AutoConfig.for_model(family, **told)
+    # old files tell of the whole alone, and some of the text model alone
+    text.tie_word_embeddings = bool(text.tie_word_embeddings or whole.tie_word_embeddings)
+    return text
 
 
 def open_whole(name: str, folder: Path) -> Checkpoint:

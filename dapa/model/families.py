@@ -152,6 +152,9 @@ class Family:
     """(what a name begins with, what it begins with in some files instead)."""
     tuples: bool = False
     """Do its layers return a tuple, states first?"""
+    banded: bool = False
+    """Do layers that slide go by places in the row, not by its mask, so that no tree of beginnings
+    can stand behind a prompt?"""
     inner: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(kind, its parameters' names), where these are not a weight and a bias."""
     each: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import PairError, ran_out
 from dapa.model.adapted import Adapted, derived, open_checkpoint
+from dapa.model.architectures import inside_name
 from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
 from dapa.model.lean import ends_of
 from dapa.model.stored import NO_ADAPTER
@@ -148,8 +149,11 @@ def _from_numbers(checkpoint: Checkpoint, dtype: torch.dtype, **where: Any) -> t
     """A model whose tensors are read one by one, as the checkpoint gives them."""
     tensors = {}
     for name in checkpoint.shapes:
+        ours = inside_name(name) if checkpoint.wrapped else name
+        if ours is None:
+            continue
         tensor = checkpoint.tensor(name)
-        tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        tensors[ours] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     kind = AutoModelForCausalLM._model_mapping[type(checkpoint.settings)]
     model, info = kind.from_pretrained(
         None,

@@ -2,9 +2,9 @@
 
 The weight of a matrix W that an adapter changes is W + s B A (Hu et al., arXiv 2106.09685), with
 s = alpha / r, or alpha / sqrt(r) for rank-stabilised ones (Kalajdzievski, arXiv 2312.03732).
-`fan_in_fan_out` has no say: it tells of layers that store the transpose, which no family here does,
-and PEFT drops it for them too. What changes a model in another way is refused by its name. This
-module reads files and tensors; it does not know models.
+`fan_in_fan_out` has no say: it tells of layers that store the transpose, which a family knows of
+(GPT-2's), and PEFT goes by the layers too. What changes a model in another way is refused by its
+name. This module reads files and tensors; it does not know models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +76,7 @@ class Difference:
     scale: float
     rank: int
     turned: bool = False
-    """Of embeddings, which hold a row a token: the product stands on its side."""
+    """Of embeddings, which hold a row a token, and of GPT-2: the product stands on its side."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,20 @@ class Lora:
             return file.get_tensor(name)  # type: ignore[no-any-return]
 
     def parts(
-        self, shapes: Mapping[str, tuple[int, ...]], ends: Collection[str] = ()
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        ends: Collection[str] = (),
+        turned: tuple[str, ...] = (),
+        inside: Callable[[str], str | None] | None = None,
     ) -> tuple[dict[str, Difference], dict[str, str]]:
         """What it changes in a base.
 
         Args:
             shapes: The base's tensors.
             ends: Modules that `all-linear` leaves out: embeddings and head.
+            turned: How modules end that store their weights as (inputs, outputs).
+            inside: Of a text model inside a multimodal one, what it calls a wrapper's tensor; None
+                for those of the rest, which are left out.
 
         Returns:
             Tensor of the base -> its difference, and tensor of the base -> the adapter's tensor
@@ -141,10 +148,13 @@ class Lora:
             PairError: What does not fit together, with the next step.
         """
         found: dict[str, dict[str, str]] = {}
-        turned: set[str] = set()
+        on_side: set[str] = set()
         saved: dict[str, str] = {}
         for key in self.shapes:
-            bare = key.removeprefix("base_model.model.")
+            named = key.removeprefix("base_model.model.")
+            bare = named if inside is None else inside(named)
+            if bare is None:
+                continue
             match = _PART.fullmatch(bare)
             if match is None:
                 whole = _SAVED.sub("", bare)  # PEFT also saves a base's ends that it adapts
@@ -156,8 +166,12 @@ class Lora:
             if side in found.setdefault(module, {}):
                 raise self._wrong(f"holds two adapters, as in {key}")
             found[module][side] = key
-            turned |= {module} if embedding else set()
-        targeted = self._targeted(frozenset(found), shapes, ends)
+            on_side |= {module} if embedding or module.endswith(turned) else set()
+        targeted = frozenset(found)
+        if inside is None:  # else the patterns were meant for other names
+            targeted = self._targeted(targeted, shapes, ends)
+        else:
+            targeted &= {name.removesuffix(".weight") for name in shapes}
         for module in sorted(found.keys() - targeted):
             why = f"holds tensors of {module}"
             if f"{module}.weight" not in shapes:
@@ -170,7 +184,7 @@ class Lora:
                 lost = "lora_A" if "A" not in sides else "lora_B"
                 raise self._wrong(f"lacks {lost} of {module}; it is not whole, so get it again")
             made[f"{module}.weight"] = self._difference(
-                module, sides, shapes[f"{module}.weight"], module in turned
+                module, sides, shapes[f"{module}.weight"], module in on_side
             )
         for name, key in saved.items():
             if self.shapes[key] != shapes[name]:

@@ -33,7 +33,9 @@ _CODES = re.compile(
 """Tensors that belong to codes: of GPTQ, AWQ, bitsandbytes, FP8, compressed-tensors, AQLM, MLX,
 HQQ, MXFP4."""
 _WHOLE = {"F64", "F32", "F16", "BF16"}
-_UNCOUNTED = re.compile(r"(rotary_emb\.inv_freq|rotary_pos_emb\.inv_freq|\.attn\.(masked_)?bias)$")
+_UNCOUNTED = re.compile(
+    r"(rotary_emb\.inv_freq|rotary_pos_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias)$"
+)
 """Buffers that old versions saved and any model makes anew."""
 _PREFIXES = {
     "_orig_mod.": "torch.compile",

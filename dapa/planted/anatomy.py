@@ -24,8 +24,17 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "olmo3": _WIDE,
     "exaone4": _WIDE,
     "ministral": _WIDE,
+    "ministral3": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 16384,
+        }
+    },
     "granite": {"attention_multiplier": 0.25},
     "cohere": {"logit_scale": 1.0},
+    "cohere2": {"logit_scale": 1.0, **_WIDE},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
@@ -38,11 +47,11 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 _SCALED = ("gemma", "gemma2", "gemma3_text")
-_PARALLEL = ("cohere", "phi")
-_INTERLEAVED = ("cohere",)
-_GELU = ("starcoder2", "phi", "gpt_neox", "falcon", "gpt2")
+_PARALLEL = ("cohere", "cohere2", "phi")
+_INTERLEAVED = ("cohere", "cohere2")
+_GELU = ("starcoder2", "phi", "gpt_neo", "gpt_neox", "falcon", "gpt2")
 _SHARED_OUT = ("stablelm", *_GELU)
-_CENTRED = ("olmo", "cohere", "stablelm", *_GELU)
+_CENTRED = ("olmo", "cohere", "cohere2", "stablelm", *_GELU)
 
 
 def settings_of(family: Family, layers: int, hidden: int, head_dim: int) -> dict[str, Any]:
@@ -50,6 +59,8 @@ def settings_of(family: Family, layers: int, hidden: int, head_dim: int) -> dict
     own = dict(_SETTINGS.get(family.model_type, {}))
     if "sliding_window" in own:  # these build a mask for it, whether a layer slides or not
         own["layer_types"] = ["full_attention"] * layers
+    if family.model_type == "gpt_neo":
+        own["attention_types"] = [[["global"], layers]]
     if shares_out(family):  # as many heads as the stream has room for
         own |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), hidden // head_dim)
     return {"sliding_window": None, **own}

@@ -117,7 +117,7 @@ def find_openers(pair: Pair, role: Role = "student") -> Openers:
     The phrases are encoded with and without a leading space, with a straight and a curly
     apostrophe; a piece that is only white space is passed over. Each is cut where it refuses by
     the rules, so that "I'm sorry, but" counts as "I'm sorry"; no single letter ever counts, nor
-    unknown and special tokens.
+    unknown and special tokens. Of a banded family single tokens alone count.
 
     Raises:
         NoOpeners: The vocabulary has none.
@@ -135,7 +135,7 @@ def find_openers(pair: Pair, role: Role = "student") -> Openers:
             found.add(token)
         if _CONTINUES.search(low):
             tails.append(token)
-    tree = _phrases(tokenizer, texts, found, opens)
+    tree = {} if pair.family.banded else _phrases(tokenizer, texts, found, opens)
     for prefix, leaves in tree.items():
         begun = tokenizer.decode(list(prefix))
         inner = {other[-1] for other in tree if other[:-1] == prefix}
