@@ -162,7 +162,10 @@ def _looks(evidence: Evidence, first: int) -> tuple[list[dict[str, Any]], list[M
         shown = []
         for one in body.get("pictures") or ():
             number = first + len(pictures)
-            shown.append({**one, "number": number, "height": one["made"]["height"]})
+            same = one["caption"].lower() == body["heading"].lower()
+            caption = "" if same else one["caption"][:1].upper() + one["caption"][1:]
+            height = one["made"]["height"]
+            shown.append({"caption": caption, "number": number, "height": height})
             pictures.append(one["made"])
         sheets = [
             Sheet(t["title"] or f"{body['title']}: the table", t["head"], t["rows"], t["about"])
