@@ -3,15 +3,20 @@
 import json
 
 import pytest
-from screen import dashboard, until, visitors
+from screen import dashboard, tab, until, visitors
 from searched import searched
 
 from dapa.core.records import Mask, Unit
+from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.model.pair import PairSpec, load_pair
+from dapa.search.settings import SearchSettings
 from dapa.share.report import evidence_of_run, report_page
 from dapa.store.database import Store
+from dapa.ui.belonging import owner_of
+from dapa.ui.tabs.evaluate.tab import SUBJECT
 
 pytestmark = pytest.mark.browser
+FEW = {"prompt_limit": 6, "max_new_tokens": 16}
 RATE = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
 
 
@@ -137,3 +142,55 @@ def test_a_printed_report_is_a_clean_pdf(report, tmp_path, chromium):
         assert whole.startswith(b"%PDF") and whole.count(b"/Type /Page\n") <= 8
     finally:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def board(toy_pair, tmp_path_factory):
+    """A dashboard with a finished search of few prompts, and an evaluation of what it found."""
+    with dashboard(toy_pair, tmp_path_factory.mktemp("runs")) as served:
+        bench, tasks = served.workbench, served.dashboard.tasks
+        every = bench.prompts
+        bench.prompts = lambda *source, **more: every(*source, **more).sample(16)
+        job = bench.search_job(SearchSettings(**FEW))
+        job.run()
+        plain = {"perplexity": False, "kl": False, "sets": ("dsr", "skill")}
+        table = bench.evaluation(EvaluationSettings(mask=job.report.mask.key, **FEW, **plain))
+        owner = owner_of(toy_pair.spec)
+        tasks.put(SUBJECT, table.run, table, owner, table.mask)
+        yield served, job.id, table
+
+
+@pytest.mark.parametrize("place", ["search", "evaluate"])
+def test_each_result_is_exported_where_it_is_shown(place, board, chromium):
+    served, found, table = board
+    run, part = (found, "search") if place == "search" else (table.run, "eval")
+    with visitors(served, chromium) as enter:
+        page = enter(accept_downloads=True)
+        tab(page, place.capitalize())
+        page.wait_for_selector(f"#{part}-export", state="visible")
+        page.locator(f"#{part}-export > button").first.click()
+        page.wait_for_selector(f"#{part}-export-report", state="visible")
+        with page.expect_download() as got:
+            page.click(f"#{part}-export-report")
+        assert got.value.suggested_filename == f"dapa-report-{run}.html"
+        assert run in got.value.path().read_text(encoding="utf-8")
+        for form, file in (("model", "dapa.json"), ("patch", "patch.safetensors"),
+                           ("bundle", "bundle.json")):  # fmt: skip
+            page.click(f"#{part}-export-{form}")
+            told = f"exports/{run}-{form}"
+            until(lambda told=told: told in page.text_content(f"#{part}-export-told"))
+            assert (served.workbench.run_dir / told / file).is_file()
+
+
+def test_a_stored_evaluation_is_opened_in_evaluate_with_its_replies(board, chromium):
+    served, _, table = board
+    served.dashboard.tasks.put(SUBJECT, "another", None)  # the newest: the tab shows no table
+    with visitors(served, chromium) as enter:
+        page = enter()
+        tab(page, "Runs")
+        page.locator(f'#runs [data-run="{table.run}"]').first.click()
+        page.click("#run-table")
+        page.wait_for_selector("#eval-table [data-measure=skill]", state="visible")
+        page.click("#eval-table [data-model=patched][data-measure=skill]")
+        count = len(table.cell("patched", "skill"))
+        until(lambda: f"{count} of {count} replies" in page.inner_text("#eval-replies"))

@@ -11,7 +11,8 @@ function draw(width) {
   for (const node of plots) {
     const one = figures[Number(node.dataset.figure)];
     const made = one[dark.matches && !onPaper ? 'dark' : 'light'];
-    const layout = width ? { ...made.layout, width, autosize: false } : made.layout;
+    const height = node.closest('.first') ? 260 : made.layout.height; // the story takes one page
+    const layout = width ? { ...made.layout, width, height, autosize: false } : made.layout;
     Plotly.react(node, made.data, layout, one.config);
   }
 }

@@ -56,9 +56,11 @@ def export(
         bench.refuse_push(push, settings.form)
     mask = moved.mask() if moved.names else None
     with progress() as report:
-        if not (run and settings.form in OF_A_RUN):
+        if settings.measure or not (run and settings.form in OF_A_RUN):
             report("loading the pair", None)
             bench.load(_spec(bench, pair, moved, run), report)
+        if settings.measure:
+            bench.complete(mask, run, report)
         report(f"writing {to}", None)
         made = bench.export(settings, to, mask, run)
         if push:

@@ -120,6 +120,8 @@ def _run(
             found = one.run(call)
         except Halted:  # stopped before there was anything to tell
             raise typer.Exit(130) from None
+    if job is not None and not stop.is_set():
+        bench.keep(job.id, _name(one), found)
     told = one.describe(found.record)
     for line in told.warnings:
         print(one_line(line), file=sys.stderr)
@@ -137,6 +139,11 @@ def _run(
         *(found.origin, told.finding, *_tables(told.tables), *told.notes, *told.remarks),
         note=one.how,
     )
+
+
+def _name(one: Measurement) -> str:
+    """What a measurement is called in the table."""
+    return next(name for name in measurements if measurements[name] is one)
 
 
 def _tables(tables: tuple[Table, ...]) -> Iterator[RenderableType]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dapa.core.records import EMPTY, Mask, Rate, SettingError, Unit
 from dapa.search.engine.report import SearchReport
+from dapa.store.beside import kept_beside
 from dapa.store.database import Run, Store
 
 _ENDED = ("done", "stopped")
@@ -21,6 +22,8 @@ class Evidence:
     search: Run | None = None
     table: Run | None = None
     """The newest evaluation of this very mask."""
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Measurement -> what it told beside the search or the table."""
 
     @property
     def report(self) -> SearchReport | None:
@@ -30,8 +33,10 @@ class Evidence:
         return SearchReport.from_dict(self.search.result or {})
 
     def column(self, model: str) -> Mapping[str, Any]:
-        """A column of the table: measure -> its JSON form; empty without a table."""
+        """Measure -> its JSON form: of the table, else of the side effects beside the search."""
         models = ((self.table.result or {}) if self.table else {}).get("models") or {}
+        for name in ("skill", "headline") if self.table is None else ():
+            models = models or self.beside.get(name, {}).get("rates") or {}
         return models.get(model) or {}
 
     def rate(self, model: str, measure: str) -> Rate | None:
@@ -96,7 +101,17 @@ def evidence_of(
             search = run
         if run.kind == "evaluate" and table is None and run.settings.get("mask") == mask.key:
             table = run
-    return Evidence(mask, search, table)
+    return with_beside(Evidence(mask, search, table), store)
+
+
+def with_beside(found: Evidence, store: Store | None) -> Evidence:
+    """The same with what was measured beside its runs."""
+    runs = [run.id for run in (found.table, found.search) if run is not None]
+    beside = {}
+    for run in runs if store is not None else ():
+        assert store is not None
+        beside.update(kept_beside(store, run))
+    return replace(found, beside=beside)
 
 
 def found_by(run: Run) -> Mask:

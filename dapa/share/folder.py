@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from secrets import token_hex
 
 from dapa.core.records import SettingError
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a kill left is deleted by hand there
+    fcntl = None  # type: ignore[assignment]
 
 SPARE = 64 * 2**20
 """Bytes that a disk should have left."""
@@ -19,7 +25,7 @@ SPARE = 64 * 2**20
 def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
     """A folder to write into; it gets its name when everything in it is written.
 
-    A kill leaves only `.NAME.part-...` beside it, which may be deleted.
+    A kill leaves only `.NAME.part-...` beside it, which the next export of that name deletes.
 
     Args:
         target: Must not exist.
@@ -33,6 +39,7 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
     place = place.absolute()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place)
         free = shutil.disk_usage(place.parent).free
     except OSError as error:
         raise SettingError(
@@ -43,9 +50,9 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
             f"{target} would take {room / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free; "
             "free disk space, or name a folder on another disk with --to"
         )
-    part = place.parent / f".{place.name}.part-{token_hex(4)}"
+    part, held = None, None
     try:
-        part.mkdir()
+        part, held = _begun(place)
         yield part
         refuse_existing(place)  # somebody may have made it meanwhile
         os.rename(part, place)
@@ -54,7 +61,37 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
             f"cannot write {target}: {error.strerror or error}; name another folder with --to"
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _begun(place: Path) -> tuple[Path, int | None]:
+    """A folder to write into, and what says that somebody does: a lock, which ends with us."""
+    while True:
+        part = place.parent / f".{place.name}.part-{token_hex(4)}"
+        part.mkdir()
+        if fcntl is None:
+            return part, None
+        held = os.open(part, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if part.is_dir():  # else another export swept it away before it was locked
+            return part, held
+        os.close(held)
+
+
+def _sweep(place: Path) -> None:
+    """Delete what killed exports of this name left: what nobody holds the lock of."""
+    for old in place.parent.glob(f".{escape(place.name)}.part-*") if fcntl is not None else ():
+        with suppress(OSError):
+            held = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def refuse_existing(place: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from dapa.search.algorithms import algorithms
 from dapa.search.pareto import pareto
 from dapa.search.settings import CONFIDENT
 from dapa.share.card import MODELS, public_name
-from dapa.share.evidence import Evidence, evidence_of, found_by
+from dapa.share.evidence import Evidence, evidence_of, found_by, with_beside
 from dapa.share.folder import new_folder, put
 from dapa.share.model import Made, made_at
 from dapa.share.played import encode
-from dapa.share.story import spec_of, story_of
+from dapa.share.story import Sheet, looked_closer, spec_of, story_of
 from dapa.store.database import Run, Store
 
 FILE = "report.html"
@@ -71,7 +71,7 @@ def evidence_of_run(store: Store, run_id: str) -> Evidence:
     weights = str((run.settings.get("made") or {}).get("weights", ""))
     if run.kind == "evaluate":
         found = evidence_of(store, weights, Mask.parse(str(run.settings.get("mask") or "")))
-        return Evidence(found.mask, found.search, run)
+        return with_beside(Evidence(found.mask, found.search, run), store)
     if not found_by(run).entries:
         return Evidence(Mask(), run)
     return evidence_of(store, weights, run_id=run_id)
@@ -87,6 +87,7 @@ def report_page(store: Store, evidence: Evidence, replies: bool = False) -> str:
     story = story_of(evidence, store)
     drawn = [(caption, both_themes(draw, f"{story.title} {caption}")) for caption, draw in
              _figures(store, evidence)]  # fmt: skip
+    looks, seen = _looks(evidence, len(drawn))
     told = [{"caption": caption, "height": made["height"]} for caption, made in drawn]
     run = evidence.search or evidence.table
     assert run is not None, "one of them is there"
@@ -97,9 +98,10 @@ def report_page(store: Store, evidence: Evidence, replies: bool = False) -> str:
         plotly=Markup(plotly_script().replace("</script", "<\\/script")),
         script=Markup(_script()),
         replay=Markup(_asset("html/replay.html")),
-        pictures=[made for _, made in drawn],
+        pictures=[*(made for _, made in drawn), *seen],
         first=told[0] if told else None,
         figures=told[1:],
+        looks=looks,
         tests=_tests(store, evidence.search),
         replies=_replies(store, evidence.table, replies),
         replies_note=_note(evidence.table, replies),
@@ -152,13 +154,34 @@ def _figures(store: Store, evidence: Evidence) -> list[tuple[str, Callable[[bool
     return found
 
 
+def _looks(evidence: Evidence, first: int) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+    """What was measured beside the run, and the pictures of it; `first` is their first number."""
+    looks: list[dict[str, Any]] = []
+    pictures: list[Mapping[str, Any]] = []
+    for body in looked_closer(evidence):
+        shown = []
+        for one in body.get("pictures") or ():
+            number = first + len(pictures)
+            same = one["caption"].lower() == body["heading"].lower()
+            caption = "" if same else one["caption"][:1].upper() + one["caption"][1:]
+            height = one["made"]["height"]
+            shown.append({"caption": caption, "number": number, "height": height})
+            pictures.append(one["made"])
+        sheets = [
+            Sheet(t["title"] or f"{body['title']}: the table", t["head"], t["rows"], t["about"])
+            for t in body.get("tables") or ()
+        ]
+        looks.append({**body, "pictures": shown, "sheets": sheets})
+    return looks, pictures
+
+
 def _kept(evidence: Evidence) -> tuple[str, dict[str, tuple[Rate, Rate]]] | None:
     """What is kept beside safety: skill, or harmless requests that are answered."""
     for measure, words in (("skill", "skill: exact answers"),
                            ("over_refusal", "harmless requests answered")):  # fmt: skip
         points = {}
         for model in MODELS:
-            safety, other = evidence.rate(model, "dsr"), evidence.rate(model, measure)
+            safety, other = _safety(evidence, model), evidence.rate(model, measure)
             if safety and other:
                 if measure == "over_refusal":
                     other = Rate(1 - other.value, 1 - other.high, 1 - other.low, other.n)
@@ -166,6 +189,14 @@ def _kept(evidence: Evidence) -> tuple[str, dict[str, tuple[Rate, Rate]]] | None
         if points:
             return words, points
     return None
+
+
+def _safety(evidence: Evidence, model: str) -> Rate | None:
+    """A model's DSR: of the table, else as the search measured it."""
+    if evidence.table is not None or model == "teacher":
+        return evidence.rate(model, "dsr")
+    student, found, _ = evidence.dsr
+    return student if model == "student" else found
 
 
 def _sizes(store: Store, evidence: Evidence) -> Callable[[bool], Any] | None:

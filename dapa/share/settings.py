@@ -35,6 +35,13 @@ class ExportSettings(Settings):
         "show harmful replies",
         "Keep replies that comply with harmful requests readable in a report or a bundle.",
     )
+    measure: bool = setting(
+        False,
+        "measure what is missing",
+        "First measure what is not known of the set (the table of `evaluate`, a map of where the "
+        "two models part), so that report and card tell it.",
+        form=False,
+    )
     rank: int = setting(
         32, "rank at most", "Of a LoRA: the rank of each matrix at most.", low=1, high=4096
     )

@@ -6,7 +6,7 @@ it cost; then tables, method and limits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,7 +252,14 @@ def _tried(evidence: Evidence, store: Store) -> list[str]:
         elif report.supersets:
             told.append(f"All {report.supersets} larger sets tried still refuse.")
     told += _others(evidence, store)
+    if looks := looked_closer(evidence):
+        told.append(f"Measured beside it, told below: {'; '.join(o['title'] for o in looks)}.")
     return [line for line in told if line]
+
+
+def looked_closer(evidence: Evidence) -> list[Mapping[str, Any]]:
+    """What was measured beside the runs, for people; a headline's own figures are not."""
+    return [body for body in evidence.beside.values() if body.get("heading")]
 
 
 def _others(evidence: Evidence, store: Store) -> list[str]:
@@ -311,7 +318,7 @@ def _warnings(evidence: Evidence) -> list[str]:
 
 def _rates(evidence: Evidence) -> list[Sheet]:
     sheets = []
-    if evidence.table is not None:
+    if any(map(evidence.column, MODELS)):
         rows = []
         for measure, title in MEASURES.items():
             rates = [evidence.rate(model, measure) for model in MODELS]
@@ -321,7 +328,7 @@ def _rates(evidence: Evidence) -> list[Sheet]:
             values = [evidence.column(model).get(measure) for model in MODELS]
             if any(values):
                 rows.append((title, *map(_value, values)))
-        over = (evidence.table.result or {}).get("dsr_over") or ""
+        over = ((evidence.table.result or {}) if evidence.table else {}).get("dsr_over") or ""
         note = f"DSR over {over}." if over else ""
         sheets.append(Sheet("Student, patched and teacher", ("", *MODELS), rows, note))
     report = evidence.report

@@ -91,6 +91,11 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def beside(run_id: str) -> str:
+    """The kind of rating that keeps what was measured beside a run."""
+    return f"beside {run_id}"
+
+
 class Store:
     """One folder's database; safe for any number of threads and for several processes."""
 
@@ -210,6 +215,7 @@ class Store:
         with self.plainly() as connection:
             connection.execute("begin")
             connection.execute("delete from trials where run = ?", (run_id,))
+            connection.execute("delete from ratings where kind = ?", (beside(run_id),))
             connection.execute(
                 "update runs set state = 'running', result = null, updated = ? where id = ?",
                 (time.time(), run_id),
@@ -243,6 +249,7 @@ class Store:
         with self.plainly() as connection:
             connection.execute("begin")
             connection.execute("delete from trials where run = ?", (run_id,))
+            connection.execute("delete from ratings where kind = ?", (beside(run_id),))
             connection.execute("delete from runs where id = ?", (run_id,))
             connection.execute("commit")
 

@@ -82,7 +82,9 @@ def build(dashboard: Dashboard) -> gr.Blocks:
                 chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
                 show_progress="hidden",
             )  # fmt: skip
-        evaluated = evaluate.wire(dashboard, scored, session, maps.dark, page, wheel, _STEER, epoch)
+        tables, evaluated = evaluate.wire(
+            dashboard, scored, session, maps.dark, page, wheel, _STEER, epoch
+        )
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
         top.theme.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
@@ -91,7 +93,7 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         reopened = runs.wire(
-            dashboard, past, session, wheel, _STEER, (attach, attached), maps.dark, epoch
+            dashboard, past, session, wheel, _STEER, (attach, attached), tables, maps.dark, epoch
         )
         answer_again, ask_linked = chat.wire(
             dashboard, talk, session, wheel, flips, _STEER, shown.story, epoch

@@ -159,3 +159,17 @@ class Tasks:
                 del self._tasks[key]
         task.start()
         return task
+
+    def put(
+        self, subject: str, name: str, result: Any, owner: Owner = _NOBODY, mask: Mask = EMPTY
+    ) -> Task:
+        """A task that has ended already: what was measured before, and is only shown again."""
+        task = Task(subject, name, lambda told, stop: result, threading.Lock(), owner, mask)
+        task._run()
+        with self._lock:
+            known = self._tasks.get((subject, name))
+            if known is not None and not known.over:
+                return known
+            self._tasks.pop((subject, name), None)
+            self._tasks[subject, name] = task
+        return task

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dapa.measure.judging import Benchmark, benchmark, half
     from dapa.measure.opinions import Opinions, opinions
     from dapa.measure.reproduce_records import PUBLISHED, PairLine, Reproduced, read_presets
+    from dapa.measure.reread import stored_evaluation
     from dapa.measure.run_evaluation import KIND, stored_replies
     from dapa.model.compatibility import Report
     from dapa.model.decode.openers import FirstToken, NoOpeners
@@ -134,6 +135,7 @@ _HOMES = {
         "Reproduced",
         "read_presets",
     ),
+    "dapa.measure.reread": ("stored_evaluation",),
     "dapa.measure.run_evaluation": (
         "KIND",
         "stored_replies",
@@ -336,6 +338,7 @@ __all__ = [
     "session_names",
     "short_name",
     "sites_of",
+    "stored_evaluation",
     "stored_replies",
     "tally",
     "units_for",

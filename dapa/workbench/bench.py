@@ -9,11 +9,10 @@ from typing import Any
 from dapa.core.html import Html, html
 from dapa.core.masks import EMPTY, Mask
 from dapa.core.measurement import Call, Measured, Measurement
-from dapa.workbench.ask import Asking
+from dapa.workbench.keeping import Keeping
 from dapa.workbench.localize import Seeing
 from dapa.workbench.measurements import measurements
 from dapa.workbench.search import Searching
-from dapa.workbench.sharing import Sharing
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Drawn(Measured):
         )  # fmt: skip
 
 
-class Workbench(Seeing, Asking, Searching, Sharing):
+class Workbench(Seeing, Searching, Keeping):
     """One pair, one store, any number of jobs and conversations at once."""
 
     def measure(

@@ -36,7 +36,8 @@ _EMPTY = hint(
     "and keep the student’s skill? Press Evaluate.",
 )
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
-_SUBJECT = "evaluation"
+SUBJECT = "evaluation"
+"""Of the server's tasks: the evaluations."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def wire(
 ) -> Any:  # fmt: skip
     """Start, watch, stop, come back; open the replies behind a cell.
 
-    Returns the event that pressed the evaluated layers, for the chat to answer.
+    Returns what shows the newest table (handler, inputs, outputs), and the event that pressed the
+    evaluated layers, for the chat to answer.
     """
     out = [
         parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
@@ -135,7 +137,7 @@ def wire(
     ]  # fmt: skip
 
     def task_of(shown: Any) -> Task | None:
-        return dashboard.tasks.of(_SUBJECT, shown) if isinstance(shown, str) and shown else None
+        return dashboard.tasks.of(SUBJECT, shown) if isinstance(shown, str) and shown else None
 
     def view(shown: str, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """The table, the chart and the buttons as the task stands."""
@@ -219,7 +221,7 @@ def wire(
 
             return bench.evaluation(settings, heard, stop, sets=sets, pair=held)
 
-        dashboard.tasks.begin(_SUBJECT, name, work, owner_of(pair.spec), base.mask)
+        dashboard.tasks.begin(SUBJECT, name, work, owner_of(pair.spec), base.mask)
         return view(name, picture, dark, ())
 
     @guarded
@@ -239,7 +241,7 @@ def wire(
     @guarded
     def attach(picture: Any, dark: Any) -> tuple[Any, ...]:
         """After a reload: the newest evaluation of this server."""
-        newest = dashboard.tasks.newest(_SUBJECT)
+        newest = dashboard.tasks.newest(SUBJECT)
         return view(newest.name if newest else "", picture, dark, ())
 
     @guarded
@@ -347,10 +349,9 @@ def wire(
         [epoch.change, session.change, parts.shown.change], belongs, [parts.shown, session],
         parts.whose, api_name="evaluate_whose", trigger_mode="always_last", show_progress="hidden",
     )  # fmt: skip
-    page.load(
-        attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
-    )
-    return parts.ask.click(
+    attached = (attach, [parts.picture, dark], out)
+    page.load(*attached, api_name="evaluate_attach", show_progress="hidden")
+    return attached, parts.ask.click(
         use, [session, parts.shown], [session, wheel], api_name="evaluate_try", js=TO_CHAT, **steer
     )
 

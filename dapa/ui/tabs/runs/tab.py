@@ -15,15 +15,23 @@ from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import hint, note
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import scores
+from dapa.ui.tabs.evaluate.tab import SUBJECT
 from dapa.ui.tabs.runs import compare, evaluated, taken
 from dapa.ui.tabs.runs.listing import EMPTY, draw, is_ours, named, pair_of, stored
 from dapa.ui.tabs.runs.opened import below, mask_of, opened, picture, replayed
 from dapa.ui.tabs.search.tab import begin
-from dapa.workbench import KIND, Run, SearchSettings, checked_title, stored_replies
+from dapa.workbench import (
+    KIND,
+    Run,
+    SearchSettings,
+    checked_title,
+    stored_evaluation,
+    stored_replies,
+)
 
-_TO_SEARCH = (
+_TO_TAB = (
     "() => [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]"
-    ".find((tab) => tab.textContent.trim() === 'Search')?.click()"
+    ".find((tab) => tab.textContent.trim() === '%s')?.click()"
 )
 _NONE = hint("No run is open", "Choose one of the list.")
 _DELETE, _SURE = "Delete", "Delete for good"
@@ -39,6 +47,7 @@ class Runs:
     shown: gr.HTML
     use: gr.Button
     again: gr.Button
+    table: gr.Button
     tools: gr.Row
     """What is done with any open run: a name, files, deleting."""
     name: gr.Textbox
@@ -70,6 +79,9 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             again = gr.Button(
                 "Open in Search", elem_classes="plain", visible=False, elem_id="run-again"
             )
+            table = gr.Button(
+                "Open in Evaluate", elem_classes="plain", visible=False, elem_id="run-table"
+            )
         chart = gr.Plot(
             show_label=False,
             label="Size against refusals",
@@ -96,8 +108,8 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             )
         )  # fmt: skip
     return Runs(
-        tab, listed, owned, shown, use, again, tools, name, rename, as_json, as_csv, delete, chart,
-        under, export, pictures, beside, download.carrier("run-file"), gr.State(""),
+        tab, listed, owned, shown, use, again, table, tools, name, rename, as_json, as_csv, delete,
+        chart, under, export, pictures, beside, download.carrier("run-file"), gr.State(""),
     )  # fmt: skip
 
 
@@ -108,12 +120,14 @@ def wire(
     wheel: gr.HTML,
     steer: dict[str, Any],
     attached: tuple[Any, Any],
+    tables: tuple[Any, Any, Any],
     dark: gr.State,
     epoch: gr.State,
 ) -> Any:
     """List, open, compare, apply, go on, keep in order; returns the applying event.
 
-    `attached` is what shows the newest search in the Search tab: its handler and its outputs.
+    `attached` is what shows the newest search in the Search tab: its handler and its outputs;
+    `tables` is the same of the Evaluate tab, with its inputs.
     """
 
     def run_of(run_id: Any) -> Run:
@@ -133,6 +147,7 @@ def wire(
                 visible=ours and goes_on,
                 value="Open in Search" if run.state == "done" else "Resume in Search",
             ),
+            gr.update(visible=run.kind == KIND and bool((run.result or {}).get("models"))),
         )
 
     @guarded
@@ -164,7 +179,7 @@ def wire(
     def follow(run_id: Any) -> tuple[Any, ...]:
         """Another pair is loaded: what may be done with the open run, and which runs are its."""
         if not text(run_id, "the run", 200):
-            return list_of(""), *[gr.skip()] * 4
+            return list_of(""), *[gr.skip()] * (len(owned) - 1)
         return list_of(run_id), *about(run_of(run_id))
 
     @guarded
@@ -213,6 +228,14 @@ def wire(
             begin(dashboard, lambda: bench.resume_job(run.id))
 
     @guarded
+    def table(run_id: Any) -> None:
+        """A stored evaluation as it was, with its charts and its replies to filter."""
+        run = run_of(run_id)
+        found = stored_evaluation(dashboard.workbench.store, run.id)
+        owner = owner_of(run.settings.get("pair") or {})
+        dashboard.tasks.put(SUBJECT, run.id, found, owner, found.mask)
+
+    @guarded
     def rename(run_id: Any, name: Any) -> tuple[str, str, str]:
         run = dashboard.workbench.store.rename(run_of(run_id).id, checked_title(name))
         return list_of(run.id), opened(dashboard, run), run.title
@@ -228,7 +251,8 @@ def wire(
         gone = note("Deleted. What was judged stays remembered: the same again is cheap.")
         hidden = gr.update(visible=False)
         return (
-            "", list_of(""), "", _NONE + gone, hidden, hidden, "", "", hidden, "", _DELETE, "",
+            "", list_of(""), "", _NONE + gone, hidden, hidden, hidden, "", "", hidden, "", _DELETE,
+            "",
         )  # fmt: skip
 
     def exported(run_id: str) -> str:
@@ -241,13 +265,14 @@ def wire(
     exporting.wire(dashboard, parts.export, exported, parts.run, "runs")
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     shown = [
-        parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.below,
+        parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.table,
+        parts.below,
         parts.pictures, parts.tools, parts.name, parts.delete, parts.beside,
     ]  # fmt: skip
     parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
     parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
     parts.shown.select(cell, parts.run, parts.below, api_name="runs_cell", **quiet)
-    owned = [parts.list, parts.whose, parts.shown, parts.use, parts.again]
+    owned = [parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.table]
     epoch.change(follow, parts.run, owned, api_name="runs_pair", **quiet)
     one: dict[str, Any] = {"concurrency_id": "run-picture", "concurrency_limit": 1, **quiet}
     for name, changed in (("runs_picture", parts.run), ("runs_dark", dark)):
@@ -263,7 +288,11 @@ def wire(
     gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
     attach, outputs = attached
     back = gone.success(attach, None, outputs, api_name="runs_attach", **quiet)
-    back.success(None, None, None, js=_TO_SEARCH)
+    back.success(None, None, None, js=_TO_TAB % "Search")
+    gone = parts.table.click(table, parts.run, None, api_name="runs_table", **quiet)
+    attach, inputs, outputs = tables
+    back = gone.success(attach, inputs, outputs, api_name="runs_tables", **quiet)
+    back.success(None, None, None, js=_TO_TAB % "Evaluate")
     return parts.use.click(
         use, [session, parts.run], [session, wheel], api_name="runs_use", **steer
     )

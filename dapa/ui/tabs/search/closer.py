@@ -130,7 +130,10 @@ def wire(
             def heard(what: str, share: float | None) -> None:
                 told(what, share or 0.0)
 
-            return one.run(Call(dashboard.workbench, settings, heard, stop, job=job))
+            found = one.run(Call(dashboard.workbench, settings, heard, stop, job=job))
+            if not stop.is_set():
+                dashboard.workbench.keep(job.id, name, found)
+            return found
 
         dashboard.tasks.begin(job.id, name, work)
 

@@ -179,7 +179,11 @@ class SearchStatus:
             def heard(done: int, of: int) -> None:
                 told("skill", done / max(1, of))
 
-            return bench.skill(report.mask, how=how, max_new_tokens=most, progress=heard, stop=stop)
+            asked: dict[str, Any] = {"how": how, "max_new_tokens": most, "progress": heard}
+            found = bench.skill(report.mask, **asked, stop=stop)
+            if not stop.is_set():
+                bench.keep_effects(job.id, found)
+            return found
 
         return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work)
 
