@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from adapters import ALL, by_hand, by_peft, save_base, save_wrapped
@@ -12,18 +13,24 @@ from support import TOKENIZER, Trio, generated
 from transformers import AutoModelForImageTextToText
 
 from dapa.cli import main
-from dapa.core.records import EMPTY, Mask, PairError, Unit
+from dapa.core.records import EMPTY, Mask, PairError, SettingError, Unit
+from dapa.localize.divergence.divergence import divergence
 from dapa.localize.weights import weight_map
 from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import check
+from dapa.model.copied import copied
 from dapa.model.decode.generation import Decoding, Row, complete
 from dapa.model.digests import pair_parts
+from dapa.model.factored import Factored
 from dapa.model.loading import load_weights
-from dapa.model.lora import low_rank, read_lora
+from dapa.model.lora import WEIGHTS, low_rank, read_lora
 from dapa.model.memory import estimate_memory
 from dapa.model.pair import load_pair
 from dapa.model.spec import PairSpec, short_name, split
+from dapa.model.substitution import Substituted, given_back
 from dapa.model.transplant import masked
+from dapa.prompts.format import PromptFormat
+from dapa.search.engine.workers.hiring import spec_of
 
 IDS = torch.tensor([[9, 14, 23, 31, 8, 40], [33, 5, 6, 28, 19, 12]])
 MLP = ALL[4:]
@@ -212,6 +219,115 @@ def test_lean_memory_reads_the_sites_asked_for_and_nothing_else(base, adapter, m
     )
     gates = sum(m.weight.nbytes for s, m in pair.sites.items() if s.module == "gate")
     assert told.lean == gates
+
+
+# -- beside its base, where memory is short --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def aside(base, adapter):
+    """The same pair twice: the adapter merged once, and beside its base."""
+    return [load_pair(spec(base, on(base, adapter), memory)) for memory in ("full", "low-rank")]
+
+
+NEAR = {"rtol": 1e-4, "atol": 1e-4}
+OF_A_MASK = {
+    "a layer": Mask.of([Unit(1, "layer")]),
+    "heads": Mask.of([Unit(1, "heads", (0, 2)), Unit(2, "kv", (0, 1))]),
+    "blocks": Mask.of([Unit(0, "gate", (3, 17)), Unit(2, "down", (5, 20))]),
+    "a strength": Mask.of([Unit(1, "mlp")], 0.4),
+    "a rank": Mask.of([Unit(1, "up", rank=1)]),
+    "everything": "all",
+}
+
+
+@pytest.mark.parametrize("what", OF_A_MASK)
+def test_an_adapter_beside_its_base_moves_what_merged_weights_move(aside, what):
+    said = []
+    for pair in aside:
+        mask = OF_A_MASK[what] if what != "everything" else Mask.of(pair.units("all"))
+        with torch.inference_mode(), masked(pair.plan([mask, EMPTY])):
+            said.append(pair.student(IDS).logits)
+    torch.testing.assert_close(*said, **NEAR)
+    assert torch.equal(said[0][1], said[1][1]), "the student's row is the student, bit for bit"
+    assert not torch.equal(said[0][0], logits(aside[0].student)[0])
+    made = [
+        {(site, name): weight for site, strength in pair.resolve(mask).items()
+         for name, weight in copied(pair.sites[site], strength).items()}
+        for pair in aside
+    ]  # fmt: skip
+    assert made[0].keys() == made[1].keys()
+    for key, weight in made[0].items():
+        torch.testing.assert_close(weight, made[1][key], **NEAR)
+
+
+def test_a_teacher_beside_its_base_runs_whole_and_holds_no_second_matrix(base, adapter, aside):
+    merged, pair = aside
+    torch.testing.assert_close(logits(merged.teacher), logits(pair.teacher), **NEAR)
+    assert pair.whole and pair.differs == merged.differs
+    factors = 4 * sum(tensor.numel() for tensor in load_file(adapter / WEIGHTS).values())
+    one = sum(weight.nbytes for weight in pair.student.parameters())
+    assert pair.weight_bytes <= one + factors + 4096 < merged.weight_bytes
+    told = pair.memory
+    assert (told.mode, told.held, told.beside) == ("low-rank", one + factors, factors)
+    assert "as an adapter beside it" in told.sentence
+    assert pair.digest != merged.digest and pair.parts["adapter"] == "beside its base"
+    assert spec_of(pair).memory == "low-rank" and spec_of(merged).memory == "full"
+
+
+def test_maps_and_what_stands_in_agree_beside_the_base(aside):
+    found = []
+    for pair in aside:
+        mask = Mask.of([Unit(1, "mlp"), Unit(0, "gate", (0, 8))])
+        view = Substituted(pair, "teacher", given_back(pair, mask), "back")
+        with torch.inference_mode(), view.applied():
+            found.append(view.student(IDS).logits)
+    torch.testing.assert_close(*found, **NEAR)
+    maps = [divergence(pair, ["how do i poison it"], PromptFormat(), "l2") for pair in aside]
+    assert np.nanmax(maps[0].values) > 0.01, "the map shows something"
+    np.testing.assert_allclose(maps[0].values, maps[1].values, rtol=1e-3, atol=1e-4)
+
+
+def test_stacked_adapters_lie_beside_their_base_together(base, adapter, tmp_path):
+    second = by_hand(base, tmp_path / "second", MLP, [1], rank=3, seed=5)
+    name = f"{base}+{adapter}+{second}"
+    pair = load_pair(spec(base, name, "low-rank"))
+    merged = load_weights(open_checkpoint(name), torch.float32, "cpu")
+    torch.testing.assert_close(logits(pair.teacher), logits(merged), **NEAR)
+
+
+@pytest.mark.parametrize("model_type", ["phi3", "gpt2"])
+def test_what_a_family_parts_or_turns_is_merged_all_the_same(tmp_path, model_type):
+    base = save_base(tmp_path / "base", model_type)
+    names = ("down_proj", "gate_up_proj") if model_type == "phi3" else ("c_attn", "c_fc")
+    adapter = by_hand(base, tmp_path / "adapter", names)
+    if model_type == "gpt2":
+        with pytest.raises(SettingError, match="use full or lean"):
+            load_pair(spec(base, on(base, adapter), "low-rank"))
+        return
+    pair = load_pair(spec(base, on(base, adapter), "low-rank"))
+    merged = load_weights(open_checkpoint(on(base, adapter)), torch.float32, "cpu")
+    torch.testing.assert_close(logits(pair.teacher), logits(merged), **NEAR)
+    assert isinstance(pair.layer("teacher", 0).mlp.down_proj, Factored)
+
+
+def test_a_teacher_that_is_no_adapter_cannot_lie_beside_its_student(base, adapter, tmp_path):
+    other = save_base(tmp_path / "other", seed=4)
+    for student, teacher in ((base, other), (on(base, adapter), base)):
+        with pytest.raises(SettingError, match="use full or lean"):
+            load_pair(spec(student, teacher, "low-rank"))
+
+
+def test_short_memory_takes_the_adapter_beside_before_it_takes_parts(base, adapter, monkeypatch):
+    sides = [open_checkpoint(str(base)), open_checkpoint(on(base, adapter))]
+    full = estimate_memory(*sides, "full", torch.float32, "cpu")
+    for free, mode in (
+        (full.held + full.work, "full"),
+        (full.held + full.work - 1, "low-rank"),
+        (full.student + full.beside + full.work - 1, "lean"),
+    ):
+        monkeypatch.setattr("dapa.model.memory.free_memory", lambda _, free=free: free)
+        assert estimate_memory(*sides, "auto", torch.float32, "cpu").mode == mode
 
 
 # -- what is told of it ----------------------------------------------------------------------------

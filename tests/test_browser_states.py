@@ -10,6 +10,7 @@ from searched import prompt_set
 
 from dapa.core.records import PairError
 from dapa.planted.pairs import Planting, plant
+from dapa.planted.wiring import ModelShape
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 
@@ -28,15 +29,42 @@ def test_nothing_to_localize_is_told_with_both_scores_and_a_way_on(
         page.wait_for_selector("#strip [role=gridcell]")
         tab(page, "Search")
         page.click("#search-start")
-        page.wait_for_selector("#whole")
+        page.wait_for_selector("#elsewhere")
         told = page.inner_text("#result")
         assert "Nothing to find here" in told and "--sites" not in told
         assert len(re.findall(r"\[\d\.\d\d, \d\.\d\d\]", told)) == 2
-        page.click("#whole")
+        page.click("#elsewhere")
         until(lambda: served.workbench.jobs()[-1].settings.kind == "mlp")
         assert served.workbench.jobs()[-1].wait(120)
         page.wait_for_selector("#search-start:has-text('Search again')")
         page.close()
+
+
+def test_where_attention_refuses_a_search_of_gates_says_nothing_here_and_leads_there(
+    chromium, tmp_path
+):
+    """Gates differ in every layer and carry nothing; two heads carry it all."""
+    heads = Planting(4, (), heads=((1, 1), (3, 2)))
+    pair = plant(heads, shape=ModelShape(heads=4, kv_heads=2)).pair("planted")
+    with dashboard(pair, tmp_path) as served, visitors(served, chromium) as enter:
+        known, ours = served.workbench.prompts, prompt_set()
+        served.workbench.prompts = lambda source=None, role="harmful", column=None: (
+            ours if role == "harmful" else known(source, role, column)
+        )
+        page = enter()
+        tab(page, "Search")
+        page.click("#search-start")
+        page.wait_for_selector("#elsewhere:has-text('Search whole attentions instead')")
+        told = page.inner_text("#result")
+        assert told.startswith("Nothing to find here")
+        where = r"Look next at other kinds of site: whole attentions \(\d+ % of the gap"
+        assert re.search(where, told)
+        page.click("#elsewhere")
+        page.wait_for_selector("#use")
+        job = served.workbench.jobs()[-1]
+        assert job.settings.kind == "attention"
+        assert {unit.layer for unit in job.report.units} == {1, 3}
+        page.wait_for_selector("#elsewhere", state="hidden")
 
 
 def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_pair, tmp_path):

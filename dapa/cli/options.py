@@ -33,7 +33,8 @@ Memory = Annotated[
     str,
     typer.Option(
         help="full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
-        "them); offload: layers stay in the machine's memory and visit the device one by one; "
+        "them); low-rank: the student and an adapter beside it, where the teacher is that; "
+        "offload: layers stay in the machine's memory and visit the device one by one; "
         "auto: what fits."
     ),
 ]
@@ -174,7 +175,11 @@ def spec_of(
     named = dict.fromkeys(unit.kind for unit in parse_units(units)) or dict.fromkeys(
         filter(None, (kind.strip() for kind in sites.split(",")))
     )
-    if list(named) not in ([], ["gate"]) and memory != "full" and ":" not in memory:
+    if (
+        list(named) not in ([], ["gate"])
+        and memory not in ("full", "low-rank")
+        and ":" not in memory
+    ):
         memory = f"{memory}:{','.join(named)}"
     return Workbench.spec(pair, student, teacher, dtype, device, memory)
 

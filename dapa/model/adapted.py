@@ -2,9 +2,9 @@
 
 No second copy of the base is made. A tensor that the adapter leaves alone is the base's own, so a
 student and a teacher on one base share its storage; of the others the weight W + s B A is made
-once, where it is needed (lean memory: of the sites that are kept). The alternative, W x + s B (A x)
-in every forward, would hold less but rounds otherwise: what a mask shows need not be, to the
-token, what an export holds.
+once, where it is needed (lean memory: of the sites that are kept), so that what a mask shows is, to
+the token, what an export holds. Low-rank memory holds A and B alone and runs W x + s B (A x), which
+is less by nearly a model and rounds otherwise (`factored`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from dapa.core.records import PairError
 from dapa.model.architectures import FAMILIES, inside_name
 from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
-from dapa.model.families import submodule
+from dapa.model.factored import Factored
+from dapa.model.families import Family, submodule
 from dapa.model.findings import Finding
 from dapa.model.ggufs import gguf_in, open_gguf
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
@@ -234,8 +235,52 @@ def parted(ours: Checkpoint, theirs: Checkpoint) -> frozenset[str] | None:
     return _changed(ours) | _changed(theirs)
 
 
+def beside(ours: Checkpoint, theirs: Checkpoint, family: Family) -> dict[str, int] | None:
+    """The teacher's matrices that can stay the student's own and a low-rank difference.
+
+    Where a family parts or turns a matrix after it is loaded, the matrix is made all the same.
+
+    Returns:
+        Tensor -> how many numbers its factors hold; None where the teacher is not the student and
+        adapters.
+    """
+    if isinstance(ours, Adapted) or parted(ours, theirs) is None:
+        return None
+    ranks: dict[str, int] = {}
+    whole: set[str] = set()
+    above = theirs
+    while isinstance(above, Adapted):
+        whole |= above.saved.keys()
+        for name, difference in above.differences.items():
+            ranks[name] = ranks.get(name, 0) + difference.rank
+            whole |= {name} if difference.turned or _reshaped(family, name) else set()
+        above = above.base
+    return {n: rank * sum(theirs.shapes[n]) for n, rank in ranks.items() if n not in whole}
+
+
+def _reshaped(family: Family, name: str) -> bool:
+    paths = [path for path, _ in family.fused] + [family.site_path(k) for k in family.turned]
+    return any(name.endswith(f".{path}.weight") for path in paths)
+
+
+def _factors(checkpoint: Checkpoint, name: str) -> tuple[Tensor, Tensor]:
+    """All that the adapters add to a matrix, as A (r, d_in) and B (d_out, r) with their scales."""
+    sides = []
+    while isinstance(checkpoint, Adapted):
+        part = checkpoint.differences.get(name)
+        if part is not None:
+            a, b = (checkpoint.lora.tensor(side).float() for side in (part.a, part.b))
+            sides.append((a, b * part.scale))
+        checkpoint = checkpoint.base
+    return torch.cat([a for a, _ in sides]), torch.cat([b for _, b in sides], 1)
+
+
 def derived(
-    model: Any, checkpoint: Checkpoint, names: Collection[str], progress: Progress | None = None
+    model: Any,
+    checkpoint: Checkpoint,
+    names: Collection[str],
+    progress: Progress | None = None,
+    aside: Collection[str] = (),
 ) -> Any:
     """A model like this one with some tensors read from a checkpoint; all others are shared.
 
@@ -244,6 +289,7 @@ def derived(
         checkpoint: Whose tensors to take.
         names: Which.
         progress: Told how far it is; may raise LoadCancelled.
+        aside: Those of them whose adapters stay beside the model's own matrix, as `beside` says.
 
     Raises:
         PairError: A tensor that is not finite, or that the model has no place for.
@@ -264,11 +310,19 @@ def derived(
                 f"{checkpoint.name}: {name} has no place in the model as transformers builds it; "
                 "save the merged model instead"
             ) from None
-        new = checkpoint.tensor(name).to(old.device, old.dtype)
+        kept = None
+        if name in aside and type(module) is nn.Linear:
+            kept = Factored(module, *_factors(checkpoint, name)).eval()
+        new = checkpoint.tensor(name) if kept is None else kept.weight
+        new = new.to(old.device, old.dtype)
         if not bool(torch.isfinite(new).all()):
             raise PairError(
                 f"{checkpoint.name}: {name} holds NaN or infinite values; download it again, or "
                 f"use another dtype if its range does not fit {old.dtype}"
             )
-        setattr(module, leaf, nn.Parameter(new, requires_grad=False))
+        if kept is None:
+            setattr(module, leaf, nn.Parameter(new, requires_grad=False))
+            continue
+        parent, _, own = path.rpartition(".")
+        setattr(submodule(made, parent), own, kept)
     return made

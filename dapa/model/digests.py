@@ -125,14 +125,20 @@ def libraries() -> str:
     )
 
 
-def pair_parts(student: Checkpoint, teacher: Checkpoint, dtype: torch.dtype) -> dict[str, str]:
-    """All parts of a pair. `weights` is what version 0.1 knew: both models' weights, precision."""
+def pair_parts(
+    student: Checkpoint, teacher: Checkpoint, dtype: torch.dtype, factored: bool = False
+) -> dict[str, str]:
+    """All parts of a pair. `weights` is what version 0.1 knew: both models' weights, precision.
+
+    `factored`: an adapter that runs beside its base, which rounds otherwise, is a part of its own.
+    """
     precision = str(dtype).removeprefix("torch.")
     return {
         "weights": f"{digest_of(student)}:{digest_of(teacher)}:{precision}",
         **parts_of("student", student),
         **parts_of("teacher", teacher),
         "libraries": libraries(),
+        **({"adapter": "beside its base"} if factored else {}),
     }
 
 

@@ -1,8 +1,9 @@
 """What a pair takes in memory, told from headers before any weight is read; and how to hold it.
 
 Full memory holds both models, equal tensors once. Lean memory holds the student and, of the
-teacher, only the sites of the kinds that masks are to move. Offloaded, the layers stay in the
-machine's memory and go to the device one by one. This module does not load anything.
+teacher, only the sites of the kinds that masks are to move. Low-rank memory holds a teacher that is
+the student and an adapter as just that. Offloaded, the layers stay in the machine's memory and go
+to the device one by one. This module does not load anything.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from dapa.core.records import PairError, SettingError
-from dapa.model.adapted import parted
+from dapa.model.adapted import beside, parted
 from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
@@ -24,8 +25,8 @@ from dapa.model.families import ALL, GROUPS, kinds_of
 from dapa.model.machine import free_memory, rows_in_flight, work_bytes
 from dapa.model.stored import quantised, sizes
 
-Mode = Literal["full", "lean", "offload"]
-MODES = ("auto", "full", "lean", "offload")
+Mode = Literal["full", "low-rank", "lean", "offload"]
+MODES = ("auto", "full", "low-rank", "lean", "offload")
 OFFLOADING = ("cuda", "xpu")
 """Devices with a memory of their own: on others there is nowhere to offload to."""
 _TOKENS = 128
@@ -58,10 +59,14 @@ class MemoryEstimate:
     """What was asked for or, for `auto`, what fits."""
     whole: bool
     """Is the whole teacher held?"""
+    beside: int | None = None
+    """The teacher as an adapter beside the student; None of one that is no such thing."""
 
     @property
     def held(self) -> int:
         """Bytes of weights in this mode, wherever they are."""
+        if self.mode == "low-rank":
+            return self.student + (self.beside or 0)
         return self.student + (self.teacher if self.whole else self.lean)
 
     @property
@@ -72,8 +77,9 @@ class MemoryEstimate:
     @property
     def sentence(self) -> str:
         """One line for people."""
+        apart = "" if self.beside is None else f", {gib(self.beside)} as an adapter beside it"
         return (
-            f"Memory: student {gib(self.student)}, teacher {gib(self.teacher)} whole or "
+            f"Memory: student {gib(self.student)}, teacher {gib(self.teacher)} whole{apart} or "
             f"{gib(self.lean)} for its {', '.join(self.keep)} alone, replies {gib(self.work)}; "
             f"{gib(self.free)} free on {self.device}: {self.mode}{self._how}."
         )
@@ -115,7 +121,9 @@ class MemoryEstimate:
         if self.weights <= self.free:
             return
         smaller = []
-        if self.mode == "full" and self.student + self.lean <= self.free:
+        if self.mode == "full" and self.student + (self.beside or self.free) <= self.free:
+            smaller.append("low-rank memory")
+        if self.mode in ("full", "low-rank") and self.student + self.lean <= self.free:
             smaller.append("lean memory")
         if self.mode != "offload" and self._offloads and self.student + self.lean <= self.host:
             smaller.append("offload memory")
@@ -127,7 +135,7 @@ class MemoryEstimate:
 
 
 def parse_memory(text: str) -> tuple[str, tuple[str, ...]]:
-    """`auto`, `full`, `lean`, `offload` or `lean:gate,attention` as (mode, kinds to keep).
+    """`auto`, `full`, `low-rank`, `lean`, `offload` or `lean:gate,attention` as (mode, kinds).
 
     Offloaded without kinds, the whole teacher is held; with kinds, those alone.
 
@@ -179,6 +187,7 @@ def estimate_memory(
         return None
     family, settings = ours.family, ours.settings
     width = torch.empty((), dtype=dtype).element_size()
+    aside = beside(ours, theirs, family)
     named = ":" in memory
     keep = tuple(kind for kind in keep if kind in family.single) if named else (family.first,)
     if not keep:
@@ -202,18 +211,29 @@ def estimate_memory(
             f"offload takes layers from the machine's memory to a device, and {device} has no "
             "memory of its own; use lean"
         )
-    whole = wanted in ("auto", "full") or (wanted == "offload" and not named)
+    if wanted == "low-rank" and not aside:
+        raise SettingError(
+            "low-rank memory holds a teacher that is the student and a LoRA adapter "
+            f"(BASE+ADAPTER), and {theirs.name} is not; use full or lean"
+        )
+    factors = None
+    if aside:
+        factors = 4 * sum(aside.values()) + width * sum(
+            prod(theirs.shapes[name]) for name in apart if name not in aside
+        )
+    whole = wanted in ("auto", "full", "low-rank") or (wanted == "offload" and not named)
     mode: Mode = "full" if wanted == "auto" else wanted  # type: ignore[assignment]
     if wanted == "auto" and student + teacher + work > free:
-        mode, whole = "lean", False
-        if offloads and student + lean + work > free and student + lean <= host:
+        fits = factors is not None and student + factors + work <= free
+        mode, whole = ("low-rank", True) if fits else ("lean", False)
+        if not fits and offloads and student + lean + work > free and student + lean <= host:
             mode, whole = "offload", student + teacher <= host
     theirs_held = apart if whole else {n for stored in kept for n in stored.names if n in apart}
     sides = (ours.shapes, {name: theirs.shapes[name] for name in theirs_held})
     ends, layers = by_layer([(n, width * prod(s)) for side in sides for n, s in side.items()])
     layer = max(layers, default=0)
     return MemoryEstimate(
-        device, free, student, teacher, lean, host, ends, layer, work, keep, mode, whole
+        device, free, student, teacher, lean, host, ends, layer, work, keep, mode, whole, factors
     )
 
 

@@ -12,11 +12,12 @@ from torch import nn
 
 from dapa.core.masks import HEADS
 from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit, ran_out
-from dapa.model.adapted import derived, open_checkpoint, parted
+from dapa.model.adapted import beside, derived, open_checkpoint, parted
 from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import Report, check
 from dapa.model.digests import digest_of, joined, pair_parts
 from dapa.model.distances import kinds_that_differ
+from dapa.model.factored import Factored
 from dapa.model.families import (
     ALL,
     BLOCKS,
@@ -342,8 +343,9 @@ class Pair:
         if self.tied_head is not None:
             modules.append(self.tied_head.teacher)
         held = {}
-        for module in modules:
-            for weight in (*module.parameters(), *module.buffers()):
+        for part in (each for module in modules for each in module.modules()):
+            own = (*part.parameters(recurse=False), *part.buffers(recurse=False))
+            for weight in part.held if isinstance(part, Factored) else own:
                 storage = weight.untyped_storage()
                 held[storage.data_ptr()] = storage.nbytes()
         return sum(held.values())
@@ -474,7 +476,8 @@ def _loaded(spec: PairSpec, progress: Progress | None) -> Pair:
         plain(student, family)  # so that its modules are the sites' moulds
         teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
     elif own is not None:
-        teacher = derived(student, theirs, own, there)  # all else is the student's own
+        aside = beside(ours, theirs, family) if memory.mode == "low-rank" else None
+        teacher = derived(student, theirs, own, there, aside or ())  # all else is the student's own
     else:
         teacher = load_weights(theirs, dtype, where, there)
     models = [model for model in (student, teacher) if not isinstance(model, LeanTeacher)]
@@ -486,7 +489,7 @@ def _loaded(spec: PairSpec, progress: Progress | None) -> Pair:
         theirs.tokenizer,
         family,
         spec,
-        pair_parts(ours, theirs, dtype),
+        pair_parts(ours, theirs, dtype, memory.mode == "low-rank"),
         report,
     )
     if stages:

@@ -21,8 +21,9 @@ class PairSpec:
     dtype: str = "auto"
     device: str = "auto"
     memory: str = "auto"
-    """`full`, `lean` (of the teacher only gates), `lean:gate,attention`, `offload` (layers stay in
-    the machine's memory), `offload:gate`, or `auto`: what fits."""
+    """`full`, `low-rank` (a teacher's adapter beside the student), `lean` (of the teacher only
+    gates), `lean:gate,attention`, `offload` (layers stay in the machine's memory), `offload:gate`,
+    or `auto`: what fits."""
     planted: dict[str, Any] = field(default_factory=dict, compare=False)
     """Ground truth that a bundled pair brings, for labels on the screen."""
 
@@ -53,7 +54,8 @@ class PairOptions(Settings):
         "auto",
         "memory",
         "full: both models; lean: of the teacher only the sites asked for (lean:gate,up names "
-        "them); offload: layers stay in the machine's memory and visit the device one by one; "
+        "them); low-rank: the student and an adapter beside it, where the teacher is that; "
+        "offload: layers stay in the machine's memory and visit the device one by one; "
         "auto: what fits.",
     )
     trust_structure: bool = setting(

@@ -20,6 +20,7 @@ _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _MEMORY = [
     ("auto: what fits", "auto"),
     ("full: whole teacher", "full"),
+    ("low-rank: an adapter beside the student", "low-rank"),
     ("lean: its gates alone", "lean"),
     ("lean: its MLPs alone", "lean:mlp"),
     ("lean: its attention alone", "lean:attention"),
@@ -234,6 +235,8 @@ def _lean(pair: Pair) -> Html:
         tip = "offloaded: a layer's weights are on the device only while it runs" + (
             "" if pair.whole else f"; {tip}"
         )
+    elif pair.memory is not None and pair.memory.mode == "low-rank":
+        mode, tip = "low-rank", "low-rank memory: the teacher is the student and its adapter beside"
     elif pair.whole:
         return html("")
     return html(' · <span title="{}">{}</span>', tip, mode)

@@ -22,6 +22,7 @@ from dapa.measure.dose import Dose, dose
 from dapa.measure.evaluating import evaluate
 from dapa.measure.evaluation import Evaluation
 from dapa.measure.evaluation_settings import EvaluationSettings, Parts, Purpose, evaluation_sets
+from dapa.measure.other_sites import Site, other_sites
 from dapa.measure.reproduce import reproduce
 from dapa.measure.reproduce_records import Reproduced
 from dapa.measure.run_evaluation import (
@@ -35,6 +36,8 @@ from dapa.model.presets import Preset
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet
+from dapa.search.job import SearchJob
+from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
 from dapa.store.replies import ReplyStore
 from dapa.workbench.holding import Holding, is_toy
@@ -178,6 +181,12 @@ class Asking(Holding):
         if not asked:
             raise PromptError("no skill prompts suit this pair; give a set of them in Evaluate")
         return self.evaluate(mask, {"skill": asked}, **options)
+
+    def elsewhere(self, job: SearchJob, stop: threading.Event | None = None) -> tuple[Site, ...]:
+        """Where refusal may lie instead, for a search that found nothing: other kinds of site."""
+        texts = few([prompt.text for prompt in job.prompts])
+        settings = job.settings
+        return other_sites(self.pair, settings.kind, texts, settings.format(), stop)
 
     def evaluation(
         self,

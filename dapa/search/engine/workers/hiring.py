@@ -67,5 +67,10 @@ def spec_of(pair: Pair) -> PairSpec:
         pair.spec,
         dtype=dtype if dtype in DTYPES else pair.spec.dtype,
         device=str(pair.device),
-        memory="full" if pair.whole else f"lean:{','.join(pair.kept)}",
+        memory=_memory(pair) if pair.whole else f"lean:{','.join(pair.kept)}",
     )
+
+
+def _memory(pair: Pair) -> str:
+    """How a whole pair is held, as far as that decides its replies."""
+    return "low-rank" if pair.memory is not None and pair.memory.mode == "low-rank" else "full"

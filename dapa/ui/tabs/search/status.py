@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -38,9 +39,12 @@ from dapa.workbench import (
 )
 from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
+from dapa.writing.concentration import offers_text
 from dapa.writing.costs import PHASES
 from dapa.writing.sentences import kind_text
 
+_ELSEWHERE = "elsewhere"
+"""Names what is measured where a search found nothing."""
 _HEADLINE = "headline"
 """Marks the one measurement that follows every search unasked, apart from those asked for."""
 
@@ -74,19 +78,16 @@ class SearchStatus:
         running = not over
         done = job.report is not None and bool(job.report.units) and ours
         asked = self._ask_skill(job) if over and done else None
-        waits = asked is not None and not asked.over
-        beside = stage(asked) if asked is not None else ""
+        empty_handed = over and ours and _lacks(job)
+        looking = self._look_elsewhere(job) if empty_handed else None
+        waits = any(one is not None and not one.over for one in (asked, looking))
+        beside = (stage(asked), stage(looking))
         trials, judged = len(now.trials), now.costs.prompts_judged
         # `over` apart from `state`: a search says "done" a moment before its thread has ended
         stamp = (job.id, state, over, trials, judged, judging, at, here, beside)
         if stamp == drawn:
             return self._same(running or waits)
-        mlp = (
-            isinstance(job.error, NothingToLocalize)
-            and job.settings.kind != "mlp"
-            and "mlp" in job.others
-            and ours
-        )
+        other = self.elsewhere(job) if empty_handed else ""
         empty = over and not now.trials
         return (
             self.headline(job, state),
@@ -105,14 +106,17 @@ class SearchStatus:
             gr.update(
                 visible=not running,
                 value="Search again" if over and ours else "Start search",
-                elem_classes="plain" if done or mlp else "primary-action",
+                elem_classes="plain" if done or other else "primary-action",
             ),
             gr.update(visible=not running),
             gr.update(visible=running, value="Resume" if paused else "Pause"),
             gr.update(visible=running),
             *[gr.update(visible=over and done)] * 3,
             gr.update(visible=over and done and job.confident),
-            gr.update(visible=over and mlp),
+            gr.update(
+                visible=bool(other),
+                value=f"Search {kind_text(other, 2)} instead" if other else "",
+            ),
             gr.Timer(active=running or waits),
             job.id if over else gr.skip(),
             stamp,
@@ -141,7 +145,7 @@ class SearchStatus:
                 ("DSR", ""),
                 [("student", rate(job.error.student)), ("every unit", rate(job.error.full))],
             )
-            return title("Nothing to find here", _why(job)) + scores
+            return title("Nothing to find here", _why(job)) + scores + self._offer(job)
         if job.error is not None:
             return title("The search failed") + note(str(job.error), "fail")
         word = "Paused" if state == "paused" else "Searching"
@@ -186,6 +190,38 @@ class SearchStatus:
             return found
 
         return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work)
+
+    def elsewhere(self, job: SearchJob) -> str:
+        """The kind of site to search where nothing was found, once that is known; else empty."""
+        task = self.dashboard.tasks.of(f"{job.id} {_ELSEWHERE}", _ELSEWHERE)
+        if task is None or not task.over:
+            return ""
+        found: Sequence[Any] = task.result or ()
+        clear = [one.kind for one in found if one.alone is not None and one.alone.low > 0]
+        names = [*clear, *(kind for kind in ("mlp", *job.others) if kind in job.others)]
+        return names[0] if names else ""
+
+    def _look_elsewhere(self, job: SearchJob) -> Task:
+        """What measures the other kinds of site, begun once a search has found nothing."""
+        known = self.dashboard.tasks.of(f"{job.id} {_ELSEWHERE}", _ELSEWHERE)
+        if known is not None:
+            return known
+        bench = self.dashboard.workbench
+
+        def work(told: Progress, stop: threading.Event) -> Any:
+            return bench.elsewhere(job, stop)
+
+        return self.dashboard.tasks.begin(f"{job.id} {_ELSEWHERE}", _ELSEWHERE, work)
+
+    def _offer(self, job: SearchJob) -> Html | str:
+        """Where else to look, the largest share of the gap first, as far as it is measured."""
+        task = self.dashboard.tasks.of(f"{job.id} {_ELSEWHERE}", _ELSEWHERE)
+        if task is None:
+            return ""
+        if not task.over:
+            return note("Where else refusal may lie is being measured: other kinds of site.")
+        found = task.result or ()
+        return note(offers_text(SimpleNamespace(sites=found, finer=False)).strip())
 
     def _skill(self, job: SearchJob) -> tuple[Rate, Rate] | None:
         """The student's and the found set's skill, if someone has asked for it."""
@@ -239,11 +275,15 @@ def pictured(job: SearchJob, now: SearchProgress) -> tuple[Any, ...]:
 
 
 def _why(job: SearchJob) -> str:
-    """The reason without what is for the command line, and what to press here."""
+    """The reason without what is for the command line."""
     plain = str(job.error).removeprefix("nothing to localize: ")
     plain = plain.partition(" (student DSR")[0].partition("; try --")[0]
-    offer = " Refusal may sit in the rest of the MLP: search that." if "mlp" in job.others else ""
-    return f"{plain[:1].upper() + plain[1:]}.{offer}"
+    return f"{plain[:1].upper() + plain[1:]}."
+
+
+def _lacks(job: SearchJob) -> bool:
+    """Did it find nothing, of a student that mostly does not refuse by itself?"""
+    return isinstance(job.error, NothingToLocalize) and job.error.student.value <= 0.5
 
 
 def dsr_text(outcome: Outcome) -> str:

@@ -49,7 +49,8 @@ class Search:
     ask: gr.Button
     repeat: gr.Button
     compare: gr.Button
-    whole_mlp: gr.Button
+    elsewhere: gr.Button
+    """Searches the kind of site that may hold refusal, where nothing was found."""
     found: gr.HTML
     chart: gr.Plot
     below: gr.HTML
@@ -94,8 +95,8 @@ def build(dashboard: Dashboard) -> Search:
                 "Repeat the choosing (10 orders, 10 resamples)", elem_classes="plain",
                 elem_id="repeat", visible=False,
             )  # fmt: skip
-            whole_mlp = gr.Button(
-                "Search whole MLP", elem_classes="primary-action", elem_id="whole", visible=False
+            elsewhere = gr.Button(
+                "", elem_classes="primary-action", elem_id="elsewhere", visible=False
             )
         chart = gr.Plot(
             show_label=False,
@@ -111,7 +112,7 @@ def build(dashboard: Dashboard) -> Search:
         below = piece("", elem_id="certified")
     looked = closer.build()
     return Search(
-        chosen, planned, costs, start, pause, stop, actions, use, ask, repeat, compare, whole_mlp,
+        chosen, planned, costs, start, pause, stop, actions, use, ask, repeat, compare, elsewhere,
         found, chart, below, export, meter, pictures, looked, gr.Timer(0.4, active=False),
         gr.State(""), gr.State(""), gr.State(()), gr.State(()), owned,
     )  # fmt: skip
@@ -132,7 +133,7 @@ def wire(
         [
             parts.found, parts.below, parts.meter, parts.pictures, parts.start, parts.cost.ask,
             parts.pause, parts.stop, parts.use, parts.ask, parts.compare, parts.repeat,
-            parts.whole_mlp, parts.timer, parts.ended, parts.drawn, parts.pictured,
+            parts.elsewhere, parts.timer, parts.ended, parts.drawn, parts.pictured,
             parts.whose,
         ],
     )  # fmt: skip
@@ -144,10 +145,13 @@ def wire(
         return (job.id, *status.view(job, ()))
 
     @guarded
-    def start_mlp(**values: Any) -> tuple[Any, ...]:
-        settings = replace(parts.choices.read(values), kind="mlp")
+    def start_elsewhere(job_id: Any, **values: Any) -> tuple[Any, ...]:
+        kind = status.elsewhere(_needed(status.job(job_id)))
+        if not kind:
+            raise SettingError("no other kind of site is known to try; choose one in the settings")
+        settings = replace(parts.choices.read(values), kind=kind)
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
-        return (job.id, "mlp", *status.view(job, ()))
+        return (job.id, kind, *status.view(job, ()))
 
     @guarded
     def tick(job_id: Any, drawn: Any) -> tuple[Any, ...]:
@@ -222,12 +226,12 @@ def wire(
     parts.start.click(
         start, None, [parts.job, *out], inputs_kwargs=settings, api_name="search_start", **quiet
     )
-    parts.whole_mlp.click(
-        start_mlp,
-        None,
+    parts.elsewhere.click(
+        start_elsewhere,
+        parts.job,
         [parts.job, parts.choices.form.parts["kind"], *out],
         inputs_kwargs=settings,
-        api_name="search_mlp",
+        api_name="search_elsewhere",
         **quiet,
     )
     epoch.change(tick, [parts.job, parts.drawn], out, api_name="search_pair", **quiet)
