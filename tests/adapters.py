@@ -84,7 +84,10 @@ def by_hand(
             continue
         if layers is not None and int(parts[2]) not in layers:
             continue
-        for side, shape in (("A", (rank, weight.shape[1])), ("B", (weight.shape[0], rank))):
+        out, into = (
+            reversed(weight.shape) if parts[-2].startswith("c_") else weight.shape
+        )  # GPT-2's
+        for side, shape in (("A", (rank, into)), ("B", (out, rank))):
             values = torch.randn(shape, generator=generator) * std
             content[f"base_model.model.{name.removesuffix('.weight')}.lora_{side}.weight"] = values
     if tensors:
