@@ -265,7 +265,8 @@ class Asking(Holding):
         def words(pair: Pair) -> tuple[str, str] | None:
             return perplexity_text(pair, text, Holding(self.run_dir, pair).is_toy)[0]
 
-        return reproduce(chosen, load_pair, prompts, self.store, settings, text=words, **options)
+        load = partial(load_pair, workers=settings.beside)
+        return reproduce(chosen, load, prompts, self.store, settings, text=words, **options)
 
     def evaluation_replies(
         self, run_id: str, model: str | None = None, measure: str | None = None

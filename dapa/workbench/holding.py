@@ -124,11 +124,14 @@ class Holding:
         dtype = choose_dtype(spec.dtype, device, ours.parameters)
         return estimate_memory(ours, theirs, spec.memory, dtype, device)
 
-    def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
-        """Load a pair and put it in the previous one's place once it is whole."""
+    def load(self, spec: PairSpec, progress: Progress | None = None, workers: int = 1) -> Pair:
+        """Load a pair and put it in the previous one's place once it is whole.
+
+        `workers`: how many other processes of this machine are to hold it too, if two or more.
+        """
         with self._loading:
             try:
-                pair = self._pair = load_pair(spec, progress)
+                pair = self._pair = load_pair(spec, progress, workers)
             finally:
                 give_back()  # models hold themselves in circles; the previous pair goes now
         return pair

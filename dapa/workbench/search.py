@@ -79,7 +79,7 @@ class Searching(Holding):
         run = self.store.run(run_id)
         settings = SearchSettings.from_dict(run.settings)
         if self._pair is None:
-            self.load(PairSpec(**settings.pair))
+            self.load(PairSpec(**settings.pair), workers=settings.beside)
         harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         job = SearchJob(self.pair, harmful, settings, self.store, run_id, self._kl(settings))
         self._jobs[job.id] = job

@@ -161,11 +161,16 @@ def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = No
         offers_text(told, kind), certify_text(told), overfit_text(told), unseen_text(told),
         chosen_text(told),
     )  # fmt: skip
-    notes = "".join(note(esc(line)) for line in lines if line)
+    notes = "".join(note(esc(line)) for line in lines if line) + helped_note(report)
     tables = f'<div class="asked">{_beside(report)}{_removals(report)}</div>'
     return (
         f"{units_row(told)}{tables}{_taken_back(report)}{notes}{_folded(report, told, kinds or {})}"
     )
+
+
+def helped_note(report: SearchReport) -> str:
+    """What to know of the workers that decoded it; empty where all went well."""
+    return note(esc(report.helped), "warn") if report.helped else ""
 
 
 def units_row(told: Any, choosing: bool = False) -> str:

@@ -168,7 +168,7 @@ def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> str:
     """Standing, warnings, rates, certificate and costs of an exact search."""
     return (
         f"{_columns(report, kinds or {})}{_standing(report)}{_warnings(report)}"
-        f"{_asides(report)}{_costs(report)}"
+        f"{_asides(report)}{certified.helped_note(report)}{_costs(report)}"
     )
 
 
