@@ -256,7 +256,7 @@ def test_reproduced_pairs_are_helped_too(planted_folders, tmp_path, monkeypatch)
         return without_seconds(found)
 
     one = reproduced("one")
-    assert one["lines"][0]["state"] == "done"
+    assert one["pairs"][0]["state"] == "done"
     crewed = Crewed(monkeypatch, lambda pair, number: Beside(pair))
     assert reproduced("two") == one
     assert crewed.posts

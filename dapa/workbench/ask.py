@@ -238,7 +238,7 @@ class Asking(Holding):
         """A stored evaluation, started again: what it had asked is answered from the store."""
         settings = EvaluationSettings.from_dict(self.store.run(run_id).settings)
         if self._pair is None:
-            self.load(PairSpec(**settings.pair))
+            self.load_again(settings.pair)
         return self.evaluation(settings, run_id=run_id, **options)
 
     def reproduce(

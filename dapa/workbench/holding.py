@@ -136,6 +136,12 @@ class Holding:
                 give_back()  # models hold themselves in circles; the previous pair goes now
         return pair
 
+    def load_again(self, told: Mapping[str, Any], workers: int = 1) -> Pair:
+        """Load the pair of a stored run, whose structure somebody confirmed if it has no row."""
+        spec = PairSpec(**told)
+        self.trust_structure(spec)
+        return self.load(spec, workers=workers)
+
     def share(self, mask: Mask) -> Share:
         """How much of the student the mask replaces."""
         self.pair.validate(mask)
