@@ -220,7 +220,7 @@ def test_repeated_searches_are_helped_too(pair, tmp_path, monkeypatch):
 def without_seconds(found):
     """A table's JSON form without the times that it took."""
     if isinstance(found, dict):
-        spent = ("seconds", "tokens", "costs", "spent")
+        spent = ("seconds", "gpu_seconds", "tokens", "costs", "spent", "run")
         return {k: without_seconds(v) for k, v in found.items() if k not in spent}
     return [without_seconds(v) for v in found] if isinstance(found, list) else found
 
