@@ -14,7 +14,7 @@ from dapa.search.job import SearchJob
 
 COSTS = {
     "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
-    "seconds", "phases", "gpu_seconds", "eta_error", "work",
+    "seconds", "phases", "gpu_seconds", "eta_error", "work", "helped",
 }  # fmt: skip
 """What may hang on who decodes; nothing else may."""
 

@@ -16,12 +16,14 @@ from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.discovery import learn, structure_of
 from dapa.model.pair import PairSpec, load_pair
+from dapa.planted.pairs import harmful_prompts
+from dapa.search.settings import SearchSettings
 from dapa.workbench import Workbench
 
 SPLIT = ["llama", "gemma2", "qwen3", "cohere", "phi", "gpt_neox", "starcoder2"]
 
 
-def tiny(model_type, seed=0):
+def tiny(model_type, seed=0, **extra):
     """A small random model of an architecture that has no row."""
     config = AutoConfig.for_model(
         model_type,
@@ -38,6 +40,7 @@ def tiny(model_type, seed=0):
         pad_token_id=TOKENIZER.pad_token_id,
         eos_token_id=TOKENIZER.eos_token_id,
         bos_token_id=None,
+        **extra,
     )
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
@@ -123,6 +126,36 @@ def test_an_unknown_family_is_shown_and_blocked_until_it_is_confirmed(unknown):
     for mask, model in ((Mask(), student), (gates, copied)):
         (row,) = complete(pair, [Row((9, 14, 23), mask)], Decoding(8))
         assert row.new_ids == generated(model, (9, 14, 23), 8)
+
+
+def test_a_stored_run_of_a_confirmed_family_resumes_in_another_process(unknown, tmp_path):
+    _, _, places = unknown
+    spec = PairSpec(*map(str, places), dtype="float32", device="cpu")
+    bench = Workbench(tmp_path / "runs")
+    Workbench.trust_structure(spec)
+    bench.load(spec)
+    texts = tmp_path / "harmful.txt"
+    texts.write_text("\n".join(harmful_prompts(24)), encoding="utf-8")
+    job = bench.search_job(SearchSettings(max_new_tokens=4, prompts=str(texts), claim="exact"))
+    del FAMILIES["ernie4_5"]  # as in another process
+    again = Workbench(tmp_path / "runs").resume_job(job.id)
+    assert again.units == job.units and again.pair.family.model_type == "ernie4_5"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "told"),
+    [
+        ("glm4_moe", "layer 1 has another MLP than layer 0"),
+        ("qwen3_next", "of a layer's blocks"),
+        ("mamba", "of a layer's blocks mixer"),
+    ],
+)
+def test_what_is_found_in_one_layer_alone_or_nowhere_is_one_line(model_type, told):
+    extra = {"glm4_moe": {"n_routed_experts": 4}, "qwen3_next": {"num_experts": 4}}
+    model = tiny(model_type, **extra.get(model_type, {}))
+    with pytest.raises(PairError, match=told) as caught:
+        structure_of(model.to("meta"), model_type)
+    assert "\n" not in str(caught.value) and "architectures.py" in str(caught.value)
 
 
 def test_a_known_family_is_never_overruled(planted_folders):

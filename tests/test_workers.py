@@ -5,15 +5,22 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from crews import Beside, Crewed, asked, essence
 from support import sweep
 
-from dapa.core.records import EMPTY, DapaError, Label, Prompt, SettingError, Verdict
+from dapa.core.records import EMPTY, DapaError, Label, PairError, Prompt, SettingError, Verdict
+from dapa.measure.baselines import baselines
+from dapa.measure.chance import chance
+from dapa.model.loading import open_checkpoint
+from dapa.model.memory import PROCESS, estimate_memory
+from dapa.model.presets import Preset
 from dapa.planted.graded import mixed_planting
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.planted.planting import random_planting
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.contract import Job
+from dapa.search.engine.report import SearchReport
 from dapa.search.engine.workers.hiring import crew_of, spec_of
 from dapa.search.engine.workers.messages import Asking, Fault, Turn
 from dapa.search.engine.workers.shared import _Rows
@@ -21,6 +28,8 @@ from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.stability import stability
 from dapa.store.database import Store
+from dapa.ui.tabs.search.result import draw
+from dapa.workbench import Workbench
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 CASES = [(kind, seed) for kind in KINDS for seed in range(5)]
@@ -102,6 +111,9 @@ def test_the_work_of_a_worker_that_dies_is_done_again(turns, pair, alone, tmp_pa
     job = run(pair, tmp_path)
     assert essence(job) == alone
     assert job.crew.lost == ["worker 1: it died"] and "worker 1" in job.crew.note
+    stored = SearchReport.from_dict(job.store.run(job.id).result)
+    for told in (job.report, stored):
+        assert told.helped == job.crew.note and "worker 1: it died" in draw(told, "gate", 4, None)
     assert len(crewed.posts) == 3, "another was hired in its place"
 
 
@@ -205,6 +217,51 @@ def test_repeated_searches_are_helped_too(pair, tmp_path, monkeypatch):
     assert sum(crewed.turns) > before
 
 
+def without_seconds(found):
+    """A table's JSON form without the times that it took."""
+    if isinstance(found, dict):
+        spent = ("seconds", "gpu_seconds", "tokens", "costs", "spent", "run")
+        return {k: without_seconds(v) for k, v in found.items() if k not in spent}
+    return [without_seconds(v) for v in found] if isinstance(found, list) else found
+
+
+@pytest.mark.parametrize("what", ["baselines", "chance"])
+def test_what_is_measured_beside_a_search_is_helped_too(what, pair, tmp_path, monkeypatch):
+    def measured(name):
+        job = run(pair, tmp_path / name)
+        turns = sum(crewed.turns) if crewed else 0
+        if what == "baselines":
+            return without_seconds(baselines(job).as_dict()), turns
+        return without_seconds(chance(job, job.held_out, sets=6).as_dict()), turns
+
+    crewed = None
+    one, _ = measured("one")
+    crewed = Crewed(monkeypatch, lambda pair, number: Beside(pair))
+    two, before = measured("two")
+    assert two == one
+    assert sum(crewed.turns) > before
+
+
+def test_reproduced_pairs_are_helped_too(planted_folders, tmp_path, monkeypatch):
+    student, teacher = (str(path) for path in planted_folders)
+    chosen = [Preset("planted", student, teacher, "a planted pair", "bundled")]
+    texts = tmp_path / "harmful.txt"
+    texts.write_text("\n".join(harmful_prompts(24)), encoding="utf-8")
+    settings = SearchSettings(max_new_tokens=12, prompts=str(texts))
+
+    def reproduced(name):
+        found = Workbench(tmp_path / name).reproduce(
+            chosen, settings, dtype="float32", device="cpu"
+        ).as_dict()  # fmt: skip
+        return without_seconds(found)
+
+    one = reproduced("one")
+    assert one["pairs"][0]["state"] == "done"
+    crewed = Crewed(monkeypatch, lambda pair, number: Beside(pair))
+    assert reproduced("two") == one
+    assert crewed.posts
+
+
 class Broken(Beside):
     """A worker that cannot do what it is asked."""
 
@@ -235,6 +292,23 @@ def test_more_workers_than_memory_holds_are_refused(pair, monkeypatch):
     with pytest.raises(SettingError, match="4 workers hold the pair 4 times more.*take fewer"):
         crew_of(pair, 4)
     assert crew_of(pair, 1) is None
+
+
+def test_the_load_counts_a_pair_for_each_worker(planted_folders, monkeypatch):
+    places = [open_checkpoint(str(path)) for path in planted_folders]
+
+    def estimate(workers, free):
+        monkeypatch.setattr("dapa.model.memory.free_memory", lambda device: free)
+        return estimate_memory(*places, "auto", torch.float32, "cpu", workers)
+
+    alone = estimate(1, 2**40)
+    whole, lean = alone.student + alone.teacher + alone.work, alone.student + alone.lean
+    room = 3 * whole + 2 * PROCESS
+    assert (estimate(2, room).mode, estimate(2, room - 3).mode) == ("full", "lean")
+    assert estimate(1, whole).mode == "full", "one worker is this process alone"
+    assert "for each of 3 processes: full" in estimate(2, room).sentence
+    with pytest.raises(PairError, match="for each of 4 processes; use fewer workers"):
+        estimate(3, 2 * lean).raise_if_too_large()
 
 
 def test_a_worker_is_told_what_the_pair_turned_out_to_be(pair):

@@ -61,7 +61,7 @@ def search(
 
     bench = Workbench(run_dir)
     with progress() as report:
-        bench.load(spec, report)
+        bench.load(spec, report, settings.beside)
         if estimate:
             report("timing a few replies", None)
             costs = bench.estimate(settings).as_dict()
@@ -131,7 +131,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     """The result for people: a sentence, the rates, the certificate, what to know besides."""
     from dapa.workbench import priors
 
-    helped = [job.crew.note] if job.crew is not None and job.crew.note else []
+    helped = [found.helped] if found.helped else []
     if found.confidence is not None:
         return [*certified(job, found), *helped]
     kind, claim = job.unit_kind, found.claimed

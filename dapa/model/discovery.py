@@ -115,6 +115,13 @@ def structure_of(model: Any, name: str) -> Structure:
         )
     (mlp, (parts, formula, error)) = next(iter(found.items()))
     (attention,) = blocks.keys() - {mlp}
+    for index, other in enumerate(stack):
+        kinds = {type(getattr(each, mlp, None)).__name__ for each in (layer, other)}
+        if len(kinds) > 1:
+            raise missing(
+                f"layer {index} has another MLP than layer 0 ({' and '.join(sorted(kinds))}), and "
+                "layers of two kinds are not supported"
+            )
     sites: Sites = tuple((kind, f"{mlp}.{part}") for kind, part in parts.items())
     linears = {p for p, m in blocks[attention].named_children() if isinstance(m, nn.Linear)}
     if linears == {f"{kind}_proj" for kind in "qkvo"}:
@@ -180,7 +187,7 @@ def _mlp(block: nn.Module, config: Any) -> _Found | None:
         for parts, formula, compute in _claims(linears, block, config):
             try:
                 off = float((compute(x) - y).norm() / y.norm())
-            except RuntimeError:  # these shapes do not fit
+            except Exception:  # these shapes do not fit, or what was taken for it is no activation
                 continue
             if off < _ENOUGH:
                 return parts, formula, off

@@ -29,6 +29,8 @@ Mode = Literal["full", "low-rank", "lean", "offload"]
 MODES = ("auto", "full", "low-rank", "lean", "offload")
 OFFLOADING = ("cuda", "xpu")
 """Devices with a memory of their own: on others there is nowhere to offload to."""
+PROCESS = 2**29
+"""Bytes that a worker takes besides the pair: libraries, states that it keeps."""
 _TOKENS = 128
 """Of a row in flight: a short request and the beginning of a reply."""
 
@@ -61,6 +63,14 @@ class MemoryEstimate:
     """Is the whole teacher held?"""
     beside: int | None = None
     """The teacher as an adapter beside the student; None of one that is no such thing."""
+    processes: int = 1
+    """How many of this machine hold the pair on that device; what is free is each one's part."""
+
+    @property
+    def where(self) -> str:
+        """The device, and whose part of it is told."""
+        each = f" for each of {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.device}{each}"
 
     @property
     def held(self) -> int:
@@ -81,13 +91,13 @@ class MemoryEstimate:
         return (
             f"Memory: student {gib(self.student)}, teacher {gib(self.teacher)} whole{apart} or "
             f"{gib(self.lean)} for its {', '.join(self.keep)} alone, replies {gib(self.work)}; "
-            f"{gib(self.free)} free on {self.device}: {self.mode}{self._how}."
+            f"{gib(self.free)} free on {self.where}: {self.mode}{self._how}."
         )
 
     @property
     def brief(self) -> str:
         """The same while it is being loaded."""
-        free = f"{gib(self.weights)} of the {gib(self.free)} free on {self.device}"
+        free = f"{gib(self.weights)} of the {gib(self.free)} free on {self.where}"
         host = f", {gib(self.held)} of the machine's" if self.mode == "offload" else ""
         return f"{self.mode} memory: {free}{host}"
 
@@ -114,6 +124,7 @@ class MemoryEstimate:
         """PairError with the bytes needed, the bytes free and what would take less."""
         if self.mode == "offload" and self.held > self.host:
             fewer = "offload:gate, " if self.whole and self.student + self.lean <= self.host else ""
+            fewer += "fewer workers, " if self.processes > 1 else ""
             raise PairError(
                 f"the pair needs {gib(self.held)} of the machine's memory and "
                 f"{gib(max(0, self.host))} are free; use {fewer}bfloat16 or smaller models"
@@ -127,10 +138,11 @@ class MemoryEstimate:
             smaller.append("lean memory")
         if self.mode != "offload" and self._offloads and self.student + self.lean <= self.host:
             smaller.append("offload memory")
+        smaller += ["fewer workers"] if self.processes > 1 else []
         smaller += ["bfloat16", "a larger device or smaller models"]
         raise PairError(
             f"the pair needs {gib(self.weights)} of memory and {gib(max(0, self.free))} are free "
-            f"on {self.device}; use {', '.join(smaller)}"
+            f"on {self.where}; use {', '.join(smaller)}"
         )
 
 
@@ -160,8 +172,19 @@ def parts_of(kinds: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for kind in every for part in GROUPS[kind]))
 
 
+def workers_beside(workers: int, device: str) -> int:
+    """How many of so many workers stand on one device; this process needs no first one."""
+    cards = torch.cuda.device_count() if device == "cuda" else 1
+    return -(-workers // max(1, cards)) if workers > 1 else 0
+
+
 def estimate_memory(
-    ours: Checkpoint, theirs: Checkpoint, memory: str, dtype: torch.dtype, device: str
+    ours: Checkpoint,
+    theirs: Checkpoint,
+    memory: str,
+    dtype: torch.dtype,
+    device: str,
+    workers: int = 1,
 ) -> MemoryEstimate | None:
     """Reckon from headers, and choose where the choice is ours.
 
@@ -171,6 +194,8 @@ def estimate_memory(
         memory: As `parse_memory` reads it.
         dtype: In which weights and states are held.
         device: As `choose_device` gives it.
+        workers: Other processes of this machine that are to hold the pair too, where there are
+            two or more.
 
     Returns:
         None for models that no pair can be made of; the compatibility report says why.
@@ -203,8 +228,9 @@ def estimate_memory(
     teacher = width * sum(prod(theirs.shapes[name]) for name in apart)
     lean = width * sum(prod(theirs.shape(stored)) for stored in kept if apart & {*stored.names})
     rows = rows_in_flight(device.partition(":")[0])
-    work, free = work_bytes(settings, width, rows, _TOKENS), free_memory(device)
-    host = free if device == "cpu" else free_memory("cpu")
+    work, others = work_bytes(settings, width, rows, _TOKENS), workers_beside(workers, device)
+    free = _part(free_memory(device), others)
+    host = free if device == "cpu" else _part(free_memory("cpu"), workers if others else 0)
     offloads = device.partition(":")[0] in OFFLOADING
     if wanted == "offload" and not offloads:
         raise SettingError(
@@ -233,8 +259,26 @@ def estimate_memory(
     ends, layers = by_layer([(n, width * prod(s)) for side in sides for n, s in side.items()])
     layer = max(layers, default=0)
     return MemoryEstimate(
-        device, free, student, teacher, lean, host, ends, layer, work, keep, mode, whole, factors
+        device,
+        free,
+        student,
+        teacher,
+        lean,
+        host,
+        ends,
+        layer,
+        work,
+        keep,
+        mode,
+        whole,
+        factors,
+        1 + others,
     )
+
+
+def _part(free: int, others: int) -> int:
+    """One process's part of what is free, where so many others hold the pair too."""
+    return max(0, free - others * PROCESS) // (1 + others)
 
 
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")

@@ -430,18 +430,19 @@ def _part(progress: Progress | None, start: float, end: float) -> Progress | Non
     return lambda what, share: progress(what, start + (end - start) * share)
 
 
-def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
+def load_pair(spec: PairSpec, progress: Progress | None = None, workers: int = 1) -> Pair:
     """Load a pair: files, report, weights, wrapping.
 
     Args:
         spec: What to load.
         progress: Told what is being done and how far the whole is; may raise LoadCancelled.
+        workers: How many other processes of this machine are to hold it too, if two or more.
 
     Raises:
         PairError: What keeps the pair from working, with the next step.
     """
     try:
-        return _loaded(spec, progress)
+        return _loaded(spec, progress, workers)
     except Exception as error:  # torch's, Python's and the system's: anywhere on the way
         if not ran_out(error):
             raise
@@ -452,13 +453,13 @@ def load_pair(spec: PairSpec, progress: Progress | None = None) -> Pair:
     )
 
 
-def _loaded(spec: PairSpec, progress: Progress | None) -> Pair:
+def _loaded(spec: PairSpec, progress: Progress | None, workers: int) -> Pair:
     device = choose_device(spec.device)
     ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
     spec = spec if spec.planted else replace(spec, planted=facts_beside(ours.folder))
     theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
     dtype = choose_dtype(spec.dtype, device, ours.parameters)
-    memory = estimate_memory(ours, theirs, spec.memory, dtype, device)
+    memory = estimate_memory(ours, theirs, spec.memory, dtype, device, workers)
     kept = memory.keep if memory is not None and not memory.whole else None
     report = check(ours, theirs, _part(progress, 0.1, 0.2), kept)
     report.raise_if_blocked()

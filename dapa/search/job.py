@@ -372,6 +372,7 @@ class SearchJob:
             looks=self.looked("search") if report.rates.get("held_out") else 0,
             prior=self.ranking.as_dict() if self.ranking else None,
             moves={**asdict(self.share), "units": self.total},
+            helped=self.crew.note if self.crew is not None else "",
         )
         self.over_kinds = self._kinds(report)
         kinds = {role: rate.as_dict() for role, rate in self.over_kinds.items()}

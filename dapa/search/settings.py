@@ -230,6 +230,11 @@ class SearchSettings(PromptSettings, SearchRules):
             )
 
     @property
+    def beside(self) -> int:
+        """Workers that are processes of this machine, so that they share its memory."""
+        return self.workers if self.ray is None else 1
+
+    @property
     def cut(self) -> tuple[str, str, int | None, int | None]:
         """What decides the units: kind, algorithm, blocks, rank."""
         return self.kind, self.algorithm, self.blocks, self.rank

@@ -247,7 +247,7 @@ class Asking(Holding):
         """A stored evaluation, started again: what it had asked is answered from the store."""
         settings = EvaluationSettings.from_dict(self.store.run(run_id).settings)
         if self._pair is None:
-            self.load(PairSpec(**settings.pair))
+            self.load_again(settings.pair)
         return self.evaluation(settings, run_id=run_id, **options)
 
     def reproduce(
@@ -274,7 +274,8 @@ class Asking(Holding):
         def words(pair: Pair) -> tuple[str, str] | None:
             return perplexity_text(pair, text, Holding(self.run_dir, pair).is_toy)[0]
 
-        return reproduce(chosen, load_pair, prompts, self.store, settings, text=words, **options)
+        load = partial(load_pair, workers=settings.beside)
+        return reproduce(chosen, load, prompts, self.store, settings, text=words, **options)
 
     def evaluation_replies(
         self, run_id: str, model: str | None = None, measure: str | None = None

@@ -124,14 +124,23 @@ class Holding:
         dtype = choose_dtype(spec.dtype, device, ours.parameters)
         return estimate_memory(ours, theirs, spec.memory, dtype, device)
 
-    def load(self, spec: PairSpec, progress: Progress | None = None) -> Pair:
-        """Load a pair and put it in the previous one's place once it is whole."""
+    def load(self, spec: PairSpec, progress: Progress | None = None, workers: int = 1) -> Pair:
+        """Load a pair and put it in the previous one's place once it is whole.
+
+        `workers`: how many other processes of this machine are to hold it too, if two or more.
+        """
         with self._loading:
             try:
-                pair = self._pair = load_pair(spec, progress)
+                pair = self._pair = load_pair(spec, progress, workers)
             finally:
                 give_back()  # models hold themselves in circles; the previous pair goes now
         return pair
+
+    def load_again(self, told: Mapping[str, Any], workers: int = 1) -> Pair:
+        """Load the pair of a stored run, whose structure somebody confirmed if it has no row."""
+        spec = PairSpec(**told)
+        self.trust_structure(spec)
+        return self.load(spec, workers=workers)
 
     def share(self, mask: Mask) -> Share:
         """How much of the student the mask replaces."""

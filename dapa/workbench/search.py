@@ -13,7 +13,7 @@ from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.necessity import Necessity, necessity
 from dapa.measure.placebos import Placebos, placebos
 from dapa.measure.utility import Utility, utility_of
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.pair import Pair
 from dapa.search.choosing_again import AGAIN, choosing_again
 from dapa.search.confidence.record import ConfidencePlan
 from dapa.search.engine.control import Halted
@@ -79,7 +79,7 @@ class Searching(Holding):
         run = self.store.run(run_id)
         settings = SearchSettings.from_dict(run.settings)
         if self._pair is None:
-            self.load(PairSpec(**settings.pair))
+            self.load_again(settings.pair, settings.beside)
         harmful = self.prompts(settings.prompts, "harmful", settings.prompt_column)
         job = SearchJob(self.pair, harmful, settings, self.store, run_id, self._kl(settings))
         self._jobs[job.id] = job

@@ -154,6 +154,8 @@ class SearchReport:
     confidence: ConfidenceRecord | None = None
     """Of a confidence search: what was chosen and certified. Its rates `student`, `full` and `best`
     are of the choose prompts, those held out of the certify prompts, and it has no target."""
+    helped: str = ""
+    """What to know of the workers that decoded it; empty where all went well."""
     trials: tuple[Trial, ...] = field(repr=False, default=())
 
     @property
@@ -200,6 +202,7 @@ class SearchReport:
             **({"looks": self.looks} if self.looks else {}),
             **({"smaller": [one.as_dict() for one in self.smaller]} if self.smaller else {}),
             **({"confidence": self.confidence.as_dict()} if self.confidence else {}),
+            **({"helped": self.helped} if self.helped else {}),
         }
 
     @classmethod
@@ -236,4 +239,5 @@ class SearchReport:
             confidence=ConfidenceRecord.from_dict(body["confidence"])
             if body.get("confidence")
             else None,
+            helped=str(body.get("helped") or ""),
         )

@@ -8,15 +8,13 @@ import torch
 
 from dapa.core.records import SettingError
 from dapa.model.machine import DTYPES, cores, free_memory
+from dapa.model.memory import PROCESS, workers_beside
 from dapa.model.pair import Pair
 from dapa.model.spec import PairSpec
 from dapa.search.engine.workers.crew import SILENT, Crew
 from dapa.search.engine.workers.messages import Hire
 from dapa.search.engine.workers.post import Post
 from dapa.search.engine.workers.processes import ProcessPost
-
-PROCESS = 2**29
-"""Bytes that a worker takes besides the pair: libraries, states that it keeps."""
 
 
 def crew_of(
@@ -44,7 +42,9 @@ def crew_of(
     cards = torch.cuda.device_count() if device == "cuda" else 1
     each = pair.weight_bytes + PROCESS
     # with one card, or on the CPU, all of them stand beside this process
-    here, free = -(-workers // cards), free_memory(spec.device)
+    here, free = workers_beside(workers, device), free_memory(spec.device)
+    if pair.stages:  # the weights stay in the machine's memory
+        here, free = workers, free_memory("cpu")
     if here * each > free:
         raise SettingError(
             f"{workers} workers hold the pair {workers} times more, {here * each / 2**30:.1f} GiB "
@@ -63,11 +63,12 @@ def crew_of(
 def spec_of(pair: Pair) -> PairSpec:
     """What to load for the very same pair: nothing is left to what another machine would choose."""
     dtype = str(pair.student.dtype).removeprefix("torch.")
+    mode = "offload" if pair.stages else "lean"
     return replace(
         pair.spec,
         dtype=dtype if dtype in DTYPES else pair.spec.dtype,
         device=str(pair.device),
-        memory=_memory(pair) if pair.whole else f"lean:{','.join(pair.kept)}",
+        memory=_memory(pair) if pair.whole else f"{mode}:{','.join(pair.kept)}",
     )
 
 

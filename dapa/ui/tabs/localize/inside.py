@@ -97,12 +97,18 @@ def wire(
         return title(name, line), gr.update(value=picture, visible=True)
 
     @guarded
-    def forget() -> tuple[str, Any]:
-        """Another pair is loaded: what was unfolded is not its."""
-        return _EMPTY, gr.update(visible=False, value=None)
+    def forget() -> tuple[str, Any, Any]:
+        """Another pair is loaded: what was unfolded is not its, nor need it have gates."""
+        loaded = dashboard.workbench.loaded
+        first = dashboard.workbench.pair.family.first if loaded else "gate"
+        return _EMPTY, gr.update(visible=False, value=None), gr.update(value=first)
 
     epoch.change(
-        forget, None, [parts.head, parts.plot], api_name="inside_pair", show_progress="hidden"
+        forget,
+        None,
+        [parts.head, parts.plot, parts.site],
+        api_name="inside_pair",
+        show_progress="hidden",
     )
     parts.view.change(
         turn, parts.view, parts.prompt, api_name="inside_view", show_progress="hidden"

@@ -163,10 +163,15 @@ def below(report: SearchReport, kind: str, kinds: Mapping[str, Rate] | None = No
         offers_text(told, kind), certify_text(told), overfit_text(told), unseen_text(told),
         chosen_text(told),
     )  # fmt: skip
-    notes = joined(note(line) for line in lines if line)
+    notes = joined(note(line) for line in lines if line) + helped_note(report)
     tables = html('<div class="asked">{}{}</div>', _beside(report), _removals(report))
     folded = _folded(report, told, kinds or {})
     return units_row(told) + tables + _taken_back(report) + notes + folded
+
+
+def helped_note(report: SearchReport) -> Html:
+    """What to know of the workers that decoded it; empty where all went well."""
+    return note(report.helped, "warn") if report.helped else html("")
 
 
 def units_row(told: Any, choosing: bool = False) -> Html:

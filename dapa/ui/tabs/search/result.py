@@ -165,7 +165,7 @@ def head(
 def below(report: SearchReport, kinds: Mapping[str, Rate] | None = None) -> Html:
     """Standing, warnings, rates, certificate and costs of an exact search."""
     first = _columns(report, kinds or {}) + _standing(report) + _warnings(report)
-    return first + _asides(report) + _costs(report)
+    return first + _asides(report) + certified.helped_note(report) + _costs(report)
 
 
 _WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
