@@ -5,10 +5,13 @@ import shutil
 import pytest
 from evaluated import table_in
 from searched import planted_pair, searched
+from typer.main import get_command
 
+from dapa.cli.app import app
 from dapa.core.measurement import Call
 from dapa.core.records import SettingError, StoreError
 from dapa.measure.reread import stored_evaluation
+from dapa.search.settings import SearchSettings
 from dapa.share.report import evidence_of_run, report_page
 from dapa.store.beside import kept_beside
 from dapa.store.database import Store
@@ -71,3 +74,30 @@ def test_a_stored_table_is_the_one_that_was_measured(tmp_path):
     store.add_trials(table.run, 0, [{"model": "student"}])
     with pytest.raises(StoreError, match="another version"):
         stored_evaluation(store, table.run)
+
+
+def test_a_search_of_another_version_is_refused_by_name(bench, tmp_path):
+    shutil.copytree(bench.store.folder, tmp_path / "runs")
+    store, run = Store(tmp_path / "runs"), searched().id
+    store.finish(run, "done", {**store.run(run).result, "removals": [{"new": 1}]})
+    with pytest.raises(StoreError, match=f"run {run} was stored by another version"):
+        report_page(store, evidence_of_run(store, run))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SearchSettings(),
+        SearchSettings(kind="mlp", claim="quick", seed=7, max_new_tokens=12),
+        SearchSettings(thinking=True, max_kl=0.5, prompt_limit=3, system="two words"),
+    ],
+)
+def test_the_command_of_a_report_gives_the_settings_back(settings):
+    command = get_command(app).commands["search"]
+    given = command.make_context("search", [*settings.arguments(), "--pair", "toy-gate"]).params
+    told = {name: value for name, value in settings.as_dict().items() if name in given}
+    del told["pair"]
+    assert len(told) > 12
+    for name, value in told.items():
+        wanted = ",".join(value) or None if isinstance(value, tuple) else value
+        assert given[name] == wanted, name
