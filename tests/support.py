@@ -1,10 +1,13 @@
 """What several test files build: random trios, really copied weights, masks, odd tokenizers."""
 
+import multiprocessing
+import os
 import random
 from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing.forkserver import ensure_running
 from typing import Any
 
 import numpy as np
@@ -321,3 +324,18 @@ def run_out(batch: Batch) -> None:
     """Step until no row is in flight."""
     while batch.rows:
         batch.step()
+
+
+@lru_cache
+def forkserver() -> Any:
+    """Processes forked from a server that has imported torch, and what is killed, once.
+
+    Python 3.11 starts that server without the path of its parent, and is silent where it then
+    finds no module: every process would import torch by itself.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killed", "evaluated"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.path.dirname(__file__), prepend=os.pathsep)
+        ensure_running()
+    return context

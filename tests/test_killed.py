@@ -1,7 +1,6 @@
 """kill -9 at any moment: the search resumes to the identical result and asks nothing twice."""
 
 import json
-import multiprocessing
 import signal
 import sqlite3
 import time
@@ -11,12 +10,10 @@ from random import Random
 
 import pytest
 from killed import job_in, search
-from support import sweep
+from support import forkserver, sweep
 
 from dapa.store.database import FILE
 
-PROCESSES = multiprocessing.get_context("forkserver")  # it imports torch once, and forks from there
-PROCESSES.set_forkserver_preload(["killed"])
 COSTS = {
     "speculative", "prompts_judged", "prompts_spared", "recalled", "recalled_tokens", "tokens",
     "seconds", "phases", "gpu_seconds", "eta_error", "work",
@@ -46,7 +43,7 @@ def killed(folder, share):
     seconds = share * whole()[1]
     for attempt in range(12):
         place = folder / str(attempt)
-        process = PROCESSES.Process(target=search, args=(place, seconds))
+        process = forkserver().Process(target=search, args=(place, seconds))
         process.start()
         process.join()
         if process.exitcode == -signal.SIGKILL:

@@ -1,7 +1,6 @@
 """kill -9 at any moment of an evaluation: resumed, the table is the same, nothing asked twice."""
 
 import json
-import multiprocessing
 import signal
 import sqlite3
 import tempfile
@@ -11,13 +10,10 @@ from random import Random
 
 import pytest
 from evaluated import evaluate, table_in
-from support import sweep
+from support import forkserver, sweep
 
 from dapa.store.database import FILE
 from dapa.store.replies import ReplyStore
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["evaluated"])
 
 
 def essence(table):
@@ -38,7 +34,7 @@ def killed(folder, share):
     seconds = share * whole()[1]
     for attempt in range(12):
         place = folder / str(attempt)
-        process = PROCESSES.Process(target=evaluate, args=(place, seconds))
+        process = forkserver().Process(target=evaluate, args=(place, seconds))
         process.start()
         process.join()
         if process.exitcode == -signal.SIGKILL and (place / FILE).exists():

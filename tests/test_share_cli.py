@@ -39,6 +39,21 @@ def test_a_found_set_goes_out_in_every_form_and_comes_back(dapa, files):  # noqa
     assert code == 0, err
 
 
+def test_what_is_not_known_of_a_set_is_measured_for_its_report(dapa, files):  # noqa: F811
+    run, pair = found(dapa, files), files["pair"]
+    asked = ("export", "--run", run, "--as", "report", *pair)
+    for name, more in (("plain", ()), ("fuller", ("--measure",)), ("again", ("--measure",))):
+        code, _, err = dapa(*asked, "--to", name, *more)
+        assert code == 0, err
+    plain, fuller, again = (
+        open(f"{name}/report.html", encoding="utf-8").read()  # noqa: SIM115
+        for name in ("plain", "fuller", "again")
+    )
+    assert fuller == again, "what is known is not measured again"
+    for title in ("Student, patched and teacher", "Where the two models part", "<h2>Replies</h2>"):
+        assert title in fuller and title not in plain, title
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -111,6 +111,23 @@ class Settings:
         """The JSON form, which `from_dict` takes back."""
         return dataclasses.asdict(self)
 
+    def arguments(self) -> list[str]:
+        """The options that give these settings on a command line: those that are not defaults."""
+        words: list[str] = []
+        for name, one in described(type(self)).items():
+            value, usual = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if one.flag == "-" or value == usual or value is None:
+                continue
+            flag = one.flag or f"--{name.replace('_', '-')}"
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            elif isinstance(value, tuple) and one.lines > 1:
+                words += [word for part in value for word in (flag, part)]
+            else:
+                shown = (",".join(value) or "none") if isinstance(value, tuple) else str(value)
+                words += [flag, shown]
+        return words
+
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Read what was stored; keys of other versions are left out, absent ones are defaults."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dapa.core.records import EMPTY, Mask, Rate, SettingError, Unit
+from dapa.core.records import EMPTY, Mask, Rate, SettingError, StoreError, Unit
 from dapa.search.engine.report import SearchReport
 from dapa.store.beside import kept_beside
 from dapa.store.database import Run, Store
@@ -27,10 +27,20 @@ class Evidence:
 
     @property
     def report(self) -> SearchReport | None:
-        """The search's result; None where it found nothing."""
+        """The search's result; None where it found nothing.
+
+        Raises:
+            StoreError: It was stored by a version that tells it otherwise.
+        """
         if self.search is None or "units" not in (self.search.result or {}):
             return None
-        return SearchReport.from_dict(self.search.result or {})
+        try:
+            return SearchReport.from_dict(self.search.result or {})
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(
+                f"run {self.search.id} was stored by another version and cannot be read "
+                f"({type(error).__name__}); search again: what was judged is remembered"
+            ) from error
 
     def column(self, model: str) -> Mapping[str, Any]:
         """Measure -> its JSON form: of the table, else of the side effects beside the search."""

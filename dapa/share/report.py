@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dapa.figures.rates import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.search.algorithms import algorithms
 from dapa.search.pareto import pareto
-from dapa.search.settings import CONFIDENT
+from dapa.search.settings import CONFIDENT, SearchSettings
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, evidence_of, found_by, with_beside
 from dapa.share.folder import new_folder, put
@@ -289,9 +290,22 @@ def _command(run: Run, evidence: Evidence) -> str:
             *("--teacher", public_name(spec["teacher"])),
         ]
     )
-    words: Sequence[str] = ("search",) if run.kind == "search" else ("evaluate",)
-    more = ["--sites", str(run.settings.get("kind") or "gate")] if run.kind == "search" else [
-        "--units", evidence.mask.key
-    ]  # fmt: skip
-    seed = ["--seed", json.dumps(run.settings.get("seed") or 0)]
-    return shlex.join(["python", "-m", "dapa", *words, *pair, *more, *seed])
+    if run.kind != "search":
+        words = ["evaluate", *pair, "--units", evidence.mask.key]
+        return shlex.join(["python", "-m", "dapa", *words, "--seed", _seed(run)])
+    asked = SearchSettings.from_dict(run.settings)
+    files = {n: public_name(str(v)) for n in _FILES if (v := getattr(asked, n))}
+    more = replace(asked, **files).arguments()  # type: ignore[arg-type]
+    if "--sites" not in more:
+        more = ["--sites", asked.kind, *more]
+    if "--seed" not in more:
+        more = [*more, "--seed", _seed(run)]
+    return shlex.join(["python", "-m", "dapa", "search", *pair, *more])
+
+
+_FILES = ("prompts", "harmless")
+"""Settings that may name a file of this machine."""
+
+
+def _seed(run: Run) -> str:
+    return json.dumps(run.settings.get("seed") or 0)

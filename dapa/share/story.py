@@ -101,7 +101,7 @@ def story_of(evidence: Evidence, store: Store) -> Story:
         question,
         _headline(evidence, kind),
         _cards(evidence, kind),
-        _sure(evidence),
+        [*_sure(evidence), *_unknown(evidence)],
         _tried(evidence, store),
         _cost(evidence),
         sheets,
@@ -221,6 +221,16 @@ def _cards(evidence: Evidence, kind: str) -> list[tuple[str, str]]:
     return cards
 
 
+def _unknown(evidence: Evidence) -> list[str]:
+    """The question's second half, where nobody asked it."""
+    if any(map(evidence.column, MODELS)):
+        return []
+    return [
+        "What it costs in skill and in harmless requests refused was not measured: evaluate the "
+        "set, or export with --measure."
+    ]
+
+
 def _sure(evidence: Evidence) -> list[str]:
     report = evidence.report
     if report is None:
@@ -307,7 +317,9 @@ def _warnings(evidence: Evidence) -> list[str]:
     lost = [one.lost for one in report.rechecks if one.role == "best"] if report else []
     told = [many]
     if any(lost):
-        told.append(f"{lost[0]} replies of the found set open with a refusal and go on to comply.")
+        what = "reply of the found set opens" if lost[0] == 1 else "replies of the found set open"
+        goes = "goes" if lost[0] == 1 else "go"
+        told.append(f"{lost[0]} {what} with a refusal and {goes} on to comply.")
     if evidence.search is not None and evidence.search.state == "stopped":
         told.append("The search was stopped early: this is the best it had.")
     return [line for line in told if line]

@@ -92,9 +92,8 @@ def build(dashboard: Dashboard) -> gr.Blocks:
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-        reopened = runs.wire(
-            dashboard, past, session, wheel, _STEER, (attach, attached), tables, maps.dark, epoch
-        )
+        newest = {"Search": (attach, None, attached), "Evaluate": tables}
+        reopened = runs.wire(dashboard, past, session, wheel, _STEER, newest, maps.dark, epoch)
         answer_again, ask_linked = chat.wire(
             dashboard, talk, session, wheel, flips, _STEER, shown.story, epoch
         )

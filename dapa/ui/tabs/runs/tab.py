@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,15 +120,14 @@ def wire(
     session: gr.State,
     wheel: gr.HTML,
     steer: dict[str, Any],
-    attached: tuple[Any, Any],
-    tables: tuple[Any, Any, Any],
+    attached: Mapping[str, tuple[Any, Any, Any]],
     dark: gr.State,
     epoch: gr.State,
 ) -> Any:
     """List, open, compare, apply, go on, keep in order; returns the applying event.
 
-    `attached` is what shows the newest search in the Search tab: its handler and its outputs;
-    `tables` is the same of the Evaluate tab, with its inputs.
+    `attached` is what shows the newest search and the newest table, by their tabs: handler, inputs,
+    outputs.
     """
 
     def run_of(run_id: Any) -> Run:
@@ -286,13 +286,12 @@ def wire(
     ):  # fmt: skip
         download.offer(button, _taker(dashboard, make), [parts.run], parts.carrier, name)
     gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
-    attach, outputs = attached
-    back = gone.success(attach, None, outputs, api_name="runs_attach", **quiet)
-    back.success(None, None, None, js=_TO_TAB % "Search")
-    gone = parts.table.click(table, parts.run, None, api_name="runs_table", **quiet)
-    attach, inputs, outputs = tables
-    back = gone.success(attach, inputs, outputs, api_name="runs_tables", **quiet)
-    back.success(None, None, None, js=_TO_TAB % "Evaluate")
+    for tab, event in {
+        "Search": gone,
+        "Evaluate": parts.table.click(table, parts.run, None, api_name="runs_table", **quiet),
+    }.items():
+        back = event.success(*attached[tab], api_name=f"runs_{tab.lower()}", **quiet)
+        back.success(None, None, None, js=_TO_TAB % tab)
     return parts.use.click(
         use, [session, parts.run], [session, wheel], api_name="runs_use", **steer
     )

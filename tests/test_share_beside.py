@@ -1,0 +1,103 @@
+"""What is measured beside a run stays with it, its report tells it; a stored table is itself."""
+
+import shutil
+
+import pytest
+from evaluated import table_in
+from searched import planted_pair, searched
+from typer.main import get_command
+
+from dapa.cli.app import app
+from dapa.core.measurement import Call
+from dapa.core.records import SettingError, StoreError
+from dapa.measure.reread import stored_evaluation
+from dapa.search.settings import SearchSettings
+from dapa.share.report import evidence_of_run, report_page
+from dapa.store.beside import kept_beside
+from dapa.store.database import Store
+from dapa.workbench import Workbench
+from dapa.workbench.measurements import measurements
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A copy of a finished search, with two measurements beside it."""
+    job, folder = searched(), tmp_path_factory.mktemp("beside") / "runs"
+    shutil.copytree(job.store.folder, folder)
+    bench = Workbench(folder, planted_pair())
+    for name in ("necessity", "pareto"):
+        one = measurements[name]
+        bench.keep(job.id, name, one.run(Call(bench, one.settings(), job=job)))
+    return bench
+
+
+def test_a_report_tells_what_was_measured_beside_its_run(bench):
+    run = searched().id
+    told = kept_beside(bench.store, run)
+    page = report_page(bench.store, evidence_of_run(bench.store, run))
+    for name in ("necessity", "pareto"):
+        assert measurements[name].heading in page
+        assert told[name]["finding"].split(",")[0].split("’")[0][:20] in page
+    assert told["pareto"]["pictures"] and "Measured beside it, told below: " in page
+
+
+def test_markup_in_what_was_measured_stays_text(bench, tmp_path):
+    shutil.copytree(bench.store.folder, tmp_path / "runs")
+    store, run, evil = Store(tmp_path / "runs"), searched().id, "<img src=x onerror=alert(1)>"
+    table = {"title": evil, "about": evil, "head": [evil], "rows": [[evil]]}
+    words = dict.fromkeys(("title", "heading", "how", "origin", "finding"), evil)
+    body = {**words, "notes": [evil], "tables": [table], "pictures": []}
+    store.rate(f"beside {run}", "evil", body)
+    page = report_page(store, evidence_of_run(store, run))
+    assert "<img" not in page.partition("<script")[0] and "&lt;img src=x" in page
+
+
+def test_it_goes_with_its_run_and_when_the_run_is_begun_anew(bench, tmp_path):
+    run = searched().id
+    for i, forget in enumerate((Store.delete, Store.reopen)):
+        shutil.copytree(bench.store.folder, tmp_path / str(i))
+        store = Store(tmp_path / str(i))
+        assert kept_beside(store, run)
+        forget(store, run)
+        assert not kept_beside(store, run)
+
+
+def test_a_stored_table_is_the_one_that_was_measured(tmp_path):
+    table = table_in(tmp_path)
+    store = Store(tmp_path)
+    again = stored_evaluation(store, table.run)
+    assert again.as_dict() == table.as_dict() and again.kl == table.kl
+    assert [one.as_dict() for one in again.replies] == [one.as_dict() for one in table.replies]
+    other = store.new_run("search", "none", {})
+    with pytest.raises(SettingError, match="has no table"):
+        stored_evaluation(store, other.id)
+    store.add_trials(table.run, 0, [{"model": "student"}])
+    with pytest.raises(StoreError, match="another version"):
+        stored_evaluation(store, table.run)
+
+
+def test_a_search_of_another_version_is_refused_by_name(bench, tmp_path):
+    shutil.copytree(bench.store.folder, tmp_path / "runs")
+    store, run = Store(tmp_path / "runs"), searched().id
+    store.finish(run, "done", {**store.run(run).result, "removals": [{"new": 1}]})
+    with pytest.raises(StoreError, match=f"run {run} was stored by another version"):
+        report_page(store, evidence_of_run(store, run))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SearchSettings(),
+        SearchSettings(kind="mlp", claim="quick", seed=7, max_new_tokens=12),
+        SearchSettings(thinking=True, max_kl=0.5, prompt_limit=3, system="two words"),
+    ],
+)
+def test_the_command_of_a_report_gives_the_settings_back(settings):
+    command = get_command(app).commands["search"]
+    given = command.make_context("search", [*settings.arguments(), "--pair", "toy-gate"]).params
+    told = {name: value for name, value in settings.as_dict().items() if name in given}
+    del told["pair"]
+    assert len(told) > 12
+    for name, value in told.items():
+        wanted = ",".join(value) or None if isinstance(value, tuple) else value
+        assert given[name] == wanted, name
