@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +143,59 @@ def test_without_a_gpu_every_gpu_row_is_null_with_the_reason(monkeypatch):
     assert {"h", "h@llama-3-8b", "b2@llama-2-7b"} <= {row.id for row in found}
     assert all(row.passed is None and "CUDA is absent" in row.what for row in found)
     assert len(found) == 2 * len(gpu_rows.GOALS)
+
+
+BARE = """
+import re, sys
+from dataclasses import replace
+from importlib import metadata
+
+def plain(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+there, left = set(), sys.argv[1].split()
+while left:  # with what these packages bring along
+    name = plain(left.pop())
+    if name in there:
+        continue
+    try:
+        needs = metadata.requires(name) or ()
+    except metadata.PackageNotFoundError:
+        continue
+    there.add(name)
+    left += [re.match(r"[\\w.-]+", one)[0] for one in needs if "extra ==" not in one]
+for module, owners in metadata.packages_distributions().items():
+    if module != "dapa" and not there & set(map(plain, owners)):
+        sys.modules[module] = None  # an import of it fails
+
+import torch
+from dapa.bench import gpu_rows, timing
+from dapa.bench.command import main
+from dapa.bench.scene import MICRO
+
+torch.cuda.is_available = lambda: False
+assert main(["--gpu", "--json", sys.argv[2]]) == 0
+timing.ROUNDS = 1
+size = replace(MICRO, shape=replace(MICRO.shape, dtype=torch.bfloat16), vocabulary=300)
+print(sum(row.ours is not None for row in gpu_rows.rows([size])), sorted(
+    name for name in ("gradio", "plotly", "peft", "gguf", "pytest") if sys.modules.get(name)))
+"""
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_needs_one_call_and_what_a_bare_gpu_machine_has(tmp_path):
+    needs = "torch transformers accelerate safetensors numpy pandas scipy"
+    ran = subprocess.run(
+        [sys.executable, "-c", BARE, needs, str(tmp_path / "rows.json")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert ran.returncode == 0, ran.stderr
+    count, _, others = ran.stdout.strip().splitlines()[-1].partition(" ")
+    assert int(count) > len(gpu_rows.GOALS) and others == "[]"
+    assert len(json.loads((tmp_path / "rows.json").read_text())["rows"]) == 2 * len(gpu_rows.GOALS)
 
 
 def test_where_the_dashboard_cannot_be_driven_its_rows_say_why(monkeypatch):

@@ -57,7 +57,7 @@ def test_where_attention_refuses_a_search_of_gates_says_nothing_here_and_leads_t
         page.wait_for_selector("#elsewhere:has-text('Search whole attentions instead')")
         told = page.inner_text("#result")
         assert told.startswith("Nothing to find here")
-        where = r"Look next at other kinds of site: whole attentions \(\d+ % of the gap"
+        where = r"Look next at other kinds of site: whole attentions \(\d+\s% of the gap"
         assert re.search(where, told)
         page.click("#elsewhere")
         page.wait_for_selector("#use")
