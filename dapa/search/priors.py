@@ -18,6 +18,7 @@ import torch
 from dapa.core.masks import HEADS
 from dapa.core.records import ENDS, Mask, Unit
 from dapa.core.registry import Registry
+from dapa.core.resident import give_back
 from dapa.localize.causes.flips import single_effects
 from dapa.localize.causes.gradients import MovesWhole, integrated_gradients
 from dapa.localize.divergence.divergence import divergence
@@ -181,6 +182,7 @@ def gradient_prior(
     """
     ids = opening_ids(pair, prompts, how, units)
     found = integrated_gradients(pair, ids, units, stop=stop, progress=progress)
+    give_back()  # what the backward passes kept, before replies need room
     if found.whole.n < found.asked:
         raise Halted("stopped")
     return dict(zip(found.units, found.values.tolist(), strict=True))

@@ -33,10 +33,13 @@ from dapa.model.decode.openers import (
 from dapa.model.decode.serving import row_capacity
 from dapa.model.families import sites_of
 from dapa.model.heads import HeadShape
+from dapa.model.machine import backward_bytes
 from dapa.model.pair import Pair
 from dapa.model.strengths import reach
 
 Floats = NDArray[np.float64]
+_LEAST = 2**26
+"""Bytes of states that a backward pass may keep beside the smallest pair."""
 POINTS = 16
 """Gauss-Legendre points on the path. On planted pairs of four families, whose gates swing from shut
 to open in up to four needed layers, the sum then meets the whole effect within 0.5 % (8 points:
@@ -172,7 +175,8 @@ def integrated_gradients(
         units: By default every gate that differs. All their sites move whole along the path, also
             where a unit is a block of neurons, which gets its neurons' part.
         points: Gauss-Legendre points; one forward and one backward pass of each prompt at each.
-        rows: Rows of one pass at most; a pass keeps its states, so a third of a forward's.
+        rows: Rows of one pass at most; a pass keeps its states, so a third of a forward's, and
+            no more than take half of what the pair's weights take.
         openers: Of `find_openers`, if the caller has them.
         progress: Told (prompts done, prompts in all) after every pass.
         stop: When set, the map holds the prompts measured so far.
@@ -202,7 +206,7 @@ def integrated_gradients(
     full = Mask.of(Unit(site.layer, site.module) for site in sites)
     places, weights = np.polynomial.legendre.leggauss(points)
     path = [float(x) for x in (places + 1) / 2]
-    capacity = rows or max(1, row_capacity(pair) // 3)
+    capacity = rows or _rows(pair, max(map(len, ids)) + len(openers.nodes))
     block = max(1, capacity // points)
     shares = np.zeros((len(units), len(ids)))
     neurons = {site: np.zeros(pair.sites[site].neurons) for site in sites}
@@ -242,6 +246,13 @@ def integrated_gradients(
         asked=len(ids),
         heads=pair.heads,
     )
+
+
+def _rows(pair: Pair, tokens: int) -> int:
+    """Rows of one backward pass: their states lie beside the pair, and stay small beside it."""
+    each = backward_bytes(pair.student.config.get_text_config(), tokens)
+    room = max(_LEAST, pair.weight_bytes // 2)
+    return max(1, min(row_capacity(pair) // 3, room // each))
 
 
 __all__ = ["POINTS", "GradientMap", "integrated_gradients", "mask_gradients"]
