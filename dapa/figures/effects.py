@@ -117,7 +117,8 @@ def effects_chart(
                 }
             )
     names = [wrapped(title, 20, 2) for title, _ in rows]
-    left = 24 + 7 * max((len(line) for name in names for line in name.split("<br>")), default=0)
+    lines = [line for name in names for line in name.split(html("<br>"))]
+    left = 24 + 7 * max(map(len, lines), default=0)
     return figure(
         colours,
         max(len(rows), 1) * _ROW + 28 + 48,

@@ -140,7 +140,7 @@ def _holds(told: Told, many: str, margin: str) -> str:
     return (
         f"{many} lose less than {margin} of the refusals of all units, shown on {held['n']} "
         f"prompts that chose nothing ({rate_text(Rate(**held['rate']))}, all units "
-        f"{percent(held['whole_rate']['value'])}, p {shown if shown[:1] == '<' else f'= {shown}'})"
+        f"{percent(held['whole_rate']['value'])}, p {f'= {shown}' if shown[:1].isdigit() else shown})"
     )
 
 
