@@ -15,7 +15,7 @@ from dapa.core.html import html
 from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, piece
 from dapa.ui.page import build
-from dapa.ui.sinks import Piece, toast
+from dapa.ui.sinks import toast
 from dapa.workbench import Workbench
 
 MARKUP = re.compile(
@@ -41,7 +41,7 @@ FOREIGN = {"dapa.figures.html_page": "plotly's own page around a figure"}
 """Who hands on markup that a library made."""
 
 COMPONENTS = {
-    "dapa.ui.sinks": "the component that escapes",
+    "dapa.ui.dashboard": "escapes what it begins with; what handlers send is escaped by `Page`",
     "dapa.ui.replay": "its value is JSON for its script, its template an asset",
 }
 """Who makes a component that shows HTML."""
@@ -169,28 +169,50 @@ def test_what_shows_html_is_made_in_one_place():
         assert "gr.Error" not in made or module == "dapa.ui.sinks", module
 
 
-def test_every_component_of_the_page_that_shows_html_escapes(tmp_path):
+def test_a_component_shows_its_value_itself_or_is_the_replay(tmp_path):
     page = build(Dashboard(Workbench(tmp_path)))
+    assert isinstance(page, Page)
     shows = [block for block in page.blocks.values() if isinstance(block, gr.HTML)]
-    other = [block for block in shows if not isinstance(block, Piece)]
-    assert len(shows) > 30
-    assert all("replay" in block.html_template for block in other), other
+    other = [block for block in shows if block.html_template != "${value}"]
+    assert len(shows) > 30 and other
+    for block in other:
+        assert block.html_template.startswith('<div class="replay"')
+        assert not re.search(r"[{$]", block.html_template), "no value stands in it"
 
 
 PAYLOAD = "<img src=x onerror=alert(1)>"
 
 
-@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: gr.update(value=value)])
-def test_a_handler_that_forgets_to_escape_shows_signs(wrap):
+WAYS = {
+    "value": lambda value, shown, other: (value, gr.skip()),
+    "update": lambda value, shown, other: [gr.update(value=value, visible=True), gr.skip()],
+    "by component": lambda value, shown, other: {shown: value},
+    "alone": lambda value, shown, other: value,
+}
+"""How a handler may answer."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_handler_that_forgets_to_escape_shows_signs(way):
     with Page() as page:
-        shown = piece("")
-        gr.Button().click(lambda: wrap(PAYLOAD), None, shown)
-        gr.Button().click(lambda: wrap(html("<p>{}</p>", PAYLOAD)), None, shown)
-    for fn, expected in zip(
-        page.fns.values(), (html("{}", PAYLOAD), html("<p>{}</p>", PAYLOAD)), strict=True
+        shown, other = piece(""), gr.Textbox()
+        out = [shown] if way == "alone" else [shown, other]
+        gr.Button().click(lambda: None, None, out)
+    (fn,) = page.fns.values()
+    for value, expected in (
+        (PAYLOAD, html("{}", PAYLOAD)),
+        (html("<p>{}</p>", PAYLOAD), html("<p>{}</p>", PAYLOAD)),
     ):
-        out = asyncio.run(page.postprocess_data(fn, fn.fn(), None))
-        assert (out[0]["value"] if isinstance(out[0], dict) else out[0]) == expected
+        said = WAYS[way](value, shown, other)
+        first = asyncio.run(page.postprocess_data(fn, said, None))[0]
+        assert (first["value"] if isinstance(first, dict) else first) == expected
+
+
+def test_nothing_for_any_component_stays_nothing():
+    with Page() as page:
+        gr.Button().click(lambda: None, None, [piece(""), gr.Textbox()])
+    (fn,) = page.fns.values()
+    assert "value" not in asyncio.run(page.postprocess_data(fn, gr.skip(), None))[0]
 
 
 def test_what_a_component_begins_with_is_escaped_too():

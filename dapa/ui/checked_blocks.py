@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.html import sendable
-from dapa.ui.sinks import FAILED, toast
+from dapa.ui.sinks import FAILED, shown, toast
 
 _SHOWN = 120
 
@@ -36,8 +36,12 @@ class Page(gr.Blocks):
     async def postprocess_data(
         self, block_fn: Any, predictions: list[Any] | dict[Any, Any], state: Any
     ) -> list[Any]:
-        """What is sent back; half a character would make the whole answer unsendable."""
-        return _sendable(await super().postprocess_data(block_fn, predictions, state))
+        """What is sent back, escaped where it is shown as HTML.
+
+        Half a character would make the whole answer unsendable.
+        """
+        told = shown(block_fn.outputs, predictions)
+        return _sendable(await super().postprocess_data(block_fn, told, state))
 
 
 def _sendable(value: Any) -> Any:

@@ -23,8 +23,9 @@ import torch
 
 from dapa.core.assets import asset
 from dapa.core.errors import SCARCE
+from dapa.core.html import escaped
 from dapa.core.records import DapaError, PairError, SettingError, StoreError, ran_out
-from dapa.ui.sinks import FAILED, Piece, toast
+from dapa.ui.sinks import FAILED, toast
 from dapa.ui.tasks import Tasks
 from dapa.workbench import LoadCancelled, PairSpec, Workbench
 
@@ -274,6 +275,7 @@ def one_of(value: Any, what: str, allowed: Any) -> str:
     return value
 
 
-def piece(value: str = "", js: str | None = None, **options: Any) -> Piece:
+def piece(value: str = "", js: str | None = None, **options: Any) -> gr.HTML:
     """A piece of our own HTML, without Gradio's prose styles; `js` names one of our scripts."""
-    return Piece(value, js_on_load=script(js) if js else None, apply_default_css=False, **options)
+    code = script(js) if js else None
+    return gr.HTML(escaped(value), js_on_load=code, apply_default_css=False, **options)

@@ -137,10 +137,11 @@ def _holds(told: Told, many: str, margin: str) -> str:
             f"no smaller set than all {told['plan']['units']} is shown to lose less than {margin}"
         )
     held, shown = link["certified"], p_text(link["p"]) or ""
+    shown = f"= {shown}" if shown[:1].isdigit() else shown
     return (
         f"{many} lose less than {margin} of the refusals of all units, shown on {held['n']} "
         f"prompts that chose nothing ({rate_text(Rate(**held['rate']))}, all units "
-        f"{percent(held['whole_rate']['value'])}, p {f'= {shown}' if shown[:1].isdigit() else shown})"
+        f"{percent(held['whole_rate']['value'])}, p {shown})"
     )
 
 
