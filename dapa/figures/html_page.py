@@ -13,9 +13,10 @@ from dapa.core.html import Html, foreign, html, joined, when
 from dapa.figures.theme import provenanced
 
 _CONFIG = {"displaylogo": False, "responsive": True}
-POLICY = (
+_POLICY = html(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
+POLICY = str(_POLICY)
 """What the browser lets the page do: run what it holds, and ask nobody."""
 _STYLE = html("""
 :root {{ color-scheme: light; --font: system-ui, sans-serif }}
@@ -57,7 +58,7 @@ def html_page(
         "<title>{title}</title><style>{style}</style></head><body>"
         '<h1>{title}</h1>{told}<p id="provenance">{provenance}</p>'
         "{figures}</body></html>\n",
-        policy=POLICY, title=title, style=_STYLE, told=when(note, "<p>{}</p>", note),
+        policy=_POLICY, title=title, style=_STYLE, told=when(note, "<p>{}</p>", note),
         provenance=provenance, figures=joined(parts),
     )  # fmt: skip
 
