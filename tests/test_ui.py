@@ -14,6 +14,7 @@ from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError,
 from dapa.core.settings import Settings
 from dapa.ui import parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
+from dapa.ui.measurements.html import _name as column_name
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View
@@ -388,3 +389,9 @@ def test_a_view_of_the_patched_model_says_which_layers_it_has(mask, told):
     watched = Watched().asking("directions", ask)
     assert told in pairviews._panel(watched, None)
     assert "Patched" not in pairviews._panel(Watched().asking("weights", ask), None)
+
+
+def test_a_column_says_its_n_once():
+    assert column_name("other orders\nn = 10", 10).replace("\u202f", " ") == "other orders, n = 10"
+    assert "<small>points</small>" in column_name("loss\npoints", 10)
+    assert "<small>n = 9</small>" in column_name("other orders\nn = 9", None)
