@@ -228,8 +228,12 @@ def examples(dashboard: Dashboard) -> Html:
         html('<button class="link" data-example="{}">{}</button>', text, text)
         for text in (first.text, first.twin)
     )
-    line = "Begin with a harmful request, {}, or its harmless twin, {}; Library has more."
-    return note(html(line, harmful, twin))
+    return note(
+        html(
+            "Begin with a harmful request, {}, or its harmless twin, {}; Library has more.",
+            harmful, twin,
+        )
+    )  # fmt: skip
 
 
 def _plain(text: str) -> bool:
