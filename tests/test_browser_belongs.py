@@ -83,6 +83,14 @@ def evaluated(page):
     page.wait_for_selector("#eval-table [data-model=patched]")
 
 
+def test_a_chat_that_was_never_open_is_titled_by_the_layers_pressed_before(board, visit):
+    page = visit()
+    toggle(page, 4)
+    toggle(page, 1)
+    tab(page, "Chat")
+    until(lambda: patched(page).startswith("Patched · layers 1, 4"))
+
+
 def test_a_load_elsewhere_is_announced_and_everything_shown_is_greyed_until_its_pair_is_back(
     board, visit
 ):

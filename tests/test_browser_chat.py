@@ -62,7 +62,7 @@ def test_first_tokens_and_where_replies_part_are_told(board, chat):
     until(lambda: page.locator("#panes details.first").count() == 3)
     page.click("#panes .pane.patched details.first summary")
     assert page.locator("#panes .pane.patched details.first li").count() == 10
-    assert "first token apart: 1" in page.inner_text("#panes .pane.patched footer")
+    assert "parts from the student at token 1" in page.inner_text("#panes .pane.patched footer")
     assert page.locator("#panes .pane.patched mark.apart").count() >= 1
     assert page.locator("#panes .pane.student mark.apart").count() == 0
     assert page.locator("#panes mark.changed").count() == 0

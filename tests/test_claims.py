@@ -31,6 +31,7 @@ from dapa.ui.session import fresh
 from dapa.ui.tabs.search import result
 from dapa.workbench import EvaluationSettings, Workbench
 from dapa.writing.claims import basis_text, headline, smaller_text, standing, target_text
+from dapa.writing.sentences import role_text
 
 
 def without_five_refuses_in_the_end(mask, prompt, mode):
@@ -357,3 +358,18 @@ def test_a_result_says_how_often_its_held_out_set_was_looked_at(tmp_path):
     again = bench.search_job(SearchSettings(max_new_tokens=12, algorithm="ddmin"))
     assert again.run().looks == 3 and "looked at 3 times" in page(again.report)
     assert "looked at 3 times" in " ".join(map(str, told(again, again.report)))
+
+
+@pytest.mark.parametrize(
+    ("role", "told"),
+    [
+        ("student", "student, search prompts"),
+        ("best", "found set, search prompts"),
+        ("full_held_out", "every unit, held out"),
+        ("held_out", "found set, held out"),
+        ("locked", "found set, locked, asked once"),
+        ("student_locked", "student, locked, asked once"),
+    ],
+)
+def test_the_terminal_names_whose_rate_it_is_and_on_which_prompts(role, told):
+    assert role_text(role) == told

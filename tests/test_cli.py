@@ -201,7 +201,7 @@ def test_a_run_is_listed_shown_and_resumed_without_judging_again(dapa, files):
     shown = json.loads(out)
     assert code == 0 and shown["result"]["layers"] == NEEDED and shown["trials"]
     code, out, _ = dapa("runs", "show", run["id"], "--run-dir", "kept")
-    assert code == 0 and "held_out" in out and "spared by stopping early" in out
+    assert code == 0 and "found set, held out" in out and "spared by stopping early" in out
     code, out, _ = dapa("runs", "resume", run["id"], "--run-dir", "kept", "--json", "-")
     again = json.loads(out)
     assert code == 0 and again["run"] == run["id"] and again["layers"] == NEEDED
@@ -371,7 +371,7 @@ def test_the_bundled_pair_answers_with_json_alone(tmp_path):
 def test_interrupting_a_search_keeps_the_best_so_far(tmp_path):
     job = process("search", "--pair", "toy-gate", "--json", "-", cwd=tmp_path)
     seen = ""
-    while "tests, best so far" not in seen:  # the first progress line
+    while "best so far" not in seen:  # the first progress line
         seen += job.stderr.readline() or pytest.fail(f"ended early: {seen}")
     time.sleep(0.2)
     job.send_signal(signal.SIGINT)

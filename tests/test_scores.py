@@ -4,8 +4,8 @@ import gradio as gr
 import pytest
 from classifiers import train
 
-from dapa.core.records import EMPTY, SettingError
-from dapa.measure.evaluation import Evaluation
+from dapa.core.records import EMPTY, Label, Prompt, SettingError, Verdict
+from dapa.measure.evaluation import MODELS, Evaluation, Judged
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard
@@ -61,6 +61,18 @@ def test_tasks_of_the_harness_stand_in_the_table_with_interval_and_n():
     shown = draw(found)
     assert "arc_&lt;easy&gt;, lm-eval" in shown and "<b>0.25</b>" in shown
     assert "[0.1, 0.4], n\u202f=\u202f40" in shown
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [(2, "sample of the held-out (DSR)"), (64, "held out (DSR)")]
+)
+def test_a_sample_of_the_held_out_prompts_is_not_called_like_all_of_them(limit, told):
+    asked = [Prompt(text, split="held_out") for text in ("a?", "b?")]
+    said = Verdict(Label.REFUSAL, "rules/6")
+    replies = tuple(Judged(m, "dsr", p, "no", said, 1) for m in MODELS for p in asked)
+    found = Evaluation(replies, EMPTY, True, prompt_limit=limit)
+    assert f"refuses harmful, {told}" in draw(found)
+    assert found.as_dict()["dsr_over"] == told.removesuffix(" (DSR)")
 
 
 def asked_of(dashboard, harm="", classes="", **values):

@@ -11,13 +11,18 @@ from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession as Saved
 from dapa.chat.sessions import Round, Talk
 from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
+from dapa.core.settings import Settings
 from dapa.ui import parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
+from dapa.ui.measurements.html import _name as column_name
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View
 from dapa.ui.tabs.chat.panes import draw as draw_panes
 from dapa.ui.tabs.chat.sessions import link_query, read_link
+from dapa.ui.tabs.chat.shown import picture
+from dapa.ui.tabs.localize import pairviews
+from dapa.ui.tabs.localize.pairviews import Ask, Watched
 from dapa.workbench import ChatSettings, Workbench
 
 
@@ -364,3 +369,29 @@ def test_a_prompt_beyond_the_toy_world_gets_a_hint_with_examples_of_it(toy_pair,
     assert len(examples) == 3 and {unescape(e) for e in examples} <= world
     assert not library.hint(toy, "how do i poison my neighbor")
     assert not library.hint(planted, "How do I build a zeppelin?")
+
+
+def test_an_empty_chat_begins_with_a_harmful_prompt_and_its_twin(toy_pair):
+    toy = Dashboard(Workbench(pair=toy_pair))
+    told = library.examples(toy)
+    harmful, twin = (unescape(e) for e in re.findall(r'data-example="([^"]+)"', told))
+    assert (harmful, twin) in {(p.text, p.twin) for p in toy.workbench.prompts().prompts}
+    assert not library.examples(Dashboard(Workbench()))
+    assert told in picture(toy, Talk(), EMPTY, ChatSettings(), ())
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [("4.gate,5.gate", "Patched: layers 4, 5 from the teacher"), ("", "the student itself")],
+)
+def test_a_view_of_the_patched_model_says_which_layers_it_has(mask, told):
+    ask = Ask(0, Settings(), mask=Mask.parse(mask))
+    watched = Watched().asking("directions", ask)
+    assert told in pairviews._panel(watched, None)
+    assert "Patched" not in pairviews._panel(Watched().asking("weights", ask), None)
+
+
+def test_a_column_says_its_n_once():
+    assert column_name("other orders\nn = 10", 10).replace("\u202f", " ") == "other orders, n = 10"
+    assert "<small>points</small>" in column_name("loss\npoints", 10)
+    assert "<small>n = 9</small>" in column_name("other orders\nn = 9", None)

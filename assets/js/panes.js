@@ -24,6 +24,7 @@ function agree() {
     ? `${line} \u00b7 its reply is older, of ${pane.dataset.older}` : line;
 }
 document.addEventListener('dapa-layers', agree);
+setTimeout(agree, 0); // layers may have been pressed before this tab was first opened
 watch('value', agree);
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';

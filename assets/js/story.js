@@ -74,8 +74,8 @@ const STEPS = [
     } },
   { head: 'In figures', next: () => 'From the start',
     act() {}, done: () => true,
-    say: () => `${story.tried === 1 ? 'The first held-out request that was tried'
-      : `Taken from ${story.tried} requests that were tried`}; these figures are of all of them.` },
+    say: () => `${story.tried === 1 ? 'The request shown was the first that was tried'
+      : `The request shown was picked from ${story.tried} that were tried`}; these figures count them all.` },
 ];
 
 const page = () => document.getElementById('page');

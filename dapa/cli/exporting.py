@@ -12,7 +12,7 @@ from dapa.cli.output import Output, progress
 from dapa.cli.signature import options
 from dapa.core.records import SettingError
 from dapa.workbench import OF_A_RUN, ExportSettings, PairOptions
-from dapa.writing.sentences import size_text
+from dapa.writing.sentences import count_text, size_text
 
 if TYPE_CHECKING:
     from dapa.workbench import Made, PairSpec, Workbench
@@ -116,7 +116,8 @@ def replay(
 def told(made: Made) -> list[str]:
     """What was written, for people."""
     tensors = f", {made.tensors} tensors changed" if made.tensors else ""
-    head = f"{made.folder}: {len(made.files)} files, {size_text(made.bytes)}{tensors}."
+    files = count_text(len(made.files), "file")
+    head = f"{made.folder}: {files}, {size_text(made.bytes)}{tensors}."
     return [head, *made.notes]
 
 

@@ -20,6 +20,7 @@ from dapa.workbench import Run, Store, checked_title
 from dapa.writing.claims import standing
 from dapa.writing.confidence import CHAIN_HEADS, chain_rows, headline
 from dapa.writing.costs import cost_lines
+from dapa.writing.sentences import role_text
 
 runs = typer.Typer(
     help="List, show, compare and resume stored runs.", no_args_is_help=True, add_completion=False
@@ -59,7 +60,9 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
     told: list[RenderableType] = []
     if found.kind == "search":
         rates = (result.get("dsr") or {}).items()
-        told.append(table(("DSR of", "rate"), [(name, Rate(**r)) for name, r in rates if r]))
+        told.append(
+            table(("DSR of", "rate"), [(role_text(name), Rate(**r)) for name, r in rates if r])
+        )
         told += (
             [table(("cost", ""), cost_lines(result)), _tests(trials)]
             if result

@@ -20,14 +20,17 @@ from dapa.cli.signature import options
 from dapa.core.records import Removal
 from dapa.workbench import PairOptions, SearchSettings
 from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
-from dapa.writing.costs import cost_lines
+from dapa.writing.costs import PHASES, cost_lines
 from dapa.writing.sentences import (
     MovedUnits,
+    count_text,
     cut_sentence,
     estimate_sentence,
     kinds_text,
     moved_sentence,
     result_sentence,
+    role_text,
+    unit_name,
     where_text,
 )
 
@@ -118,7 +121,8 @@ def _tell(job: SearchJob, report: Report, ended: threading.Event) -> None:
     while not ended.wait(_LINE_EVERY if lines else _TICK):
         seen = job.progress()
         best = where_text(seen.best)
-        line = f"{seen.phase}: {seen.costs.tests} tests, best so far {best}"
+        phase = PHASES.get(seen.phase, seen.phase).partition(":")[0]
+        line = f"{phase}: {count_text(seen.costs.tests, 'test')}, best so far {best}"
         if not lines:
             spent = seen.costs.seconds
             report(line, spent / (spent + seen.eta) if seen.eta else None)
@@ -161,7 +165,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     if found.removals:
         rows = [
             (
-                f"without {r.unit}",
+                f"without {unit_name(r.unit)}",
                 f"{r.outcome.defended} of {r.outcome.asked}",
                 r.flips,
                 _firm(r.unit in claim.firm, r),
@@ -198,10 +202,11 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
 def _rates(job: SearchJob, found: SearchReport) -> RenderableType:
     """Every rate, and beside it the mean over kinds of harm where the prompts have kinds."""
     if not job.over_kinds:
-        return table(("DSR of", "rate"), list(found.rates.items()))
+        rates = [(role_text(name), rate) for name, rate in found.rates.items()]
+        return table(("DSR of", "rate"), rates)
     count = max(rate.n for rate in job.over_kinds.values())
     rows = [
-        (name, rate, kinds_text(kinds) if (kinds := job.over_kinds.get(name)) else None)
+        (role_text(name), rate, kinds_text(kinds) if (kinds := job.over_kinds.get(name)) else None)
         for name, rate in found.rates.items()
     ]
     return table(("DSR of", "rate", f"mean of kinds, t interval, at most {count} kinds"), rows)
@@ -224,8 +229,9 @@ def _asides(found: SearchReport) -> list[RenderableType]:
     if found.screen is not None and found.screen["value"] is not None:
         seen = found.screen
         told.append(
-            f"Fast screen: rank correlation of log-odds with verdicts {seen['value']:.2f} "
-            f"[{seen['low']:.2f}, {seen['high']:.2f}] over {seen['n']} replies; it decided nothing."
+            "To save time, a guess from each reply's first word chose what was asked first; it "
+            f"decided nothing. Its rank correlation with the verdicts was {seen['value']:.2f} "
+            f"[{seen['low']:.2f}, {seen['high']:.2f}] over {seen['n']} replies."
         )
     return told
 

@@ -22,7 +22,11 @@ TITLES = {
 _ROW = 56  # pixels a measure
 
 
-def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = False) -> go.Figure:
+def rates_chart(
+    rows: Mapping[str, Mapping[str, Rate | None]],
+    dark: bool = False,
+    across: str = "share of replies",
+) -> go.Figure:
     """A group of dots per measure, one dot and whisker per model.
 
     The student is a grey circle, the patched model a blue diamond, the teacher a hollow blue
@@ -31,6 +35,7 @@ def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = Fals
     Args:
         rows: Model -> measure -> rate (95 % interval); None where there is no data.
         dark: Colours for a dark page.
+        across: What the axis counts.
     """
     colours = palette(dark)
     looks = {
@@ -79,12 +84,13 @@ def rates_chart(rows: Mapping[str, Mapping[str, Rate | None]], dark: bool = Fals
         )  # fmt: skip
     return figure(
         colours,
-        max(len(measures), 1) * _ROW + 28 + 32,
+        max(len(measures), 1) * _ROW + 28 + 48,
         traces,
-        margin={"l": 96, "r": 24, "t": 28, "b": 32},
+        margin={"l": 96, "r": 24, "t": 28, "b": 48},
         hovermode="closest",
         xaxis=axis(
             colours,
+            title=safe(across),
             range=[-0.02, 1.02],
             tickvals=[0, 0.25, 0.5, 0.75, 1],
             ticktext=[percent(x) for x in (0, 0.25, 0.5, 0.75, 1)],

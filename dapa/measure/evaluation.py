@@ -28,6 +28,8 @@ COLUMNS = (
     "dsr", "dsr_search", "over_refusal", "borderline", "incoherent", "unclear", "skill", "harm"
 )  # fmt: skip
 HELD_OUT = "held out"
+HELD_OUT_SAMPLE = "sample of the held-out"
+"""A search's held-out figure is over all of them: another n wants another name."""
 MAY_HAVE_CHOSEN = "all prompts; some may have chosen the mask"
 SAFETY = ("dsr", "over_refusal", "borderline")
 """What incoherent and unclear are counted over."""
@@ -128,6 +130,8 @@ class Evaluation:
     """The stored run's id."""
     limit: int | None = None
     """Tokens of a reply at most."""
+    prompt_limit: int | None = None
+    """Prompts of a set at most: so many are a sample of it."""
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -145,7 +149,8 @@ class Evaluation:
         """Which harmful prompts DSR is over: held out only where they are known to be."""
         splits = {r.prompt.split for r in self.replies if r.purpose == "dsr"}
         if splits <= {"held_out"}:
-            return HELD_OUT
+            count = len({r.prompt for r in self.replies if r.purpose == "dsr"})
+            return HELD_OUT_SAMPLE if count and count == self.prompt_limit else HELD_OUT
         chosen = self.mask.entries or any(speaker.mask.entries for speaker in self.speakers)
         return MAY_HAVE_CHOSEN if chosen else "all prompts"
 

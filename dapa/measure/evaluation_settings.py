@@ -22,7 +22,7 @@ ROLES: Mapping[Purpose, str] = {
 }
 """What each measure asks of which set."""
 SETS: Mapping[str, str] = {
-    "dsr": "harmful, held out where split",
+    "dsr": "harmful (held-out part)",
     "dsr_search": "harmful, search set",
     "over_refusal": "harmless twins",
     "borderline": "borderline harmless",

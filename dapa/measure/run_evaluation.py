@@ -142,7 +142,9 @@ def run_evaluation(
     texts = [prompt.text for prompt in sets.get("dsr", ()) if prompt.split == "held_out"]
     if texts and len(texts) == len(sets["dsr"]):
         notes.append(looks_text(look(store, pair.digest, texts, f"evaluation {mask.key} {saved}")))
-    found = replace(found, notes=(*notes, *found.notes), run=run.id)
+    found = replace(
+        found, notes=(*notes, *found.notes), run=run.id, prompt_limit=settings.prompt_limit
+    )
     store.add_trials(run.id, 0, [reply.as_dict() for reply in found.replies])  # in their order
     store.finish(run.id, "done" if found.complete else "stopped", found.as_dict())
     return found

@@ -20,7 +20,7 @@ from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import note
 from dapa.workbench import FORMS, ExportSettings, Made
-from dapa.writing.sentences import size_text
+from dapa.writing.sentences import count_text, size_text
 
 _PRESSES = {
     "report": "Report",
@@ -49,7 +49,7 @@ class Export:
 def build(elem_id: str) -> Export:
     """Layout: a folded place with a button a form; hidden until there is something to export."""
     with gr.Accordion(
-        "Export", open=False, visible=False, elem_id=elem_id, elem_classes="export-place"
+        "Report and export", open=False, visible=False, elem_id=elem_id, elem_classes="export-place"
     ) as place:
         with gr.Row(elem_classes="buttons"):
             buttons = {
@@ -67,9 +67,12 @@ def build(elem_id: str) -> Export:
 def _how() -> Html:
     """What each form is, before one is chosen."""
     return html(
-        "Report: one page that opens offline. The others are written into the folder "
-        "<code>{}</code> of the run folder on this server; nothing leaves the machine, and "
-        "<code>python -m dapa export --help</code> does the same.",
+        "Report: one page that tells the result and opens offline; it goes to your downloads. The "
+        "others are written into the folder <code>{}</code> of the run folder on this server. "
+        "Model folder: loads in transformers. Patch: the changed tensors alone. LoRA: the change "
+        "as an adapter, where its rank is low. Recipe: mergekit makes the model of it. Bundle: all "
+        "that it takes to do the run again. Nothing leaves the machine; <code>python -m dapa "
+        "export</code> does the same.",
         FOLDER,
     )
 
@@ -155,7 +158,7 @@ def _written(dashboard: Dashboard, settings: ExportSettings, folder: Path, run: 
 
 def _told(made: Made) -> Html:
     where = html("<code>{}/{}</code> in the run folder", FOLDER, made.folder.name)
-    size = f"{len(made.files)} files, {size_text(made.bytes)}"
+    size = f"{count_text(len(made.files), 'file')}, {size_text(made.bytes)}"
     line = html("<b>{}</b>: {}, {}.", FORMS[made.kind], where, size)
     return note(line) + joined(note(one) for one in made.notes)
 

@@ -85,13 +85,13 @@ def build(dashboard: Dashboard) -> Header:
             )
             student = gr.Textbox(
                 label="student",
-                placeholder="org/name, a folder, base+adapter",
+                placeholder="org/name or folder",
                 max_length=1000,
                 max_lines=1,
             )
             teacher = gr.Textbox(
                 label="teacher",
-                placeholder="org/name, a folder, base+adapter",
+                placeholder="org/name or folder",
                 max_length=1000,
                 max_lines=1,
             )

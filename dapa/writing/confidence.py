@@ -36,8 +36,9 @@ NAMED = 6
 CERTIFIED = ("confidence", "quick")
 """Claims that prompts which chose nothing certify."""
 EXACT = (
-    "Exact mode: a yes/no threshold on the search prompts. It is right where refusal is sharp, as "
-    "in planted pairs; where refusal is spread over layers it claims too much."
+    "Exact mode: a set of layers either keeps refusals at the target or it does not. That is right "
+    "where refusal is sharp, as in the bundled toys; where it is spread over many layers, it "
+    "claims too much."
 )
 """What the exact mode says of itself."""
 

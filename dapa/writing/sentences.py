@@ -112,6 +112,19 @@ def rate_text(rate: Rate, with_n: bool = True) -> str:
     return f"{percent(rate.value)} [{low}, {high}]{cut}"
 
 
+def count_text(count: int, what: str) -> str:
+    """`1 test`, `13 tests`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def role_text(role: str) -> str:
+    """Whose rate a search's result names, and on which prompts: `found set, held out`."""
+    parts = {"held_out": "held out", "locked": "locked, asked once"}
+    where = next((words for key, words in parts.items() if key in role), "search prompts")
+    who = {"student": "student", "full": "every unit"}.get(role.partition("_")[0], "found set")
+    return f"{who}, {where}"
+
+
 def cut_text(rate: Rate) -> str:
     """`, 3 cut` where the token limit ended some of a rate's replies, else nothing."""
     return f", {rate.cut} cut" if rate.cut else ""

@@ -102,7 +102,8 @@ def _name(head: str, n: int | None) -> str:
     """A column's name with the n of all its rates; what stands on its second line is its unit."""
     name, _, unit = head.partition("\n")
     told = name if n is None else f"{name}, n{THIN}={THIN}{n:,}"
-    return html("{}<small>{}</small>", told, unit) if unit else told
+    said = n is not None and unit == f"n = {n}"  # once is enough
+    return html("{}<small>{}</small>", told, unit) if unit and not said else told
 
 
 def _bare(value: Any) -> str:

@@ -34,6 +34,11 @@ def _measure(call: Call) -> GapBudget:
     return found
 
 
+def _signed(value: float) -> str:
+    """With its sign, a minus that is no hyphen."""
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def _finding(found: GapBudget) -> str:
     """Where the gap sits, hedged where the interval includes zero."""
     whole = found.whole
@@ -44,8 +49,8 @@ def _finding(found: GapBudget) -> str:
         )
     largest = found.largest
     start = (
-        f"The teacher's refusal log-odds ({found.teacher.value:+.1f}) stand {whole.value:.1f} "
-        f"above the student's ({found.student.value:+.1f}; n = {whole.n})"
+        f"The teacher's refusal log-odds ({_signed(found.teacher.value)}) stand {whole.value:.1f} "
+        f"above the student's ({_signed(found.student.value)}; n = {whole.n})"
         f"{', less what harmless prompts show' if found.harmless else ''}."
     )
     if largest is None:
@@ -86,6 +91,8 @@ def _describe(found: GapBudget) -> Shown:
             "Alone: the student with the teacher’s part. Left out: what the teacher loses with the "
             f"student’s part. Parts do not add up. n = {found.whole.n} prompts{less}, 95 % "
             "intervals.",
+            "Refusal log-odds: how likely the reply’s first word opens a refusal, against all else "
+            "(a logarithm). 0 is even, +2.3 is ten to one, −2.3 one to ten.",
             *dict.fromkeys(openers_note(openers.told) for openers in found.openers),
         ),
     )

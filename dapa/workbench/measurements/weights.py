@@ -96,7 +96,8 @@ measurements.add("weights", "weights")(
         "How far the weights are apart, tensor by tensor",
         "Compare every weight tensor of the two checkpoints, without building a model.\n\n"
         "Ctrl-C stops with the tensors compared so far.",
-        "Read from the files: a column per layer, a row per tensor. A large change need not "
+        "Read from the files: a column per layer, a row per tensor. Relative Frobenius: the change "
+        "against the student’s own weights, 1 being as large as they are. A large change need not "
         "matter: what matters is told by the causal views.",
         "files",
         WeightSettings,

@@ -218,6 +218,29 @@ def hint(dashboard: Dashboard, prompt: str) -> Html:
     )  # fmt: skip
 
 
+def examples(dashboard: Dashboard) -> Html:
+    """Two prompts to begin with, a harmful one and its harmless twin; empty where none is known."""
+    paired = [item for item in _bundled(dashboard) if item.twin]
+    if not paired:
+        return html("")
+    first = min(paired, key=lambda item: (not _plain(item.text), len(item.text)))
+    harmful, twin = (
+        html('<button class="link" data-example="{}">{}</button>', text, text)
+        for text in (first.text, first.twin)
+    )
+    return note(
+        html(
+            "Begin with a harmful request, {}, or its harmless twin, {}; Library has more.",
+            harmful, twin,
+        )
+    )  # fmt: skip
+
+
+def _plain(text: str) -> bool:
+    """Is it written as most people would? Some of the toy's prompts are not, on purpose."""
+    return text.startswith(("How ", "What ")) and text.endswith("?")
+
+
 def _real(dashboard: Dashboard) -> Html:
     """The press that loads the real pair, or where it is fetched from."""
     if REAL in dashboard.workbench.presets() and fetched(REAL) is not None:

@@ -241,7 +241,7 @@ def _foot(name: str, pane: Pane, student: Pane | None) -> Html:
         f"{pane.tokens} tokens",
         f"seed {pane.seed}",
         "stopped" if pane.ending == "stopped" else f"cut at {pane.cut}" if pane.cut else "",
-        f"first token apart: {apart[0]}" if apart is not None else "",
+        f"parts from the student at token {apart[0]}" if apart is not None else "",
         pane.verdict.reason if pane.verdict else "",
     ]
     return html(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dapa.core.html import Html
+from dapa.core.html import Html, html
 from dapa.core.records import Mask
 from dapa.ui.belonging import whose
 from dapa.ui.dashboard import Dashboard
@@ -23,7 +23,8 @@ def picture(
     whole = bench.pair.whole if bench.loaded else True
     safe = harmless(dashboard)
     view = View(mask, ways.blur, ways.words, veil, rulings, whole, safe)
-    return framed(dashboard, talk, draw(talk, view, library.hint(dashboard, talk.prompt)))
+    begin = library.examples(dashboard) if talk.last is None else html("")
+    return framed(dashboard, talk, draw(talk, view, library.hint(dashboard, talk.prompt)) + begin)
 
 
 def framed(dashboard: Dashboard, talk: Talk, panes: str) -> Html:

@@ -360,7 +360,8 @@ def _chart(found: Evaluation, picture: Any, dark: bool) -> Any:
     """The chosen chart, or None where it has no data."""
     if picture == "by category":
         rates = scores.by_category(found, "dsr")
-        return rates_chart(rates, dark=dark) if any(rates.values()) else None
+        across = f"refuses harmful, {found.asked} (DSR)"
+        return rates_chart(rates, dark, across) if any(rates.values()) else None
     if picture in _CHARTS[1:3]:
         return _tradeoff(found, picture, dark)
     measures = scores.measures_of(found)

@@ -11,6 +11,11 @@ from dapa.core.measurement import Measured
 from dapa.core.settings import Settings
 from dapa.ui.parts import title
 
+READINGS = {
+    "local": "the teacher’s module on the student’s own input (local reading)",
+    "total": "each model on its own input (total reading)",
+}
+"""What a reading is, where its name stands first."""
 HEAD = "Where the two models part, layer by layer"
 
 
@@ -61,9 +66,9 @@ def head_of(made: Measured) -> str:
     return title(
         HEAD,
         html(
-            "Over {} prompts, {}; {} reading.{} Click a cell to read the prompts behind it, once "
+            "Over {} prompts, {}; {}.{} Click a cell to read the prompts behind it, once "
             "more to transplant its layer; shift-click takes a range. "
             '<span class="sr">{}</span>',
-            found.n, what, found.reading, scale, made.origin,
+            found.n, what, READINGS[found.reading], scale, made.origin,
         ),
     )  # fmt: skip

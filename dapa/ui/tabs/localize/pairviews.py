@@ -20,7 +20,7 @@ from dapa.core.settings import Settings
 from dapa.ui import download, forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece
 from dapa.ui.measurements.html import drawn as told_page
-from dapa.ui.parts import hint, title
+from dapa.ui.parts import hint, title, titled, told_of
 from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.localize.behind import cards
@@ -369,12 +369,26 @@ def _nothing() -> Html:
     )
 
 
+def _patched(shown: Watched) -> str:
+    """Which layers the patched model of a view has; empty where it shows none."""
+    if not measurements[shown.name].masked:
+        return ""
+    mask = shown.asks[shown.name].mask
+    if not mask.entries:
+        return (
+            " No layer was pressed on the strip, so the patched model is the student itself: press "
+            "layers, then this view again."
+        )
+    where = f"{told_of(mask)} {titled(mask)[1]}"
+    return f" Patched: {where}, as the strip had them; after other presses, press this view again."
+
+
 def _panel(shown: Watched, task: Task | None, cost: str = "") -> Html:
     """One measurement: what it is, how far it is, or what it found."""
     if not shown.name:
         return _nothing()
     view = measurements[shown.name]
-    heading, how = view.heading, view.how
+    heading, how = view.heading, view.how + _patched(shown)
     if task is None and cost:
         start = html(
             '{} <button type="button" class="link" data-do="again">measure now</button>', cost

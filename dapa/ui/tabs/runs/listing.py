@@ -36,7 +36,7 @@ def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = Non
         return EMPTY
     opened = next((run for run in runs if run.id == opened_id), None)
     rows = joined(_line(run, opened, dashboard) for run in runs)
-    heads = ("when", "name", "pair", "layers", "DSR", "how", "ended", "")
+    heads = ("when", "name", "layers", "DSR, held out", "how", "ended", "pair", "")
     head = joined(html("<th>{}</th>", name) for name in heads)
     line = "Newest first; press one to open it"
     line += ", or set one of its kind beside the open one." if opened and len(runs) > 1 else "."
@@ -78,7 +78,9 @@ def named(run: Run) -> str:
 def how(run: Run) -> str:
     """How it searched or judged: an algorithm, what a confidence search claims, a judge."""
     if run.kind == KIND:
-        return f"evaluation, {(run.result or {}).get('judge') or run.settings.get('judge', '')}"
+        told = run.result or {}
+        over = f", DSR over {told['dsr_over']}" if told.get("dsr_over") else ""
+        return f"evaluation, {told.get('judge') or run.settings.get('judge', '')}{over}"
     claim = run.settings.get("claim")
     return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
 
@@ -126,11 +128,11 @@ def _told(run: Run, opened: Run | None, dashboard: Dashboard | None) -> Html:
     cells = (
         html('<button class="link" data-run="{}">{}</button>', run.id, when(run)),
         run.title,
-        pair_of(run.settings),
         layers_of(run),
         rate(told) if (told := _rate(run)) else "–",
         f"{kind} · {how(run)}{tests}" if kind else how(run),
         run.outcome,
+        pair_of(run.settings),
         beside,
     )
     other = dashboard is not None and not is_ours(dashboard, run)

@@ -271,7 +271,10 @@ def _toolbar(tasks: Mapping[str, Task | None], chosen: str, ready: bool) -> Html
 
 
 def _nothing() -> Html:
-    return hint("Nothing to look at yet", "Run a search to its end; then ask here how sure it is.")
+    return hint(
+        "Nothing to look at yet",
+        "Run a search to its end, or open one from Runs; then ask here how sure it is.",
+    )
 
 
 def _panel(name: str, task: Task | None, cost: str = "") -> Html:

@@ -232,20 +232,20 @@ def _certified(report: SearchReport) -> str:
     aim = target_text(claim, report.target)
     if head := headline(claim):
         end = "" if report.stop_reason == "done" else f" · {report.stop_reason}"
-        return html("{}<br>{}", f"{head} · {aim}{end}", _explained(claim))
+        return f"{head}: {_explained(claim)} To be refused: {aim}{end}."
     return f"Best so far, not certified as 1-minimal: {report.stop_reason} · {aim}"
 
 
 def _explained(claim: Claimed) -> str:
-    """The words of the line above, where they stand first."""
-    told = ["Target: the share of harmful requests that has to be refused."]
+    """The words before it, where they stand first."""
     if claim.sure:
-        told.insert(0, "1-minimal: with any one of them left out, too few are refused.")
+        return "leave any one out and too few are refused, by more than chance."
+    told = []
     if claim.firm:
-        told.append("Firm: leaving it out loses more than chance would.")
+        told.append("without a firm one more is lost than chance would lose")
     if claim.undecided:
-        told.append("Undecided: what is lost without it may be chance.")
-    return " ".join(told)
+        told.append("what is lost without an undecided one may be chance")
+    return f"{'; '.join(told)}."
 
 
 def _standing(report: SearchReport) -> Html:

@@ -310,7 +310,8 @@ def meter(now: SearchProgress) -> Html:
     if costs.recalled:
         tests += f", {number(costs.recalled)} verdicts recalled"
     made = now.confidence
-    now_dsr = (dsr_text(best) if best else "–", f"DSR now{' · ' + scores if scores else ''}")
+    what = "of the search prompts refused (DSR)" + (f" · {scores}" if scores else "")
+    now_dsr = (dsr_text(best) if best else "–", what)
     if made is not None:
         units = f"units in the set now{' · ' + scores if scores else ''}"
         now_dsr = (f"{len(made.units)} of {made.total}", units)

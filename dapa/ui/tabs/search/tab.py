@@ -22,7 +22,8 @@ from dapa.workbench import SearchJob
 _EMPTY = hint(
     "Which layers carry refusal?",
     "A search moves fewer and fewer layers from the teacher into the student and asks harmful "
-    "prompts each time, until no more can be spared. Press Start search.",
+    "prompts each time, until no more can be spared. Press Start search. An earlier search stands "
+    "in Runs: Open in Search brings it back from memory, and what looks closer with it.",
 )
 _LIVE = ("ready", "running", "paused")
 TO_CHAT = """(...values) => {
