@@ -6,6 +6,7 @@ import pytest
 from screen import dashboard, tab, until, visitors
 from searched import searched
 
+from dapa.core.measurement import Call
 from dapa.core.records import Mask, Unit
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.model.pair import PairSpec, load_pair
@@ -14,6 +15,7 @@ from dapa.share.report import evidence_of_run, report_page
 from dapa.store.database import Store
 from dapa.ui.belonging import owner_of
 from dapa.ui.tabs.evaluate.tab import SUBJECT
+from dapa.workbench.measurements import measurements
 
 pytestmark = pytest.mark.browser
 FEW = {"prompt_limit": 6, "max_new_tokens": 16}
@@ -180,6 +182,26 @@ def test_each_result_is_exported_where_it_is_shown(place, board, chromium):
             told = f"exports/{run}-{form}"
             until(lambda told=told: told in page.text_content(f"#{part}-export-told"))
             assert (served.workbench.run_dir / told / file).is_file()
+
+
+def test_the_table_and_what_is_measured_are_taken_away_as_files(board, chromium):
+    served, found, table = board
+    one = measurements["pareto"]
+    bench = served.workbench
+    job = next(job for job in bench.jobs() if job.id == found)
+    record = one.run(Call(bench, one.settings(), job=job))
+    served.dashboard.tasks.put(found, "pareto", record)
+    with visitors(served, chromium) as enter:
+        page = enter(accept_downloads=True)
+        for name, part, words in (("Evaluate", "eval", ("skill,patched", '"dsr_over"')),
+                                  ("Search", "look", ("", f'"run": "{found}"'))):  # fmt: skip
+            tab(page, name)
+            page.wait_for_selector(f"#{part}-files", state="visible")
+            for kind, word in zip(("csv", "json", "html"), (*words, "plotly"), strict=True):
+                with page.expect_download() as got:
+                    page.click(f"#{part}-files-{kind}")
+                assert got.value.suggested_filename.endswith(f".{kind}")
+                assert word in got.value.path().read_text(encoding="utf-8")
 
 
 def test_a_stored_evaluation_is_opened_in_evaluate_with_its_replies(board, chromium):

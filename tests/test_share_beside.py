@@ -1,6 +1,8 @@
 """What is measured beside a run stays with it, its report tells it; a stored table is itself."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from evaluated import table_in
@@ -12,10 +14,11 @@ from dapa.core.measurement import Call
 from dapa.core.records import SettingError, StoreError
 from dapa.measure.reread import stored_evaluation
 from dapa.search.settings import SearchSettings
+from dapa.share.folder import new_folder, put
 from dapa.share.report import evidence_of_run, report_page
 from dapa.store.beside import kept_beside
 from dapa.store.database import Store
-from dapa.workbench import Workbench
+from dapa.workbench import ExportSettings, Workbench
 from dapa.workbench.measurements import measurements
 
 
@@ -101,3 +104,47 @@ def test_the_command_of_a_report_gives_the_settings_back(settings):
     for name, value in told.items():
         wanted = ",".join(value) or None if isinstance(value, tuple) else value
         assert given[name] == wanted, name
+
+
+@pytest.mark.parametrize("name", ["file", "file/under", "dangling", ".", "x" * 300, "\0", "\ud800"])
+def test_a_place_that_cannot_be_is_one_line_and_nothing_is_left(name, bench, tmp_path):
+    (tmp_path / "file").write_text("what was there")
+    (tmp_path / "dangling").symlink_to("/nowhere")
+    with pytest.raises(SettingError, match="--to"):
+        bench.export(ExportSettings(form="report"), f"{tmp_path}/{name}", None, searched().id)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+    assert (tmp_path / "file").read_text() == "what was there"
+
+
+@pytest.mark.parametrize("name", ["a b/c d", "ünï☃", "~/at home"])
+def test_odd_names_are_names(name, bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    to = name if name.startswith("~") else f"{tmp_path}/{name}"
+    made = bench.export(ExportSettings(form="report"), to, None, searched().id)
+    assert made.files == ("report.html",) and made.bytes > 1_000_000
+    assert made.folder == tmp_path / name.removeprefix("~/")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(bench, tmp_path):
+    code = """
+import resource, signal, sys
+from dapa.core.records import SettingError
+from dapa.workbench import ExportSettings, Workbench
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+try:
+    Workbench(sys.argv[1]).export(ExportSettings(form="report"), sys.argv[2], None, sys.argv[3])
+except SettingError as error:
+    print(error)
+"""
+    asked = [sys.executable, "-c", code, str(bench.store.folder), str(tmp_path / "to")]
+    ran = subprocess.run([*asked, searched().id], capture_output=True, text=True, timeout=300)
+    assert ran.stdout.startswith("cannot write ") and "File too large" in ran.stdout, ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "to", 9) as folder:
+        put(folder / "half", "of it")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

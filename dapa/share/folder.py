@@ -97,11 +97,13 @@ def _sweep(place: Path) -> None:
 def refuse_existing(place: Path) -> None:
     """SettingError where something stands in a new folder's place."""
     try:
-        there = place.exists() or place.is_symlink()
-    except (OSError, ValueError) as error:
-        raise SettingError(f"{str(place)[:100]!r} cannot be a folder; give --to another") from error
-    if there:
-        raise SettingError(f"{place} exists and is not overwritten; give --to a new folder's name")
+        os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):  # the latter is told when it is made
+        return
+    except (OSError, ValueError) as error:  # too long, or no name for a file at all
+        shown = f"{str(place)[:100]!r}"
+        raise SettingError(f"{shown} cannot be a folder; give --to another") from error
+    raise SettingError(f"{place} exists and is not overwritten; give --to a new folder's name")
 
 
 def put(path: Path, text: str) -> None:

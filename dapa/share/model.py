@@ -58,6 +58,7 @@ class Made:
 
 def made_at(kind: str, folder: Path, tensors: int = 0, notes: tuple[str, ...] = ()) -> Made:
     """The record of a folder that was just written."""
+    folder = folder.expanduser()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = tuple(str(path.relative_to(folder)) for path in files)
     return Made(kind, folder, names, sum(p.stat().st_size for p in files), tensors, notes)

@@ -52,6 +52,21 @@ def measures_of(found: Evaluation) -> list[str]:
     return [m for m in every if any(found.rate(model, m) for model in found.models)]
 
 
+def as_table(found: Evaluation) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Headers and rows of the table's CSV: a row a measure and a model."""
+    rows: list[tuple[Any, ...]] = []
+    for model in found.models:
+        for measure in measures_of(found):
+            if (rate := found.rate(model, measure)) is not None:
+                rows.append((measure, model, rate.value, rate.low, rate.high, rate.n))
+        if (text := found.perplexity.get(model)) is not None:
+            rows.append(("perplexity", model, text.value, text.low, text.high, text.n))
+        if (drift := found.kl.get(model)) is not None:
+            kl = drift.kl
+            rows.append(("kl", model, kl.value, kl.low, kl.high, kl.n))
+    return ("measure", "model", "value", "low", "high", "n"), rows
+
+
 _WHO: Mapping[str, Who] = {"student": "student", "patched": "found", "teacher": "teacher"}
 
 

@@ -22,6 +22,7 @@ from dapa.ui.parts import hint, title
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate import scores
+from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, ended, progress_line, stage
@@ -55,6 +56,8 @@ class Evaluate:
     table: gr.HTML
     picture: gr.Radio
     chart: gr.Plot
+    files: viewfiles.Files
+    """The table itself, to take away."""
     export: exporting.Export
     words: gr.Textbox
     verdict: gr.Dropdown
@@ -92,6 +95,7 @@ def build(dashboard: Dashboard) -> Evaluate:
             show_label=False, label="Rates", container=False, visible=False, elem_id="eval-chart"
         )
         table = piece(_EMPTY, "scores.js", elem_id="eval-table")
+        files = viewfiles.build("eval-files")
     with gr.Column(elem_classes="card belongs", visible=True, elem_id="eval-card"):
         replies = piece(
             hint("Replies", "Press a cell of the table to read the replies behind it."),
@@ -115,7 +119,7 @@ def build(dashboard: Dashboard) -> Evaluate:
             )  # fmt: skip
             csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, over, actions, ask, table, picture, chart, export, words,
+        asked_parts, start, stop, over, actions, ask, table, picture, chart, files, export, words,
         verdict, order, manner, csv, replies,
         download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
         gr.State(()), owned,
@@ -313,6 +317,23 @@ def wire(
         found: Evaluation | None = task.result if task is not None and task.over else None
         return str(found.run) if found is not None and found.replies and found.run else ""
 
+    def told(shown: Any) -> viewfiles.Told:
+        """The table on the screen, as its files want it."""
+        task = task_of(shown)
+        found: Evaluation | None = task.result if task is not None and task.over else None
+        if found is None or not found.replies:
+            raise SettingError("no table is on the screen; press Evaluate first")
+
+        def pictures() -> list[tuple[str, Any]]:
+            drawn = [(name, _chart(found, name, False)) for name in _CHARTS]
+            return [(name, figure) for name, figure in drawn if figure is not None]
+
+        return viewfiles.Told(
+            "evaluation", "What each model did", origin(found), pictures,
+            lambda: scores.as_table(found), found.as_dict,
+        )  # fmt: skip
+
+    viewfiles.wire(parts.files, told, parts.shown, parts.drawn, "evaluate_take")
     exporting.wire(dashboard, parts.export, exported, parts.shown, "evaluate", parts.drawn)
     beside, values = parts.asked.beside, dict(parts.asked.form.parts)
     parts.start.click(

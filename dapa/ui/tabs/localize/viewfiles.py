@@ -9,8 +9,10 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.errors import SettingError
 from dapa.figures.html_page import html_page
 from dapa.ui import download
+from dapa.ui.dashboard import guarded
 from dapa.writing.tables import csv_text
 
 
@@ -27,6 +29,50 @@ class Told:
     table: Callable[[], tuple[Sequence[str], Sequence[Sequence[Any]]]]
     body: Callable[[], Mapping[str, Any]]
     about: str = ""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A row of buttons that hand a record over; hidden until there is one."""
+
+    row: gr.Row
+    buttons: tuple[gr.Button, ...]
+    carrier: gr.HTML
+
+
+def build(elem_id: str) -> Files:
+    """Layout: HTML, CSV and JSON."""
+    with gr.Row(elem_classes="buttons", visible=False, elem_id=elem_id) as row:
+        buttons = tuple(
+            gr.Button(word, elem_classes="plain", elem_id=f"{elem_id}-{word.lower()}")
+            for word in ("HTML", "CSV", "JSON")
+        )
+    return Files(row, buttons, download.carrier(f"{elem_id}-file"))
+
+
+def wire(
+    files: Files, told: Callable[[Any], Told], shown: gr.State, when: gr.State, api_name: str
+) -> None:
+    """Hand over what is shown, and show the row while there is something; see `offer`.
+
+    Args:
+        files: From `build`.
+        told: As in `offer`.
+        shown: What a browser looks at.
+        when: What changes with it.
+        api_name: Of the handlers.
+    """
+
+    @guarded
+    def seen(shown: Any) -> Any:
+        try:
+            told(shown)
+        except SettingError:
+            return gr.update(visible=False)
+        return gr.update(visible=True)
+
+    when.change(seen, shown, files.row, api_name=f"{api_name}_files", show_progress="hidden")
+    offer(files.buttons, told, shown, files.carrier, api_name)
 
 
 def offer(

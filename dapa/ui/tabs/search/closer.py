@@ -22,6 +22,7 @@ from dapa.ui import forms, plots
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.measurements.html import drawn as told_page
 from dapa.ui.parts import hint, title
+from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
 from dapa.workbench import SearchJob
@@ -51,6 +52,7 @@ class Closer:
     """What holds a form; only the chosen one's is seen."""
     panel: gr.HTML
     chart: gr.Plot
+    files: viewfiles.Files
     timer: gr.Timer
     look: gr.State
     drawn: gr.State
@@ -89,8 +91,9 @@ def build() -> Closer:
         chart = gr.Plot(
             show_label=False, label="Chart", container=False, visible=False, elem_id="look-chart"
         )
+        files = viewfiles.build("look-files")
     return Closer(
-        buttons, asked, folds, panel, chart, gr.Timer(0.5, active=False), gr.State(""),
+        buttons, asked, folds, panel, chart, files, gr.Timer(0.5, active=False), gr.State(""),
         gr.State(()), gr.State(""),
     )  # fmt: skip
 
@@ -227,6 +230,26 @@ def wire(
         newest = dashboard.tasks.newest(job.id) if job is not None else None
         return view(job, newest.name if newest else "", dark, ())
 
+    def told(drawn: Any) -> viewfiles.Told:
+        """What is shown, as its files want it."""
+        known = isinstance(drawn, tuple) and len(drawn) > 2
+        job, name = (drawn[0], drawn[2]) if known else ("", "")
+        task = dashboard.tasks.of(job, name) if name in offered() else None
+        if task is None or task.result is None:
+            raise SettingError("nothing is measured yet; press one of the buttons above")
+        one, found = measurements[name], task.result
+        figures = one.figures
+        return viewfiles.Told(
+            name,
+            one.heading,
+            found.origin,
+            lambda: figures(found.record, False) if figures is not None else (),
+            found.record.table,
+            found.record.as_dict,
+            " ".join([one.describe(found.record).finding, one.how]),
+        )
+
+    viewfiles.wire(parts.files, told, parts.drawn, parts.drawn, "look_take")
     quiet: dict[str, Any] = {
         "show_progress": "hidden",
         "concurrency_id": "closer",  # one after the other, so that no answer overtakes another
