@@ -10,7 +10,7 @@ import torch
 from adapters import ALL, by_hand, by_peft, save_base, save_wrapped
 from safetensors.torch import load_file, save_file
 from support import TOKENIZER, Trio, generated
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from dapa.cli import main
 from dapa.core.records import EMPTY, Mask, PairError, SettingError, Unit
@@ -31,6 +31,8 @@ from dapa.model.substitution import Substituted, given_back
 from dapa.model.transplant import masked
 from dapa.prompts.format import PromptFormat
 from dapa.search.engine.workers.hiring import spec_of
+from dapa.share.adapter import export_lora
+from dapa.share.evidence import Evidence
 
 IDS = torch.tensor([[9, 14, 23, 31, 8, 40], [33, 5, 6, 28, 19, 12]])
 MLP = ALL[4:]
@@ -135,6 +137,35 @@ def test_an_adapter_made_on_a_multimodal_model_is_read_for_its_text_model(wrappe
         torch.testing.assert_close(logits(ours), logits(merged), rtol=1e-4, atol=1e-4, msg=what)
         pair = load_pair(spec(base, on(base, adapter)))
         assert pair.report.compatible and pair.differs["gate"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("base", ["gemma3", "qwen2_5_vl", "gpt2 without its first word"])
+def test_an_exported_adapter_is_named_as_peft_finds_its_modules(base, tmp_path):
+    from peft import PeftModel
+
+    wrapped = not base.startswith("gpt2")
+    for role, factor in (("student", 1.0), ("teacher", 1.01)):
+        folder = tmp_path / role
+        _ = save_wrapped(folder, base) if wrapped else save_base(folder, "gpt2")
+        content = load_file(folder / "model.safetensors")
+        named = {
+            n.removeprefix("transformer."): t * factor if ".1." in n and t.dim() == 2 else t
+            for n, t in content.items()
+        }
+        save_file(named, folder / "model.safetensors", {"format": "pt"})
+    pair = load_pair(spec(tmp_path / "student", tmp_path / "teacher"))
+    mask = Mask.of([Unit(1, pair.family.first), Unit(1, "o")])
+    made = export_lora(pair, Evidence(mask), tmp_path / "lora")
+    kind = AutoModelForImageTextToText if wrapped else AutoModelForCausalLM
+    whole = kind.from_pretrained(tmp_path / "student", dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(whole, made.folder)
+    adapted = open_checkpoint(on(tmp_path / "student", made.folder))
+    with torch.inference_mode(), masked(pair.plan([mask] * len(IDS))):
+        wanted = pair.student(IDS).logits
+    assert not torch.equal(wanted, logits(pair.teacher))
+    torch.testing.assert_close(logits(theirs), wanted, atol=1e-4, rtol=1e-4)
+    ours = load_weights(adapted, torch.float32, "cpu")
+    torch.testing.assert_close(logits(ours), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_our_code_needs_no_peft():

@@ -25,6 +25,7 @@ from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.measurements.html import drawn
 from dapa.ui.parts import names
 from dapa.ui.session import fresh
+from dapa.ui.tabs.localize import inside
 from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import closer, result
 from dapa.ui.tabs.search import form as choices
@@ -126,6 +127,22 @@ def test_the_default_site_is_what_the_family_has_in_the_gates_place(model_type, 
     offered = [kind for _, kind in told["choices"]]
     assert ("gate" in offered) == (first == "gate") and first in offered
     assert handler("mlp")["value"] == "mlp", "what was chosen and is there stays"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "first"), [("llama", "gate"), ("phi", "up"), ("qwen3_moe", "experts")]
+)
+def test_one_site_is_unfolded_at_what_the_family_has(model_type, first):
+    pair = random_trio(model_type).pair
+    board = SimpleNamespace(workbench=SimpleNamespace(loaded=True, pair=pair))
+    with gr.Blocks() as page:
+        maps = SimpleNamespace(shown=gr.State(), dark=gr.State(), form=SimpleNamespace(parts={}))
+        inside.wire(board, inside.build(), maps, lambda shown: None, gr.State(0))
+    (handler,) = (fn.fn for fn in page.fns.values() if fn.api_name == "inside_pair")
+    *_, told = handler("gate")
+    offered = [key for _, key in told["choices"]]
+    assert told["value"] == first and first in offered and ("gate" in offered) == (first == "gate")
+    assert handler("residual")[-1]["value"] == "residual", "what was chosen and is there stays"
 
 
 # -- tasks --------------------------------------------------------------------------------------

@@ -115,6 +115,17 @@ class Checkpoint:
         named = {family.named(name, self.shapes): name for name in every}
         return {theirs: name for theirs, name in named.items() if theirs != name}
 
+    def in_class(self, name: str) -> str:
+        """What transformers' own class for these files calls a tensor, the wrapper's for a wrapper.
+
+        So PEFT names it.
+        """
+        ours = self.ours.get(name, name)
+        if not self.inside or not ours.startswith("model."):
+            return ours
+        part = "text_model" if self.config["model_type"] in ("idefics3", "smolvlm") else None
+        return f"model.{part or 'language_model'}.{ours.removeprefix('model.')}"
+
     @property
     def model_type(self) -> str:
         """Of the model that is used: the text model's where another wraps it."""

@@ -187,7 +187,7 @@ def _mlp(block: nn.Module, config: Any) -> _Found | None:
         for parts, formula, compute in _claims(linears, block, config):
             try:
                 off = float((compute(x) - y).norm() / y.norm())
-            except Exception:  # these shapes do not fit, or what was taken for it is no activation
+            except (RuntimeError, TypeError):  # shapes do not fit, or it is no activation
                 continue
             if off < _ENOUGH:
                 return parts, formula, off

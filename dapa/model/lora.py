@@ -149,6 +149,7 @@ class Lora:
         """
         found: dict[str, dict[str, str]] = {}
         on_side: set[str] = set()
+        spelled: dict[str, str] = {}  # patterns are meant for the adapter's own names
         saved: dict[str, str] = {}
         for key in self.shapes:
             named = key.removeprefix("base_model.model.")
@@ -163,6 +164,8 @@ class Lora:
                 saved[whole] = key
                 continue
             module, embedding, side = match.groups()
+            own = _PART.fullmatch(named)
+            spelled[module] = own[1] if own else module
             if side in found.setdefault(module, {}):
                 raise self._wrong(f"holds two adapters, as in {key}")
             found[module][side] = key
@@ -184,7 +187,7 @@ class Lora:
                 lost = "lora_A" if "A" not in sides else "lora_B"
                 raise self._wrong(f"lacks {lost} of {module}; it is not whole, so get it again")
             made[f"{module}.weight"] = self._difference(
-                module, sides, shapes[f"{module}.weight"], module in on_side
+                spelled[module], sides, shapes[f"{module}.weight"], module in on_side
             )
         for name, key in saved.items():
             if self.shapes[key] != shapes[name]:

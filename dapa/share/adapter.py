@@ -60,7 +60,8 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
         raise SettingError("the student has an adapter already; export a model or a patch")
     told = told_of(pair, changed.digests, evidence)
     found = {name: _cut_of(changed, name, rank) for name in changed.tensors}
-    cuts = {name: one for name, one in found.items() if one is not None}
+    name_of = changed.student.in_class
+    cuts = {name_of(name): one for name, one in found.items() if one is not None}
     if not cuts:
         raise SettingError("these units are the same in both models; there is nothing to export")
     worst = max(cuts, key=lambda name: cuts[name].left)

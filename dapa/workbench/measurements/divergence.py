@@ -167,8 +167,8 @@ def _measure(call: Call) -> MappedDivergence | TokenMap:
         along: TokenMap = bench.token_map(asked.prompt, sites=only, **how)
         return along
     if asked.behind and only is None:
-        only = _sites(bench.pair, True)
-    shown = only or _sites(bench.pair, False)
+        only = map_sites_of(bench.pair, True)
+    shown = only or map_sites_of(bench.pair, False)
     if asked.by_prompt is not None and asked.by_prompt not in shown:
         raise SettingError(
             f"{asked.by_prompt!r} is not on the map of {', '.join(shown)}; add it there"
@@ -202,7 +202,8 @@ def _mapped(asked: MapSettings) -> MapSettings:
     return replace(asked, harmless=asked.prompts) if asked.role == "harmless" else asked
 
 
-def _sites(pair: Any, behind: bool) -> list[str]:
+def map_sites_of(pair: Any, behind: bool = True) -> list[str]:
+    """What a map of a pair can look at; with `behind` all of it, else what it shows unasked."""
     from dapa.localize.divergence.recording import map_sites, usual_sites
 
     return list(map_sites(pair) if behind else usual_sites(pair))

@@ -15,6 +15,7 @@ from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import hint, note, title
 from dapa.ui.tabs.localize.tab import Localize
 from dapa.workbench.measurements import measurements
+from dapa.workbench.measurements.divergence import map_sites_of
 from dapa.writing.sentences import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
@@ -97,15 +98,19 @@ def wire(
         return title(name, line), gr.update(value=picture, visible=True)
 
     @guarded
-    def forget() -> tuple[str, Any, Any]:
-        """Another pair is loaded: what was unfolded is not its, nor need it have gates."""
-        loaded = dashboard.workbench.loaded
-        first = dashboard.workbench.pair.family.first if loaded else "gate"
-        return _EMPTY, gr.update(visible=False, value=None), gr.update(value=first)
+    def forget(site: Any) -> tuple[str, Any, Any]:
+        """Another pair is loaded: what was unfolded is not its, nor need it have that site."""
+        offered = gr.update()
+        if dashboard.workbench.loaded:
+            pair = dashboard.workbench.pair
+            able = [key for key in SITE_TITLES if key in map_sites_of(pair)]
+            value = site if site in able else pair.family.first
+            offered = gr.update(choices=[(SITE_TITLES[key], key) for key in able], value=value)
+        return _EMPTY, gr.update(visible=False, value=None), offered
 
     epoch.change(
         forget,
-        None,
+        parts.site,
         [parts.head, parts.plot, parts.site],
         api_name="inside_pair",
         show_progress="hidden",
