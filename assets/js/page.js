@@ -19,7 +19,7 @@
 
   const steps = [
     ['#heatmap', 'Localize', 'See it: strong colours are where the two models part. Click a cell to read it, once more to transplant its layer.'],
-    ['#search-start', 'Search', 'Search it: this finds a set of layers that makes the student refuse, none of which can be spared.'],
+    ['#search-start', 'Search', 'Search it: this finds a small set of layers that makes the student refuse, and says how sure that is.'],
     ['#strip', null, 'Toggle it: pressed layers come from the teacher. Every tab obeys this strip.'],
     ['#composer', 'Chat', 'Ask it: one prompt, three models side by side. Toggle a layer and the patched one answers again.'],
   ];
