@@ -62,6 +62,22 @@ def test_integrated_slopes_sum_to_the_whole_effect_of_every_kind(trio, kind):
     assert found.per_prompt.sum(0) == pytest.approx(f[1] - f[0], rel=0.02, abs=0.02)
 
 
+@pytest.mark.parametrize("model_type", ["qwen3", "gemma3_text", "olmo2", "cohere", "phi"])
+def test_norms_of_queries_and_keys_have_slopes_whatever_shape_they_see(model_type):
+    """A norm a head sees (rows, tokens, heads, size), or an axis more on the weight's side."""
+    extra = {"qk_layernorm": True} if model_type == "phi" else {}
+    pair, eps = random_trio(model_type, **extra).pair, 0.01
+    units = [Unit(1, "q_norm"), Unit(2, "k_norm"), Unit(0, "q_norm")]
+    ids = [*IDS, IDS[0][::-1]]  # more rows than one, fewer than tokens
+    found = mask_gradients(pair, ids, [Site(u.layer, u.kind) for u in units], [0.4] * len(ids))
+    base = dict.fromkeys(units, 0.4)
+    for unit in units:
+        sides = [at({**base, unit: 0.4 + e}) for e in (eps, -eps)]
+        up, down = refusal_log_odds(pair, ids, sides)
+        slope = found.sites[Site(unit.layer, unit.kind)]
+        assert slope == pytest.approx((up - down) / (2 * eps), rel=0.05, abs=1e-2)
+
+
 def test_units_of_several_kinds_share_one_path_and_blocks_get_their_neurons_part(trio):
     pair = trio.pair
     whole = [*pair.units("gate"), *pair.units("down")]

@@ -113,7 +113,8 @@ def test_a_vocabulary_without_openers_is_a_named_error(planted_pair):
         def __call__(self, text, add_special_tokens):
             return {"input_ids": [0]}
 
-    pair = SimpleNamespace(tokenizer=Mute(), student=planted_pair.student, spec=planted_pair.spec)
+    told = {name: getattr(planted_pair, name) for name in ("student", "spec", "family")}
+    pair = SimpleNamespace(tokenizer=Mute(), **told)
     with pytest.raises(NoOpeners, match="opens a refusal"):
         find_openers(pair)
 

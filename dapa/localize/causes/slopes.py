@@ -98,6 +98,9 @@ def _blend(site: TransplantModule, x: Tensor, y: Tensor, m: Tensor, bias: Tensor
     """The site's output at strengths `m`, y being the student's; blended in float32."""
     if bias is None or not site.mask_input:
         y_t = site.teacher(x)
+        m = m.view(len(m), *(1 for _ in y.shape[1:-1]), -1)  # a norm a head sees heads apart
+        if m.shape[-1] not in (1, y.shape[-1]):  # Cohere's has a row of weights for each
+            m = m.transpose(-1, -2)
         return (y + m * (y_t - y)).to(y.dtype)
     mixed = site.student((x * (1 - m)).to(x.dtype)) + site.teacher((x * m).to(x.dtype))
     for module, extra in ((site.student, bias), (site.teacher, 1 - bias)):
