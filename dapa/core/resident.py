@@ -37,6 +37,23 @@ def give_back() -> None:
         library.malloc_trim(0)  # walks every arena, without the interpreter's lock
 
 
+class Tide:
+    """Gives freed memory back whenever so much more is held than after the last time.
+
+    For long work of many small steps, each of which leaves holes in the heap.
+    """
+
+    def __init__(self, step: int = 2**26) -> None:
+        """Start from what is held now."""
+        self._step, self._mark = step, resident_bytes()
+
+    def ebb(self) -> None:
+        """Called after a step; nearly free where little was added."""
+        if resident_bytes() > self._mark + self._step:
+            give_back()
+            self._mark = resident_bytes()
+
+
 def resident_bytes() -> int:
     """What this process holds of the machine's memory now; 0 off Linux."""
     try:

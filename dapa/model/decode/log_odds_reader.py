@@ -27,6 +27,10 @@ from dapa.model.room import release
 Floats = NDArray[np.float64]
 
 
+LOGITS = {"cpu": 2**26, "card": 2**30}
+"""Bytes of the logits of one pass, in float32."""
+
+
 class LogOddsReader:
     """One student's log-odds; each (mask, prompt) is read once. For one thread at a time."""
 
@@ -45,7 +49,8 @@ class LogOddsReader:
             pair: The two models.
             ids: Rendered prompts in the student's tokens.
             openers: Of `find_openers`, if the caller has them.
-            rows: Rows of one forward pass at most.
+            rows: Rows of one forward pass at most; by default what suits the device, and no more
+                than leave the logits of all beginnings small.
             optimizations: What may be spared; all of it if None.
 
         Raises:
@@ -53,7 +58,7 @@ class LogOddsReader:
         """
         self.pair, self.ids = pair, list(ids)
         self.openers = openers or find_openers(pair)
-        self._rows = row_capacity(pair, rows)
+        self._rows = rows or min(row_capacity(pair), _fitting(pair, len(self.openers.nodes)))
         self._reader = prefiller_for(
             pair, self.ids, optimizations or Optimizations(), self.openers.nodes
         )
@@ -127,3 +132,10 @@ class LogOddsReader:
     def _alone(self, mask: Mask, place: int) -> Floats:
         """One row by the plain way, which keeps nothing."""
         return refusal_log_odds(self.pair, [self.ids[place]], [mask], openers=self.openers)[0]
+
+
+def _fitting(pair: Pair, nodes: int) -> int:
+    """Rows whose logits, those behind each beginning too, stay within `LOGITS`."""
+    width = pair.student.get_output_embeddings().weight.shape[0]
+    room = LOGITS["cpu" if pair.device.type == "cpu" else "card"]
+    return max(1, int(room // (4 * width * (1 + nodes))))

@@ -242,12 +242,11 @@ def prefiller_for(
 def _budget(pair: Pair) -> int:
     """Bytes for what all readers of a pair keep, or a quarter of what a graphics card has free.
 
-    On a CPU as much as the student takes, a quarter of a GiB at least and half a GiB at most: on
-    the toy a quarter reuses every token that a half does.
+    On a CPU half of what the student takes, an eighth of a GiB at least and half a GiB at most.
     """
     if pair.device.type == "cpu":
         size = next(pair.student.parameters()).element_size()
-        return min(2**29, max(2**28, pair.parameters * size))
+        return min(2**29, max(2**27, pair.parameters * size // 2))
     return free_memory(str(pair.device)) // 4
 
 

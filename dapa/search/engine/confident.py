@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from dapa.core.records import EMPTY, Label, Mask, Rate, SearchResult, Unit
+from dapa.core.resident import Tide
 from dapa.core.statistics import wilson
 from dapa.search.confidence.choose import Choosing, choose
 from dapa.search.confidence.course import UNCLAIMED, Course, answered, confident
@@ -131,6 +132,7 @@ class ConfidenceDriver:
         self.looks = 0
         self._said: dict[Mask, dict[int, Label]] = {}
         self._odds: dict[Mask, dict[int, float]] = {}
+        self._tide = Tide()
         self._tested: set[Mask] = set()
 
     def snapshot(self) -> SearchProgress:
@@ -219,6 +221,7 @@ class ConfidenceDriver:
 
     def _answer(self, question: Question) -> object:
         self._check()
+        self._tide.ebb()
         if isinstance(question, ReadMasks):
             return self._read(question)
         if isinstance(question, JudgeMasks):
