@@ -52,7 +52,7 @@ def expect(bench, spec, *words, kind=PairError):
     with pytest.raises(kind) as caught:
         bench.load(spec)
     message = str(caught.value)
-    assert "\n" not in message and len(message) < 400, message
+    assert "\n" not in message and len(message) < 450, message
     assert all(word in message for word in words), message
     assert NEXT_STEP.search(message), f"no next step in: {message}"
     assert bench.pair is before

@@ -9,6 +9,10 @@ import sys
 from typing import NoReturn
 
 from dapa.core.errors import NO_ROOM, ran_out
+from dapa.core.resident import lacks_room
+
+_LIBRARIES = 200 * 10**6
+"""Address space below which Python's own libraries already fail, some of them aloud."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -17,6 +21,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Libraries are loaded here, not before, so that too little memory for them is told in a line too.
     """
     try:
+        if lacks_room(_LIBRARIES):
+            raise MemoryError
         from dapa.cli.app import main as run
     except Exception as error:
         if not ran_out(error):

@@ -37,6 +37,16 @@ def give_back() -> None:
         library.malloc_trim(0)  # walks every arena, without the interpreter's lock
 
 
+def lacks_room(needed: int) -> bool:
+    """Is this process held (`ulimit -v`) to fewer bytes of address space in all? Not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return False
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return most != resource.RLIM_INFINITY and most < needed
+
+
 class Tide:
     """Gives freed memory back whenever so much more is held than after the last time.
 

@@ -7,8 +7,12 @@ line that only tells its options waits for no model.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from dapa.core.errors import SCARCE, OutOfMemory
+from dapa.core.resident import lacks_room
 
 if TYPE_CHECKING:
     from dapa.chat.conversation import PANES, Exchange, Pane, PaneName, first_apart, panes_of
@@ -346,8 +350,14 @@ __all__ = [
 ]
 
 
+_LIBRARIES = 850 * 10**6
+"""Address space that torch's libraries map; with less they end the process, with no word of why."""
+
+
 def __getattr__(name: str) -> Any:
     """Load a name when it is first asked for."""
     if name not in _HOME:
         raise AttributeError(f"module 'dapa.workbench' has no attribute {name!r}")
+    if name == "Workbench" and "torch" not in sys.modules and lacks_room(_LIBRARIES):
+        raise OutOfMemory(SCARCE)
     return getattr(import_module(_HOME[name]), name)
