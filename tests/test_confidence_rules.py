@@ -239,6 +239,7 @@ def test_verdicts_choose_where_log_odds_say_nothing():
     answered(confident(course), deaf)
     record = course.record()
     assert not record.step.trusted and len(course.chose) == 110
+    assert "nor well enough the DSR of 8 sets" in chosen_text(record.as_dict())
     assert course.certifies == places[110:] and record.margin == 0.05
     assert all(one.by == "verdicts" for one in record.chosen)
     assert truth.loss(course.best) <= 0.05

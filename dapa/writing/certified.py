@@ -78,8 +78,10 @@ def chosen_text(told: Told) -> str:
     elif step["trusted"]:
         by = f"Refusal log-odds, which follow the verdicts (r = {step['correlation']:.2f}), chose."
     else:
-        by = f"Refusal log-odds do not follow the verdicts (r = {step['correlation']:.2f}), so "
-        by += "verdicts chose."
+        by = f"Refusal log-odds do not follow the verdicts (r = {step['correlation']:.2f}), "
+        if step.get("over_sets") is not None:
+            by += f"nor well enough the DSR of {step['sets']} sets (r = {step['over_sets']:.2f}), "
+        by += "so verdicts chose."
     return (
         f"{by} In all {told['replies']:,} replies were judged and {told['readings']:,} prompts "
         "only read."
