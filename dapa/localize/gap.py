@@ -181,7 +181,8 @@ def gap_budget(
         harmless: Harmless prompts, whose effects are subtracted from those of parts and from the
             gap; the models' own log-odds, by template too, are of harmful prompts.
         twins: `harmless[i]` is the twin of `prompts[i]`.
-        progress: Told (prompts done, prompts in all) after every block of prompts.
+        progress: Told (prompts done, prompts in all) after every block of prompts, and
+            before each of its passes.
         stop: When set, the budget holds the prompts measured so far.
 
     Raises:
@@ -209,6 +210,8 @@ def gap_budget(
         part = slice(start, start + block)
         here: dict[Role, Ids] = {role: ids[role][part] for role in ROLES}
         for hybrid, values in f.items():
+            if progress:  # so that whoever waits for the models need not wait for all of these
+                progress(start, len(asked))
             values[order[part]] = hybrid_log_odds(pair, here, hybrid, openers)
         if progress:
             progress(min(start + block, len(asked)), len(asked))

@@ -63,7 +63,7 @@ class Dashboard:
         self.loading: Loading | None = None
         self.failure = ""
         """Why the last load failed, in plain words, or empty."""
-        self.tasks = Tasks()
+        self.tasks = Tasks(self._engaged)
         """What is measured beside finished searches."""
         self._cancel = threading.Event()
         self._lock = threading.Lock()
@@ -165,10 +165,19 @@ class Dashboard:
             return float(total - free), float(total)
         return float(psutil.Process().memory_info().rss), float(psutil.virtual_memory().total)
 
+    def _engaged(self) -> bool:
+        """Is a search running, or a reply being written?"""
+        with self._lock:
+            talking = any(not over.is_set() for over in self._talks.values())
+        return talking or any(job.state == "running" for job in self.workbench.jobs())
+
     # -- replies ----------------------------------------------------------------------------
 
     def talk(self, who: str | None) -> threading.Event:
-        """A new stop signal for this browser; the reply it was writing before is stopped."""
+        """A new stop signal for this browser, to be set at the reply's end too.
+
+        The reply it was writing before is stopped.
+        """
         event = threading.Event()
         with self._lock:
             before = self._talks.pop(who or "", None)

@@ -2,7 +2,8 @@
 
 A task belongs to a subject (a search) and has a name; any screen may watch it, stop it, or come
 back to it. One is measured at a time, so that two figures never share the processor: later ones
-wait in line. What a task measures, and how it looks, is not known here.
+wait in line. What nobody asked for gives way to all else. What a task measures, and how it looks,
+is not known here.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Work = Callable[[Progress, threading.Event], Any]
 """Measures; looks at the event between two steps and then returns what it has, or raises Halted."""
 _NOBODY = Owner()
 _KEPT = 64
+_PAUSE = 0.2  # seconds
 _SURE = 0.1  # no guess of the time to come before this share is done
 
 
@@ -36,9 +38,9 @@ class Task:
 
     def __init__(
         self, subject: str, name: str, work: Work, line: threading.Lock,
-        owner: Owner = _NOBODY, mask: Mask = EMPTY,
+        owner: Owner = _NOBODY, mask: Mask = EMPTY, gives_way: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
-        """Wait in `line`, then work; `start` begins."""
+        """Wait in `line`, then work, but not while `gives_way()`; `start` begins."""
         self.subject, self.name = subject, name
         self.owner, self.mask = owner, mask
         """Of which pair, and under which mask, it is measured, where one is."""
@@ -46,7 +48,10 @@ class Task:
         self.error = ""
         """Why it failed, in one plain line, or empty."""
         self.state: State = "waiting"
-        self._work, self._line = work, line
+        self.held = False
+        """Does it give way to something now?"""
+        self.unasked = gives_way is not None
+        self._work, self._line, self._gives_way = work, line, gives_way
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._doing, self._share = "", 0.0
@@ -88,10 +93,19 @@ class Task:
 
     def _told(self, doing: str, share: float) -> None:
         self._doing, self._share = doing, min(1.0, max(0.0, float(share)))
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Wait while others need the models, unless it is to end."""
+        while self._gives_way is not None and self._gives_way() and not self._stop.is_set():
+            since, self.held = time.monotonic(), True
+            self._stop.wait(_PAUSE)
+            self._since += time.monotonic() - since  # not its own time
+        self.held = False
 
     def _run(self) -> None:
         try:
-            while not self._line.acquire(timeout=0.2):
+            while not self._line.acquire(timeout=_PAUSE):
                 if self._stop.is_set():
                     self.state = "stopped"
                     return
@@ -110,6 +124,7 @@ class Task:
             self.state = "stopped"
             return
         self._since, self.state = time.monotonic(), "running"
+        self._give_way()
         try:
             self.result = self._work(self._told, self._stop)
             self.state = "stopped" if self._stop.is_set() else "done"
@@ -127,9 +142,10 @@ class Task:
 class Tasks:
     """Every task of this server, by subject and name; the newest few are kept."""
 
-    def __init__(self) -> None:
-        """None yet."""
-        self._line = threading.Lock()
+    def __init__(self, engaged: Callable[[], bool] = lambda: False) -> None:
+        """None yet. `engaged`: do a search or a reply need the models now?"""
+        self._engaged = engaged
+        self._line, self._later = threading.Lock(), threading.Lock()
         self._lock = threading.Lock()
         self._tasks: OrderedDict[tuple[str, str], Task] = OrderedDict()
 
@@ -143,15 +159,26 @@ class Tasks:
             mine = [task for (of, _), task in self._tasks.items() if of == subject]
         return mine[-1] if mine else None
 
+    def _busy(self) -> bool:
+        """Is anything under way that somebody asked for?"""
+        with self._lock:
+            asked = any(not task.over and not task.unasked for task in self._tasks.values())
+        return asked or self._engaged()
+
     def begin(
-        self, subject: str, name: str, work: Work, owner: Owner = _NOBODY, mask: Mask = EMPTY
-    ) -> Task:
-        """Start it, unless it is under way; one that has ended is measured anew."""
+        self, subject: str, name: str, work: Work, owner: Owner = _NOBODY, mask: Mask = EMPTY,
+        *, unasked: bool = False,
+    ) -> Task:  # fmt: skip
+        """Start it, unless it is under way; one that has ended is measured anew.
+
+        One that is `unasked` gives way, between two steps, to all that somebody asked for.
+        """
         with self._lock:
             known = self._tasks.get((subject, name))
             if known is not None and not known.over:
                 return known
-            task = Task(subject, name, work, self._line, owner, mask)
+            line, gives_way = (self._later, self._busy) if unasked else (self._line, None)
+            task = Task(subject, name, work, line, owner, mask, gives_way)
             self._tasks.pop((subject, name), None)
             self._tasks[subject, name] = task
             ended = [key for key, each in self._tasks.items() if each.over]

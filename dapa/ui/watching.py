@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import gradio as gr
+
 from dapa.core.html import Html, html, joined, when
 from dapa.ui.parts import bar, note, seconds, title
 from dapa.ui.tasks import Task
@@ -26,7 +28,23 @@ def stage(task: Task | None) -> Any:
     if task is None or task.over:
         return task.state if task else ""
     doing, share, left = task.progress()
-    return (doing, round(share, 3), left and int(left), task.stopping)
+    return (doing, round(share, 3), left and int(left), task.stopping, task.held)
+
+
+def pace(seconds: float) -> float:
+    """Seconds from one look to the next, of what has gone on for so long.
+
+    Each look costs the browser up to a third of a second of processor time, which on a laptop is
+    taken from the models: Gradio searches its tree of components for all that ever changed.
+    """
+    return 0.5 if seconds < 5 else 1.0 if seconds < 20 else 2.0
+
+
+def clock(task: Task | None) -> gr.Timer:
+    """Looks again while the task works."""
+    if task is None or task.over:
+        return gr.Timer(active=False)
+    return gr.Timer(pace(task.seconds), active=True)
 
 
 def toolbar(
@@ -80,6 +98,8 @@ def progress_line(task: Task) -> Html:
         line = "Waits for the measurement before it."
     elif task.stopping:
         line = "Stopping after the question in flight…"
+    elif task.held:
+        line = "Waits while the models are used for something else."
     else:
         about = f" · about {seconds(left)} left" if left is not None else ""
         line = f"{doing or 'Getting ready'}{about}"

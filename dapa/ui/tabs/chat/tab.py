@@ -114,12 +114,15 @@ def wire(
         hint = library.hint(dashboard, one.prompt)
         how, decoding, judge = ways.format(), ways.decoding(), ways.judge()
         safe = harmless(dashboard)
-        for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, judge, pair):
-            now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps, owner)
-            if time.perf_counter() - shown >= _PAUSE:
-                shown = time.perf_counter()
-                view = View(mask, ways.blur, ways.words, veil, whole=pair.whole, harmless=safe)
-                yield now, framed(dashboard, now, draw(now, view, hint))
+        try:
+            for exchange in bench.chat(turns, mask, how, decoding, ways.seed, stop, judge, pair):
+                now = Talk((*base.rounds, one.answered(exchange, mask)), exchange.steps, owner)
+                if time.perf_counter() - shown >= _PAUSE:
+                    shown = time.perf_counter()
+                    view = View(mask, ways.blur, ways.words, veil, whole=pair.whole, harmless=safe)
+                    yield now, framed(dashboard, now, draw(now, view, hint))
+        finally:
+            stop.set()
         yield now, picture(dashboard, now, mask, ways, veil)
 
     @guarded

@@ -23,7 +23,7 @@ from dapa.ui.parts import hint, note, title
 from dapa.ui.tabs.evaluate import judging, matrix, people
 from dapa.ui.tabs.evaluate.replysource import ALWAYS, FILE, RULED, choices, replies
 from dapa.ui.tasks import Progress, Task
-from dapa.ui.watching import progress_line, stage
+from dapa.ui.watching import clock, progress_line, stage
 from dapa.workbench import Opinions, Written, digest, opinions
 from dapa.writing.tables import csv_text
 
@@ -160,7 +160,7 @@ def wire(dashboard: Dashboard, parts: Agree) -> None:
 
     def view(task: Task | None, drawn: Any = None) -> tuple[Any, ...]:
         stamp = (task and task.name, stage(task))
-        timer, name = gr.Timer(active=task is not None and not task.over), task.name if task else ""
+        timer, name = clock(task), task.name if task else ""
         if stamp == drawn:
             return gr.skip(), gr.skip(), gr.skip(), timer, name, drawn
         ready = gr.update(visible=task is not None and task.result is not None)

@@ -25,7 +25,7 @@ from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
-from dapa.ui.watching import again, ended, progress_line, stage
+from dapa.ui.watching import again, clock, ended, progress_line, stage
 from dapa.workbench import WRAP, Evaluation, digest
 from dapa.writing.tables import csv_text
 
@@ -148,7 +148,7 @@ def wire(
         task = task_of(shown)
         live = task is not None and not task.over
         stamp = (shown, stage(task), picture, dark is True)
-        timer = gr.Timer(active=live)
+        timer = clock(task)
         buttons = gr.update(visible=not live), gr.update(visible=live)
         if stamp == drawn:
             return gr.skip(), gr.skip(), gr.skip(), *buttons, timer, shown, drawn, gr.skip()

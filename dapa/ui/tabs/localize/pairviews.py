@@ -25,7 +25,7 @@ from dapa.ui.session import Session
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.localize.behind import cards
 from dapa.ui.tasks import Task
-from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
+from dapa.ui.watching import OPS, again, clock, ended, framed, progress_line, stage, toolbar
 from dapa.workbench.measurements import measurements
 
 _LINE = "Each button measures one thing, in the background; the strip’s kind of site is measured."
@@ -185,7 +185,7 @@ def wire(
         ask, bench = shown.asks[shown.name], dashboard.workbench
         return Call(bench, ask.settings, *heard, kind=ask.kind, mask=ask.mask)
 
-    def begin(shown: Watched) -> None:
+    def begin(shown: Watched, *, unasked: bool = False) -> None:
         view, ask, bench = measurements[shown.name], shown.asks[shown.name], dashboard.workbench
         bench.pair  # noqa: B018  (says plainly that none is loaded)
 
@@ -195,7 +195,7 @@ def wire(
 
             return view.run(call_of(shown, heard, stop))
 
-        dashboard.tasks.begin(ask.subject, shown.name, work)
+        dashboard.tasks.begin(ask.subject, shown.name, work, unasked=unasked)
 
     def price(shown: Watched, task: Task | None) -> str:
         """What a measurement would take that asks first; empty where it was begun."""
@@ -211,9 +211,8 @@ def wire(
     def view_of(shown: Watched, caption: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         """What the card shows: everything, or nothing where nothing changed."""
         task = task_of(shown)
-        live = task is not None and not task.over
         stamp = (shown.name, shown.asks.get(shown.name), stage(task), dark is True, caption)
-        timer = gr.Timer(active=live)
+        timer = clock(task)
         skip = gr.skip()
         if stamp == drawn:
             return skip, skip, skip, skip, timer, skip, skip, *[skip] * (3 + len(folds))
@@ -281,7 +280,7 @@ def wire(
         name = next(iter(parts.forms))
         now = Watched().asking(name, asked(name, here, values))
         if task_of(now) is None:
-            begin(now)
+            begin(now, unasked=True)
         return view_of(now, None, dark, ())
 
     @guarded

@@ -24,7 +24,7 @@ from dapa.ui.measurements.html import drawn as told_page
 from dapa.ui.parts import hint, title
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tasks import Progress, Task
-from dapa.ui.watching import OPS, again, ended, framed, progress_line, stage, toolbar
+from dapa.ui.watching import OPS, again, clock, ended, framed, progress_line, stage, toolbar
 from dapa.workbench import SearchJob
 from dapa.workbench.measurements import measurements
 
@@ -163,7 +163,7 @@ def wire(
         live = [t for t in tasks.values() if t is not None and not t.over]
         ends = tuple((n, t.state) for n, t in tasks.items() if t is not None)
         stamp = (job.id if job else "", ready, name, ends, stage(task), dark is True)
-        timer = gr.Timer(active=bool(live))
+        timer = clock(min(live, key=lambda each: each.seconds, default=None))
         if stamp == drawn:
             return (*[gr.skip()] * 3, timer, *[gr.skip()] * (3 + len(parts.folds)))
         chart: Any = gr.update(visible=False, value=None)

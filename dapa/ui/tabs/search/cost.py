@@ -13,6 +13,7 @@ from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, note
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tasks import Task
+from dapa.ui.watching import clock
 from dapa.workbench import digest
 from dapa.writing.sentences import estimate_sentence
 
@@ -43,8 +44,8 @@ def wire(dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed:
 
     def view(task: Task | None) -> tuple[Any, ...]:
         if task is None:
-            return "", gr.Timer(active=False), ""
-        return told(task), gr.Timer(active=not task.over), task.subject
+            return "", clock(None), ""
+        return told(task), clock(task), task.subject
 
     @guarded
     def ask(**values: Any) -> tuple[Any, ...]:

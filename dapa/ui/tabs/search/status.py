@@ -29,7 +29,7 @@ from dapa.ui.parts import (
 )
 from dapa.ui.tabs.search import certified, result
 from dapa.ui.tasks import Progress, Task
-from dapa.ui.watching import stage
+from dapa.ui.watching import pace, stage
 from dapa.workbench import (
     AGAIN,
     Costs,
@@ -117,7 +117,7 @@ class SearchStatus:
                 visible=bool(other),
                 value=f"Search {kind_text(other, 2)} instead" if other else "",
             ),
-            gr.Timer(active=running or waits),
+            gr.Timer(pace(now.costs.seconds), active=running or waits),
             job.id if over else gr.skip(),
             stamp,
             at,
@@ -189,7 +189,7 @@ class SearchStatus:
                 bench.keep_effects(job.id, found)
             return found
 
-        return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work)
+        return self.dashboard.tasks.begin(f"{job.id} {_HEADLINE}", "skill", work, unasked=True)
 
     def elsewhere(self, job: SearchJob) -> str:
         """The kind of site to search where nothing was found, once that is known; else empty."""
@@ -211,7 +211,7 @@ class SearchStatus:
         def work(told: Progress, stop: threading.Event) -> Any:
             return bench.elsewhere(job, stop)
 
-        return self.dashboard.tasks.begin(f"{job.id} {_ELSEWHERE}", _ELSEWHERE, work)
+        return self.dashboard.tasks.begin(f"{job.id} {_ELSEWHERE}", _ELSEWHERE, work, unasked=True)
 
     def _offer(self, job: SearchJob) -> Html | str:
         """Where else to look, the largest share of the gap first, as far as it is measured."""
