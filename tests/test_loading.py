@@ -265,6 +265,31 @@ def test_auto_takes_what_is_there(monkeypatch):
     assert choose_dtype("float16", "cpu") == torch.float16
 
 
+def test_which_precision_is_faster_is_measured_once_for_a_processor(monkeypatch, tmp_path):
+    monkeypatch.setenv("DAPA_CACHE", str(tmp_path / "cache"))
+    asked = []
+
+    def measured(answer):
+        monkeypatch.setattr(machine, "_half_measured", lambda: asked.append(answer) or answer)
+        machine.half_is_faster.cache_clear()
+        return machine.half_is_faster()
+
+    assert measured(True)
+    assert measured(False), "as it was found first"
+    assert asked == [True]
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(b"\xff")
+    assert not measured(False), "what cannot be read is measured anew"
+    monkeypatch.setattr(machine, "processor", lambda: "another")
+    assert measured(True), "another processor has its own"
+    kept.unlink()
+    monkeypatch.setenv("DAPA_CACHE", str(kept / "beneath a file"))
+    kept.write_text("")
+    assert measured(True)
+    assert not measured(False), "nowhere to keep it"
+    machine.half_is_faster.cache_clear()
+
+
 def test_a_containers_limit_counts_as_the_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     free = free_memory("cpu")

@@ -6,13 +6,13 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
 from dapa.bench.timing import once
+from dapa.model.machine import processor
 
 _SIDES = {"cpu": ((48, 512, 512), (256, 512, 512), (512, 512, 512)), "cuda": ((8192,) * 3,)}
 _LOAD = hasattr(os, "getloadavg")  # not on Windows
@@ -50,7 +50,7 @@ def describe(
     cuda = torch.device(device).type == "cuda"
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": " ".join(f"{load:.1f}" for load in os.getloadavg()) if _LOAD else None,
@@ -63,13 +63,3 @@ def describe(
         "flops_per_second": flops(device, dtype, wall),
         "bytes_per_second": bandwidth(device, wall),
     }
-
-
-def _cpu() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

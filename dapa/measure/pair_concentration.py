@@ -10,6 +10,7 @@ import numpy as np
 
 from dapa.core.masks import HEADS
 from dapa.core.records import Mask, Prompt, Unit
+from dapa.localize.causes.gradients import FEW_POINTS
 from dapa.measure.concentrating import Concentrating, Prompts, concentration
 from dapa.measure.concentration import Concentration
 from dapa.measure.other_sites import Site, other_sites
@@ -37,9 +38,6 @@ from dapa.search.priors import few, opening_ids, priors
 from dapa.search.setup import divided, each_once, searched_units
 from dapa.store.database import Store
 from dapa.store.looks import look
-
-POINTS = 16
-"""Points of the gradients' path, a forward and a backward pass each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ def price(pair: Pair, harmful: PromptSet, asked: Question) -> CurvePrice:
     sizes = sizes_of(len(units), asked.sizes)
     sets = max(0, len(sizes) - 2) * len(asked.orders) + 2
     masks = sum(
-        2 * POINTS + 2 if name == "gradient" else readings(name, len(units), sizes)
+        2 * FEW_POINTS + 2 if name == "gradient" else readings(name, len(units), sizes)
         for name in asked.orders
     )
     readers = min(asked.readers, len(search))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -15,6 +18,7 @@ from typing import Any
 import psutil
 import torch
 
+from dapa.core.cache import cache as fetched_to
 from dapa.core.records import PairError
 
 DTYPES = {
@@ -93,10 +97,46 @@ def choose_dtype(wanted: str, device: str, parameters: int = 0) -> torch.dtype:
 
 @cache
 def half_is_faster() -> bool:
-    """Does this CPU multiply matrices in bfloat16 in less than 0.6 of float32's time? Measured.
+    """Does this CPU multiply matrices in bfloat16 in less than 0.6 of float32's time?
 
-    Processors with bfloat16 of their own take a quarter; those without take several times as long.
+    Measured once for a processor and a version of torch, and kept in the user's cache, so that a
+    pair's precision, and with it what was judged of it, does not hang on a busy moment.
     """
+    known = _kept_at()
+    try:
+        if known is not None:
+            return known.read_text(encoding="utf-8").startswith("faster")
+    except (OSError, ValueError):
+        pass
+    found = _half_measured()
+    if known is not None:
+        with suppress(OSError):
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.write_text("faster\n" if found else "slower\n", encoding="utf-8")
+    return found
+
+
+def processor() -> str:
+    """Its name, where the system tells it."""
+    with suppress(OSError):
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        for line in info.splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _kept_at() -> Path | None:
+    """Where this processor's answer lies; None where there is no cache."""
+    on = f"{processor()} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
+    try:
+        return fetched_to() / f"bfloat16-{sha256(on.encode()).hexdigest()[:12]}.txt"
+    except PairError:
+        return None
+
+
+def _half_measured() -> bool:
+    """Processors with bfloat16 of their own take a quarter; those without take several times."""
     took = {}
     for dtype in (torch.float32, torch.bfloat16):
         rows, weight = torch.ones(128, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)

@@ -292,7 +292,7 @@ def estimate(
     if settings.claim in CONFIDENT:
         return _confident(pair, harmful, settings, store, stop)
     units = searched_units(pair, *settings.cut)
-    asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
+    asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock, settings.certify)
     search = asked.search
     count = min(PROBED, len(search))
     probed = [search[i * len(search) // count] for i in range(count)]

@@ -165,7 +165,9 @@ class SearchJob:
             self.locked, self.split_note = parts.locked, parts.plan.note
             every = (*parts.asked, *parts.locked)
             return every, tuple(self._rendered(every))
-        asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock)
+        asked = divided(
+            harmful, settings.seed, settings.prompt_limit, settings.lock, settings.certify
+        )
         asked, texts = each_once(asked, self._rendered)
         self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
         self.locked, self._reserve = asked.locked, asked.reserve

@@ -156,7 +156,8 @@ class SearchSettings(PromptSettings, SearchRules):
     """`resolved` tells what auto stands for."""
     certify: int | None = setting(
         250, "prompts that certify",
-        "Prompts that certify a confidence search at most; more show smaller losses, and cost.",
+        "Prompts that certify a confidence search, or are held out of an exact one, at most; more "
+        "show smaller losses, and cost.",
         low=100, high=1_000_000, none="all that are left", row=60,
     )  # fmt: skip
     """None takes all that are left; the quick form takes 100."""

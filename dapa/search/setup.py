@@ -107,8 +107,14 @@ class Divided:
         return (*self.search, *self.held_out, *self.reserve, *self.locked)
 
 
-def divided(harmful: PromptSet, seed: int, limit: int | None, lock: bool = False) -> Divided:
-    """Search prompts, at most `limit` by category; held-out prompts; the search split's rest.
+def divided(
+    harmful: PromptSet,
+    seed: int,
+    limit: int | None,
+    lock: bool = False,
+    most: int | None = None,
+) -> Divided:
+    """Search prompts, at most `limit` by category; `most` held-out ones; the search split's rest.
 
     With `lock` a fifth is locked away first, where the set is large enough.
     """
@@ -119,7 +125,10 @@ def divided(harmful: PromptSet, seed: int, limit: int | None, lock: bool = False
         taken = set(search)
         rest = [prompt for prompt in split.search if prompt not in taken]
     left = tuple(few(rest, RESERVED))
-    return Divided(search, tuple(split.held_out), left, split.note, tuple(split.locked))
+    held = tuple(split.held_out)
+    if most is not None and most < len(held):
+        held = tuple(few(held, most))
+    return Divided(search, held, left, split.note, tuple(split.locked))
 
 
 def dealt(

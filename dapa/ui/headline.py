@@ -21,6 +21,8 @@ _NAMES = {"student": "student", "found": "with the set", "teacher": "teacher", "
 _WIDE, _HIGH, _LEFT, _TOP, _SIZE = 336, 244, 52, 26, 176
 """The picture in its own units; `_SIZE` is the height of the plane."""
 _SPAN = 248
+_NAME, _LINE = 70, 13
+"""Room that a name takes."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _moved(told: Headline) -> tuple[str, str]:
 
 def plane(points: Sequence[Point], across: str) -> Html:
     """Safety upwards against `across` to the right, every model a mark with both its intervals."""
-    marks = joined(map(_mark, points))
+    taken = list[tuple[float, float]]()
+    marks = joined(_mark(point, taken) for point in points)
     ends = {point.who: _at(point) for point in points if point.who in ("student", "found")}
     arrow = ""
     if len(ends) == 2:
@@ -164,7 +167,8 @@ def _at(point: Point) -> tuple[float, float]:
     return _x(_value(point)), _y(point.safety.value)
 
 
-def _mark(point: Point) -> Html:
+def _mark(point: Point, taken: list[tuple[float, float]]) -> Html:
+    """A point with its name, clear of the names in `taken`, which it joins."""
     x, y = _at(point)
     safety = point.safety
     lines = f"M{x:.1f} {_y(safety.low):.1f}V{_y(safety.high):.1f}"
@@ -184,6 +188,9 @@ def _mark(point: Point) -> Html:
         beside, down = 4, 22
     elif point.who == "every":
         down = -11
+    ways = (down, down + _LINE, 20, -22, down + 2 * _LINE)
+    down = next((way for way in ways if not _covers(taken, x, y + way)), down)
+    taken.append((x, y + down))
     label = html(
         '<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{name}</text>',
         x=x + beside, y=y + down, anchor="end" if left else "start", name=name,
@@ -192,6 +199,10 @@ def _mark(point: Point) -> Html:
         '<g class="{who}"><path class="span" d="{lines}"/>{shape}{label}</g>',
         who=point.who, lines=lines, shape=shape, label=label,
     )  # fmt: skip
+
+
+def _covers(taken: Sequence[tuple[float, float]], x: float, y: float) -> bool:
+    return any(abs(x - there) < _NAME and abs(y - line) < _LINE for there, line in taken)
 
 
 def _said(point: Point, across: str) -> str:

@@ -40,10 +40,13 @@ from dapa.model.strengths import reach
 Floats = NDArray[np.float64]
 _LEAST = 2**26
 """Bytes of states that a backward pass may keep beside the smallest pair."""
-POINTS = 16
-"""Gauss-Legendre points on the path. On planted pairs of four families, whose gates swing from shut
-to open in up to four needed layers, the sum then meets the whole effect within 0.5 % (8 points:
-within 9 %)."""
+FEW_POINTS, POINTS = 4, 16
+"""Gauss-Legendre points on the path: tried first, and taken where those miss. On planted pairs of
+four families, whose gates swing from shut to open in up to four needed layers, the sum meets the
+whole effect within 0.5 % by 16 points (8: within 9 %); on the real pair by 4 within 1.2 %, and the
+ranks of 30 MLPs by 4 points and by 16 correlate at 0.996."""
+MISSED = 0.02
+"""Error from which more points are taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +164,7 @@ def integrated_gradients(
     ids: Ids,
     units: Sequence[Unit] | None = None,
     *,
-    points: int = POINTS,
+    points: int | None = None,
     rows: int | None = None,
     openers: Openers | None = None,
     progress: Progress | None = None,
@@ -175,6 +178,7 @@ def integrated_gradients(
         units: By default every gate that differs. All their sites move whole along the path, also
             where a unit is a block of neurons, which gets its neurons' part.
         points: Gauss-Legendre points; one forward and one backward pass of each prompt at each.
+            By default 4, and 16 where the sum then misses the whole effect by over 2 %.
         rows: Rows of one pass at most; a pass keeps its states, so a third of a forward's, and
             no more than take half of what the pair's weights take.
         openers: Of `find_openers`, if the caller has them.
@@ -191,6 +195,13 @@ def integrated_gradients(
     units = pair.units("gate") if units is None else tuple(units)
     if not len(ids):
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
+    if points is None:
+        ways = (pair, ids, units)
+        given: dict[str, Any] = {"rows": rows, "openers": openers, "stop": stop}
+        found = integrated_gradients(*ways, points=FEW_POINTS, progress=progress, **given)
+        if found.error <= MISSED or found.whole.n < found.asked:
+            return found
+        return integrated_gradients(*ways, points=POINTS, progress=progress, **given)
     if points < 1:
         raise SettingError(f"{points} points are too few; choose 1 or more")
     if not units:
@@ -255,4 +266,4 @@ def _rows(pair: Pair, tokens: int) -> int:
     return max(1, min(row_capacity(pair) // 3, room // each))
 
 
-__all__ = ["POINTS", "GradientMap", "integrated_gradients", "mask_gradients"]
+__all__ = ["FEW_POINTS", "POINTS", "GradientMap", "integrated_gradients", "mask_gradients"]

@@ -33,6 +33,8 @@ GIVE_UP = 0.1
 """A link whose mirror p falls to this is given up; that costs no error."""
 LOSES = (0.2, 0.2, 0.6)
 """Shares of alpha of the looks at a quarter, half and all, where a loss is to be shown."""
+TOGETHER = 4
+"""Sets of an order whose first look is asked at once."""
 PASSED: Standing = "passed"
 FAILED: Standing = "failed"
 GAVE_UP: Standing = "gave up"
@@ -96,7 +98,10 @@ def _held(at: Certifying, units: tuple[Unit, ...]) -> Asking[ChainLink]:
 def floor(at: Certifying, order: Sequence[tuple[Unit, ...]], name: str) -> Asking[int]:
     """The size up to which an order, smallest first, is shown to lose more than the margin."""
     size, tried = 0, list[ChainLink]()
-    for units in order:
+    for i, units in enumerate(order):
+        if i % TOGETHER == 0:  # one batch of them is written in little more time than one alone
+            some = tuple(Mask.of(units) for units in order[i : i + TOGETHER])
+            yield from _versus(at, some, at.steps[0], "floor")
         ((shown, _, told, seen),) = yield from _loses(at, (Mask.of(units),), ALPHA, "floor")
         tried.append(ChainLink(units, "failed" if shown else "not asked", told, seen))
         if not shown:

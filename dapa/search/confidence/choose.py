@@ -41,8 +41,9 @@ FEW = 12
 """At so many units or fewer, verdicts go on where log-odds stopped."""
 FEWEST = 6
 """Sets over which mean log-odds are held against DSR, at least."""
-FIRST_LOOK = 25
-"""Prompts of the first look of a verdict; each further one doubles them."""
+FIRST_LOOK, FIRST_READ = 50, 25
+"""Prompts of the first look at verdicts, and at log-odds; each further look doubles them. Fewer
+replies than that are not written faster: a step reads every weight, for however many rows."""
 CLEAR = 2.5
 """Standard errors by which a set must lose too much to be dropped before all prompts were read."""
 
@@ -119,8 +120,8 @@ def _reader(at: Choosing, heard: Floats, whole: Bools) -> Asking[Reader | None]:
         at.step = FittedStep(step.edge, step.width, r, high, True)
         return step
     at.step = FittedStep(step.edge, step.width, r, upper(r, len(x)), False)
-    if len(probes := spread_out(at, ranked)) < FEWEST:
-        return None
+    if len(at.units) <= FEW or len(probes := spread_out(at, ranked)) < FEWEST:
+        return None  # verdicts of so few units cost no more than those of the probes
     read: Floats = yield ReadMasks(probes, at.choose)
     verdicts: Bools = yield JudgeMasks(probes, at.choose, "choose")
     means, rates = read.mean(1), verdicts.mean(1)
@@ -181,7 +182,7 @@ def _within(
 def _judged(at: Choosing, rest: tuple[Unit, ...], share: float) -> Asking[float | None]:
     """The set's DSR by verdicts where it is within the allowed loss; in looks, to spare replies."""
     ours, whole, seen = np.zeros(0, bool), np.zeros(0, bool), 0
-    for n in looks(len(at.choose)):
+    for n in looks(len(at.choose), FIRST_LOOK):
         part = at.choose[seen:n]
         both: Bools = yield JudgeMasks((at.full, Mask.of(rest)), part, "choose")
         whole, ours, seen = np.append(whole, both[0]), np.append(ours, both[1]), n
@@ -198,7 +199,7 @@ def _heard(
 ) -> Asking[Floats | None]:
     """The set's log-odds where it loses no more than `allowed`; a clear loss is seen early."""
     odds, seen = np.zeros(0), 0
-    for n in looks(len(at.choose)):
+    for n in looks(len(at.choose), FIRST_READ):
         more: Floats = (yield ReadMasks((Mask.of(rest),), at.choose[seen:n]))[0]
         odds, seen = np.append(odds, more), n
         lost = read.losses(odds)
@@ -208,10 +209,10 @@ def _heard(
     return odds if lost.mean() <= allowed + 1e-12 else None
 
 
-def looks(n: int) -> list[int]:
-    """25, 50, 100 ... and n."""
-    found, at = list[int](), FIRST_LOOK
-    while at < n:
+def looks(n: int, first: int) -> list[int]:
+    """`first`, twice, four times ... and n, of which none is left with under half of `first`."""
+    found, at = list[int](), first
+    while at <= n - first / 2:
         found.append(at)
         at *= 2
     return [*found, n]

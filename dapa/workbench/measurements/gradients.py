@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class GradientSettings(HarmfulSettings):
     """How slopes are integrated, and what is told beside them."""
 
-    points: int = setting(
-        16, "points on the path", "Points on the path from student to full.", low=1, high=1024
-    )
+    points: int | None = setting(
+        None, "points on the path",
+        "Points on the path from student to full (default: 4, or 16 where the sum then misses).",
+        low=1, high=1024, none="as few as do",
+    )  # fmt: skip
     neurons: int = setting(
         0, "neurons named", "Name so many of each unit's neurons.", low=0, high=1000, preset=3
     )
