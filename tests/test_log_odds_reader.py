@@ -27,6 +27,9 @@ def test_shared_readings_are_the_plain_ones(trio, data):
     few += [Mask(tuple(e for e in mask.entries if e[0].layer < 2)) for mask in few[1:]]
     plain = refusal_log_odds(trio.pair, ids, few, openers=openers)
     read = LogOddsReader(trio.pair, ids, openers, rows=data.draw(st.sampled_from([2, 5, 48])))
+    if (states := read._reader._states) is not None:
+        states.stride = data.draw(st.integers(1, 5), label="stride")
+        states.budget = data.draw(st.sampled_from([0, 20_000, 10**9]), label="budget")
     places = data.draw(st.permutations(range(len(ids))))
     some = data.draw(st.integers(1, len(ids)))
     first = read(few[:2], places[:some])
@@ -56,6 +59,26 @@ def test_less_is_read_where_masks_begin_alike():
     )
     assert np.allclose(shared(few, [0, 1]), plain(few, [0, 1]), atol=2e-3)
     assert shared.tokens < 0.6 * plain.tokens
+
+
+def test_readings_stay_small_so_that_one_goes_on_from_another_long_before():
+    trio = random_trio("llama", num_hidden_layers=12)
+    ids = [(*HEAD, 41, 42, 12), (*HEAD, 33, 6)]
+    few = [EMPTY, *(Mask.of([Unit(layer, "mlp")]) for layer in (1, 10, 2, 11))]
+    read, keeping = LogOddsReader(trio.pair, ids), LogOddsReader(trio.pair, ids)
+    read._reader._states.stride, keeping._reader._states.stride = 4, 1
+    for mask in few:
+        before = read.tokens
+        found = read([mask], [0, 1])
+        np.testing.assert_allclose(found, keeping([mask], [0, 1]), atol=2e-3)
+        whole = read.tokens - before
+        if mask != EMPTY:
+            first = min(unit.layer for unit, _ in mask.entries)
+            assert whole <= per_prompt * (12 - first + first % 4) / 12 + 1e-6
+        else:
+            per_prompt = whole
+    sizes = [each._reader._states.size for each in (read, keeping)]
+    assert sizes[0] < 0.75 * sizes[1]
 
 
 def test_what_was_read_is_not_read_again_and_a_stop_leaves_the_rest_open():

@@ -40,7 +40,8 @@ class Prefilled:
     """Of the last position, (rows, vocabulary); of a reader with nodes the prompt's end and every
     node, (rows, 1 + nodes, vocabulary)."""
     layers: list[Pieces]
-    """For each layer, the rows' keys and values with the tokens on the right."""
+    """For each layer, the rows' keys and values with the tokens on the right; none of a reader with
+    nodes."""
     length: int
     """The longest row's tokens."""
     computed: float
@@ -205,21 +206,27 @@ class Prefiller:
                 logits_to_keep=1 + len(nodes),
             )
         tokens = sum(map(len, own))
-        pieces: list[Pieces] = [[layer.seen] for layer in cache.layers]
+        pieces: list[Pieces] = [] if nodes else [[layer.seen] for layer in cache.layers]
         if entry is not None and trails is not None and block is not None:
-            block.fill(entry.made, *cache.own())
             tokens = sum(
                 len(t) * (layers - trail.split) / layers
                 for t, trail in zip(own, trails, strict=True)
             )
-            pieces = [
-                _pieces(layer, count, cache.layers[layer].seen, trails, front, length)
-                for layer, count in enumerate(entry.at_work[:layers])
-            ]
+            if nodes and self._states is not None:  # read for its logits alone
+                block.fill(self._states.thin(entry.made), [], [])
+            else:
+                block.fill(entry.made, *cache.own())
+                pieces = [
+                    _pieces(layer, count, cache.layers[layer].seen, trails, front, length)
+                    for layer, count in enumerate(entry.at_work[:layers])
+                ]
         logits = out.logits[:, -1 - len(nodes) :] if nodes else out.logits[:, -1]
         return Prefilled(list(range(len(rows))), logits, pieces, before + length, float(tokens))
 
 
+_ENTRIES = 10
+"""Layers, about, at which a reading for its logits can enter: what is kept of each then takes so
+little that the readings of several masks stay."""
 _WORTH = 4  # a shared beginning of fewer tokens is not worth a reading of its own
 
 
@@ -234,9 +241,9 @@ def prefiller_for(
         head = head if len(head) >= _WORTH else ()
     if not (optimizations.reuse or head):
         return Prefiller(pair, nodes=nodes)
-    return Prefiller(
-        pair, "student", States(pair.n_layers, budget), head, optimizations.reuse, nodes
-    )
+    stride = max(1, pair.n_layers // _ENTRIES) if nodes else 1
+    states = States(pair.n_layers, budget, stride)
+    return Prefiller(pair, "student", states, head, optimizations.reuse, nodes)
 
 
 def _budget(pair: Pair) -> int:

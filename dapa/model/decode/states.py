@@ -51,9 +51,11 @@ class Block:
     """What one forward pass over prompts made: rows of one width, tokens on the right."""
 
     made: list[Tensor | None] = field(default_factory=list)
-    """The states that entered each layer, and those behind the last, (rows, tokens, d)."""
+    """The states that entered each layer, and those behind the last, (rows, tokens, d); as far as
+    they are kept."""
     keys: list[Any] = field(default_factory=list)
-    """Of each layer, (rows, heads, tokens, d), for the rows that were at work in it."""
+    """Of each layer, (rows, heads, tokens, d), for the rows that were at work in it; none where no
+    reply goes on from the reading."""
     values: list[Any] = field(default_factory=list)
     alive: bool = True
     used: int = 0
@@ -102,9 +104,16 @@ class Trail:
 class States:
     """The kept readings of one model of a pair; for one thread at a time, which holds `lock`."""
 
-    def __init__(self, layers: int, budget: int) -> None:
-        """Args: how many layers the model has; how many bytes may be kept between readings."""
-        self.layers, self.budget = layers, budget
+    def __init__(self, layers: int, budget: int, stride: int = 1) -> None:
+        """Nothing is kept yet.
+
+        Args:
+            layers: How many the model has.
+            budget: Bytes that may be kept between readings.
+            stride: A row enters at a multiple of so many layers, or behind the last; blocks need
+                not have what entered the others.
+        """
+        self.layers, self.budget, self.stride = layers, budget, stride
         self.lock, self.used = Lock(), 0.0
         self._roots: dict[Hashable, _Node] = {}
         self._blocks: list[Block] = []
@@ -137,7 +146,18 @@ class States:
             ref.block.used = now
             refs.append(ref)
             node = below
-        return Trail(refs, self.layers if split is None else split, own)
+        if split is None:
+            return Trail(refs, self.layers, own)
+        start = split - split % self.stride
+        refs[start:split] = [own] * (split - start)
+        return Trail(refs, start, own)
+
+    def thin(self, made: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Of what entered each layer, and left the last, that at which rows may enter."""
+        return [
+            x if layer % self.stride == 0 or layer == self.layers else None
+            for layer, x in enumerate(made)
+        ]
 
     def keep(self, block: Block) -> None:
         """A reading is whole."""
