@@ -196,12 +196,7 @@ def integrated_gradients(
     if not len(ids):
         raise PromptError("there is no prompt to measure on; choose a prompt set with some")
     if points is None:
-        ways = (pair, ids, units)
-        given: dict[str, Any] = {"rows": rows, "openers": openers, "stop": stop}
-        found = integrated_gradients(*ways, points=FEW_POINTS, progress=progress, **given)
-        if found.error <= MISSED or found.whole.n < found.asked:
-            return found
-        return integrated_gradients(*ways, points=POINTS, progress=progress, **given)
+        return _with_few(pair, ids, units, progress, rows=rows, openers=openers, stop=stop)
     if points < 1:
         raise SettingError(f"{points} points are too few; choose 1 or more")
     if not units:
@@ -256,6 +251,34 @@ def integrated_gradients(
         pair=pair.spec.title,
         asked=len(ids),
         heads=pair.heads,
+    )
+
+
+def _with_few(
+    pair: Pair, ids: Ids, units: Sequence[Unit], progress: Progress | None, **given: Any
+) -> GradientMap:
+    """By few points, and by more where those miss; told as the share of both."""
+    tell = progress or (lambda done, of: None)
+    share = FEW_POINTS / (FEW_POINTS + POINTS)
+    found = integrated_gradients(
+        pair,
+        ids,
+        units,
+        points=FEW_POINTS,
+        progress=lambda n, of: tell(int(share * n), of),
+        **given,
+    )
+    if found.error <= MISSED or found.whole.n < found.asked:
+        tell(found.whole.n, found.asked)
+        return found
+    start = int(share * len(ids))
+    return integrated_gradients(
+        pair,
+        ids,
+        units,
+        points=POINTS,
+        progress=lambda n, of: tell(start + n * (of - start) // of, of),
+        **given,
     )
 
 
