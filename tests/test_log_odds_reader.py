@@ -67,6 +67,7 @@ def test_readings_stay_small_so_that_one_goes_on_from_another_long_before():
     few = [EMPTY, *(Mask.of([Unit(layer, "mlp")]) for layer in (1, 10, 2, 11))]
     read, keeping = LogOddsReader(trio.pair, ids), LogOddsReader(trio.pair, ids)
     read._reader._states.stride, keeping._reader._states.stride = 4, 1
+    per_prompt = 0.0
     for mask in few:
         before = read.tokens
         found = read([mask], [0, 1])
