@@ -38,8 +38,8 @@ TOGETHER = 4
 PASSED: Standing = "passed"
 FAILED: Standing = "failed"
 GAVE_UP: Standing = "gave up"
-FUTILE = 0.5
-"""No loss is looked for any longer where p is above this."""
+FUTILE, WEAK = 0.5, 0.25
+"""No loss is looked for any longer where p is above this; that of one unit among several."""
 
 
 @dataclass
@@ -102,7 +102,8 @@ def floor(at: Certifying, order: Sequence[tuple[Unit, ...]], name: str) -> Askin
         if i % TOGETHER == 0:  # one batch of them is written in little more time than one alone
             some = tuple(Mask.of(units) for units in order[i : i + TOGETHER])
             yield from _versus(at, some, at.steps[0], "floor")
-        ((shown, _, told, seen),) = yield from _loses(at, (Mask.of(units),), ALPHA, "floor")
+        asked = (Mask.of(units),)
+        ((shown, _, told, seen),) = yield from _loses(at, asked, ALPHA, "floor", FUTILE)
         tried.append(ChainLink(units, "failed" if shown else "not asked", told, seen))
         if not shown:
             break
@@ -114,7 +115,7 @@ def floor(at: Certifying, order: Sequence[tuple[Unit, ...]], name: str) -> Askin
 def removals(at: Certifying, units: tuple[Unit, ...]) -> Asking[None]:
     """Which units of the set are firm; Bonferroni over them, at half of alpha."""
     rest = tuple(Mask.of(other for other in units if other != unit) for unit in units)
-    found = yield from _loses(at, rest, ALPHA / 2 / max(len(units), 1), "removals")
+    found = yield from _loses(at, rest, ALPHA / 2 / max(len(units), 1), "removals", WEAK)
     at.standings = [
         UnitStanding(unit, shown, p, seen)
         for unit, (shown, p, _, seen) in zip(units, found, strict=True)
@@ -125,7 +126,7 @@ _Loss = tuple[bool, float, tuple[CertifyLook, ...], Versus]
 
 
 def _loses(
-    at: Certifying, masks: tuple[Mask, ...], alpha: float, phase: Phase
+    at: Certifying, masks: tuple[Mask, ...], alpha: float, phase: Phase, futile: float
 ) -> Asking[list[_Loss]]:
     """Is each shown to lose more than the margin? Three looks; all masks of a look in one batch."""
     found: dict[Mask, _Loss] = {}
@@ -140,7 +141,7 @@ def _loses(
             told[mask] = (*told[mask], look)
             p = min(1.0, look.p_loses / share)
             found[mask] = (p <= alpha, p, told[mask], one)
-        open_ = tuple(m for m in open_ if not found[m][0] and told[m][-1].p_loses <= FUTILE)
+        open_ = tuple(m for m in open_ if not found[m][0] and told[m][-1].p_loses <= futile)
     return [found[mask] for mask in masks]
 
 
