@@ -1,6 +1,7 @@
 """Whose a result is: owners, the line that names another pair, a load told, runs kept in order."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from searched import prompt_set
@@ -16,7 +17,7 @@ from dapa.store.database import Store, checked_title
 from dapa.ui import belonging
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat.sessions import link_query, read_link
-from dapa.ui.tabs.runs import evaluated, listing, taken
+from dapa.ui.tabs.runs import evaluated, listing, tables, taken
 from dapa.ui.tabs.runs.opened import mask_of, opened
 from dapa.ui.tabs.search.status import SearchStatus
 from dapa.workbench import Workbench
@@ -182,6 +183,14 @@ def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away
     side = evaluated.beside(first, second, "a", "b")
     for found in told:
         assert f"{found.rate('patched', 'dsr').value:.2f}" in side
+    _, heads, rows, _ = tables.beside(first, second)
+    assert {row["run"] for row in rows} == {"A", "B"} and set().union(*rows) <= set(heads)
+    at = ("B", "patched", "dsr")
+    (given,) = [r["value"] for r in rows if (r["run"], r["model"], r["row"]) == at]
+    assert given == told[1].rate("patched", "dsr").value, "as it was measured, not as it is shown"
+    _, _, rows, _ = tables.listed([*runs, replace(runs[0], result={"units": 3})])
+    assert [row["id"] for row in rows] == [run.id for run in (*runs, runs[0])]
+    assert rows[0]["layers"] == "layers 1, 4" and rows[1]["dsr"] is not None
     trials = bench.store.trials(first.id)
     name, text = taken.as_csv(first, trials)
     assert name.endswith(".csv") and len(text.splitlines()) == 2 + len(trials)

@@ -255,6 +255,15 @@ def test_runs_are_renamed_taken_away_compared_and_deleted(board, visit):
     page.wait_for_selector("#run-certified .replies")
     page.click("#runs [data-do=beside] >> nth=0")
     page.wait_for_selector("#beside-card:has-text('Two evaluations side by side')")
+    for place, most in (("#runs-list", stored), ("#beside", None)):
+        with page.expect_download() as given:
+            page.click(f"{place}-json")
+        body = json.loads(given.value.path().read_text(encoding="utf-8"))
+        with page.expect_download() as given:
+            page.click(f"{place}-csv")
+        lines = given.value.path().read_text(encoding="utf-8").splitlines()
+        assert body["rows"] and len(lines) == 2 + len(body["rows"])
+        assert most in (None, len(body["rows"]))
     page.fill("#run-name input, #run-name textarea", "both layers")
     page.click("#run-rename")
     page.wait_for_selector("#runs td:has-text('both layers')")

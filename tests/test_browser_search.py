@@ -4,6 +4,7 @@ One page serves all tests, as it serves a person: opening one costs more than mo
 """
 
 import re
+import struct
 
 import pytest
 from screen import dashboard, tab, until, visitors
@@ -212,6 +213,20 @@ def test_the_scrubber_steps_through_the_tests(board, page):
     until(lambda: picture.get_attribute("data-at") == str(len(trials) - 3))
     page.click("#tests .rp-play")
     until(lambda: picture.get_attribute("data-at") == str(len(trials) - 1))
+
+
+def test_the_whole_search_is_saved_as_one_picture(board, page):
+    trials = job_of(board).report.trials
+    until(lambda: page.locator("#tests .replay").get_attribute("data-rows") == str(len(trials)))
+    was = page.evaluate("document.querySelector('#tests .rp-scroll').style.height")
+    with page.expect_download() as given:
+        page.click("#tests .rp-png")
+    assert given.value.suggested_filename == f"dapa-search-{job_of(board).id}.png"
+    saved = given.value.path().read_bytes()
+    assert saved.startswith(b"\x89PNG")
+    wide, high = struct.unpack(">II", saved[16:24])
+    assert wide > 600 and high > 15 * len(trials) + 250, "every row, and the curve under them"
+    assert page.evaluate("document.querySelector('#tests .rp-scroll').style.height") == was
 
 
 def test_a_run_is_reopened_replayed_and_set_beside_another(board, page):

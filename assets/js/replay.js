@@ -6,7 +6,7 @@ const $ = (name) => element.querySelector(`.rp-${name}`);
 const root = element.querySelector('.replay');
 const [scroll, space, grid, curve] = ['scroll', 'space', 'grid', 'chart'].map($);
 const slider = $('at');
-let LEFT = 104; let RIGHT = 16; const FOOT = 20; const HEAD = 22; const TALL = 15; const MOST = 760;
+let LEFT = 104; let RIGHT = 16; const FOOT = 20; const HEAD = 22; const TALL = 15; let MOST = 760;
 const [FAIL, PASS, MEASURED] = [0, 1, 2];
 const WORDS = ['it does not refuse enough', 'it still refuses', 'measured, not held against the target',
   'not yet decided'];
@@ -370,6 +370,30 @@ function update() {
   colours(); draw();
 }
 
+// The whole search on one canvas, every row of it, with what its marks mean and where it comes from.
+function whole() {
+  const kept = [fit, over, follow, MOST, scroll.scrollTop];
+  [fit, over, follow, MOST] = [true, -1, false, 4000]; scroll.scrollTop = 0;
+  drawGrid(); drawCurve();
+  const scale = window.devicePixelRatio || 1; const edge = 16; const head = 52;
+  const paper = document.createElement('canvas');
+  paper.width = Math.max(grid.width, curve.width) + 2 * edge * scale;
+  paper.height = grid.height + curve.height + (3 * edge + head) * scale;
+  const pen = paper.getContext('2d');
+  pen.fillStyle = ink.card; pen.fillRect(0, 0, paper.width, paper.height);
+  pen.drawImage(grid, edge * scale, (edge + head) * scale);
+  pen.drawImage(curve, edge * scale, (2 * edge + head) * scale + grid.height);
+  pen.scale(scale, scale); pen.textBaseline = 'top';
+  pen.fillStyle = ink.ink; pen.font = `600 15px ${ink.font}`; pen.fillText(data.head, edge, edge);
+  pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
+  pen.fillText(`A row is one step, a column one ${data.axis}; filled: transplanted. `
+    + '● still refuses, ▲ does not, hatched: from memory.', edge, edge + 22);
+  pen.fillText(`DAPA Dashboard · ${data.id}`, edge, edge + 36);
+  [fit, over, follow, MOST] = kept;
+  drawGrid(); scroll.scrollTop = kept[4]; draw();
+  return paper;
+}
+
 function rowAt(event) {
   const y = event.clientY - scroll.getBoundingClientRect().top + scroll.scrollTop;
   const item = items.find((it) => it.row && y >= it.y && y < it.y + it.h);
@@ -389,6 +413,13 @@ curve.addEventListener('click', (event) => { halt(); go(testAt(event), true); })
 scroll.addEventListener('scroll', draw, { passive: true });
 slider.addEventListener('input', () => { halt(); go(Number(slider.value), true); });
 $('fit').addEventListener('click', () => { fit = !fit; scroll.scrollTop = 0; update(); });
+$('png').addEventListener('click', () => whole().toBlob((blob) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = `dapa-search-${data.id.replace(/[^\w-]/g, '')}.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}));
 $('play').addEventListener('click', () => {
   if (timer) { halt(); return; }
   if (at === data.rows.length - 1) go(0, true);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dapa.core.html import Html, html
@@ -43,7 +43,7 @@ _PAIRED = ("student", "teacher", "dtype")
 
 
 def draw(first: Run, second: Run, name: str, other: str) -> Html:
-    """The comparison as a card; `name` and `other` are what the runs are called."""
+    """The comparison, for a card; `name` and `other` are what the runs are called."""
     runs = (first, second)
     reports = (report_of(first), report_of(second))
     masks = [report.mask if report else EMPTY for report in reports]
@@ -56,8 +56,7 @@ def draw(first: Run, second: Run, name: str, other: str) -> Html:
         told = note("Neither run has a result yet.")
     strange = _strange(first, second)
     return html(
-        '<div class="card" id="beside-card">{}{}{}<div class="two">'
-        "<div>{}{}</div><div>{}{}</div></div></div>",
+        '{}{}{}<div class="two"><div>{}{}</div><div>{}{}</div></div>',
         head, told, strange, _settings(first, second), _layers(masks), _rates(reports),
         _costs(runs, reports),
     )  # fmt: skip
@@ -91,19 +90,19 @@ def _strange(first: Run, second: Run) -> Html:
 
 def _settings(first: Run, second: Run) -> Html:
     """Only what was set otherwise."""
-    rows, same = [], 0
-    for key, word in _WORDS.items():
-        a, b = first.settings.get(key), second.settings.get(key)
-        if key not in first.settings and key not in second.settings:
-            continue
-        if a == b:
-            same += 1
-        else:
-            rows.append((word, _value(a), _value(b)))
+    rows = [(word, _value(a), _value(b)) for word, a, b in _otherwise(first, second)]
+    same = sum(key in first.settings or key in second.settings for key in _WORDS) - len(rows)
     rest = note(f"{same} other settings are the same.") if same else ""
     if not rows:
         return title("Settings") + note("Both were set alike.")
     return table(("set otherwise", "A", "B"), rows) + rest
+
+
+def _otherwise(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
+    for key, word in _WORDS.items():
+        a, b = first.settings.get(key), second.settings.get(key)
+        if a != b:
+            yield word, a, b
 
 
 def _value(value: Any) -> str:
@@ -164,3 +163,33 @@ def _firm(report: SearchReport) -> str:
         return "–"
     firm = len(report.claimed.firm)
     return f"{firm} of {len(report.removals)} ({percent(firm / len(report.removals), 0)})"
+
+
+def figures(first: Run, second: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The comparison's figures of either run, unrounded, a row each."""
+    apart = list(_otherwise(first, second))
+    return (
+        _figures(first, [(word, a) for word, a, _ in apart]),
+        _figures(second, [(word, b) for word, _, b in apart]),
+    )
+
+
+def _figures(run: Run, settings: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"part": "set otherwise", "row": word, "value": value} for word, value in settings
+    ]
+    report = report_of(run)
+    if report is None:
+        return rows
+    rows += [{"part": "units", "row": "found", "value": str(unit)} for unit in report.units]
+    rows += [{"part": "DSR", "row": key, **told.as_dict()} for key, told in report.rates.items()]
+    sure: list[tuple[str, Any]] = [
+        ("1-minimal", report.claimed.sure),
+        ("firm removals", len(report.claimed.firm)),
+        ("removals", len(report.removals)),
+        ("ended", report.stop_reason),
+    ]
+    rows += [{"part": "certificate", "row": word, "value": value} for word, value in sure]
+    costs = report.costs.as_dict()
+    spent = {word: value for word, value in costs.items() if isinstance(value, int | float)}
+    return rows + [{"part": "cost", "row": word, "value": value} for word, value in spent.items()]

@@ -98,7 +98,22 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
     if limits[0] != limits[1]:
         strange += note("Other token limits: read the rates with care.", "warn")
     return html(
-        '<div class="card" id="beside-card">{}{}{}{}</div>',
+        "{}{}{}{}",
         title("Two evaluations side by side", html("<b>A</b> {} · <b>B</b> {}", name, other)),
         note(masks), strange, table(("share of replies", "model", "A", "B"), rows),
     )  # fmt: skip
+
+
+def figures(first: Run, second: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The comparison's figures of either evaluation, unrounded, a row each."""
+    a, b = (_figures((run.result or {}).get("models") or {}) for run in (first, second))
+    return a, b
+
+
+def _figures(models: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"part": "share of replies", "row": measure, "model": model, **found.as_dict()}
+        for measure in measures(models)
+        for model in models
+        if (found := rate_of(models[model], measure))
+    ]

@@ -85,6 +85,15 @@ def how(run: Run) -> str:
     return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
 
 
+def way(run: Run) -> str:
+    """The same with the kind of site that was searched and the number of tests."""
+    if run.kind == KIND:
+        return how(run)
+    kind, found = run.settings.get("kind", ""), report_of(run)
+    tests = f", {found.costs.tests} tests" if found else ""
+    return f"{kind} · {how(run)}{tests}" if kind else how(run)
+
+
 def layers_of(run: Run) -> str:
     """What a search found, or what an evaluation transplanted."""
     if run.kind == KIND:
@@ -93,7 +102,7 @@ def layers_of(run: Run) -> str:
     return names(found.units) if found and found.units else "–"
 
 
-def _rate(run: Run) -> Rate | None:
+def rate_of(run: Run) -> Rate | None:
     """The DSR that tells most: held out, of the found set or of the patched model."""
     if run.kind == KIND:
         column = ((run.result or {}).get("models") or {}).get("patched") or {}
@@ -122,15 +131,12 @@ def _told(run: Run, opened: Run | None, dashboard: Dashboard | None) -> Html:
             run.id,
             run.title,
         )
-    kind = run.settings.get("kind", "") if run.kind == "search" else ""
-    searched = found.costs.tests if run.kind == "search" and (found := report_of(run)) else None
-    tests = f", {searched} tests" if searched is not None else ""
     cells = (
         html('<button class="link" data-run="{}">{}</button>', run.id, when(run)),
         run.title,
         layers_of(run),
-        rate(told) if (told := _rate(run)) else "–",
-        f"{kind} · {how(run)}{tests}" if kind else how(run),
+        rate(told) if (told := rate_of(run)) else "–",
+        way(run),
         run.outcome,
         pair_of(run.settings),
         beside,

@@ -17,7 +17,7 @@ from dapa.ui.parts import hint, note
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.evaluate.tab import SUBJECT
-from dapa.ui.tabs.runs import compare, evaluated, taken
+from dapa.ui.tabs.runs import compare, evaluated, tables, taken
 from dapa.ui.tabs.runs.listing import EMPTY, draw, is_ours, named, pair_of, stored
 from dapa.ui.tabs.runs.opened import below, mask_of, opened, picture, replayed
 from dapa.ui.tabs.search.tab import begin
@@ -44,6 +44,8 @@ class Runs:
 
     tab: gr.Tab
     list: gr.HTML
+    files: tuple[gr.Button, gr.Button]
+    """The list as CSV and JSON."""
     whose: gr.HTML
     shown: gr.HTML
     use: gr.Button
@@ -61,15 +63,22 @@ class Runs:
     export: exporting.Export
     pictures: gr.HTML
     beside: gr.HTML
+    beside_card: gr.Column
+    beside_files: tuple[gr.Button, gr.Button]
     carrier: gr.HTML
     run: gr.State
+    other: gr.State
+    """The run that is set beside the open one."""
 
 
 def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
     """Layout: the list, the comparison, and the run that is open."""
-    with gr.Column(elem_classes="card"):
+    with gr.Column(elem_classes="card", elem_id="runs-card"):
         listed = piece(EMPTY, "runs.js", elem_id="runs")
-    beside = piece("", elem_id="beside")
+        files = tables.build("runs-list")
+    with gr.Column(elem_classes="card", visible=False, elem_id="beside-card") as card:
+        beside = piece("", elem_id="beside")
+        beside_files = tables.build("beside")
     owned = piece("", elem_id="run-whose", elem_classes="owner")
     with gr.Column(elem_classes="card belongs", elem_id="run-card"):
         shown = piece(_NONE, "scores.js", elem_id="run")
@@ -109,8 +118,9 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             )
         )  # fmt: skip
     return Runs(
-        tab, listed, owned, shown, use, again, table, tools, name, rename, as_json, as_csv, delete,
-        chart, under, export, pictures, beside, download.carrier("run-file"), gr.State(""),
+        tab, listed, files, owned, shown, use, again, table, tools, name, rename, as_json, as_csv,
+        delete, chart, under, export, pictures, beside, card, beside_files,
+        download.carrier("run-file"), gr.State(""), gr.State(""),
     )  # fmt: skip
 
 
@@ -161,10 +171,11 @@ def wire(
         data = data if isinstance(data, dict) else {}
         run = run_of(data.get("run"))
         if data.get("op") == "beside":
-            return (*[gr.skip()] * (len(shown) - 1), side_by_side(run_of(open_id), run))
+            side = side_by_side(run_of(open_id), run)
+            return (*[gr.skip()] * (len(shown) - 3), side, run.id, gr.update(visible=True))
         return (
             run.id, list_of(run.id), *about(run), below(run), replayed(dashboard, run),
-            gr.update(visible=True), run.title, _DELETE, "",
+            gr.update(visible=True), run.title, _DELETE, "", "", gr.update(visible=False),
         )  # fmt: skip
 
     def side_by_side(first: Run, second: Run) -> Html:
@@ -246,13 +257,13 @@ def wire(
         run = run_of(run_id)
         _refuse_living(dashboard, run)
         if word != _SURE:
-            return (*[gr.skip()] * (len(shown) - 2), _SURE, gr.skip())
+            return (*[gr.skip()] * (len(shown) - 4), _SURE, *[gr.skip()] * 3)
         dashboard.workbench.store.delete(run.id)
         gone = note("Deleted. What was judged stays remembered: the same again is cheap.")
         hidden = gr.update(visible=False)
         return (
             "", list_of(""), "", _NONE + gone, hidden, hidden, hidden, "", "", hidden, "", _DELETE,
-            "",
+            "", "", hidden,
         )  # fmt: skip
 
     def exported(run_id: str) -> str:
@@ -267,7 +278,8 @@ def wire(
     shown = [
         parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.table,
         parts.below,
-        parts.pictures, parts.tools, parts.name, parts.delete, parts.beside,
+        parts.pictures, parts.tools, parts.name, parts.delete, parts.beside, parts.other,
+        parts.beside_card,
     ]  # fmt: skip
     parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
     parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
@@ -285,6 +297,13 @@ def wire(
         (parts.json, taken.as_json, "runs_json"), (parts.csv, taken.as_csv, "runs_csv")
     ):  # fmt: skip
         download.offer(button, _taker(dashboard, make), [parts.run], parts.carrier, name)
+    tables.offer(
+        parts.files, lambda: tables.listed(stored(dashboard)), [], parts.carrier, "runs_list"
+    )
+    tables.offer(
+        parts.beside_files, lambda one, other: tables.beside(run_of(one), run_of(other)),
+        [parts.run, parts.other], parts.carrier, "runs_beside",
+    )  # fmt: skip
     gone = parts.again.click(again, parts.run, None, api_name="runs_again", **quiet)
     for tab, event in {
         "Search": gone,
