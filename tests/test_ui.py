@@ -10,11 +10,13 @@ import app
 from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession as Saved
 from dapa.chat.sessions import Round, Talk
+from dapa.core.measurement import Shown, Table
 from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.core.settings import Settings
 from dapa.ui import parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
 from dapa.ui.measurements.html import _name as column_name
+from dapa.ui.measurements.html import drawn
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
 from dapa.ui.tabs.chat.panes import View
@@ -395,3 +397,18 @@ def test_a_column_says_its_n_once():
     assert column_name("other orders\nn = 10", 10).replace("\u202f", " ") == "other orders, n = 10"
     assert "<small>points</small>" in column_name("loss\npoints", 10)
     assert "<small>n = 9</small>" in column_name("other orders\nn = 9", None)
+
+
+def test_negative_numbers_of_a_page_have_minus_signs_and_ranges_keep_their_hyphens():
+    rows = [(3, "-0.25", "gate 7 (-0.26)"), (4, -1.5, "-")]
+    table = Table(("layer", "change", "strongest"), rows)
+    said = drawn(Shown("corrupted -8.1 [-9, -7] in layers 3-6, 2e-05", (table,), ("a -1 b",)))
+    for word in (
+        "corrupted −8.1 [−9, −7] in layers 3-6, 2e−05",
+        "−0.25",
+        "(−0.26)",
+        "−1.5",
+        "a −1",
+    ):
+        assert word in said
+    assert said.count('<td class="num">') == 2, "negative numbers stand at the right too"

@@ -32,7 +32,7 @@ document.addEventListener('click', (event) => {
   head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
   const value = (row) => {
     const text = row.cells[column].textContent.trim();
-    const number = Number(text.replace('\u2212', '-'));
+    const number = Number(text.replaceAll('\u2212', '-'));
     return text === 'yes' ? 1 : text === '' || text === '\u2013' ? -Infinity : number;
   };
   [...body.rows].sort((a, b) => (down ? 1 : -1) * (value(b) - value(a))).forEach((r) => body.append(r));

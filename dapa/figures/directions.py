@@ -200,6 +200,10 @@ def projection_slides(found: Any, dark: bool = False) -> go.Figure:
                 "steps": steps,
                 "currentvalue": {"prefix": "layer ", "font": {"color": colours.ink, "size": 12}},
                 "pad": {"t": 44},
+                "bgcolor": colours.hairline,
+                "activebgcolor": colours.muted,
+                "bordercolor": colours.hairline,
+                "tickcolor": colours.muted,
                 "font": {"color": colours.muted, "size": 11},
             }
         ],

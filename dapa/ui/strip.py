@@ -33,6 +33,8 @@ _WRITTEN = (
     "Units by name: an attention head, a key and value head, neurons 0 to 63 of a gate, an MLP at "
     "rank 8, half of an attention. Enter applies."
 )
+_WORDS = {"released": "paper’s range"}
+"""Links that are not called by their operation's name."""
 _HINTS = {
     "found": "the layers that the last search found",
     "released": "whole MLPs of the paper's released scripts: a fixed range, scaled by depth where "
@@ -125,8 +127,9 @@ def _links(pair: Shape, session: Session) -> Html:
     }
     buttons = [
         html(
-            '<button class="link" data-op="{op}" title="{hints}"{able}>{op}</button>',
-            op=op, hints=_HINTS.get(op, ""), able=when(not able.get(op, True), " disabled"),
+            '<button class="link" data-op="{op}" title="{hints}"{able}>{word}</button>',
+            op=op, word=_WORDS.get(op, op), hints=_HINTS.get(op, ""),
+            able=when(not able.get(op, True), " disabled"),
         )
         for op in _LINKS
     ]  # fmt: skip

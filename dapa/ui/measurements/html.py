@@ -14,7 +14,8 @@ from dapa.ui.forest import Dot, Look, scale
 from dapa.ui.parts import note, rate, title
 from dapa.writing.sentences import THIN, unit_name
 
-_NUMBER = re.compile(r"(< )?[+\-−]?[\d.,]+(e[+-]?\d+)?(\s?(%|s)| of [\d,]+)?")
+_NUMBER = re.compile(r"(< )?[+\-−]?[\d.,]+(e[+\-−]?\d+)?(\s?(%|s)| of [\d,]+)?")
+_NEGATIVE = re.compile(r"(?:(?<=[\s\[(])|(?<=\de)|^)-(?=\d)")
 _WIDE = 5
 """Two tables stand beside each other where neither has more columns."""
 
@@ -33,9 +34,9 @@ def drawn(told: Shown) -> Html:
             body += html('<div class="two uneven">{}</div>', joined(both))
         else:
             body += _table(one)
-    finding = html('<p class="finding">{}</p>', told.finding) if told.finding else ""
+    finding = html('<p class="finding">{}</p>', _spoken(told.finding)) if told.finding else ""
     lines = [*told.notes, *(["Press a heading to sort."] if any(t.sortable for t in shown) else [])]
-    notes = note(" ".join(lines)) if lines else ""
+    notes = note(_spoken(" ".join(lines))) if lines else ""
     warnings = joined(note(line, "warn") for line in told.warnings)
     rest = joined((body, notes, _remarks(told.remarks)))
     return joined((finding, warnings, when(rest, '<div class="rest">{}</div>', rest)))
@@ -45,7 +46,7 @@ def _remarks(remarks: tuple[str, ...]) -> Html:
     """What there is to know about single rows, folded."""
     if not remarks:
         return html("")
-    items = joined(html("<li>{}</li>", remark) for remark in remarks)
+    items = joined(html("<li>{}</li>", _spoken(remark)) for remark in remarks)
     rows = f"{len(remarks)} rows" if len(remarks) > 1 else "one row"
     head = html("<summary>Remarks on {}</summary>", rows)
     return html('<details class="read">{}<ul>{}</ul></details>', head, items)
@@ -139,5 +140,18 @@ def _cell(value: Any) -> str:
     if isinstance(value, Unit):
         return unit_name(value)
     if isinstance(value, float):
-        return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return _signed(f"{value:.3g}")
+    if isinstance(value, int):
+        return _signed(f"{value:,}")
+    told = str(value)
+    return _signed(told) if _NUMBER.fullmatch(told) else _spoken(told)
+
+
+def _signed(number: str) -> str:
+    """A number with minus signs, not hyphens, as its picture has them."""
+    return number.replace("-", "−")
+
+
+def _spoken(line: str) -> str:
+    """A sentence whose negative numbers have minus signs; ranges such as 3-6 stay."""
+    return _NEGATIVE.sub("−", line)

@@ -92,7 +92,8 @@ def _describe(placed: PlacedPrompts) -> Shown:
         rows.append((pane, *line(pane, last), top, found.layers[best]))
     head = ("model", "harmful, last layer", "harmless, last layer", "AUC, last layer")
     return Shown(
-        "At each layer 0 is the teacher on harmless prompts, 1 on harmful ones.",
+        f"At the last layer harmful prompts stand at {_listed(found, 'harmful')}, harmless ones at "
+        f"{_listed(found, 'harmless')}; 0 is the teacher on harmless prompts, 1 on harmful ones.",
         (
             Table(
                 ("layer", "model", "harmful", "harmless", "AUC", "cosine with the teacher's"),
@@ -107,6 +108,12 @@ def _describe(placed: PlacedPrompts) -> Shown:
             "one. 95 % intervals.",
         ),
     )
+
+
+def _listed(found: Any, kind: str) -> str:
+    """Where each model stands at the last layer, as in `0.78 (student), 1.02 (teacher)`."""
+    ends = {pane: float(found.along[pane][kind].values[-1]) for pane in found.panes}
+    return ", ".join(f"{end:.2f} ({pane})" for pane, end in ends.items())
 
 
 def _figures(placed: PlacedPrompts, dark: bool) -> Sequence[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.prompts.settings import ContrastSettings
 from dapa.workbench.measurements.asking import NOTHING, against, effect, openers_note, origin
-from dapa.writing.sentences import unit_name
+from dapa.writing.sentences import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.localize.causes.flips import Effects
@@ -64,7 +64,7 @@ def _describe(found: Flips) -> Shown:
     less = f" less {count} harmless ones" if count else ", harmless ones not subtracted"
     return Shown(
         f"All units together bring {whole.value:+.1f} refusal log-odds. Leaving out "
-        f"{', '.join(map(unit_name, ranked[:3]))} costs most.",
+        f"{units_text(ranked[:3])} costs most.",
         (Table(("unit", "alone", "left out"), rows),),
         (
             "Refusal log-odds. Alone: gained by the student with that unit. Left out: lost by the "

@@ -10,7 +10,7 @@ from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
 from dapa.workbench.measurements.asking import NOTHING, effect, effect_text, origin, texts
-from dapa.writing.sentences import percent, unit_name
+from dapa.writing.sentences import percent, unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.localize.causes.gradients import GradientMap
@@ -107,10 +107,11 @@ def _describe(shares: Shares) -> Shown:
         f"{name.replace('_', ' ')} {a.rho:.2f} [{a.low:.2f}, {a.high:.2f}]"
         for name, a in shares.agreement.items()
     )
+    top = found.ranked[:3]
     return Shown(
-        f"The shares sum to {found.values.sum():+.2f} of a whole effect of "
-        f"{effect_text(found.whole)} refusal log-odds: a residual of "
-        f"{found.residual.value:+.3f}, {percent(found.error, 1)} of it.",
+        f"The whole effect is {effect_text(found.whole)} refusal log-odds; {units_text(top)} "
+        f"{'has' if len(top) == 1 else 'have'} the largest shares. Together the shares miss the "
+        f"whole by {found.residual.value:+.3f}, {percent(found.error, 1)} of it.",
         (Table(head, rows),),
         (
             *([f"Rank correlation with true single flips: {agreed}."] if agreed else []),

@@ -83,7 +83,7 @@ def _describe(found: PatchMap) -> Shown:
     ]
     return Shown(
         f"The teacher’s refusal log-odds are {asking.effect_text(found.whole)} above the "
-        "student’s.",
+        f"student’s.{_most(rows)}",
         (
             Table(("layer", *found.sites), grid, about=asking.STARS, drawn=True),
             Table(("layer", "site", "moves", "significant"), rows),
@@ -93,6 +93,14 @@ def _describe(found: PatchMap) -> Shown:
             f"n = {found.n} prompts; 5 % false discoveries over all cells.",
         ),
     )
+
+
+def _most(rows: Sequence[tuple[str, str, Interval, str]]) -> str:
+    """The one place that moves most, as a sentence behind another; empty where none is."""
+    if not rows or rows[0][3] != "yes":
+        return ""
+    where, site, moved, _ = rows[0]
+    return f" Of single places the {site} of {where} moves most: {moved.text}."
 
 
 def _figures(found: PatchMap, dark: bool) -> Sequence[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,12 @@ def _describe(found: Summary) -> Shown:
 
     shown = [name for name in COLUMNS if name in found.columns]
 
-    def cell(value: Any) -> Cell:
-        return f"{value:.3g}" if isinstance(value, float) else value
+    digits = {name: _decimals([row[name] for row in found.rows]) for name in shown}
 
-    rows = [(row["layer"], *(cell(row[name]) for name in shown)) for row in found.rows]
+    def cell(value: Any, name: str) -> Cell:
+        return f"{value:.{digits[name]}f}" if isinstance(value, float) else value
+
+    rows = [(row["layer"], *(cell(row[name], name) for name in shown)) for row in found.rows]
     head = ("layer", *("\n".join(filter(None, COLUMNS[name])) for name in shown))
     return Shown(
         _finding(found),
@@ -59,6 +62,12 @@ def _describe(found: Summary) -> Shown:
         (f"Higher matters more in every column. n = {found.n} prompts.",),
         warnings=tuple(f"{name} is left out: {why}" for name, why in found.missing.items()),
     )
+
+
+def _decimals(values: Sequence[Any]) -> int:
+    """How many decimals a column has throughout: three digits of its largest number, at least 2."""
+    largest = max((abs(value) for value in values if isinstance(value, float)), default=0.0)
+    return max(2, 2 - math.floor(math.log10(largest))) if largest else 2
 
 
 def _figures(found: Summary, dark: bool) -> Sequence[tuple[str, Any]]:

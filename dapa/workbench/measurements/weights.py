@@ -67,13 +67,12 @@ def _describe(found: WeightMap) -> Shown:
         if names
     ]
     head = ("tensor", "relative Frobenius", "cosine distance", "effective rank of the difference")
+    most = far[0].relative
+    furthest = f" Furthest apart is {far[0].name}, at {most:.3g}." if most else ""
     return Shown(
-        f"{equal:,} of {len(found.tensors):,} tensors are equal in both models.",
+        f"{equal:,} of {len(found.tensors):,} tensors are equal in both models.{furthest}",
         (Table(head, rows),),
-        (
-            *alone,
-            f"The {len(far)} furthest apart; the CSV has all. A large change need not matter.",
-        ),
+        (*alone, f"The {len(far)} furthest apart; the CSV has all."),
     )
 
 
