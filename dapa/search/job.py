@@ -34,7 +34,8 @@ from dapa.search.algorithms.questions import NEED_ONE, algorithms
 from dapa.search.archive import StoreArchive, ranked_once
 from dapa.search.confidence.plan import PromptParts
 from dapa.search.confidence.record import ConfidenceRecord, chose_more
-from dapa.search.engine.confident import Confided, ConfidenceDriver
+from dapa.search.engine.confided import Confided
+from dapa.search.engine.confident import ConfidenceDriver
 from dapa.search.engine.contract import Workload
 from dapa.search.engine.control import Control
 from dapa.search.engine.driver import Driver

@@ -33,7 +33,8 @@ from dapa.share.evidence import Evidence, evidence_of, found_by, with_beside
 from dapa.share.folder import new_folder, put
 from dapa.share.model import Made, made_at
 from dapa.share.played import encode
-from dapa.share.story import Sheet, looked_closer, spec_of, story_of
+from dapa.share.sheets import Sheet
+from dapa.share.story import looked_closer, spec_of, story_of
 from dapa.store.database import Run, Store
 
 FILE = "report.html"

@@ -11,33 +11,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dapa.core.records import Rate
-from dapa.search.kinds import kinds_from
 from dapa.search.settings import SearchSettings
-from dapa.share.card import MEASURES, MODELS, public_name
+from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, found_by
+from dapa.share.sheets import WHO, Sheet, sheets_of
 from dapa.store.database import Run, Store
 from dapa.writing.certified import form_title, plan_text
-from dapa.writing.claims import (
-    basis_text,
-    headline,
-    looks_text,
-    smaller_text,
-    standing,
-    target_text,
-)
-from dapa.writing.confidence import CHAIN_HEADS, CLAIMS, STANDING_HEADS, chain_rows, standing_rows
+from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
+from dapa.writing.confidence import CLAIMS
 from dapa.writing.confidence import headline as certified_headline
-from dapa.writing.costs import PHASES, cost_lines
+from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
     MovedUnits,
     cut_sentence,
     duration,
     kind_text,
-    kinds_text,
     percent,
     rate_text,
     result_sentence,
-    unit_name,
     units_text,
 )
 
@@ -49,18 +40,6 @@ LIMITS = (
     "Intervals are 95 %, over prompts as if they were drawn at random from their kind.",
     "A refusal is no proof of safety: what the student could do that is harmful it still can.",
 )
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table: every cell is a text."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-    folded: bool = False
-    """Is it opened only by a press?"""
 
 
 @dataclass(frozen=True)
@@ -94,8 +73,7 @@ def story_of(evidence: Evidence, store: Store) -> Story:
     title = f"{student} ← {teacher}"
     if evidence.search is not None and not found_by(evidence.search).entries:
         return _nothing(evidence, title, question)
-    sheets = [*_rates(evidence), *_certificate(evidence), *_by_kind(evidence)]
-    sheets += [*_tests(evidence, store)]
+    sheets = sheets_of(evidence, store)
     return Story(
         title,
         question,
@@ -124,25 +102,12 @@ def _nothing(evidence: Evidence, title: str, question: str) -> Story:
     result = run.result or {}
     rates = [(name, Rate(**result[name])) for name in ("student", "full") if result.get(name)]
     told = str(result.get("error") or "it found no set").removeprefix("nothing to localize: ")
-    cards = [(percent(rate.value), f"DSR, {_WHO[name]}") for name, rate in rates]
-    sheet = Sheet("Rates", ("DSR of", "rate"), [(_WHO[n], rate_text(r)) for n, r in rates])
+    cards = [(percent(rate.value), f"DSR, {WHO[name]}") for name, rate in rates]
+    sheet = Sheet("Rates", ("DSR of", "rate"), [(WHO[n], rate_text(r)) for n, r in rates])
     return Story(
         title, question, f"Nothing found: {told}.", cards, (), (), _cost(evidence),
         [sheet] if rates else [], _method(evidence),
     )  # fmt: skip
-
-
-_WHO = {
-    "student": "the student",
-    "full": "every unit",
-    "best": "the found set",
-    "held_out": "the found set, held out",
-    "full_held_out": "every unit, held out",
-    "student_held_out": "the student, held out",
-    "locked": "the found set, locked prompts",
-    "full_locked": "every unit, locked prompts",
-    "student_locked": "the student, locked prompts",
-}
 
 
 def _skill(evidence: Evidence) -> tuple[Rate, Rate] | None:
@@ -323,100 +288,6 @@ def _warnings(evidence: Evidence) -> list[str]:
     if evidence.search is not None and evidence.search.state == "stopped":
         told.append("The search was stopped early: this is the best it had.")
     return [line for line in told if line]
-
-
-# -- tables --------------------------------------------------------------------------------------
-
-
-def _rates(evidence: Evidence) -> list[Sheet]:
-    sheets = []
-    if any(map(evidence.column, MODELS)):
-        rows = []
-        for measure, title in MEASURES.items():
-            rates = [evidence.rate(model, measure) for model in MODELS]
-            if any(rates):
-                rows.append((title, *(rate_text(rate) if rate else "–" for rate in rates)))
-        for measure, title in (("perplexity", "perplexity"), ("kl", "KL, bits a token")):
-            values = [evidence.column(model).get(measure) for model in MODELS]
-            if any(values):
-                rows.append((title, *map(_value, values)))
-        over = ((evidence.table.result or {}) if evidence.table else {}).get("dsr_over") or ""
-        note = f"DSR over {over}." if over else ""
-        sheets.append(Sheet("Student, patched and teacher", ("", *MODELS), rows, note))
-    report = evidence.report
-    if report is not None:
-        kinds = kinds_from(evidence.search.result if evidence.search else None)
-        rows = [
-            (
-                _WHO.get(name, name),
-                rate_text(rate),
-                kinds_text(kinds[name]) if name in kinds else "",
-            )
-            for name, rate in report.rates.items()
-            if rate is not None
-        ]
-        head = ("DSR of", "rate", "mean over kinds of harm")
-        sheets.append(Sheet("Refusals, as the search measured them", head, rows))
-    return sheets
-
-
-def _value(told: Any) -> str:
-    if not isinstance(told, dict) or told.get("value") is None:
-        return "–"
-    low, high = told.get("low"), told.get("high")
-    ends = f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else ""
-    return f"{told['value']:.3g}{ends}, n = {told.get('n', '?')}"
-
-
-def _certificate(evidence: Evidence) -> list[Sheet]:
-    report = evidence.report
-    if report is None:
-        return []
-    if report.confidence is not None:
-        record = report.confidence.as_dict()
-        heads = tuple(name or "state" for name in CHAIN_HEADS)
-        chain = Sheet("The frozen chain", heads, chain_rows(record))
-        removals = Sheet("Single removals", STANDING_HEADS, standing_rows(record))
-        return [sheet for sheet in (chain, removals) if sheet.rows]
-    firm = report.claimed.firm
-    rows = [
-        (
-            unit_name(one.unit),
-            f"{one.outcome.defended} of {one.outcome.asked}",
-            "firm" if one.unit in firm else f"undecided, {one.flips} flips from the target",
-            "p < 0.001" if one.p_value < 0.001 else f"p = {one.p_value:.3f}",
-        )
-        for one in report.removals
-    ]
-    head = ("without", "refused of asked", "standing", "paired test, Holm")
-    name = headline(report.claimed)
-    return [Sheet("Certificate: each unit left out", head, rows, f"{name}." if name else "")]
-
-
-def _by_kind(evidence: Evidence) -> list[Sheet]:
-    found = ((evidence.table.result or {}) if evidence.table else {}).get("by_category") or {}
-    rows = []
-    for name, models in (found.get("dsr") or {}).items():
-        rates = [rate_text(Rate(**models[m])) if m in models else "–" for m in MODELS]
-        rows.append((name, *rates))
-    return [Sheet("Refusals by kind of harm", ("kind", *MODELS), rows)] if rows else []
-
-
-def _tests(evidence: Evidence, store: Store) -> list[Sheet]:
-    if evidence.search is None:
-        return []
-    rows = [
-        (
-            str(one["index"]),
-            PHASES.get(one["phase"], one["phase"]).partition(":")[0],
-            one["mask"] or "the student",
-            f"{one['defended']} of {one['judged']}",
-            str(one["asked"]),
-        )
-        for one in store.trials(evidence.search.id)
-    ]
-    head = ("test", "phase", "transplanted", "refused of judged", "asked")
-    return [Sheet(f"Every test ({len(rows)})", head, rows, folded=True)] if rows else []
 
 
 # -- method --------------------------------------------------------------------------------------
