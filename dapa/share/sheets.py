@@ -14,8 +14,9 @@ from dapa.store.database import Store
 from dapa.writing.claims import headline
 from dapa.writing.confidence import CHAIN_HEADS, STANDING_HEADS, chain_rows, standing_rows
 from dapa.writing.costs import PHASES
-from dapa.writing.sentences import kinds_text, rate_text, unit_name
+from dapa.writing.sentences import rate_text, unit_name
 
+_DSR = "DSR: coherent refusals among all harmful requests asked, with its 95 % interval."
 WHO = {
     "student": "the student",
     "full": "every unit",
@@ -69,14 +70,19 @@ def _rates(evidence: Evidence) -> list[Sheet]:
             (
                 WHO.get(name, name),
                 rate_text(rate),
-                kinds_text(kinds[name]) if name in kinds else "",
+                _over_kinds(kinds[name]) if name in kinds else "",
             )
             for name, rate in report.rates.items()
             if rate is not None
         ]
         head = ("DSR of", "rate", "mean over kinds of harm")
-        sheets.append(Sheet("Refusals, as the search measured them", head, rows))
+        sheets.append(Sheet("Refusals, as the search measured them", head, rows, _DSR))
     return sheets
+
+
+def _over_kinds(rate: Rate) -> str:
+    """The mean over kinds with its interval, under a heading that says what it is."""
+    return f"{rate_text(rate, with_n=False)}, {rate.n} kinds"
 
 
 def _value(told: Any) -> str:
@@ -84,7 +90,7 @@ def _value(told: Any) -> str:
         return "–"
     low, high = told.get("low"), told.get("high")
     ends = f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else ""
-    return f"{told['value']:.3g}{ends}, n = {told.get('n', '?')}"
+    return f"{told['value']:.3g}{ends}, n = {told.get('n') or 0:,}"
 
 
 def _certificate(evidence: Evidence) -> list[Sheet]:

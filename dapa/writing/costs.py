@@ -36,7 +36,10 @@ def cost_lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ahead = f"; {count['speculative']:,.0f} more masks were judged ahead and not asked about"
     lines = [
         ("tests", f"{count['tests']:,.0f}" + (ahead if count["speculative"] else "")),
-        ("answered from memory", f"{count['memo_hits']:,.0f} tests"),
+        (
+            "answered from memory",
+            f"{count['memo_hits']:,.0f} test{'s' * (count['memo_hits'] != 1)}",
+        ),
         (
             "replies",
             f"{count['prompts_judged']:,.0f} judged, {count['prompts_spared']:,.0f} spared by "

@@ -359,8 +359,8 @@ def estimate_sentence(costs: Mapping[str, Any]) -> str:
         f"{between('tokens', lambda x: f'{x:,.0f}')} tokens, "
         f"{between('seconds', duration)} on this machine"
         + (gpus if costs["gpu_seconds"]["high"] else "")
-        + f": {costs['algorithm']} over {costs['units']} units and {costs['prompts']} search "
-        f"prompts{held_out}, {needed}; timed on this pair in "
+        + f". Reckoned for {costs['algorithm']} over {costs['units']} units, {costs['prompts']} "
+        f"search prompts{held_out}, {needed}. Timed on this pair in "
         f"{duration(costs['timing_seconds'])}."
     )
 
