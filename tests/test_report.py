@@ -16,6 +16,7 @@ from dapa.cli.comparing import compared
 from dapa.core.records import Mask, Outcome, SettingError, Trial
 from dapa.search.engine.report import SearchReport
 from dapa.search.settings import SearchRules, SearchSettings
+from dapa.share.report import said
 from dapa.store.database import Store
 
 WRITTEN = Path(__file__).parent / "data" / "written_by_0_1"
@@ -93,3 +94,10 @@ def test_results_and_settings_of_0_1_are_read_and_nothing_of_them_is_lost(tmp_pa
         assert compared(one, newer)["settings"] == {}, "a rule that it did not keep is the default"
         trials = Store(tmp_path).trials(one.id)
         assert trials and [Trial.from_dict(trial).as_dict() for trial in trials] == trials
+
+
+def test_who_answers_a_harmless_request_of_a_report_does_not_comply():
+    row = {"model": "patched", "reply": "Here is how.", "verdict": "compliance"}
+    told = {measure: said({**row, "measure": measure}, False) for measure in ("dsr", "borderline")}
+    assert told["borderline"]["verdict"] == "answered" and told["borderline"]["text"]
+    assert told["dsr"]["verdict"] == "compliance" and told["dsr"]["hidden"]

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from dapa.core.assets import asset
-from dapa.core.records import Mask, Rate, SettingError, StoreError, Trial
+from dapa.core.records import Label, Mask, Rate, SettingError, StoreError, Trial
 from dapa.core.version import VERSION
 from dapa.figures.both import both_themes, plotly_script
 from dapa.figures.certified import certified_chart
@@ -257,6 +257,13 @@ def _replies(store: Store, run: Run | None, show: bool) -> list[dict[str, Any]]:
     return [{"prompt": key[1], "said": rows} for key, rows in (*harmful, *harmless)]
 
 
+def _called(row: dict[str, Any]) -> str:
+    """A verdict's word: who answers a harmless request does not comply with harm."""
+    harmless = not str(row["measure"]).startswith(HARMFUL)
+    verdict = str(row["verdict"])
+    return "answered" if harmless and verdict == Label.COMPLIANCE else verdict
+
+
 def said(row: dict[str, Any], show: bool) -> dict[str, Any]:
     """One reply; without its text where it may do harm and nobody asked for it."""
     harm = (row.get("harm") or {}).get("harmful") is True
@@ -264,7 +271,7 @@ def said(row: dict[str, Any], show: bool) -> dict[str, Any]:
     hidden = (risky or harm) and not show
     return {
         "model": row["model"],
-        "verdict": row["verdict"],
+        "verdict": _called(row),
         "text": "" if hidden else row["reply"],
         "hidden": hidden,
         "folded": (risky or harm) and show,

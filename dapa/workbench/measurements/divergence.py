@@ -285,9 +285,9 @@ measurements.add("divergence", "divergence")(
         "With --harmless or --contrast the values are harmful minus harmless. Ctrl-C stops with "
         "the prompts measured so far.",
         "A column per layer of the two models, a row per place. Local reading: the teacher's "
-        "module on the student's input; total: each model on its own. Harmful minus "
-        "harmless: blue further apart on harmful requests, orange on harmless ones. Dots: it may "
-        "be 0 by chance, at 5 % false discoveries over all cells.",
+        "module on the student's input; total: each model on its own. Where harmless requests "
+        "are subtracted, blue is further apart on harmful ones, orange on harmless ones, and a dot "
+        "may be 0 by chance, at 5 % false discoveries over all cells.",
         "pair",
         MapSettings,
         _measure,
