@@ -44,9 +44,7 @@ def build(elem_id: str) -> Files:
     """Layout: HTML, CSV and JSON."""
     with gr.Row(elem_classes="buttons", visible=False, elem_id=elem_id) as row:
         buttons = tuple(
-            gr.Button(
-                f"Download {word}", elem_classes="plain", elem_id=f"{elem_id}-{word.lower()}"
-            )
+            gr.Button(f"Download {word}", elem_classes="plain", elem_id=f"{elem_id}-{word.lower()}")
             for word in ("HTML", "CSV", "JSON")
         )
     return Files(row, buttons, download.carrier(f"{elem_id}-file"))
