@@ -127,7 +127,7 @@ def plane(points: Sequence[Point], across: str) -> Html:
         html(
             '<path class="rule" d="M{} {:.1f}h{}"/>'
             '<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>',
-            _LEFT, _y(v), _SPAN, _LEFT - 6, _y(v) + 3.5, percent(v, 0),
+            _LEFT, _y(v), _SPAN, _LEFT - 12, _y(v) + 3.5, percent(v, 0),
         )
         for v in (0.0, 0.5, 1.0)
     )  # fmt: skip
