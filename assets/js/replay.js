@@ -378,17 +378,18 @@ function whole() {
   const scale = window.devicePixelRatio || 1; const edge = 16; const head = 52;
   const paper = document.createElement('canvas');
   paper.width = Math.max(grid.width, curve.width) + 2 * edge * scale;
-  paper.height = grid.height + curve.height + (3 * edge + head) * scale;
+  paper.height = grid.height + curve.height + (4 * edge + head) * scale;
   const pen = paper.getContext('2d');
   pen.fillStyle = ink.card; pen.fillRect(0, 0, paper.width, paper.height);
   pen.drawImage(grid, edge * scale, (edge + head) * scale);
-  pen.drawImage(curve, edge * scale, (2 * edge + head) * scale + grid.height);
+  pen.drawImage(curve, edge * scale, (3 * edge + head) * scale + grid.height);
   pen.scale(scale, scale); pen.textBaseline = 'top';
   pen.fillStyle = ink.ink; pen.font = `600 15px ${ink.font}`; pen.fillText(data.head, edge, edge);
   pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
   pen.fillText(`A row is one step, a column one ${data.axis}; filled: transplanted. `
     + '● still refuses, ▲ does not, hatched: from memory.', edge, edge + 22);
   pen.fillText(`DAPA Dashboard · ${data.id}`, edge, edge + 36);
+  pen.fillText('DSR of each step', edge + 28, 2 * edge + head + grid.height / scale);
   [fit, over, follow, MOST] = kept;
   drawGrid(); scroll.scrollTop = kept[4]; draw();
   return paper;
