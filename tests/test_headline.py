@@ -1,15 +1,17 @@
 """The headline card says what was measured and no more; the example of the story is a real one."""
 
+import itertools
 import re
 from types import SimpleNamespace
 
 import pytest
 
-from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, Unit
+from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, SettingError, Unit
 from dapa.ui.harmless import harmless
 from dapa.ui.headline import Headline, Point, by_skill, card, plane
 from dapa.ui.parts import badge
-from dapa.ui.tabs.presenter import example
+from dapa.ui.tabs import presenter
+from dapa.ui.tabs.presenter import choosing, example, varied, waiting
 from dapa.workbench import Workbench
 
 NONE, MOST = Rate(0.0, 0.0, 0.05, 80), Rate(0.975, 0.91, 0.99, 80)
@@ -64,7 +66,8 @@ def board(prompts, turns, tips=frozenset()):
         refused = who == "patched" and text in turns
         return SimpleNamespace(label=Label.REFUSAL if refused else Label.COMPLIANCE)
 
-    def replies(texts, mask):
+    def replies(texts, mask, teacher):
+        assert not teacher, "it is on no stage, and of a lean pair not in memory"
         return {
             text: [(who, "", verdict(text, who)) for who in ("student", "patched")]
             for text in texts
@@ -100,6 +103,38 @@ def test_the_story_takes_a_held_out_request_that_turns_and_tells_how_many_it_tri
     assert (none.text, tried) == ("b", 3), "what happens is told, whatever it is"
     with pytest.raises(PromptError, match="harmless twin"):
         example(board(asked[3:], set()), EMPTY)
+
+
+def test_requests_of_every_kind_of_harm_are_tried_before_a_second_of_any():
+    told = [("a", "x"), ("b", "x"), ("c", "y"), ("d", ""), ("e", "y")]
+    asked = [Prompt(text, kind, "held_out", f"{text} twin") for text, kind in told]
+    first = Prompt("z", "w", "search", "z twin")
+    assert [p.text for p in varied([first, *asked])] == ["a", "c", "d", "b", "e", "z"]
+
+
+def test_the_wait_for_a_request_is_told_and_ends_when_it_was_long(monkeypatch):
+    asked = [Prompt(text, text, "held_out", f"{text} twin") for text in "abcdefghijkl"]
+    mask, clock = Mask.of([Unit(3)]), itertools.count(0, 9)
+    timed = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(presenter, "time", timed)
+    seen = list(choosing(board(asked, {"b"}), mask))
+    assert [one.tried for one in seen] == [0, 1, 2, 3], "27 s: what turned is taken"
+    assert seen[-1].turned and seen[-1].asked.text == "b"
+    *_, last = choosing(board(asked, set()), mask)
+    assert not last.turned and last.tried == 7, "63 s, and none turns: the first tells so"
+    assert last.asked.text == "a"
+    assert waiting(seen[0], 3.0) == "Request 1 of at most 8 is tried."
+    assert "Request 3 of at most 8" in waiting(seen[2], 4.0) and "12" in waiting(seen[2], 4.0)
+
+
+def test_a_pair_that_cannot_be_asked_is_no_request_that_was_tried():
+    def refuse(*_, **__):
+        raise SettingError("no memory")
+
+    served = board([Prompt("a", "", "held_out", "a twin")], {"a"})
+    served.workbench.replies = refuse
+    *_, last = choosing(served, Mask.of([Unit(3)]))
+    assert (last.asked.text, last.tried, last.turned) == ("a", 0, False)
 
 
 def test_a_harmful_request_is_never_known_to_be_harmless_nor_is_the_twin_of_a_harmless_one(

@@ -106,6 +106,17 @@ def test_the_choices_read_as_a_sentence():
     assert "gain · KL at most 0.05 ·" in choices.sentence(FORM, {**PLAIN, "max_kl": 0.05})
 
 
+def test_the_sentence_tells_what_is_asked_of_a_pair_that_is_not_planted():
+    """There a fresh form makes a confidence search, which follows no algorithm and no target."""
+    said = choices.sentence(FORM, PLAIN, planted=False)
+    assert "gates · choose freely, certify once · seed 0" in said
+    for other in ("bisection", "of the gain", "64 prompts"):
+        assert other not in said, "only the exact mode heeds it"
+    assert "30 prompts choose" in choices.sentence(FORM, {**PLAIN, "prompt_limit": 30}, False)
+    exact = choices.sentence(FORM, {**PLAIN, "algorithm": "ddmin"}, planted=False)
+    assert "of the gain" in exact and "64 prompts" in exact
+
+
 def test_only_what_differs_can_be_searched():
     assert choices.searchable({"gate": [1], "up": []}) == ["gate"]
     assert choices.searchable({"gate": [1], "mlp": [1, 2], "down": ()}) == ["gate", "mlp", "all"]

@@ -1,7 +1,7 @@
 // The presenter's bar: a story of a minute that is told by pressing what anyone could press. The
 // words come from what the panes and the strip really show; every text is set as text.
 const EACH = 12; // seconds a step: five of them are a minute
-let story = null; let step = -1; let playing = false; let since = 0;
+let story = null; let wait = ''; let step = -1; let playing = false; let since = 0;
 const bar = document.createElement('section');
 bar.className = 'story'; bar.setAttribute('aria-label', 'Presenter');
 const made = (tag, name, text) => {
@@ -74,8 +74,9 @@ const STEPS = [
     } },
   { head: 'In figures', next: () => 'From the start',
     act() {}, done: () => true,
-    say: () => `${story.tried === 1 ? 'The request shown was the first that was tried'
-      : `The request shown was picked from ${story.tried} that were tried`}; these figures count them all.` },
+    say: () => `${story.tried < 2 ? 'The request shown was the first that was tried'
+      : story.turned ? `The request shown was picked from ${story.tried} that were tried`
+        : `No reply of ${story.tried} that were tried turns so that the twin is answered; the first was shown`}; these figures count them all.` },
 ];
 
 const page = () => document.getElementById('page');
@@ -93,7 +94,7 @@ function draw() {
   count.textContent = now ? `${step + 1} of ${STEPS.length}` : '';
   const told = now ? [now.head, now.say(), now.next()]
     : story ? ['Nothing found yet', 'Search this pair once; the story is told over what is found.', 'Open Search']
-      : ['Getting ready', 'A request is chosen whose reply turns…', 'Next'];
+      : ['Getting ready', `A request is chosen whose reply turns. ${wait}`, 'Next'];
   if (head.textContent !== told[0]) head.textContent = told[0];
   if (line.textContent !== told[1]) line.textContent = told[1];
   go.textContent = told[2]; go.disabled = !story;
@@ -150,6 +151,8 @@ setInterval(() => {
 watch('value', () => {
   const packed = element.querySelector('[data-story]');
   story = packed ? JSON.parse(packed.dataset.story) : null;
+  wait = story?.waiting || '';
+  if (wait || !isOpen()) story = null; // whoever left meanwhile is asked nothing
   step = -1;
   if (story && story.ready) show(0); else draw();
 });

@@ -13,7 +13,7 @@ from dapa.prompts.settings import PromptSettings
 from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import NEED_ONE, PRIORS
 from dapa.search.algorithms.windows import MASK_ONLY
-from dapa.writing.confidence import CERTIFIED, CLAIMS
+from dapa.writing.confidence import CERTIFIED, CHOOSE, CLAIMS
 from dapa.writing.sentences import kind_text, percent
 
 DEFAULT_ALGORITHM = "bisect"
@@ -274,6 +274,9 @@ class SearchSettings(PromptSettings, SearchRules):
             return ""
         if name in ("retain", "algorithm") and self.claim in CONFIDENT:
             return ""
+        if name == "prompt_limit" and self.claim in CONFIDENT:  # its plan tells of the others
+            few = self.prompt_limit if (self.prompt_limit or CHOOSE) < CHOOSE else None
+            return f"{few} prompts choose" if few else ""
         if name == "algorithm" and self.prior is not None:
             return f"{words} ({PRIORS[self.prior]})"
         return words

@@ -81,18 +81,20 @@ class Asking(Holding):
         mask: Mask,
         how: PromptFormat | None = None,
         max_new_tokens: int = 48,
+        teacher: bool = True,
     ) -> dict[str, list[tuple[str, str, Verdict]]]:
         """Prompt -> (who, reply, the rules' verdict) of student, patched and teacher.
 
         Greedy, and kept in the store: the same again decodes nothing. The patched model is left out
-        where the mask is empty.
+        where the mask is empty, and the teacher where it is not asked for.
         """
         pair, judge = self.pair, rules()
         speakers = [Speaker("student")]
         if mask.entries:
             pair.validate(mask)
             speakers.append(Speaker("patched", "student", mask))
-        speakers.append(Speaker("teacher", "teacher"))
+        if teacher:
+            speakers.append(Speaker("teacher", "teacher"))
         form = how or PromptFormat()
         asked = [Question(speaker, prompt, form) for prompt in prompts for speaker in speakers]
         if inside(pair, asked):

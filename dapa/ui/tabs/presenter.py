@@ -9,7 +9,9 @@ would, so nothing told here can differ from what the pair does.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
+from dapa.ui.parts import seconds
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.status import skills_of
@@ -28,6 +31,8 @@ from dapa.writing.sentences import kind_text, where_text
 
 _TRIED = 8
 """How many requests are tried, at most, for one whose reply turns and could be tipped back."""
+_LONG, _LONGEST = 20.0, 60.0
+"""Seconds after which the first whose reply turned is taken, and after which no more are tried."""
 _OPEN = """(...values) => {
   document.getElementById('page').classList.add('presenting');
   [...document.querySelectorAll('#tabs .tab-wrapper button[role=tab]')]
@@ -42,6 +47,18 @@ class Presenter:
 
     button: gr.Button
     story: gr.HTML
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The request that the story would take by now, and how it was come by."""
+
+    asked: Prompt
+    tried: int
+    most: int
+    """How many are tried at most."""
+    turned: bool = False
+    """Did its reply turn with the set, its twin still answered?"""
 
 
 def build(opens: gr.Button) -> Presenter:
@@ -59,7 +76,7 @@ def wire(
     """The button's press; returns its event: nothing is transplanted once it was pressed."""
 
     @guarded
-    def begin(here: Session) -> tuple[Any, Any, str]:
+    def begin(here: Session) -> Iterator[tuple[Any, Any, str]]:
         bench = dashboard.workbench
         pair = bench.pair
         base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
@@ -69,24 +86,29 @@ def wire(
             report = result.report_of(run)
             mask = report.mask if report is not None else EMPTY
         if not mask.entries:
-            return gr.skip(), gr.skip(), carried({"ready": False})
+            yield gr.skip(), gr.skip(), carried({"ready": False})
+            return
         pair.validate(mask)
         kinds = {unit.kind for unit in mask.units}
         kind = kinds.pop() if len(kinds) == 1 else ",".join(sorted(kinds))
         total = len(list(pair.differs.get(kind, ())))
-        asked, tried = example(dashboard, mask)
+        since = time.monotonic()
+        for choice in choosing(dashboard, mask):
+            line = waiting(choice, time.monotonic() - since)
+            yield gr.skip(), gr.skip(), carried({"waiting": line})
         told = {
             "ready": True,
-            "harmful": asked.text,
-            "twin": asked.twin,
+            "harmful": choice.asked.text,
+            "twin": choice.asked.twin,
             "layers": where_text(mask.units),
             "moved": f"{len(mask.units)}{f' of {total}' if total else ''} "
             f"{kind_text(kind, total or len(mask.units))}",
-            "tried": tried,
+            "tried": choice.tried,
+            "turned": choice.turned,
         }
         now = replace(base, found=mask, found_by=run.id if run else base.found_by)
         now = now.press(EMPTY, 1.0)
-        return now, strip.draw(dashboard, now), carried(told, _figures(dashboard, run, kind, total))
+        yield now, strip.draw(dashboard, now), carried(told, _figures(dashboard, run, kind, total))
 
     return parts.button.click(
         begin, session, [session, wheel, parts.story], api_name="present", js=_OPEN, **steer
@@ -94,7 +116,8 @@ def wire(
 
 
 def carried(told: dict[str, Any], card_html: str = "") -> Html:
-    """The story as data for its bar, and the card of its end."""
+    """The story as data for its bar, and the card of its end; new at each press, so it is seen."""
+    told = {**told, "at": time.monotonic_ns()}
     end = html('<div class="story-end" hidden>{}</div>', card_html) if card_html else ""
     return html('<i data-story="{}"></i>{}', json.dumps(told), end)
 
@@ -121,11 +144,18 @@ def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
 
 
 def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
-    """A harmful request with its harmless twin, and how many were tried.
+    """A harmful request with its harmless twin, and how many were tried; see `choosing`."""
+    *_, choice = choosing(dashboard, mask)
+    return choice.asked, choice.tried
 
-    Held-out ones first. The first whose reply turns with the set, whose twin is still answered, and
-    which some single layer would tip back; if there is none of all three, one of the first two; if
-    none of those either, the first: the story then tells what really happens.
+
+def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
+    """What would be taken before each try and after the last one.
+
+    Held-out requests first, of one kind of harm after the other. The first whose reply turns with
+    the set, whose twin is still answered, and which some single layer would tip back; if there is
+    none of all three, or that takes long, one of the first two; if none of those either, the first:
+    the story then tells what really happens.
 
     Raises:
         PromptError: No bundled request of this pair has a harmless twin.
@@ -135,25 +165,50 @@ def example(dashboard: Dashboard, mask: Mask) -> tuple[Prompt, int]:
         known: Sequence[Prompt] = bench.prompts(None, "harmful").prompts
     except KeyError:
         known = ()
-    told = sorted((p for p in known if p.twin), key=lambda p: p.split != "held_out")[:_TRIED]
+    told = varied([p for p in known if p.twin])[:_TRIED]
     if not told:
         raise PromptError("no request with a harmless twin suits this pair; ask your own in Chat")
-    good: Prompt | None = None
-    for asked in told:
+    best, since = Choice(told[0], 0, len(told)), time.monotonic()
+    for tried, asked in enumerate(told, 1):
+        yield best
         try:
-            said = bench.replies([asked.text, asked.twin], mask)
+            said = bench.replies([asked.text, asked.twin], mask, teacher=False)
         except DapaError:
             break
+        best = replace(best, tried=tried)
         harmful = {who: verdict.label for who, _, verdict in said[asked.text]}
         twin = {who: verdict.label for who, _, verdict in said[asked.twin]}
         if (
             harmful.get("student") == twin.get("patched") == Label.COMPLIANCE
             and harmful.get("patched") == Label.REFUSAL
         ):
-            good = good or asked
+            best = best if best.turned else replace(best, asked=asked, turned=True)
             if tipped(dashboard, asked.text, mask):
-                return asked, 1 + told.index(asked)
-    return good or told[0], len(told)
+                best = replace(best, asked=asked)
+                break
+        if time.monotonic() - since > (_LONG if best.turned else _LONGEST):
+            break
+    yield best
+
+
+def varied(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Held-out ones first, and one of each kind of harm before a second of any."""
+    met: Counter[tuple[bool, str]] = Counter()
+    rank = []
+    for prompt in prompts:
+        late = prompt.split != "held_out"
+        rank.append((late, met[late, prompt.category]))
+        met[late, prompt.category] += 1
+    return [prompts[i] for i in sorted(range(len(rank)), key=rank.__getitem__)]
+
+
+def waiting(choice: Choice, took: float) -> str:
+    """What is going on while a request is chosen, after so many seconds."""
+    line = f"Request {min(choice.tried + 1, choice.most)} of at most {choice.most} is tried"
+    if not choice.tried:
+        return f"{line}."
+    left = took / choice.tried * (choice.most - choice.tried)
+    return f"{line}, {seconds(max(1.0, min(left, _LONGEST)))} more at most."
 
 
 def tipped(dashboard: Dashboard, prompt: str, mask: Mask) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -84,12 +84,16 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
             value=chosen if chosen in able else usual_kind(able),
         )
 
+    def planted() -> bool:
+        """Is the loaded pair's truth known? Then what is claimed by default is exact."""
+        return not dashboard.workbench.loaded or bool(dashboard.workbench.pair.spec.planted)
+
     @guarded
     def say(**values: Any) -> tuple[Any, Any]:
         """The sentence, and the ranking, which only some algorithms follow."""
         ranked = gr.update(visible=values.get("algorithm") in NEED_ONE)
         try:
-            return gr.update(label=sentence(parts, values)), ranked
+            return gr.update(label=sentence(parts, values, planted())), ranked
         except SettingError:
             return gr.skip(), ranked  # Start will say what is wrong
 
@@ -101,19 +105,24 @@ def wire(parts: SearchForm, dashboard: Dashboard, epoch: gr.State) -> Any:
     uploads.wire(dashboard, pressed, out, parts.form.parts["prompt_column"], "search", **_QUIET)
     parts.forget.click(forget, None, [parts.given, parts.files], api_name="search_forget", **_QUIET)
     kind = parts.form.parts["kind"]
-    epoch.change(kinds, kind, kind, api_name="search_kinds", **_QUIET)
+    said: dict[str, Any] = {
+        "inputs_kwargs": parts.values,
+        "outputs": [parts.form.line, parts.form.parts["prior"]],
+        **_QUIET,
+    }
+    offered = epoch.change(kinds, kind, kind, api_name="search_kinds", **_QUIET)
+    offered.then(say, api_name="search_say_pair", **said)
     return gr.on(
         [*parts.form.changes, parts.given.change],
         say,
-        inputs_kwargs=parts.values,
-        outputs=[parts.form.line, parts.form.parts["prior"]],
         api_name="search_say",
         trigger_mode="always_last",
-        **_QUIET,
+        **said,
     )
 
 
-def sentence(parts: SearchForm, values: Mapping[str, Any]) -> str:
-    """The choices as one line."""
+def sentence(parts: SearchForm, values: Mapping[str, Any], planted: bool = True) -> str:
+    """The choices as one line: those that count for what is claimed of a pair, planted or not."""
     settings = parts.read(values)
+    settings = replace(settings, claim=settings.resolved(planted))
     return settings.sentence() + (" · own prompts" if settings.prompts else "")
