@@ -1,15 +1,23 @@
 """The headline card says what was measured and no more; the example of the story is a real one."""
 
 import itertools
+import json
 import re
+from dataclasses import replace
+from html import unescape
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from dapa.core.records import EMPTY, Label, Mask, Prompt, PromptError, Rate, SettingError, Unit
+from dapa.planted.pairs import harmful_prompts, harmless_prompts
+from dapa.prompts.sets import PromptSet
+from dapa.ui.dashboard import Dashboard
 from dapa.ui.harmless import harmless
 from dapa.ui.headline import Headline, Point, by_skill, card, plane
 from dapa.ui.parts import badge
+from dapa.ui.session import fresh
 from dapa.ui.tabs import presenter
 from dapa.ui.tabs.presenter import choosing, example, varied, waiting
 from dapa.workbench import Workbench
@@ -124,7 +132,28 @@ def test_the_wait_for_a_request_is_told_and_ends_when_it_was_long(monkeypatch):
     assert not last.turned and last.tried == 7, "63 s, and none turns: the first tells so"
     assert last.asked.text == "a"
     assert waiting(seen[0], 3.0) == "Request 1 of at most 8 is tried."
-    assert "Request 3 of at most 8" in waiting(seen[2], 4.0) and "12" in waiting(seen[2], 4.0)
+    assert "Request 3 of at most 8" in waiting(seen[2], 4.0) and "12.0" in waiting(seen[2], 4.0)
+
+
+def test_the_strip_shows_the_kind_that_was_found_so_that_its_units_can_be_flipped(planted_pair):
+    """Gates are its usual kind: whole MLPs were found, and no flip was ever shown on the stage."""
+    bench = Workbench(pair=planted_pair)
+    harm, safe = harmful_prompts(2), harmless_prompts(2)
+    told = tuple(Prompt(a, "", "held_out", b) for a, b in zip(harm, safe, strict=True))
+    bench.prompts = lambda *_, **__: PromptSet("planted", "harmful", told)
+    dashboard = Dashboard(bench)
+    with gr.Blocks() as page:
+        parts = presenter.build(gr.Button())
+        presenter.wire(dashboard, parts, gr.State(), gr.HTML(), {})
+    (begin,) = (fn.fn for fn in page.fns.values() if fn.api_name == "present")
+    found = Mask.of([Unit(1, "mlp"), Unit(2, "mlp")])
+    here = replace(fresh(dashboard.epoch, planted_pair), found=found)
+    assert here.kind == "gate"
+    *waits, (now, _, story) = begin(here)
+    assert "Request 1 of at most 2" in str(waits[0][-1])
+    assert now.kind == "mlp" and now.found == found and not now.chosen.entries
+    data = json.loads(unescape(re.search('data-story="([^"]*)"', str(story))[1]))
+    assert data["ready"] and data["flips"] and data["harmful"] in harm
 
 
 def test_a_pair_that_cannot_be_asked_is_no_request_that_was_tried():

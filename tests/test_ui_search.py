@@ -140,6 +140,21 @@ def test_the_default_site_is_what_the_family_has_in_the_gates_place(model_type, 
     assert handler("mlp")["value"] == "mlp", "what was chosen and is there stays"
 
 
+@pytest.mark.parametrize("moved", [("o", "q"), ("down",), ("input_layernorm",)])
+def test_where_gates_are_equal_everywhere_form_and_strip_begin_at_a_kind_that_differs(moved):
+    """As of an adapter that was tuned on attention alone: gates are there, and never searched."""
+    pair = random_trio("llama", kinds=moved).pair
+    assert pair.differs["gate"] == []
+    board = SimpleNamespace(workbench=SimpleNamespace(loaded=True, pair=pair))
+    with gr.Blocks() as page:
+        choices.wire(choices.build(), board, gr.State(0))
+    (handler,) = (fn.fn for fn in page.fns.values() if fn.api_name == "search_kinds")
+    told = handler("gate")
+    assert told["value"] == fresh(0, pair).kind and pair.units(told["value"])
+    for _, kind in told["choices"]:
+        assert pair.units(kind), "none is offered that a search would refuse"
+
+
 @pytest.mark.parametrize(
     ("model_type", "first"), [("llama", "gate"), ("phi", "up"), ("qwen3_moe", "experts")]
 )

@@ -22,6 +22,7 @@ const pane = (name) => document.querySelector(`#panes .pane.${name}`);
 const asked = (name) => [...(pane(name)?.querySelectorAll('.asked') || [])].at(-1)?.textContent;
 const verdict = (name) => ['refusal', 'compliance', 'answered', 'incoherent', 'unclear']
   .find((word) => pane(name)?.classList.contains(word));
+const UNCLEAR = ['incoherent', 'unclear'];
 const settled = (name, text) => asked(name) === text && verdict(name);
 // is the patched reply made with what the strip holds?
 const fresh = () => (document.querySelector('#panes .panes')?.dataset.mask || '') === held();
@@ -45,6 +46,7 @@ const STEPS = [
     done: () => settled('student', story.harmful),
     say() {
       if (!this.done()) return 'Student and patched model are asked the same; nothing is transplanted yet.';
+      if (UNCLEAR.includes(verdict('student'))) return 'The student neither refuses nor clearly does what it is asked.';
       return verdict('student') === 'refusal' ? 'The student refuses this one by itself.'
         : 'The student does what it is asked. Its reply is blurred, since it may do harm.';
     } },
@@ -58,8 +60,9 @@ const STEPS = [
         : 'This reply does not turn: the figures at the end tell how many do.';
     } },
   { head: 'What holds it', next: () => 'Ask its harmless twin',
-    act() {}, done: () => document.querySelector('#strip .flips'),
+    act() {}, done: () => !story.flips || document.querySelector('#strip .flips'),
     say() {
+      if (!story.flips) return 'The units of this set have no cells of their own to be flipped alone.';
       if (!this.done()) return 'Each layer is flipped alone, in one batch.';
       const cells = lit();
       return cells.length ? `Lit on the strip: flip layer ${listed(cells)} alone, and the reply turns again.`
@@ -69,6 +72,7 @@ const STEPS = [
     act() { ask(story.twin); }, done: () => fresh() && settled('patched', story.twin),
     say() {
       if (!this.done()) return 'Nearly the same words, but no harm in them.';
+      if (UNCLEAR.includes(verdict('patched'))) return 'Not refused, and not clearly answered either: this reply counts as neither.';
       return verdict('patched') === 'refusal' ? 'Refused as well: that is over-refusal, and it is counted.'
         : 'Still answered: what moved is the refusal of harm, not all of the talking.';
     } },

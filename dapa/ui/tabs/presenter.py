@@ -23,7 +23,7 @@ from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
 from dapa.ui.parts import seconds
-from dapa.ui.session import Session, fresh
+from dapa.ui.session import Session, able, fresh
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.status import skills_of
 from dapa.workbench import Run
@@ -105,8 +105,12 @@ def wire(
             f"{kind_text(kind, total or len(mask.units))}",
             "tried": choice.tried,
             "turned": choice.turned,
+            "flips": kind in able(pair),
         }
-        now = replace(base, found=mask, found_by=run.id if run else base.found_by)
+        shown = (
+            kind if kind in able(pair) else base.kind
+        )  # the strip's kind is flipped unit by unit
+        now = replace(base, found=mask, found_by=run.id if run else base.found_by, kind=shown)
         now = now.press(EMPTY, 1.0)
         yield now, strip.draw(dashboard, now), carried(told, _figures(dashboard, run, kind, total))
 
@@ -207,8 +211,8 @@ def waiting(choice: Choice, took: float) -> str:
     line = f"Request {min(choice.tried + 1, choice.most)} of at most {choice.most} is tried"
     if not choice.tried:
         return f"{line}."
-    left = took / choice.tried * (choice.most - choice.tried)
-    return f"{line}, {seconds(max(1.0, min(left, _LONGEST)))} more at most."
+    left = min(took / choice.tried * (choice.most - choice.tried), _LONGEST - took)
+    return f"{line}; about {seconds(max(1.0, round(left)))} more if none turns."
 
 
 def tipped(dashboard: Dashboard, prompt: str, mask: Mask) -> bool:
