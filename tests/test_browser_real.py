@@ -1,4 +1,4 @@
-"""The main job on the real pair in Chromium: picked, mapped, searched, used, asked, evaluated."""
+"""The main job on the real pair in Chromium: picked, mapped, searched, used, asked, presented."""
 
 import os
 from pathlib import Path
@@ -78,6 +78,19 @@ def test_the_whole_main_job_on_the_real_pair(real_base, toy_pair, chromium, tmp_
             assert ("blur" in pane.locator(".text").evaluate(BLUR)) is not refused, name
         shot(page, "6-chat")
 
+        page.click("#present")
+        line, go = page.locator(".story-line"), page.locator(".story-buttons .primary-action")
+        until(lambda: "blurred" in line.inner_text(), LONG)
+        shot(page, "7-presented")
+        go.click()
+        until(lambda: "The reply turns" in line.inner_text(), LONG)
+        assert layers_on(page) == list(report.layers)
+        go.click()
+        until(lambda: "flip layer" in line.inner_text() or "No single" in line.inner_text(), LONG)
+        assert page.locator("#strip .flips").count()
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#composer", state="visible")
+
         tab(page, "Evaluate")
         page.click("#eval-settings button.label-wrap")
         set_number(page, "prompt limit (0: no limit)", 6)
@@ -85,4 +98,4 @@ def test_the_whole_main_job_on_the_real_pair(real_base, toy_pair, chromium, tmp_
         page.wait_for_selector("#eval-table tbody tr")
         shown = page.inner_text("#eval-table")
         assert "patched" in shown and "perplexity" in shown
-        shot(page, "7-evaluated")
+        shot(page, "8-evaluated")
