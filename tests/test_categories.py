@@ -8,6 +8,7 @@ from searched import prompt_set, searched
 from dapa.core.records import SettingError, Unit
 from dapa.measure.categories import UNNAMED, categories, category_map
 from dapa.search.job import SearchJob
+from dapa.workbench.measurements.categories import finding
 
 
 def test_a_layer_that_carries_one_category_loses_that_one_alone():
@@ -19,6 +20,14 @@ def test_a_layer_that_carries_one_category_loses_that_one_alone():
     assert cell.dsr.value == 0.0 and cell.lost.value == 1.0 and cell.lost.low > 0
     assert told.cell(Unit(3), "theft").lost.value == 0.0
     assert told.found["theft"].n == 12
+
+
+def test_layers_that_carry_the_same_are_told_together():
+    names = ["fraud"] * 12 + ["theft"] * 12
+    fraud, theft = [False] * 12 + [True] * 12, [True] * 12 + [False] * 12
+    without = {Unit(3): fraud, Unit(4): theft, Unit(7): fraud, Unit(8): [True] * 24}
+    told = finding(category_map(names, [True] * 24, without))
+    assert told.startswith("Layers 3, 7 carry fraud; layer 4 carries theft (clear after")
 
 
 def test_a_loss_that_chance_explains_is_not_carried():

@@ -29,6 +29,9 @@ from dapa.figures.theme import (
 )
 from dapa.figures.trials import column_names
 
+_LEVEL = 24
+"""Characters of all names under a map that stand side by side on a phone."""
+
 
 def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
     """A row per unit left out, a column per category; colour: share of refusals lost, paired.
@@ -68,7 +71,7 @@ def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
         names,
         "refusals lost (share)",
         labels=_labels(z),
-        tilt=len(columns) > 5,
+        tilt=len(columns) > 5 or sum(map(len, columns)) > _LEVEL,
         losses=True,
     )
 

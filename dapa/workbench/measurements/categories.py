@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
+from dapa.core.records import Unit
 from dapa.core.settings import Settings
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, numbers
-from dapa.writing.sentences import unit_name
+from dapa.writing.sentences import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.measure.categories import CategoryMap
@@ -72,12 +73,15 @@ def finding(found: CategoryMap) -> str:
             f"With {n} prompts in {len(found.categories)} categories, no layer is shown to carry "
             "one kind of harm: no loss is clear after Holm's correction. More prompts would tell."
         )
-    some = [
-        f"{unit_name(unit)} carries {', '.join(what)}"
-        for unit, what in zip(found.units, carried, strict=True)
-        if what
-    ]
-    return f"{'; '.join(some)} (clear after Holm's correction, n = {n} prompts in all)."
+    alike: dict[tuple[str, ...], list[Unit]] = {}
+    for unit, what in zip(found.units, carried, strict=True):
+        if what:
+            alike.setdefault(tuple(what), []).append(unit)
+    some = "; ".join(
+        f"{units_text(units)} {'carry' if len(units) > 1 else 'carries'} {', '.join(what)}"
+        for what, units in alike.items()
+    )
+    return f"{some[0].upper()}{some[1:]} (clear after Holm's correction, n = {n} prompts in all)."
 
 
 def _figures(record: HarmByLayer, dark: bool) -> Sequence[tuple[str, Any]]:
