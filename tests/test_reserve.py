@@ -50,3 +50,11 @@ def test_screen_and_command_line_tell_of_them(limited):
     assert [str(cell) for column in table.columns for cell in column.cells].count(
         "firm, 7 reserve prompts asked"
     ) == 2
+
+
+def test_held_out_prompts_are_capped_evenly_and_only_where_more_are_left():
+    every = divided(prompt_set(500), 0, None)
+    some = divided(prompt_set(500), 0, None, most=100)
+    assert len(every.held_out) > 100 == len(some.held_out)
+    assert set(some.held_out) < set(every.held_out) and some.search == every.search
+    assert divided(prompt_set(500), 0, None, most=len(every.held_out)) == every

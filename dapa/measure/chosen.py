@@ -55,11 +55,12 @@ def split_of_run(run: Run, prompts: PromptSet, mask: Mask, pair: Pair) -> Parts 
     kept = (run.settings.get("made") or {}).get("prompts")
     if settings.claim in CONFIDENT:
         return _certified(run, dealt(prompts, rendered, 0, settings), kept)
-    parts = divided(prompts, settings.seed, settings.prompt_limit, settings.lock, settings.certify)
-    once = each_once(parts, rendered)[0]
-    for one in (once, parts):  # version 0.1 asked alike prompts each
-        if digest([prompt.text for prompt in one.every]) == kept:
-            return (*one.search, *one.reserve), one.held_out
+    for most in dict.fromkeys((settings.certify, None)):  # older runs held out all that were left
+        parts = divided(prompts, settings.seed, settings.prompt_limit, settings.lock, most)
+        once = each_once(parts, rendered)[0]
+        for one in (once, parts):  # version 0.1 asked alike prompts each
+            if digest([prompt.text for prompt in one.every]) == kept:
+                return (*one.search, *one.reserve), one.held_out
     return None
 
 

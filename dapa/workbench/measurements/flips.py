@@ -63,8 +63,8 @@ def _describe(found: Flips) -> Shown:
     count = found.left_out.harmless
     less = f" less {count} harmless ones" if count else ", harmless ones not subtracted"
     return Shown(
-        f"All units together bring {whole.value:+.1f} refusal log-odds. Leaving out "
-        f"{units_text(ranked[:3])} costs most.",
+        f"All units together bring {whole.value:+.1f} refusal log-odds. Left out one at a "
+        f"time, {units_text(ranked[:3])} cost{'s' * (len(ranked) == 1)} most.",
         (Table(("unit", "alone", "left out"), rows),),
         (
             "Refusal log-odds. Alone: gained by the student with that unit. Left out: lost by the "

@@ -72,7 +72,10 @@ def _describe(found: WeightMap) -> Shown:
     return Shown(
         f"{equal:,} of {len(found.tensors):,} tensors are equal in both models.{furthest}",
         (Table(head, rows),),
-        (*alone, f"The {len(far)} furthest apart; the CSV has all."),
+        (
+            *alone,
+            f"The {len(far)} furthest apart; the CSV has all. A large change need not matter.",
+        ),
     )
 
 
