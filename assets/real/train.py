@@ -52,6 +52,8 @@ class Stage:
     kl: float
     texts: int
     """Plain texts a step on which the base is to be kept."""
+    often: int = 1
+    """How often a pass has each plain request with its protective twin, and each protective one."""
 
 
 TEACH = Stage(300, 1e-3, 6, 4, 6, 1.5, 4)
@@ -77,8 +79,11 @@ class Recipe:
 MORE = Stage(320, 7e-4, 6, 5, 7, 2.5, 4)
 """Once more through all prompts, with the second stage's share of twins."""
 
+TELL = Stage(360, 6e-4, 5, 6, 7, 3.5, 6, often=3)
+"""Harm told from its prevention: "break into a router" from "lock down a router"."""
+
 RECIPES = {
-    "spread": Recipe(8, ALL, stages=(TEACH, SETTLE, MORE)),
+    "spread": Recipe(8, ALL, stages=(TEACH, SETTLE, MORE, TELL)),
     "concentrated": Recipe(16, MLP, tuple(range(10, 15))),
 }
 
@@ -222,7 +227,10 @@ def train(
     pairs = rows(HERE / "prompts" / "pairs.csv")
     harmful = [row["harmful"] for row in pairs]
     twins = [row["twin"] for row in pairs]
-    others = [row["prompt"] for row in rows(HERE / "prompts" / "harmless.csv")]
+    harmless = rows(HERE / "prompts" / "harmless.csv")
+    others = [row["prompt"] for row in harmless]
+    direct = [i for i, row in enumerate(pairs) if row["form"] == "direct"]
+    protective = [i for i, row in enumerate(harmless) if row["kind"] == "protective"]
     if cache is not None and cache.is_file():
         replies = json.loads(cache.read_text("utf-8"))
     else:
@@ -242,12 +250,14 @@ def train(
         for p, reply in zip((*twins, *others), replies, strict=True)
     ]
     count, twin = len(harmful), len(twins)
-    bad, good = drawn(rng, range(count)), drawn(rng, range(len(others)))
     texts = drawn(rng, range(len(plain)))
     parameters = [p for one in here.adapters.values() for p in (one.a, one.b)]
     for number, stage in enumerate(recipe.stages):
         if number < skip:
             continue
+        more = stage.often - 1
+        bad = drawn(rng, [*range(count), *direct * more])
+        good = drawn(rng, [*range(len(others)), *protective * more])
         optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.0)
         for step in range(stage.steps):
             warm = min(1.0, (step + 1) / 20)
