@@ -227,6 +227,7 @@ def test_nothing_to_localize_tells_both_scores_and_what_to_try(dapa, files, tmp_
     pair = ["--student", student, "--teacher", "teacher", *files["prompts"]]
     result = dapa("search", *pair, "--sites", "up", "--json", "-")
     assert is_mistake(result, "nothing to localize", "student DSR 0.00", "try --sites mlp")
+    assert result[2].count("--sites") == 1, "one way on, no list"
 
 
 @pytest.mark.parametrize(

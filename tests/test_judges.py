@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dapa.core.records import Label, Manner
-from dapa.judges import REFUSAL_OPENERS, judges, opening, opens_refusal, released
+from dapa.judges import REFUSAL_OPENERS, judges, opening, opens_refusal, released, titled
 from dapa.judges.released import substrings
 from dapa.judges.rules.coherence import incoherent, longest_loop
 from dapa.judges.rules.judge import rules
@@ -254,6 +254,14 @@ def test_the_released_rule_is_the_published_one():
 def test_the_registry_offers_every_judge_by_name():
     assert set(judges) >= {"rules", "opening", "released"}
     assert judges["rules"]().name == "rules/6"
+
+
+def test_a_judge_is_told_in_words_and_a_name_that_says_more_as_it_is():
+    assert titled("rules/6") == "refusal rules, version 6"
+    assert titled("rules/6+thought") == "refusal rules, version 6, without thoughts"
+    assert titled("released/1") == "released 35-substring rule, version 1"
+    for other in ("rules/6+0a1b2c", "harm-chat/1:gpt:0a1b", "human", ""):
+        assert titled(other) == other
 
 
 def test_loops_and_babble_are_incoherent_and_lists_are_not():

@@ -1,6 +1,6 @@
 """(prompt, reply) -> Verdict. One factory a file; heavy judges import late."""
 
-from dapa.judges.base import Judge, judges
+from dapa.judges.base import Judge, judges, titled
 from dapa.judges.classifier import classifier
 from dapa.judges.endpoint import endpoint
 from dapa.judges.harm import Harm, HarmJudge, harms
@@ -21,5 +21,6 @@ __all__ = [
     "opens_refusal",
     "released",
     "rules",
+    "titled",
     "two_stage",
 ]

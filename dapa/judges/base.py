@@ -72,5 +72,18 @@ def _moved(verdict: Verdict, by: int, name: str) -> Verdict:
     return replace(verdict, judge=name, span=span)
 
 
+def titled(name: str) -> str:
+    """A stored judge's name for people: `rules/6` is "refusal rules, version 6".
+
+    A name that carries more than a table's entry, its version and "+thought" stays as it is.
+    """
+    kind, _, rest = name.partition("/")
+    version = rest.removesuffix("+thought")
+    if kind not in judges or not version.isdecimal():
+        return name
+    apart = ", without thoughts" if version != rest else ""
+    return f"{judges.titles[kind].split(',')[0]}, version {version}{apart}"
+
+
 judges: Registry[Callable[..., Judge]] = Registry("judge")
 """Name -> factory(**options) -> Judge; a factory that lacks a needed option says which."""

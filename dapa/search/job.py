@@ -30,7 +30,7 @@ from dapa.model.template import digests_of, render, today
 from dapa.prompts.format import Turn
 from dapa.prompts.sets import PromptSet
 from dapa.search.algorithms.limited import Kl
-from dapa.search.algorithms.questions import NEED_ONE, algorithms
+from dapa.search.algorithms.questions import NEED_ONE
 from dapa.search.archive import StoreArchive, ranked_once
 from dapa.search.confidence.plan import PromptParts
 from dapa.search.confidence.record import ConfidenceRecord, chose_more
@@ -46,7 +46,7 @@ from dapa.search.engine.workers.hiring import crew_of
 from dapa.search.held import Held, forget_way
 from dapa.search.kinds import kinds_of
 from dapa.search.priors import Led, Prior, Ranking, few, rank
-from dapa.search.settings import CONFIDENT, DEFAULT_ALGORITHM, SearchSettings
+from dapa.search.settings import CONFIDENT, DEFAULT_ALGORITHM, SearchSettings, method_of
 from dapa.search.setup import (
     batched,
     dealt,
@@ -62,7 +62,7 @@ from dapa.search.setup import (
 )
 from dapa.store.database import Store, digest
 from dapa.store.looks import look
-from dapa.writing.confidence import CLAIMS, exact_sentence, plan_sentence
+from dapa.writing.confidence import exact_sentence, plan_sentence
 from dapa.writing.sentences import kind_told
 
 
@@ -106,8 +106,10 @@ class SearchJob:
         """Who decodes besides this process; None where nobody does."""
         self.units, self.total = tuple(units), len(units)
         others = [k for k, layers in pair.differs.items() if layers and k != settings.kind]
-        self.others = tuple(sorted(others, key=lambda kind: kind != "mlp"))
-        """Other kinds of site that differ, the whole MLP first."""
+        self.others = tuple(sorted(others, key=lambda kind: (kind != "mlp", kind != "layer")))
+        """Other kinds of site that differ, the whole MLP and the whole layer first."""
+        self.offers = [f"--sites {kind}" for kind in self.others[:1]]
+        """What a search that found nothing is told to try: one way on, not a list to read."""
         self.parts: PromptParts | None = None
         """A confidence search's prompts by what they do; None of an exact one."""
         self.confident = claim in CONFIDENT
@@ -196,7 +198,7 @@ class SearchJob:
             else None,
             elsewhere=found_elsewhere(self.store, settings, made, run_id),
             devices=gpus(pair),
-            offers=[f"--sites {kind}" for kind in self.others],
+            offers=self.offers,
         )
 
     def _certifying(
@@ -222,7 +224,7 @@ class SearchJob:
                 else None,
                 settings=settings,
                 control=control or self.control,
-                offers=[f"--sites {kind}" for kind in self.others],
+                offers=self.offers,
                 looked=lambda: self.looked("search"),
                 devices=gpus(pair),
             ),
@@ -316,8 +318,7 @@ class SearchJob:
     @property
     def method(self) -> str:
         """How it searches, for people."""
-        claim = self.settings.claim
-        return str(CLAIMS[claim] if self.confident else algorithms.titles[self.settings.algorithm])
+        return method_of({"claim": self.settings.claim, "algorithm": self.settings.algorithm})
 
     @property
     def shows(self) -> str:

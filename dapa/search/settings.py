@@ -22,6 +22,14 @@ CONFIDENT = CERTIFIED
 _WHO = ("workers", "ray", "worker_timeout")
 
 
+def method_of(settings: Mapping[str, Any]) -> str:
+    """What a stored search is called for people: its algorithm, or what it claims to show."""
+    claim, name = str(settings.get("claim") or "exact"), str(settings.get("algorithm", ""))
+    if claim in CONFIDENT:
+        return CLAIMS[claim]
+    return algorithms.titles.get(name, name)
+
+
 def _at_most(words: str) -> Callable[[Any], str]:
     return lambda value: f"at most {value:,.12g} {words}" if value else ""
 

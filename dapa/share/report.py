@@ -25,9 +25,8 @@ from dapa.figures.html_page import POLICY
 from dapa.figures.pareto import pareto_chart
 from dapa.figures.rates import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.search.algorithms import algorithms
 from dapa.search.pareto import pareto
-from dapa.search.settings import CONFIDENT, SearchSettings
+from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, evidence_of, found_by, with_beside
 from dapa.share.folder import new_folder, put
@@ -233,11 +232,7 @@ def _tests(store: Store, run: Run | None) -> str:
         return ""
     trials = [Trial.from_dict(body) for body in store.trials(run.id)]
     result = run.result or {}
-    claim = str(run.settings.get("claim") or "exact")
-    name = str(run.settings.get("algorithm"))
-    head = "The search, test by test"
-    if claim not in CONFIDENT and name in algorithms:
-        head = f"The search: {algorithms.titles[name]}"
+    head = f"The search: {method_of(run.settings)}"
     return encode(run.id, head, trials, target=result.get("target"))
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dapa.core.records import Rate
-from dapa.search.settings import SearchSettings
+from dapa.judges import titled
+from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, found_by
 from dapa.share.sheets import WHO, Sheet, sheets_of
-from dapa.store.database import Run, Store
+from dapa.store.database import Store
 from dapa.writing.certified import form_title, plan_text
 from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
-from dapa.writing.confidence import CLAIMS
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
@@ -251,15 +251,11 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
         found, rate = found_by(run), ((run.result or {}).get("dsr") or {}).get("held_out")
         what = units_text(found.units) if found.entries else "nothing"
         shown = f", {rate_text(Rate(**rate))} held out" if rate else ""
-        lines.append(f"{_how(run)} over {run.settings.get('kind', 'gate')} found {what}{shown}.")
+        kind = run.settings.get("kind", "gate")
+        lines.append(f"{method_of(run.settings)} over {kind} found {what}{shown}.")
     if not lines:
         return []
     return [f"Other searches of this pair in the same store: {' '.join(lines[:8])}"]
-
-
-def _how(run: Run) -> str:
-    claim = str(run.settings.get("claim") or "exact")
-    return str(run.settings.get("algorithm")) if claim == "exact" else CLAIMS.get(claim, claim)
 
 
 def _cost(evidence: Evidence) -> str:
@@ -311,7 +307,7 @@ def _method(evidence: Evidence) -> list[tuple[str, str]]:
     if evidence.table is not None:
         body = evidence.table.result or {}
         told.append(("table", evidence.table.id))
-        told.append(("judge", str(body.get("judge") or "rules")))
+        told.append(("judge", titled(str(body.get("judge") or "rules"))))
         told += [("note", str(line)) for line in body.get("notes") or ()]
     made = dict((run.settings.get("made") if run else None) or {})
     told += [(f"digest of {name}", str(value)) for name, value in made.items()]

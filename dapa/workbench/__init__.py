@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from dapa.chat.sessions import ChatSession, Round, Talk, ruled
     from dapa.chat.settings import ChatSettings
-    from dapa.judges import judges
+    from dapa.judges import judges, titled
     from dapa.judges.base import Judge
     from dapa.judges.choose import panel, read_options
     from dapa.judges.classifier import classes_of, mapping
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from dapa.search.job import SearchJob
     from dapa.search.kinds import kinds_from
     from dapa.search.priors import priors
-    from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
+    from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings, method_of
     from dapa.share.model import Made
     from dapa.share.played import cells, encode
     from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
@@ -101,7 +101,7 @@ _HOMES = {
     ),
     "dapa.chat.settings": ("ChatSettings",),
     "dapa.judges.base": ("Judge",),
-    "dapa.judges": ("judges",),
+    "dapa.judges": ("judges", "titled"),
     "dapa.judges.choose": (
         "panel",
         "read_options",
@@ -223,6 +223,7 @@ _HOMES = {
         "CONFIDENT",
         "SearchRules",
         "SearchSettings",
+        "method_of",
     ),
     "dapa.share.model": ("Made",),
     "dapa.share.settings": (
@@ -321,6 +322,7 @@ __all__ = [
     "inspect",
     "kinds_from",
     "mapping",
+    "method_of",
     "one_prompt",
     "opinions",
     "panel",
@@ -345,6 +347,7 @@ __all__ = [
     "stored_evaluation",
     "stored_replies",
     "tally",
+    "titled",
     "units_for",
     "vote",
 ]

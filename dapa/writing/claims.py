@@ -144,7 +144,11 @@ def smaller_text(offered: Sequence[Offered]) -> str:
 
 
 def looks_text(looks: int) -> str:
-    """How often a held-out set was looked at; empty where nobody counted."""
+    """How often a held-out set was looked at by the end of one job; empty where nobody counted.
+
+    A page may tell of several jobs, each with its own count: hence "by then".
+    """
     if not looks:
         return ""
-    return f"Held-out set looked at {looks} time{'' if looks == 1 else 's'}."
+    times = f"{looks} time{'' if looks == 1 else 's'}"
+    return f"By then the held-out set had been looked at {times}, this one included."

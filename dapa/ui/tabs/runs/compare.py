@@ -10,7 +10,7 @@ from dapa.core.records import EMPTY, Mask, Rate
 from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import report_of
-from dapa.workbench import Run, SearchReport
+from dapa.workbench import Run, SearchReport, method_of
 from dapa.writing.sentences import overlap_sentence
 
 _WORDS = {
@@ -90,7 +90,7 @@ def _strange(first: Run, second: Run) -> Html:
 
 def _settings(first: Run, second: Run) -> Html:
     """Only what was set otherwise."""
-    rows = [(word, _value(a), _value(b)) for word, a, b in _otherwise(first, second)]
+    rows = [(w, _value(w, a), _value(w, b)) for w, a, b in _otherwise(first, second)]
     same = sum(key in first.settings or key in second.settings for key in _WORDS) - len(rows)
     rest = note(f"{same} other settings are the same.") if same else ""
     if not rows:
@@ -105,7 +105,9 @@ def _otherwise(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
             yield word, a, b
 
 
-def _value(value: Any) -> str:
+def _value(word: str, value: Any) -> str:
+    if word == _WORDS["algorithm"]:
+        return method_of({"algorithm": value})
     return "–" if value in (None, "") else str(value)[:80]
 
 

@@ -9,7 +9,7 @@ from dapa.core.html import Html, html, joined
 from dapa.core.records import Mask, Rate, SettingError
 from dapa.ui.parts import note, rate, table, title, told_of
 from dapa.ui.tabs.evaluate.scores import title_of
-from dapa.workbench import COLUMNS, WRAP, Run
+from dapa.workbench import COLUMNS, WRAP, Run, titled
 
 
 def draw(run: Run) -> Html:
@@ -32,7 +32,8 @@ def draw(run: Run) -> Html:
             )
         )
     mask = told_of(mask_of(run))
-    line = f"Patched with {mask}; judged by {told.get('judge', '')}. Press a rate to read on."
+    judge = titled(str(told.get("judge", "")))
+    line = f"Patched with {mask}; judged by {judge}. Press a rate to read on."
     partial = "" if told.get("complete", True) else note("Stopped early: of what was judged.")
     notes = joined(note(one) for one in told.get("notes") or [])
     body = table(("share of replies", *names), rows)

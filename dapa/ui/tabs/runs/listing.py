@@ -12,7 +12,7 @@ from dapa.ui.belonging import is_loaded, owner_of, title_of
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import hint, names, rate, title, told_of
 from dapa.ui.tabs.search.result import report_of
-from dapa.workbench import CONFIDENT, KIND, Run
+from dapa.workbench import KIND, Run, method_of, titled
 
 EMPTY = hint(
     "No runs yet",
@@ -79,10 +79,10 @@ def how(run: Run) -> str:
     """How it searched or judged: an algorithm, what a confidence search claims, a judge."""
     if run.kind == KIND:
         told = run.result or {}
-        over = f", DSR over {told['dsr_over']}" if told.get("dsr_over") else ""
-        return f"evaluation, {told.get('judge') or run.settings.get('judge', '')}{over}"
-    claim = run.settings.get("claim")
-    return str(claim if claim in CONFIDENT else run.settings.get("algorithm", ""))
+        judge = titled(str(told.get("judge") or run.settings.get("judge", "")))
+        over = f", DSR ({told['dsr_over']})" if told.get("dsr_over") else ""
+        return f"evaluation by {judge}{over}"
+    return method_of(run.settings)
 
 
 def way(run: Run) -> str:

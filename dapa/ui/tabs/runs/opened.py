@@ -12,8 +12,7 @@ from dapa.ui.parts import note, rate, seconds, table, title
 from dapa.ui.tabs.runs import evaluated
 from dapa.ui.tabs.runs.listing import how, is_ours, pair_of
 from dapa.ui.tabs.search import certified, result
-from dapa.workbench import AGAIN, KIND, Run, SearchReport, algorithms, kinds_from
-from dapa.writing.confidence import CLAIMS
+from dapa.workbench import AGAIN, KIND, Run, SearchReport, kinds_from
 
 
 def opened(dashboard: Dashboard, run: Run) -> Html:
@@ -120,13 +119,10 @@ def replayed(dashboard: Dashboard, run: Run) -> str:
     if run.kind != "search":
         return ""
     trials = [Trial.from_dict(trial) for trial in dashboard.workbench.store.trials(run.id)]
-    algorithm = how(run)
-    head = CLAIMS.get(algorithm) or (
-        algorithms.titles[algorithm] if algorithm in algorithms else algorithm
-    )
     found = result.report_of(run)
     tests = found.costs.tests if found else None
-    return replay.encode(run.id, head, trials, target=found.target if found else None, tests=tests)
+    target = found.target if found else None
+    return replay.encode(run.id, how(run), trials, target=target, tests=tests)
 
 
 def _share(
