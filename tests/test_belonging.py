@@ -177,7 +177,7 @@ def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away
     page = listing.draw(runs, first.id, board)
     assert page.count('data-do="beside"') == 1, "only another evaluation is set beside one"
     assert "evaluation by refusal rules, version 6" in page and "rules/6" not in page
-    assert "Prefix bisection" in page and "bisect," not in page
+    assert "Prefix bisection" in page and "bisect," not in page and "gates · " in page
     assert 'class="chosen"' in page
     body = opened(board, first)
     assert 'data-model="patched" data-measure="dsr"' in body and "layers 1, 4" in body

@@ -70,5 +70,5 @@ def test_a_quick_search_is_planned_watched_read_used_and_reopened(board, chromiu
         until(lambda: "Concentrated: 2 of 8 gates" in page.inner_text("#run"))
         until(lambda: page.inner_text("#run-certified") == said)  # Gradio tells "processing" first
         page.wait_for_selector("#run-chart .js-plotly-plot .legendtext")
-        assert "gate · quick" in page.inner_text("#runs")
+        assert "gates · quick form" in page.inner_text("#runs")
         assert "Always in: layers 2, 5" in page.inner_text("#run .agreed")

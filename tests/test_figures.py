@@ -224,6 +224,8 @@ def test_rates_have_a_shape_a_model_and_their_intervals():
     assert figure.data[3].name == "sham &lt;1&gt;"
     assert list(figure.layout.yaxis.ticktext) == ["DSR", "skill"]
     assert figure.layout.xaxis.title.text == "share of replies"
+    longer = rates_chart({"patched": {"over_refusal": Rate(0.9, 0.8, 0.95, 64)}})
+    assert figure.layout.margin.l < longer.layout.margin.l <= 96, "as wide as its names"
     patched = figure.data[1]
     assert list(patched.x) == [0.9, 0.5]
     assert patched.error_x.array == pytest.approx((0.05, 0.1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -86,7 +86,7 @@ def rates_chart(
         colours,
         max(len(measures), 1) * _ROW + 28 + 48,
         traces,
-        margin={"l": 96, "r": 24, "t": 28, "b": 48},
+        margin={"l": _margin(measures), "r": 24, "t": 28, "b": 48},
         hovermode="closest",
         xaxis=axis(
             colours,
@@ -107,6 +107,12 @@ def rates_chart(
             fixedrange=True,
         ),
     )
+
+
+def _margin(measures: Sequence[str]) -> int:
+    """Pixels for the names at the left: no more than they need, since a phone has few."""
+    longest = max((len(TITLES.get(m, m)) for m in measures), default=0)
+    return min(96, 20 + 7 * longest)
 
 
 def percent(x: float) -> str:

@@ -124,9 +124,8 @@ class MethodTable:
         limit = self.job.settings.max_kl
         held = f"held to a KL of {limit:g}; the other rows are not" if limit is not None else ""
         every = f"all {len(self.units)} {kind_title(kind)} units"
-        found = Method(
-            "found", f"found set ({report.algorithm})", lambda: Choice(report.mask, spent, held)
-        )
+        how = self.job.method.partition(" (")[0]
+        found = Method("found", f"found set ({how})", lambda: Choice(report.mask, spent, held))
         rows = [
             Method("student", "student", lambda: Choice(EMPTY)),
             found,

@@ -63,7 +63,7 @@ from dapa.search.setup import (
 from dapa.store.database import Store, digest
 from dapa.store.looks import look
 from dapa.writing.confidence import exact_sentence, plan_sentence
-from dapa.writing.sentences import kind_told
+from dapa.writing.sentences import kind_told, searched_text
 
 
 class SearchJob:
@@ -131,8 +131,8 @@ class SearchJob:
             self._searching(made, kl, run_id) if archive is None else self._certifying(archive)
         )
         body = {**asdict(settings), "pair": asdict(pair.spec), "rendered": digests_of(texts)}
-        how = claim if self.confident else algorithm
-        title = f"{pair.spec.name or pair.spec.title}: {settings.kind}, {how}"
+        how = claim if self.confident else self.method.partition(" (")[0]
+        title = f"{pair.spec.name or pair.spec.title}: {searched_text(settings.kind)}, {how}"
         if stored is not None:
             refuse_changes(stored, made)
             run = store.reopen(stored.id)

@@ -61,7 +61,7 @@ def _rates(evidence: Evidence) -> list[Sheet]:
             if any(values):
                 rows.append((title, *map(_value, values)))
         over = ((evidence.table.result or {}) if evidence.table else {}).get("dsr_over") or ""
-        note = f"DSR over {over}." if over else ""
+        note = f"DSR is of these harmful prompts: {over}." if over else ""
         sheets.append(Sheet("Student, patched and teacher", ("", *MODELS), rows, note))
     report = evidence.report
     if report is not None:

@@ -29,6 +29,7 @@ from dapa.writing.sentences import (
     percent,
     rate_text,
     result_sentence,
+    searched_text,
     units_text,
 )
 
@@ -251,7 +252,7 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
         found, rate = found_by(run), ((run.result or {}).get("dsr") or {}).get("held_out")
         what = units_text(found.units) if found.entries else "nothing"
         shown = f", {rate_text(Rate(**rate))} held out" if rate else ""
-        kind = run.settings.get("kind", "gate")
+        kind = searched_text(str(run.settings.get("kind") or "gate"))
         lines.append(f"{method_of(run.settings)} over {kind} found {what}{shown}.")
     if not lines:
         return []

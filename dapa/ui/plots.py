@@ -14,9 +14,9 @@ from gradio.components.plot import PlotData
 from dapa.figures.html_page import saved_as
 from dapa.figures.theme import palette, provenanced
 
-_WIDE = 120
-"""Characters a line of the small print: a page is wider than a picture that is taken away. On a
-phone it is not shown (see dapa.css)."""
+_WIDE = 160
+"""Characters a line of the small print: a page is wider than a picture that is taken away. Where it
+has no room, below 960 pixels, it is not shown (see dapa.css)."""
 
 
 def drawn(figure: Any, name: str, line: str, dark: bool) -> PlotData:

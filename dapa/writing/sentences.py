@@ -245,6 +245,11 @@ def kind_text(kind: str, count: int) -> str:
     return plural if count != 1 or kind == "embeddings" else plural.removesuffix("s")
 
 
+def searched_text(kind: str) -> str:
+    """What a search went over: `gates`; of several kinds their names, as in `gate, up`."""
+    return kind.replace(",", ", ") if "," in kind else kind_text(kind, 2)
+
+
 def kind_told(units: Iterable[Unit], kind: str) -> str:
     """What to call units of a search over `kind`: that, or `block` where they are parts of it."""
     cut = any(unit.kind != kind or (unit.cut and kind not in HEADS) for unit in units)

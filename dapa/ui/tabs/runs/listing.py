@@ -13,6 +13,7 @@ from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import hint, names, rate, title, told_of
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import KIND, Run, method_of, titled
+from dapa.writing.sentences import searched_text
 
 EMPTY = hint(
     "No runs yet",
@@ -89,9 +90,9 @@ def way(run: Run) -> str:
     """The same with the kind of site that was searched and the number of tests."""
     if run.kind == KIND:
         return how(run)
-    kind, found = run.settings.get("kind", ""), report_of(run)
-    tests = f", {found.costs.tests} tests" if found else ""
-    return f"{kind} · {how(run)}{tests}" if kind else how(run)
+    kind, found = str(run.settings.get("kind") or ""), report_of(run)
+    tests = f" · {found.costs.tests} tests" if found else ""
+    return f"{searched_text(kind)} · {how(run)}{tests}" if kind else how(run)
 
 
 def layers_of(run: Run) -> str:
