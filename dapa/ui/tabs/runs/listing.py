@@ -92,7 +92,8 @@ def way(run: Run) -> str:
         return how(run)
     kind, found = str(run.settings.get("kind") or ""), report_of(run)
     tests = f" · {found.costs.tests} tests" if found else ""
-    return f"{searched_text(kind)} · {how(run)}{tests}" if kind else how(run)
+    method = how(run).partition(" (")[0]
+    return f"{searched_text(kind)} · {method}{tests}" if kind else method
 
 
 def layers_of(run: Run) -> str:
