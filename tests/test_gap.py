@@ -12,14 +12,16 @@ from support import TOKENIZER, planted_models, random_model
 from test_openers import by_hand, ids_of
 
 from dapa.core.records import EMPTY, Mask, PromptError
+from dapa.localize.causes.flips import Effect
 from dapa.localize.causes.hybrids import ENDS, PARTS, hybrid_log_odds, part_sizes
-from dapa.localize.gap import GROUPS, gap_budget
+from dapa.localize.gap import GROUPS, GapBudget, GapRow, gap_budget
 from dapa.model.architectures import FAMILIES
 from dapa.model.decode.openers import find_openers, refusal_log_odds
 from dapa.model.pair import Pair, PairSpec
 from dapa.model.template import encode
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat
+from dapa.workbench.measurements import measurements
 
 HOW = PromptFormat()
 IDS = [(7, 9, 11, 30), (5, 8, 13, 21, 34, 6, 10, 12, 9)]
@@ -197,3 +199,19 @@ def test_what_harmless_prompts_show_is_subtracted_from_parts_and_gap(planted_pai
     assert less.student.value == pytest.approx(plain.student.value, abs=1e-4)
     assert (less.harmless, plain.harmless, less.whole.n) == (4, 0, 6)
     assert less.as_dict()["openers"][0]["phrases"] and "less 4 harmless" in less.provenance
+
+
+def test_the_finding_names_the_whole_mlp_where_both_halves_bring_clearly_more():
+    def told(**alone):
+        rows = tuple(
+            GapRow(name, GROUPS[name][1], effect, effect, True, 0.3)
+            for name, effect in alone.items()
+        )
+        effects = Effect(-11, -11, -11, 9), Effect(5, 5, 5, 9), Effect(16, 15, 17, 9)
+        return measurements["gap"].describe(GapBudget(*effects, rows, (), "a", 9)).finding
+
+    gate, rest = Effect(2, 1, 3, 9), Effect(9, 8, 10, 9)
+    both = told(gate=gate, rest=rest, mlp=Effect(16, 15, 17, 9)).replace("\u202f", "")
+    assert "The rest of the MLP alone brings 56" in both and "; the whole MLP brings 100" in both
+    unsure = told(gate=gate, rest=rest, mlp=Effect(11, 9, 13, 9))
+    assert "whole MLP" not in unsure

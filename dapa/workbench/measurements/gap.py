@@ -58,7 +58,17 @@ def _finding(found: GapBudget) -> str:
     share = largest.alone.value / whole.value
     if not largest.alone.low > 0:
         return f"{start} No single part of the model clearly brings any of it alone."
-    return f"{start} The {largest.title} alone bring {percent(max(share, 0.0), 0)} of that."
+    verb = "brings" if largest.name in ("rest", "attention") else "bring"
+    told = f"{start} The {largest.title} alone {verb} {percent(max(share, 0.0), 0)} of that"
+    together = next((row for row in found.rows if row.name == "mlp" and row.differs), None)
+    if (
+        together is not None
+        and largest.name in ("gate", "rest")
+        and together.alone.low > largest.alone.high
+    ):  # a half is not the answer where both halves clearly bring more
+        whole_mlp = percent(together.alone.value / whole.value, 0)
+        return f"{told}; the whole MLP brings {whole_mlp}."
+    return f"{told}."
 
 
 def _describe(found: GapBudget) -> Shown:
