@@ -1,6 +1,7 @@
 """The one table: columns, wraps, pairs, categories; kept, resumed, and opened cell by cell."""
 
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from threading import Event
@@ -137,7 +138,8 @@ def test_a_rate_stands_beside_the_mean_of_its_kinds(pair):
     assert found.over_kinds("patched", "unclear") is None
     assert found.over_kinds("patched", "skill") is None, "its prompts are of no kind"
     assert found.as_dict()["over_kinds"]["patched"]["dsr"] == over.as_dict()
-    assert "over 2 kinds of harm" in draw(found)
+    cells = draw(found)
+    assert re.search(r"over 2 kinds of harm \d\.\d\d \[", cells), "in the figures of its cell"
     from dapa.cli.evaluating import told
 
     console = Console(width=200, file=StringIO())

@@ -9,9 +9,9 @@ from typing import Any
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Manner, Rate
 from dapa.ui.headline import Headline, Who, by_skill, card
-from dapa.ui.parts import badge, layered, names, note, rate, seen, table, title
+from dapa.ui.parts import badge, layered, names, note, over_kinds, rate, seen, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
-from dapa.writing.sentences import cut_sentence, kinds_text
+from dapa.writing.sentences import cut_sentence, p_text, plain
 
 TITLES = {
     "dsr": "refuses harmful (DSR)",
@@ -145,26 +145,20 @@ def _cell(found: Evaluation, model: str, measure: str) -> Html:
         '<button class="cell" data-model="{model}" data-measure="{measure}" '
         'title="{name}">{rate}</button>{kinds}',
         model=model, measure=measure, name=name, rate=rate(value),
-        kinds=_kinds(found.over_kinds(model, measure), measure),
+        kinds=over_kinds(
+            found.over_kinds(model, measure), " of harm" if measure.startswith("dsr") else ""
+        ),
     )  # fmt: skip
-
-
-def _kinds(value: Rate | None, measure: str) -> Html:
-    """The mean of kinds beside a rate over prompts, with its t interval."""
-    if value is None:
-        return html("")
-    of = " of harm" if measure.startswith("dsr") else ""
-    return html('<br><span class="interval">{}</span>', kinds_text(value, of))
 
 
 def _number(value: Any, what: str = "token") -> Html:
     """A mean with its interval and n, or a dash."""
     if value is None:
         return rate(None)
-    span = "" if value.low is None else f"[{value.low:.3g}, {value.high:.3g}], "
+    span = "" if value.low is None else f"[{plain(value.low)}, {plain(value.high)}], "
     return html(
-        '<b>{value:.3g}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
-        value=value.value, span=span, n=value.n, what=what,
+        '<b>{value}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
+        value=plain(value.value), span=span, n=value.n, what=what,
     )  # fmt: skip
 
 
@@ -174,9 +168,9 @@ def _task(metrics: Mapping[str, Any] | None) -> Html:
         return rate(None)
     return html("<br>").join(
         html(
-            '{} <b>{:.3g}</b> <span class="interval">{}n\u202f=\u202f{:,}</span>',
-            name, told["value"],
-            "" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ",
+            '{} <b>{}</b> <span class="interval">{}n\u202f=\u202f{:,}</span>',
+            name, plain(told["value"]),
+            "" if told["low"] is None else f"[{plain(told['low'])}, {plain(told['high'])}], ",
             told["n"],
         )
         for name, told in metrics.items()
@@ -196,7 +190,7 @@ def _paired(rows: Sequence[Compared]) -> Html:
                 100 * row.gain.value, 100 * row.gain.low, 100 * row.gain.high, row.gain.n,
             ),
             f"{row.lost} lost, {row.gained} gained",
-            f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
+            str(p_text(row.adjusted)) + ("" if row.adjusted <= 0.05 else " (not sure)"),
         )
         for row in rows
     ]  # fmt: skip
