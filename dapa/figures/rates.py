@@ -9,17 +9,19 @@ import plotly.graph_objects as go
 
 from dapa.core.html import html
 from dapa.core.records import Rate
+from dapa.figures.looks import looks
 from dapa.figures.theme import TEXT, axis, figure, palette, safe
 
 TITLES = {
     "dsr": "DSR",
+    "dsr_search": "DSR, search set",
     "over_refusal": "over-refusal",
     "borderline": "borderline",
     "skill": "skill",
     "incoherent": "incoherent",
     "unclear": "unclear",
 }
-_ROW = 56  # pixels a measure
+_ROW, _MODEL = 56, 14  # pixels a measure, at least; pixels a model
 
 
 def rates_chart(
@@ -29,25 +31,18 @@ def rates_chart(
 ) -> go.Figure:
     """A group of dots per measure, one dot and whisker per model.
 
-    The student is a grey circle, the patched model a blue diamond, the teacher a hollow blue
-    square; further models are grey triangles.
-
     Args:
         rows: Model -> measure -> rate (95 % interval); None where there is no data.
         dark: Colours for a dark page.
         across: What the axis counts.
     """
     colours = palette(dark)
-    looks = {
-        "student": (colours.grey, "circle"),
-        "patched": (colours.blue, "diamond"),
-        "teacher": (colours.blue, "square-open"),
-    }
+    look = looks(colours, rows)
     every = dict.fromkeys(m for rates in rows.values() for m, rate in rates.items() if rate)
     measures = [m for m in TITLES if m in every] + [m for m in every if m not in TITLES]
     traces: list[Any] = []
     for i, (model, rates) in enumerate(rows.items()):
-        colour, symbol = looks.get(model, (colours.grey, "triangle-up"))
+        colour, symbol = look[model]
         shift = (i - (len(rows) - 1) / 2) * min(0.24, 0.8 / max(len(rows), 1))
         found = [(row, m, rate) for row, m in enumerate(measures) if (rate := rates.get(m))]
         traces.append(
@@ -84,7 +79,7 @@ def rates_chart(
         )  # fmt: skip
     return figure(
         colours,
-        max(len(measures), 1) * _ROW + 28 + 48,
+        max(len(measures), 1) * max(_ROW, _MODEL * (len(rows) + 1)) + 28 + 48,
         traces,
         margin={"l": 96, "r": 24, "t": 28, "b": 48},
         hovermode="closest",
@@ -100,6 +95,7 @@ def rates_chart(
         ),
         yaxis=axis(
             colours,
+            automargin=True,
             tickmode="array",
             tickvals=list(range(len(measures))),
             ticktext=[safe(TITLES.get(m, m)) for m in measures],
