@@ -177,8 +177,14 @@ def _task(metrics: Mapping[str, Any] | None) -> Html:
     )  # fmt: skip
 
 
+def _points(gain: float) -> str:
+    """A gain in points with its sign, as in `+12` or `−3`; `0` where there is none."""
+    told = f"{100 * gain:+.0f}".replace("-", "\u2212")
+    return "0" if told[1:] == "0" else told
+
+
 def _paired(rows: Sequence[Compared]) -> Html:
-    """Which differences between columns are beyond chance."""
+    """Which differences between columns are beyond chance; the surest first."""
     if not rows:
         return html("")
     lines = [
@@ -186,13 +192,13 @@ def _paired(rows: Sequence[Compared]) -> Html:
             title_of(row.measure),
             f"{row.a} → {row.b}",
             html(
-                '<b>{:+.0f}</b> <span class="interval">[{:+.0f}, {:+.0f}] points, n = {}</span>',
-                100 * row.gain.value, 100 * row.gain.low, 100 * row.gain.high, row.gain.n,
+                '<b>{}</b> <span class="interval">[{}, {}] points, n = {}</span>',
+                *map(_points, (row.gain.value, row.gain.low, row.gain.high)), row.gain.n,
             ),
             f"{row.lost} lost, {row.gained} gained",
             str(p_text(row.adjusted)) + ("" if row.adjusted <= 0.05 else " (not sure)"),
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row.adjusted)
     ]  # fmt: skip
     head = ("measure", "from, to", "paired gain", "prompts that changed", "p, corrected for all")
     return html(
