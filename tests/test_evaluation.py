@@ -122,6 +122,9 @@ def test_comparisons_are_mcnemars_with_holm(pair):
     assert [r.adjusted for r in rows] == holm([r.p_value for r in rows])
     one = next(r for r in rows if (r.measure, r.a, r.b) == ("dsr", "student", "patched"))
     assert (one.lost, one.gained, one.gain.value) == (0, 12, 1.0) and one.adjusted < 0.05
+    shown = draw(found)
+    assert shown.index("<b>+100</b>") < shown.index("<b>0</b>"), "the surest stand first"
+    assert "+0" not in shown and "[-" not in shown, "nothing has no sign, and a minus is no hyphen"
 
 
 def test_categories_are_told_apart(pair):
