@@ -59,6 +59,7 @@ def rates_chart(
                     "color": colour,
                 },
                 mode="markers",
+                cliponaxis=False,  # what stands at 0 or 100 % is whole
                 name=safe(model),
                 marker={
                     "size": 10,
@@ -86,7 +87,7 @@ def rates_chart(
         xaxis=axis(
             colours,
             title=safe(across),
-            range=[-0.02, 1.02],
+            range=[-0.04, 1.04],
             tickvals=[0, 0.25, 0.5, 0.75, 1],
             ticktext=[percent(x) for x in (0, 0.25, 0.5, 0.75, 1)],
             showgrid=True,
@@ -96,6 +97,7 @@ def rates_chart(
         yaxis=axis(
             colours,
             automargin=True,
+            ticklabelstandoff=4,
             tickmode="array",
             tickvals=list(range(len(measures))),
             ticktext=[safe(TITLES.get(m, m)) for m in measures],

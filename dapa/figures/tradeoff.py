@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from dapa.core.html import html
 from dapa.core.records import Rate
 from dapa.figures.looks import looks
+from dapa.figures.rates import percent
 from dapa.figures.theme import axis, figure, palette, proportion, safe
 
 
@@ -52,7 +53,9 @@ def tradeoff_chart(
                 showlegend=False,
             )
         )
-    span = {"range": [-0.06, 1.1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "showgrid": True}
+    ticks = (0, 0.25, 0.5, 0.75, 1)
+    shown = {"tickvals": ticks, "ticktext": [percent(x) for x in ticks], "showgrid": True}
+    span = {"range": [-0.06, 1.1], **shown}
     grid = {"gridcolor": colours.hairline, "zeroline": False}
     return figure(
         colours,
@@ -65,16 +68,14 @@ def tradeoff_chart(
 
 
 _SIDES = {
-    "top center": (0.0, 0.06),
-    "bottom center": (0.0, -0.06),
-    "middle left": (-0.12, 0.0),
-    "middle right": (0.12, 0.0),
     "top left": (-0.1, 0.06),
     "bottom left": (-0.1, -0.06),
     "top right": (0.1, 0.06),
     "bottom right": (0.1, -0.06),
+    "top center": (0.0, 0.06),
+    "bottom center": (0.0, -0.06),
 }
-"""Where a point's name may stand, and how far from it its middle then is."""
+"""Where a point's name may stand, clear of whiskers first, and how far its middle then is."""
 _WIDE, _HIGH = 0.19, 0.055
 """A name's room, as the picture of a narrow screen has it."""
 
@@ -91,6 +92,7 @@ def _named(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[str, st
         for side, (right, up) in _SIDES.items():
             place = (x + right, y + up)
             inside = place[0] - _WIDE / 2 >= -0.11 and place[0] + _WIDE / 2 <= 1.15
+            inside = inside and place[1] >= 0  # below are the axis's own figures
             if inside and not any(_covers(place, other) for other in taken.values()):
                 taken[model], told[model] = place, (model, side)
                 break
