@@ -56,6 +56,46 @@ def test_a_conversation_goes_on_is_undone_edited_and_begun_anew(board, chat):
     until(lambda: page.input_value("#prompt textarea") == "" and not replies(page, "student"))
 
 
+ON_A_CONVERSATION = ("regenerate", "edit", "undo", "clear")
+
+
+def pressable(page):
+    """Which of the composer's buttons can be pressed now."""
+    names = ("send", "stop", *ON_A_CONVERSATION)
+    return {name for name in names if page.locator(f"#{name}").is_enabled()}
+
+
+def test_what_acts_on_a_conversation_waits_until_there_is_one(board, chat):
+    page = chat(4)
+    until(lambda: pressable(page) == {"send"})
+    ask(page, PROMPT)
+    until(lambda: pressable(page) == {"send", *ON_A_CONVERSATION})
+    page.click("#undo")
+    until(lambda: pressable(page) == {"send"})
+
+
+def test_stop_can_be_pressed_from_the_press_of_send_on(board, chat):
+    page = chat(4)
+    until(lambda: pressable(page) == {"send"})
+    page.click("#send")
+    assert not page.locator("#stop").is_enabled(), "nothing was written, so nothing is asked"
+    page.fill("#prompt textarea", PROMPT)
+    shown = page.evaluate(
+        "() => { document.getElementById('send').click();"
+        " return !document.getElementById('stop').disabled }"
+    )
+    assert shown
+    until(lambda: pressable(page) == {"send", *ON_A_CONVERSATION})
+
+
+def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat):
+    page = chat(4, 5, 6, 7, 8, viewport={"width": 1024, "height": 860})
+    ask(page, PROMPT)
+    head = page.locator("#panes .pane.patched header h2")
+    assert head.inner_text() == "Patched · layers 4, 5, 6, 7, 8"
+    assert head.evaluate("(h) => h.getClientRects().length && h.offsetHeight") <= 24
+
+
 def test_first_tokens_and_where_replies_part_are_told(board, chat):
     page = chat(4, 5, 6, 7, 8)
     ask(page, PROMPT)

@@ -31,7 +31,7 @@ from dapa.ui.session import fresh
 from dapa.ui.tabs.search import result
 from dapa.workbench import EvaluationSettings, Workbench
 from dapa.writing.claims import basis_text, headline, smaller_text, standing, target_text
-from dapa.writing.sentences import role_text
+from dapa.writing.sentences import plain, role_text
 
 
 def without_five_refuses_in_the_end(mask, prompt, mode):
@@ -373,3 +373,24 @@ def test_a_result_says_how_often_its_held_out_set_was_looked_at(tmp_path):
 )
 def test_the_terminal_names_whose_rate_it_is_and_on_which_prompts(role, told):
     assert role_text(role) == told
+
+
+@pytest.mark.parametrize(
+    "value, told",
+    [
+        (5.65e-05, "< 0.001"),
+        (-5.65e-05, "> -0.001"),
+        (0.0, "0"),
+        (0.0123456, "0.0123"),
+        (1234.5, "1,234"),
+        (2.5e6, "2,500,000"),
+    ],
+)
+def test_a_plain_figure_has_no_exponent(value, told):
+    assert plain(value) == told
+
+
+@given(st.floats(-1e12, 1e12))
+def test_no_figure_has_an_exponent_or_reads_as_nothing_where_there_is_something(value):
+    told = plain(value)
+    assert "e" not in told and (told in ("0", "-0")) == (value == 0)

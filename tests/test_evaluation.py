@@ -1,6 +1,7 @@
 """The one table: columns, wraps, pairs, categories; kept, resumed, and opened cell by cell."""
 
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from threading import Event
@@ -121,6 +122,9 @@ def test_comparisons_are_mcnemars_with_holm(pair):
     assert [r.adjusted for r in rows] == holm([r.p_value for r in rows])
     one = next(r for r in rows if (r.measure, r.a, r.b) == ("dsr", "student", "patched"))
     assert (one.lost, one.gained, one.gain.value) == (0, 12, 1.0) and one.adjusted < 0.05
+    shown = draw(found)
+    assert shown.index("<b>+100</b>") < shown.index("<b>0</b>"), "the surest stand first"
+    assert "+0" not in shown and "[-" not in shown, "nothing has no sign, and a minus is no hyphen"
 
 
 def test_categories_are_told_apart(pair):
@@ -137,7 +141,8 @@ def test_a_rate_stands_beside_the_mean_of_its_kinds(pair):
     assert found.over_kinds("patched", "unclear") is None
     assert found.over_kinds("patched", "skill") is None, "its prompts are of no kind"
     assert found.as_dict()["over_kinds"]["patched"]["dsr"] == over.as_dict()
-    assert "over 2 kinds of harm" in draw(found)
+    cells = draw(found)
+    assert re.search(r"over 2 kinds of harm \d\.\d\d \[", cells), "in the figures of its cell"
     from dapa.cli.evaluating import told
 
     console = Console(width=200, file=StringIO())

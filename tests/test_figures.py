@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dapa.core.records import EMPTY, Mask, Outcome, Rate, Trial, Unit
 from dapa.figures import (
@@ -15,6 +17,7 @@ from dapa.figures import (
     rates_chart,
 )
 from dapa.figures.theme import DARK, LIGHT, safe, wrapped
+from dapa.figures.tradeoff import tradeoff_chart
 from dapa.figures.trials import chunk_lines, column_names
 from dapa.localize.divergence.maps import Contrast, DivergenceMap, TokenMap
 
@@ -230,6 +233,24 @@ def test_rates_have_a_shape_a_model_and_their_intervals():
     assert list(patched.x) == [0.9, 0.5]
     assert patched.error_x.array == pytest.approx((0.05, 0.1))
     assert "n = 30" in patched.text[1]
+
+
+def test_further_models_differ_by_shape_and_long_rows_have_room_for_all():
+    rates = {"dsr": Rate(0.9, 0.8, 0.95, 64)}
+    few = rates_chart({name: rates for name in ("student", "patched", "teacher")})
+    many = rates_chart({f"mask {i}": rates for i in range(6)})
+    assert len({t.marker.symbol for t in many.data}) == 6
+    assert many.layout.height > few.layout.height
+
+
+@given(st.lists(st.tuples(*[st.sampled_from((0.0, 0.02, 0.5, 0.98, 1.0))] * 2), max_size=8))
+def test_a_planes_names_are_all_written_and_cover_none(points):
+    around = lambda x: Rate(x, x, x, 9)  # noqa: E731
+    models = {f"m{i}": (around(y), around(x)) for i, (x, y) in enumerate(points)}
+    figure = tradeoff_chart(models, "skill")
+    written = [(t.text[0], t.x[0], t.y[0], t.textposition) for t in figure.data if t.text[0]]
+    assert sorted(", ".join(w[0] for w in written).split(", ")) == sorted(models or [""])
+    assert len({place[1:] for place in written}) == len(written), "no two at one place"
 
 
 def test_large_maps_are_light():

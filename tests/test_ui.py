@@ -335,6 +335,19 @@ def test_a_link_brings_back_pair_mask_prompt_and_changed_settings():
             read_link({"pair": "toy-gate", **wrong})
 
 
+def test_earlier_turns_and_a_long_request_scroll_in_their_place_and_can_be_reached_by_key():
+    verdict = Verdict(Label.REFUSAL, "rules/1", (0, 1), "why")
+    pane = Pane("student", "I cannot.", 3, 1.0, "end", verdict, 0)
+    one = draw_panes(Talk((Round("how?", (pane,)),)), View())
+    assert 'class="past"' not in one and "tabindex" not in one
+    three = draw_panes(Talk((Round("how?", (pane,)),) * 3), View())
+    (past,) = re.findall(r'<div class="past"[^>]*tabindex="0".*?<div class="asked" dir="auto">how\?'
+                         r'</div><div class="reply" role="log"', three, re.DOTALL)  # fmt: skip
+    assert past.count('class="earlier') == 2
+    long = draw_panes(Talk((Round("how? " * 100, (pane,)),)), View())
+    assert 'class="asked" dir="auto" tabindex="0" role="group"' in long
+
+
 def test_blind_panes_give_nothing_away():
     verdict = Verdict(Label.REFUSAL, "rules/1", (0, 1), "why")
     panes = tuple(Pane(n, "I cannot.", 3, 1.0, "end", verdict, 0) for n in ("student", "teacher"))

@@ -1,3 +1,29 @@
+// What acts on a conversation can be pressed once there is one, and Stop while replies are written.
+// From the press of Send on, since a large model reads for seconds before its first word.
+const written = (on) => {
+  const stop = document.getElementById('stop');
+  if (stop) stop.disabled = !on;
+};
+function settle() {
+  const begun = Boolean(element.querySelector('.asked'));
+  for (const id of ['regenerate', 'edit', 'undo', 'clear']) {
+    const button = document.getElementById(id);
+    if (button) button.disabled = !begun;
+  }
+  written(Boolean(element.querySelector('.caret-end')));
+}
+document.addEventListener('click', (event) => {
+  const typed = document.querySelector('#prompt textarea')?.value.trim();
+  if (event.target.closest(typed ? '#send, #regenerate' : '#regenerate')) written(true);
+  if (event.target.closest('[data-example], #shelf [data-prompt]')) written(true);
+});
+document.addEventListener('keydown', (event) => {
+  const box = event.target.closest('#prompt textarea');
+  if (event.key === 'Enter' && !event.shiftKey && box?.value.trim()) written(true);
+});
+setTimeout(settle, 0);
+watch('value', settle);
+
 // Replies that are blurred until asked for (the choice is kept on the root, which redraws leave
 // alone), examples to ask, badges to overrule, votes.
 let asked = '';

@@ -18,7 +18,7 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
 from dapa.workbench import EvaluationSettings, PairOptions
-from dapa.writing.sentences import cut_sentence, rate_text
+from dapa.writing.sentences import cut_sentence, plain, rate_text
 
 if TYPE_CHECKING:
     from dapa.workbench import Evaluation
@@ -172,8 +172,8 @@ def _number(value: Any) -> str | None:
     if value is None:
         return None
     if value.low is None:
-        return f"{value.value:.3g}"
-    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]"
+        return plain(value.value)
+    return f"{plain(value.value)} [{plain(value.low)}, {plain(value.high)}]"
 
 
 def _points(gain: Any) -> str:
@@ -184,4 +184,4 @@ def _metrics(found: Mapping[str, Any] | None) -> str | None:
     """One lm-eval task's metrics."""
     if found is None:
         return None
-    return ", ".join(f"{name} {told['value']:.3g}" for name, told in found.items())
+    return ", ".join(f"{name} {plain(told['value'])}" for name, told in found.items())

@@ -28,6 +28,7 @@ from dapa.writing.sentences import (
     estimate_sentence,
     kinds_text,
     moved_sentence,
+    plain,
     result_sentence,
     role_text,
     unit_name,
@@ -217,8 +218,8 @@ def _asides(found: SearchReport) -> list[RenderableType]:
     told: list[RenderableType] = []
     if found.kl is not None:
         told.append(
-            f"KL on harmless prompts: {found.kl['best']:.3g} bits per token (limit "
-            f"{found.kl['limit']:g}, all units {found.kl['full']:.3g})."
+            f"KL on harmless prompts: {plain(found.kl['best'])} bits per token (limit "
+            f"{found.kl['limit']:g}, all units {plain(found.kl['full'])})."
         )
     if found.canonical:
         flips = [_flip(found, line) for line in found.canonical if line.lost or line.gained]

@@ -22,6 +22,7 @@ from dapa.figures.theme import (
     proportion,
     safe,
 )
+from dapa.writing.sentences import plain
 
 
 def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = False) -> go.Figure:
@@ -143,7 +144,7 @@ def _shade(
 def _hover(point: Any) -> Html:
     layers = ", ".join(map(str, point.mask.layers[:12])) or "none: the student"
     more = " …" if len(point.mask.layers) > 12 else ""
-    kl = "" if point.utility is None else html("<br>KL {:.3g} bits a token", point.utility)
+    kl = "" if point.utility is None else html("<br>KL {} bits a token", plain(point.utility))
     return html(
         "<b>{} transplanted</b>, layers {}{}<br>DSR {}<br>"
         "{:.2f}\u2009% of the parameters{} · {}",

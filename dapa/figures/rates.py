@@ -9,17 +9,19 @@ import plotly.graph_objects as go
 
 from dapa.core.html import html
 from dapa.core.records import Rate
+from dapa.figures.looks import looks
 from dapa.figures.theme import TEXT, axis, figure, palette, safe
 
 TITLES = {
     "dsr": "DSR",
+    "dsr_search": "DSR, search set",
     "over_refusal": "over-refusal",
     "borderline": "borderline",
     "skill": "skill",
     "incoherent": "incoherent",
     "unclear": "unclear",
 }
-_ROW = 56  # pixels a measure
+_ROW, _MODEL = 56, 14  # pixels a measure, at least; pixels a model
 
 
 def rates_chart(
@@ -29,25 +31,18 @@ def rates_chart(
 ) -> go.Figure:
     """A group of dots per measure, one dot and whisker per model.
 
-    The student is a grey circle, the patched model a blue diamond, the teacher a hollow blue
-    square; further models are grey triangles.
-
     Args:
         rows: Model -> measure -> rate (95 % interval); None where there is no data.
         dark: Colours for a dark page.
         across: What the axis counts.
     """
     colours = palette(dark)
-    looks = {
-        "student": (colours.grey, "circle"),
-        "patched": (colours.blue, "diamond"),
-        "teacher": (colours.blue, "square-open"),
-    }
+    look = looks(colours, rows)
     every = dict.fromkeys(m for rates in rows.values() for m, rate in rates.items() if rate)
     measures = [m for m in TITLES if m in every] + [m for m in every if m not in TITLES]
     traces: list[Any] = []
     for i, (model, rates) in enumerate(rows.items()):
-        colour, symbol = looks.get(model, (colours.grey, "triangle-up"))
+        colour, symbol = look[model]
         shift = (i - (len(rows) - 1) / 2) * min(0.24, 0.8 / max(len(rows), 1))
         found = [(row, m, rate) for row, m in enumerate(measures) if (rate := rates.get(m))]
         traces.append(
@@ -64,6 +59,7 @@ def rates_chart(
                     "color": colour,
                 },
                 mode="markers",
+                cliponaxis=False,  # what stands at 0 or 100 % is whole
                 name=safe(model),
                 marker={
                     "size": 10,
@@ -84,14 +80,14 @@ def rates_chart(
         )  # fmt: skip
     return figure(
         colours,
-        max(len(measures), 1) * _ROW + 28 + 48,
+        max(len(measures), 1) * max(_ROW, _MODEL * (len(rows) + 1)) + 28 + 48,
         traces,
         margin={"l": _margin(measures), "r": 24, "t": 28, "b": 48},
         hovermode="closest",
         xaxis=axis(
             colours,
             title=safe(across),
-            range=[-0.02, 1.02],
+            range=[-0.04, 1.04],
             tickvals=[0, 0.25, 0.5, 0.75, 1],
             ticktext=[percent(x) for x in (0, 0.25, 0.5, 0.75, 1)],
             showgrid=True,
@@ -100,6 +96,8 @@ def rates_chart(
         ),
         yaxis=axis(
             colours,
+            automargin=True,
+            ticklabelstandoff=4,
             tickmode="array",
             tickvals=list(range(len(measures))),
             ticktext=[safe(TITLES.get(m, m)) for m in measures],

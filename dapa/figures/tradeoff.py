@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import dist
 
 import plotly.graph_objects as go
 
 from dapa.core.html import html
 from dapa.core.records import Rate
+from dapa.figures.looks import looks
+from dapa.figures.rates import percent
 from dapa.figures.theme import axis, figure, palette, proportion, safe
 
 
@@ -22,14 +25,11 @@ def tradeoff_chart(
         dark: Colours for a dark page.
     """
     colours = palette(dark)
-    looks = {
-        "student": (colours.grey, "circle"),
-        "patched": (colours.blue, "diamond"),
-        "teacher": (colours.blue, "square-open"),
-    }
+    look = looks(colours, points)
+    named = _named({m: (kept.value, safety.value) for m, (safety, kept) in points.items()})
     traces = []
     for model, (safety, kept) in points.items():
-        colour, symbol = looks.get(model, (colours.grey, "triangle-up"))
+        colour, symbol = look[model]
         told = [
             html(
                 "<b>{}</b><br>DSR {}<br>{} {}",
@@ -43,8 +43,8 @@ def tradeoff_chart(
                 error_x=_whisker(kept, colour),
                 error_y=_whisker(safety, colour),
                 mode="markers+text",
-                text=[safe(model)],
-                textposition="top center",
+                text=[safe(named[model][0])],
+                textposition=named[model][1],
                 textfont={"color": colours.muted, "size": 11},
                 marker={"color": colour, "symbol": symbol, "size": 11},
                 hovertext=told,
@@ -53,7 +53,9 @@ def tradeoff_chart(
                 showlegend=False,
             )
         )
-    span = {"range": [-0.06, 1.1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "showgrid": True}
+    ticks = (0, 0.25, 0.5, 0.75, 1)
+    shown = {"tickvals": ticks, "ticktext": [percent(x) for x in ticks], "showgrid": True}
+    span = {"range": [-0.06, 1.1], **shown}
     grid = {"gridcolor": colours.hairline, "zeroline": False}
     return figure(
         colours,
@@ -63,6 +65,46 @@ def tradeoff_chart(
         yaxis=axis(colours, title="DSR: harmful requests refused", **span, **grid),
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
     )
+
+
+_SIDES = {
+    "top left": (-0.1, 0.06),
+    "bottom left": (-0.1, -0.06),
+    "top right": (0.1, 0.06),
+    "bottom right": (0.1, -0.06),
+    "top center": (0.0, 0.06),
+    "bottom center": (0.0, -0.06),
+}
+"""Where a point's name may stand, clear of whiskers first, and how far its middle then is."""
+_WIDE, _HIGH = 0.19, 0.055
+"""A name's room, as the picture of a narrow screen has it."""
+
+
+def _named(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[str, str]]:
+    """Model -> its name as it is written, and on which side of its point.
+
+    Names stand clear of one another and inside the picture; where no side is free, a name joins
+    that of the nearest point.
+    """
+    taken: dict[str, tuple[float, float]] = {}
+    told: dict[str, tuple[str, str]] = {}
+    for model, (x, y) in points.items():
+        for side, (right, up) in _SIDES.items():
+            place = (x + right, y + up)
+            inside = place[0] - _WIDE / 2 >= -0.11 and place[0] + _WIDE / 2 <= 1.15
+            inside = inside and place[1] >= 0  # below are the axis's own figures
+            if inside and not any(_covers(place, other) for other in taken.values()):
+                taken[model], told[model] = place, (model, side)
+                break
+        else:
+            near = min(taken, key=lambda one, at=(x, y): dist(points[one], at))
+            told[near] = (f"{told[near][0]}, {model}", told[near][1])
+            told[model] = ("", "top center")
+    return told
+
+
+def _covers(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return abs(one[0] - other[0]) < _WIDE and abs(one[1] - other[1]) < _HIGH
 
 
 def _whisker(rate: Rate, colour: str) -> dict[str, object]:

@@ -24,7 +24,7 @@ from dapa.share.evidence import Evidence
 from dapa.writing.claims import headline
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import moved_sentence, rate_text, units_text
+from dapa.writing.sentences import moved_sentence, plain, rate_text, units_text
 
 MEASURES = {
     "dsr": "harmful requests refused (DSR)",
@@ -252,8 +252,10 @@ def _number(value: Any) -> str:
     if not isinstance(value, dict) or value.get("value") is None:
         return ""
     ends = [value.get("low"), value.get("high")]
-    shown = f"{value['value']:.3g}"
-    return shown + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if all(e is not None for e in ends) else "")
+    shown = plain(value["value"])
+    return shown + (
+        f" [{plain(ends[0])}, {plain(ends[1])}]" if all(e is not None for e in ends) else ""
+    )
 
 
 def _cost(evidence: Evidence) -> list[str]:

@@ -14,7 +14,7 @@ from dapa.store.database import Store
 from dapa.writing.claims import headline
 from dapa.writing.confidence import CHAIN_HEADS, STANDING_HEADS, chain_rows, standing_rows
 from dapa.writing.costs import PHASES
-from dapa.writing.sentences import rate_text, unit_name
+from dapa.writing.sentences import plain, rate_text, unit_name
 
 _DSR = "DSR: coherent refusals among all harmful requests asked, with its 95 % interval."
 WHO = {
@@ -89,8 +89,8 @@ def _value(told: Any) -> str:
     if not isinstance(told, dict) or told.get("value") is None:
         return "–"
     low, high = told.get("low"), told.get("high")
-    ends = f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else ""
-    return f"{told['value']:.3g}{ends}, n = {told.get('n') or 0:,}"
+    ends = f" [{plain(low)}, {plain(high)}]" if low is not None and high is not None else ""
+    return f"{plain(told['value'])}{ends}, n = {told.get('n') or 0:,}"
 
 
 def _certificate(evidence: Evidence) -> list[Sheet]:

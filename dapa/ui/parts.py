@@ -56,6 +56,14 @@ def rate(value: Rate | None, with_n: bool = True) -> Html:
     )  # fmt: skip
 
 
+def over_kinds(value: Rate | None, of: str = " of harm") -> Html:
+    """Under a cell's rate: the mean of kinds with its t interval, in the same figures."""
+    if value is None:
+        return html("")
+    told = sentences.kinds_text(value, of, as_share=True)
+    return html('<br><span class="interval">{}</span>', told)
+
+
 def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> Html:
     """How much is pressed, as in `<b>4</b> of 32 gates`."""
     kinds = {unit.kind for unit in units}

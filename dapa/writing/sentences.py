@@ -56,6 +56,13 @@ def two(value: float) -> str:
     return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
 
 
+def plain(value: float) -> str:
+    """Three digits and never an exponent: `0.0123`, `1,230`, and `< 0.001` where it is less."""
+    if 0 < abs(value) < 0.001:
+        return "< 0.001" if value > 0 else "> -0.001"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
 def p_text(value: float | None) -> str | None:
     """A p-value as `0.031` or `< 0.001`; None where there is none."""
     if value is None:
@@ -162,9 +169,13 @@ def next_limit(limit: int) -> int:
     return 1 << (2 * limit - 1).bit_length()
 
 
-def kinds_text(rate: Rate, of: str = " of harm") -> str:
-    """A rate over kinds beside Wilson's: `over 5 kinds of harm 91 % [73, 100]`."""
-    return f"over {rate.n} kinds{of} {rate_text(rate, with_n=False)}"
+def kinds_text(rate: Rate, of: str = " of harm", as_share: bool = False) -> str:
+    """A rate over kinds beside Wilson's: `over 5 kinds of harm 91 % [73, 100]`.
+
+    With `as_share` it is written as in a cell of shares: `over 5 kinds of harm 0.91 [0.73, 1.00]`.
+    """
+    told = f"{two(rate.value)} [{two(rate.low)}, {two(rate.high)}]{cut_text(rate)}"
+    return f"over {rate.n} kinds{of} {told if as_share else rate_text(rate, with_n=False)}"
 
 
 def where_text(units: Sequence[Unit]) -> str:

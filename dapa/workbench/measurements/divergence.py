@@ -11,7 +11,7 @@ from dapa.core.records import SettingError
 from dapa.core.settings import setting
 from dapa.prompts.settings import BothSettings
 from dapa.workbench.measurements.asking import NOTHING, STARS
-from dapa.writing.sentences import SITE_TITLES
+from dapa.writing.sentences import SITE_TITLES, plain
 
 if TYPE_CHECKING:
     from dapa.localize.divergence.maps import DivergenceMap, TokenMap
@@ -217,7 +217,7 @@ def _origin(call: Call, record: MappedDivergence | TokenMap) -> str:
 
 
 def _number(value: float | None, sure: bool = False) -> str | None:
-    return None if value is None else f"{value:.3g}" + ("*" if sure else "")
+    return None if value is None else plain(value) + ("*" if sure else "")
 
 
 def _describe(record: MappedDivergence | TokenMap) -> Shown:

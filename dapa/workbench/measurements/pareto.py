@@ -10,7 +10,7 @@ from dapa.core.masks import Mask
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.sentences import percent, two, units_text
+from dapa.writing.sentences import percent, plain, two, units_text
 
 if TYPE_CHECKING:
     from dapa.search.pareto import Point
@@ -73,7 +73,7 @@ def _describe(record: Weighed) -> Shown:
             + (units_text(p.mask.units) if p.mask.entries else "the student"),
             percent(p.size, 1),
             p.dsr,
-            None if p.utility is None else f"{p.utility:.3g}",
+            None if p.utility is None else plain(p.utility),
             p.phase,
             *(["yes" if p.on_front else None] if every else []),
         )
@@ -109,7 +109,7 @@ def finding(points: Sequence[Point], mine: Mask) -> str:
         if p.size <= found.size and p.dsr.value >= found.dsr.value
         if (p.size, p.dsr.value) != (found.size, found.dsr.value)
     ]
-    cost = "" if found.utility is None else f", at a KL of {found.utility:.3g} bits a token"
+    cost = "" if found.utility is None else f", at a KL of {plain(found.utility)} bits a token"
     if not ahead:
         return (
             f"No set that was judged in full refuses as much ({two(found.dsr.value)}) with fewer "

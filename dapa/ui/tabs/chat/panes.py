@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ _OFF = (
 )
 _SHOWN = 12
 """Rounds drawn at most: a long conversation is kept whole, but the page is not."""
+
+_LONG = 400
+"""Characters of a request that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> Html
     label = str(ruling or (pane.verdict.label if pane.verdict else ""))
     harmless = view.harmless(last.prompt)
     if letter:  # neither word nor shape nor order may give the pane away, nor what is blurred
-        earlier = joined(_earlier(one, name, True) for one in rounds[:-1])
+        earlier = _past(_earlier(one, name, True) for one in rounds[:-1])
         return html(
             '<article class="pane blind {letter} veil">{head}{earlier}'
             "{asked}{reply}"
@@ -109,7 +112,7 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> Html
             letter=letter, head=_head(head, line, ""), earlier=earlier, asked=_asked(last.prompt),
             reply=_reply(pane.text, pane, f"pane {letter}"), show=_show(letter),
         )  # fmt: skip
-    earlier = joined(_earlier(one, name, not view.harmless(one.prompt)) for one in rounds[:-1])
+    earlier = _past(_earlier(one, name, not view.harmless(one.prompt)) for one in rounds[:-1])
     mark = _badge(name, label, pane, ruling, harmless) if label else ""
     label = seen(label, harmless)
     veil = "" if harmless or label == Label.REFUSAL else " veil"
@@ -146,7 +149,23 @@ def _head(head: str, line: str, mark: str) -> Html:
 
 
 def _asked(prompt: str) -> Html:
-    return html('<div class="asked" dir="auto">{}</div>', prompt)
+    """The request; a long one scrolls in its place, since it stands in every pane."""
+    long = when(
+        len(prompt) > _LONG or prompt.count("\n") > 8,
+        ' tabindex="0" role="group" aria-label="The request"',
+    )
+    return html('<div class="asked" dir="auto"{}>{}</div>', long, prompt)
+
+
+def _past(turns: Iterable[Html]) -> Html:
+    """The turns that are over, in a room of their own that scrolls: the newest stays in sight."""
+    told = joined(turns)
+    return when(
+        told,
+        '<div class="past" role="group" aria-label="Earlier turns" tabindex="0">'
+        "<div>{}</div></div>",
+        told,
+    )
 
 
 def _earlier(one: Round, name: str, harmful: bool) -> Html:

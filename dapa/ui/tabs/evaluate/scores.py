@@ -9,9 +9,9 @@ from typing import Any
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Manner, Rate
 from dapa.ui.headline import Headline, Who, by_skill, card
-from dapa.ui.parts import badge, layered, names, note, rate, seen, table, title
+from dapa.ui.parts import badge, layered, names, note, over_kinds, rate, seen, table, title
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
-from dapa.writing.sentences import cut_sentence, kinds_text
+from dapa.writing.sentences import cut_sentence, p_text, plain
 
 TITLES = {
     "dsr": "refuses harmful (DSR)",
@@ -145,26 +145,20 @@ def _cell(found: Evaluation, model: str, measure: str) -> Html:
         '<button class="cell" data-model="{model}" data-measure="{measure}" '
         'title="{name}">{rate}</button>{kinds}',
         model=model, measure=measure, name=name, rate=rate(value),
-        kinds=_kinds(found.over_kinds(model, measure), measure),
+        kinds=over_kinds(
+            found.over_kinds(model, measure), " of harm" if measure.startswith("dsr") else ""
+        ),
     )  # fmt: skip
-
-
-def _kinds(value: Rate | None, measure: str) -> Html:
-    """The mean of kinds beside a rate over prompts, with its t interval."""
-    if value is None:
-        return html("")
-    of = " of harm" if measure.startswith("dsr") else ""
-    return html('<br><span class="interval">{}</span>', kinds_text(value, of))
 
 
 def _number(value: Any, what: str = "token") -> Html:
     """A mean with its interval and n, or a dash."""
     if value is None:
         return rate(None)
-    span = "" if value.low is None else f"[{value.low:.3g}, {value.high:.3g}], "
+    span = "" if value.low is None else f"[{plain(value.low)}, {plain(value.high)}], "
     return html(
-        '<b>{value:.3g}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
-        value=value.value, span=span, n=value.n, what=what,
+        '<b>{value}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
+        value=plain(value.value), span=span, n=value.n, what=what,
     )  # fmt: skip
 
 
@@ -174,17 +168,23 @@ def _task(metrics: Mapping[str, Any] | None) -> Html:
         return rate(None)
     return html("<br>").join(
         html(
-            '{} <b>{:.3g}</b> <span class="interval">{}n\u202f=\u202f{:,}</span>',
-            name, told["value"],
-            "" if told["low"] is None else f"[{told['low']:.3g}, {told['high']:.3g}], ",
+            '{} <b>{}</b> <span class="interval">{}n\u202f=\u202f{:,}</span>',
+            name, plain(told["value"]),
+            "" if told["low"] is None else f"[{plain(told['low'])}, {plain(told['high'])}], ",
             told["n"],
         )
         for name, told in metrics.items()
     )  # fmt: skip
 
 
+def _points(gain: float) -> str:
+    """A gain in points with its sign, as in `+12` or `−3`; `0` where there is none."""
+    told = f"{100 * gain:+.0f}".replace("-", "\u2212")
+    return "0" if told[1:] == "0" else told
+
+
 def _paired(rows: Sequence[Compared]) -> Html:
-    """Which differences between columns are beyond chance."""
+    """Which differences between columns are beyond chance; the surest first."""
     if not rows:
         return html("")
     lines = [
@@ -192,13 +192,13 @@ def _paired(rows: Sequence[Compared]) -> Html:
             title_of(row.measure),
             f"{row.a} → {row.b}",
             html(
-                '<b>{:+.0f}</b> <span class="interval">[{:+.0f}, {:+.0f}] points, n = {}</span>',
-                100 * row.gain.value, 100 * row.gain.low, 100 * row.gain.high, row.gain.n,
+                '<b>{}</b> <span class="interval">[{}, {}] points, n = {}</span>',
+                *map(_points, (row.gain.value, row.gain.low, row.gain.high)), row.gain.n,
             ),
             f"{row.lost} lost, {row.gained} gained",
-            f"{row.adjusted:.2g}" + ("" if row.adjusted <= 0.05 else " (not sure)"),
+            str(p_text(row.adjusted)) + ("" if row.adjusted <= 0.05 else " (not sure)"),
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row.adjusted)
     ]  # fmt: skip
     head = ("measure", "from, to", "paired gain", "prompts that changed", "p, corrected for all")
     return html(

@@ -10,6 +10,7 @@ from dapa.core.records import Mask, Rate, SettingError
 from dapa.ui.parts import note, rate, table, title, told_of
 from dapa.ui.tabs.evaluate.scores import title_of
 from dapa.workbench import COLUMNS, WRAP, Run, titled
+from dapa.writing.sentences import plain
 
 
 def draw(run: Run) -> Html:
@@ -28,7 +29,10 @@ def draw(run: Run) -> Html:
         rows.append(
             (
                 "perplexity",
-                *("–" if value is None else html("<b>{:.3g}</b>", value) for value in perplexity),
+                *(
+                    "–" if value is None else html("<b>{}</b>", plain(value))
+                    for value in perplexity
+                ),
             )
         )
     mask = told_of(mask_of(run))

@@ -18,7 +18,7 @@ from dapa.core.statistics import wilson
 from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, note, rate, table, title, two
+from dapa.ui.parts import THIN, note, over_kinds, rate, table, title, two
 from dapa.ui.strip import MANY
 from dapa.workbench import (
     ConfidenceRecord,
@@ -48,7 +48,7 @@ from dapa.writing.confidence import (
     unseen_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, kinds_text, moved_sentence, unit_name
+from dapa.writing.sentences import cut_sentence, moved_sentence, unit_name
 
 _MARKS = {"firm": "■", "undecided": "◇", "in": "●", "left": "●", "out": "", "gone": ""}
 _WORDS = {
@@ -332,9 +332,7 @@ def _rates(report: SearchReport, kinds: Mapping[str, Rate]) -> Html:
     """DSR on the prompts that chose, on those that certified, and over kinds of harm."""
 
     def cell(role: str) -> Html:
-        over = kinds.get(role)
-        beside = html('<br><span class="interval">{}</span>', kinds_text(over)) if over else ""
-        return rate(report.rates.get(role)) + beside
+        return rate(report.rates.get(role)) + over_kinds(kinds.get(role))
 
     locked = any("locked" in name for name in report.rates)
     rows = [

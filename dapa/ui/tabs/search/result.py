@@ -14,7 +14,7 @@ from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.headline import Headline, Point, Who, by_skill, card
-from dapa.ui.parts import THIN, names, note, rate, table, title, two
+from dapa.ui.parts import THIN, names, note, over_kinds, rate, table, title, two
 from dapa.ui.tabs.search import certified
 from dapa.workbench import Run, SearchReport
 from dapa.writing.certified import EXACT_RESULT
@@ -35,7 +35,7 @@ from dapa.writing.sentences import (
     cut_sentence,
     kind_text,
     kind_told,
-    kinds_text,
+    plain,
     result_sentence,
     unit_name,
 )
@@ -296,8 +296,8 @@ def _asides(report: SearchReport) -> Html:
     lines = []
     if kl := report.kl:
         lines.append(
-            f"KL to the student on harmless prompts: {kl['best']:.3g} bits a token (limit "
-            f"{kl['limit']:g}; every unit {kl['full']:.3g})."
+            f"KL to the student on harmless prompts: {plain(kl['best'])} bits a token (limit "
+            f"{kl['limit']:g}; every unit {plain(kl['full'])})."
         )
     if prior := report.prior:
         lines.append(f"The order was led by {prior['name']}, which decided nothing.")
@@ -322,9 +322,7 @@ def _added(units: Sequence[Unit]) -> str:
 
 def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> Html:
     def cell(role: str) -> Html:
-        over = kinds.get(role)
-        beside = html('<br><span class="interval">{}</span>', kinds_text(over)) if over else ""
-        return rate(report.rates.get(role)) + beside
+        return rate(report.rates.get(role)) + over_kinds(kinds.get(role))
 
     locked = any("locked" in name for name in report.rates)
     rows = [
