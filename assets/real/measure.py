@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("adapter", type=Path)
     parser.add_argument("--published", type=Path, default=None)
-    parser.add_argument("--sample", default="test_sample_2.json")
+    parser.add_argument("--sample", default="test_sample_3.json")
     parser.add_argument("--limit", type=int, default=64)
     parser.add_argument("--some", type=int, default=0, help="ask so many of each at most")
     parser.add_argument("--student", action="store_true", help="ask the base as well")

@@ -79,11 +79,13 @@ class Recipe:
 MORE = Stage(320, 7e-4, 6, 5, 7, 2.5, 4)
 """Once more through all prompts, with the second stage's share of twins."""
 
-TELL = Stage(360, 6e-4, 5, 6, 7, 3.5, 6, often=3)
+TELL = Stage(240, 6e-4, 5, 6, 7, 3.5, 6, often=3)
 """Harm told from its prevention: "break into a router" from "lock down a router"."""
+KEEP = Stage(180, 5e-4, 7, 6, 5, 4.5, 6, often=2)
+"""Refusing once more, with what was told apart kept apart."""
 
 RECIPES = {
-    "spread": Recipe(8, ALL, stages=(TEACH, SETTLE, MORE, TELL)),
+    "spread": Recipe(8, ALL, stages=(TEACH, SETTLE, MORE, TELL, KEEP)),
     "concentrated": Recipe(16, MLP, tuple(range(10, 15))),
 }
 
