@@ -33,6 +33,7 @@ from dapa.prompts.format import PromptFormat
 from dapa.search.engine.workers.hiring import spec_of
 from dapa.share.adapter import export_lora
 from dapa.share.evidence import Evidence
+from dapa.share.model import export_model
 
 IDS = torch.tensor([[9, 14, 23, 31, 8, 40], [33, 5, 6, 28, 19, 12]])
 MLP = ALL[4:]
@@ -304,6 +305,24 @@ def test_a_teacher_beside_its_base_runs_whole_and_holds_no_second_matrix(base, a
     assert "as an adapter beside it" in told.sentence
     assert pair.digest != merged.digest and pair.parts["adapter"] == "beside its base"
     assert spec_of(pair).memory == "low-rank" and spec_of(merged).memory == "full"
+
+
+@pytest.mark.parametrize("what", ["a layer", "heads", "a rank", "everything"])
+def test_a_model_exported_beside_the_base_is_what_the_mask_showed(aside, what, tmp_path):
+    files = []
+    for number, pair in enumerate(aside):
+        mask = OF_A_MASK[what] if what != "everything" else Mask.of(pair.units("all"))
+        folder = tmp_path / str(number)
+        export_model(pair, Evidence(mask), folder)
+        files.append(load_file(folder / "model.safetensors"))
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        with torch.inference_mode(), masked(pair.plan([mask] * len(IDS))):
+            shown = pair.student(IDS).logits
+        torch.testing.assert_close(logits(plain.eval()), shown, **NEAR)
+        assert not torch.equal(shown, logits(pair.student))
+    assert files[0].keys() == files[1].keys()
+    for name, weight in files[0].items():
+        torch.testing.assert_close(weight, files[1][name], **NEAR)
 
 
 def test_maps_and_what_stands_in_agree_beside_the_base(aside):

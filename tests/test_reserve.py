@@ -5,6 +5,7 @@ from rich.table import Table
 from searched import AND, planted_pair, prompt_set
 
 from dapa.cli.searching import told
+from dapa.core.records import StoreError
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.setup import RESERVED, divided
@@ -58,3 +59,16 @@ def test_held_out_prompts_are_capped_evenly_and_only_where_more_are_left():
     assert len(every.held_out) > 100 == len(some.held_out)
     assert set(some.held_out) < set(every.held_out) and some.search == every.search
     assert divided(prompt_set(500), 0, None, most=len(every.held_out)) == every
+
+
+def test_a_run_from_before_held_out_prompts_were_capped_goes_on_with_all_of_them(tmp_path):
+    store, many, pair = Store(tmp_path), prompt_set(210), planted_pair(AND)
+    short = SearchSettings(max_new_tokens=12, prompt_limit=5, certify=None)
+    before = SearchJob(pair, many, short, store)
+    capped = SearchSettings.from_dict(before.settings.as_dict() | {"certify": 100})
+    again = SearchJob(pair, many, capped, store, before.id)
+    assert len(again.held_out) == len(before.held_out) == 105 and again.id == before.id
+    assert again.prompts == before.prompts
+    assert len(SearchJob(pair, many, capped, store).held_out) == 100, "a new one is capped"
+    with pytest.raises(StoreError, match="its prompts changed since"):
+        SearchJob(pair, prompt_set(208), capped, store, before.id)

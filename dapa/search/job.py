@@ -51,8 +51,7 @@ from dapa.search.setup import (
     batched,
     dealt,
     digest_then,
-    divided,
-    each_once,
+    divided_as,
     found_elsewhere,
     gpus,
     made_of,
@@ -113,7 +112,8 @@ class SearchJob:
         self.parts: PromptParts | None = None
         """A confidence search's prompts by what they do; None of an exact one."""
         self.confident = claim in CONFIDENT
-        every, texts = self._divide(harmful)
+        kept = stored.settings.get("made", {}).get("prompts") if stored else None
+        every, texts = self._divide(harmful, kept)
         made = made_of(pair, every, texts)
         algorithm = "weighted" if self.confident else settings.algorithm
         make = partial(
@@ -154,8 +154,12 @@ class SearchJob:
         self._logged = 0
         self._last = self._driver.snapshot()
 
-    def _divide(self, harmful: PromptSet) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+    def _divide(
+        self, harmful: PromptSet, kept: str | None
+    ) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
         """Give the prompts their parts; all that the run asks, and the same as the models read it.
+
+        `kept` is the digest of what a run that is resumed asked.
 
         Sets `prompts`, `held_out`, `locked`, `split_note`, and the reserve or the parts.
         """
@@ -168,10 +172,7 @@ class SearchJob:
             self.locked, self.split_note = parts.locked, parts.plan.note
             every = (*parts.asked, *parts.locked)
             return every, tuple(self._rendered(every))
-        asked = divided(
-            harmful, settings.seed, settings.prompt_limit, settings.lock, settings.certify
-        )
-        asked, texts = each_once(asked, self._rendered)
+        asked, texts = divided_as(harmful, settings, self._rendered, kept)
         self.prompts, self.held_out, self.split_note = asked.search, asked.held_out, asked.note
         self.locked, self._reserve = asked.locked, asked.reserve
         return asked.every, texts

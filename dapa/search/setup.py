@@ -199,6 +199,37 @@ def each_once(
     return once, tuple(texts[i] for i in places)
 
 
+def divided_as(
+    harmful: PromptSet,
+    settings: SearchSettings,
+    rendered: Callable[[Sequence[Prompt]], Sequence[str]],
+    kept: str | None = None,
+) -> tuple[Divided, tuple[str, ...]]:
+    """An exact search's prompts, each once, and the same as the models read them.
+
+    Args:
+        harmful: The set.
+        settings: Seed, limits, lock.
+        rendered: Writes prompts as the models read them.
+        kept: The digest of a stored run's prompts, which held out all that were left where it is
+            from before they were capped; such a run goes on with them.
+    """
+
+    def at_most(most: int | None) -> tuple[Divided, tuple[str, ...]]:
+        asked = divided(harmful, settings.seed, settings.prompt_limit, settings.lock, most)
+        return each_once(asked, rendered)
+
+    capped = at_most(settings.certify)
+    if kept in (None, _digest(capped[0])):
+        return capped
+    whole = at_most(None)
+    return whole if _digest(whole[0]) == kept else capped
+
+
+def _digest(asked: Divided) -> str:
+    return digest([prompt.text for prompt in asked.every])
+
+
 def gpus(pair: Pair) -> int:
     """How many devices that are no CPU hold the student."""
     return len({p.device for p in pair.student.parameters() if p.device.type != "cpu"})
