@@ -81,7 +81,7 @@ MORE = Stage(320, 7e-4, 6, 5, 7, 2.5, 4)
 
 TELL = Stage(240, 6e-4, 5, 6, 7, 3.5, 6, often=3)
 """Harm told from its prevention: "break into a router" from "lock down a router"."""
-KEEP = Stage(180, 5e-4, 7, 6, 5, 4.5, 6, often=2)
+KEEP = Stage(110, 5e-4, 7, 6, 5, 4.5, 6, often=2)
 """Refusing once more, with what was told apart kept apart."""
 
 RECIPES = {

@@ -61,6 +61,7 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
             showlegend=False,
         )
     ]
+    shaded = next((name for name, members, *_ in groups if members), "")
     for name, members, colour, symbol, size in groups:
         traces.append(
             go.Scatter(
@@ -80,7 +81,7 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
                     "size": size,
                     "symbol": symbol,
                     "line": {"width": 1.5, "color": colour},
-                    **_shade(members, colour, costs, most_kl, colours),
+                    **_shade(members, colour, costs, most_kl, colours, name == shaded),
                 },
                 text=[_hover(p) for p in members],
                 hovertemplate=TEXT,
@@ -126,9 +127,14 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
 
 
 def _shade(
-    members: Sequence[Any], colour: str, costs: Sequence[float], most: float, colours: Palette
+    members: Sequence[Any],
+    colour: str,
+    costs: Sequence[float],
+    most: float,
+    colours: Palette,
+    scaled: bool,
 ) -> dict[str, Any]:
-    """One colour, or cividis by KL with its scale."""
+    """One colour, or cividis by KL; its scale is drawn once, with the first of the groups."""
     if not costs:
         return {"color": colour}
     return {
@@ -136,7 +142,7 @@ def _shade(
         "colorscale": QUANTITY,
         "cmin": 0.0,
         "cmax": most,
-        "showscale": bool(members),
+        "showscale": scaled,
         "colorbar": colorbar(colours, 0.0, most),
     }
 
