@@ -25,6 +25,7 @@ from dapa.bench.row import BenchRow, absent, alone, faster, higher, wrong
 from dapa.chat.conversation import PANES, Voice, converse
 from dapa.core.cache import cache
 from dapa.core.records import DapaError, Mask
+from dapa.core.resident import give_back
 from dapa.judges.base import judges
 from dapa.model.decode.sampling import Decoding
 from dapa.model.presets import presets
@@ -62,6 +63,8 @@ def rows(
     wanted = [name for name in WHAT if only is None or name[1] in only]
     machine: dict[str, Any] = {}
     for name in PAIRS:
+        scene = None  # r5 is of one pair: nothing of the one before stays
+        give_back()
         if reason := absent_because(name):
             for row in wanted:
                 goal = GOALS.get(row)
