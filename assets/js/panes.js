@@ -1,8 +1,12 @@
 // What acts on a conversation can be pressed once there is one, and Stop while replies are written.
 // From the press of Send on, since a large model reads for seconds before its first word.
+// A request that is refused draws nothing: the message says that nothing will come.
+let awaited = 0;
 const written = (on) => {
   const stop = document.getElementById('stop');
   if (stop) stop.disabled = !on;
+  clearInterval(awaited);
+  awaited = on ? setInterval(() => document.querySelector('.toast-body.error') && settle(), 400) : 0;
 };
 function settle() {
   const begun = Boolean(element.querySelector('.asked'));

@@ -10,6 +10,7 @@ from dapa.core.html import Html, html, joined, when
 from dapa.core.records import EMPTY, Label, Mask
 from dapa.ui.parts import THIN, badge, bar, layered, seen, titled, told_of, two
 from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
+from dapa.workbench import titled as judge_titled
 from dapa.writing.worddiff import changed_words
 
 _WAITING = {
@@ -207,7 +208,7 @@ def _words(pane: Pane, student: Pane | None, every: bool, harmless: bool) -> Htm
 
 def _badge(name: str, label: str, pane: Pane, ruling: Label | None, harmless: bool) -> Html:
     """The verdict; pressing it opens the four words that overrule it."""
-    judge = pane.verdict.judge if pane.verdict else ""
+    judge = judge_titled(pane.verdict.judge) if pane.verdict else ""
     who = "ruled by you" if ruling else f"judged by {judge}"
     how = html(' <span class="manner">{}</span>', pane.verdict.how) if pane.verdict else ""
     choices = joined(

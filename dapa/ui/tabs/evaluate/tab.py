@@ -26,7 +26,7 @@ from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, clock, ended, progress_line, stage
-from dapa.workbench import WRAP, Evaluation, digest
+from dapa.workbench import WRAP, Evaluation, digest, titled
 from dapa.writing.tables import csv_text
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
@@ -200,7 +200,8 @@ def wire(
         named = dashboard.workbench.store.run(found.run).title if found.run else "not stored"
         judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
         mask = f"mask {found.mask.key or 'empty'}"
-        return " · ".join((named, mask, f"judge {found.judge}", judged, f"run {found.run}"))
+        who = f"judged by {titled(found.judge)}"
+        return " · ".join((named, mask, who, judged, f"run {found.run}"))
 
     @guarded
     def begin(
