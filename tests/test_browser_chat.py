@@ -88,6 +88,14 @@ def test_stop_can_be_pressed_from_the_press_of_send_on(board, chat):
     until(lambda: pressable(page) == {"send", *ON_A_CONVERSATION})
 
 
+def test_stop_is_let_go_when_a_request_is_refused(board, chat):
+    page = chat(4)
+    page.fill("#prompt textarea", "how do i " * 300)
+    page.click("#send")
+    page.wait_for_selector(".toast-body.error")
+    until(lambda: pressable(page) == {"send"})
+
+
 def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat):
     page = chat(4, 5, 6, 7, 8, viewport={"width": 1024, "height": 860})
     ask(page, PROMPT)

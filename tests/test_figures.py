@@ -16,6 +16,7 @@ from dapa.figures import (
     layer_token_heatmap,
     rates_chart,
 )
+from dapa.figures.pareto import pareto_chart
 from dapa.figures.theme import DARK, LIGHT, safe, wrapped
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.figures.trials import chunk_lines, column_names
@@ -272,3 +273,15 @@ def test_text_is_made_harmless_and_short():
     assert wrapped("word " * 200).count("<br>") == 7
     assert wrapped("") == ""
     assert EMPTY.layers == ()
+
+
+def test_a_picture_of_all_sets_has_one_scale_of_kl():
+    def point(layer, on_front, utility):
+        return SimpleNamespace(
+            mask=Mask.of([Unit(layer)]), size=0.1 * layer, dsr=Rate(0.5, 0.2, 0.8, 10),
+            utility=utility, on_front=on_front, phase="search",
+        )  # fmt: skip
+
+    points = [point(1, True, 0.1), point(2, False, 0.2), point(3, False, 0.3)]
+    marked = [t for t in pareto_chart(points, points[2].mask).data if t.mode == "markers"]
+    assert len(marked) == 3 and [bool(t.marker.showscale) for t in marked].count(True) == 1

@@ -1,11 +1,11 @@
 """Train the safety adapters of the real pair: `python assets/real/train.py BASE NAME`.
 
 BASE is the folder that `python -m dapa get smollm2` prints, NAME `spread` (rank 8 on all seven
-matrices of every layer) or `concentrated` (rank 16 on the MLPs of layers 10 to 14). On two cores it
-takes about half an hour. Prompts are those of `prompts/`, written for this; the targets of harmful
-ones are a few plain refusals, those of harmless ones the base's own greedy replies, so that nothing
-else is taught. Seeds are fixed; sums in another order (threads, libraries) give another adapter of
-the same make.
+matrices of every layer) or `concentrated` (rank 16 on the MLPs of layers 10 to 14). On two cores
+`concentrated` takes about half an hour, `spread` two hours. Prompts are those of `prompts/`,
+written for this; the targets of harmful ones are a few plain refusals, those of harmless ones the
+base's own greedy replies, so that nothing else is taught. Seeds are fixed; sums in another order
+(threads, libraries) give another adapter of the same make.
 """
 
 from __future__ import annotations
