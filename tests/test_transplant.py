@@ -480,7 +480,7 @@ def test_the_remembered_plan_of_one_row_is_the_one_made_anew(planted_pair):
     pair.forget_plans()
     for _ in range(3):  # slow, by what is known of units, remembered
         for mask in masks:
-            ours, anew = pair.plan([mask]), plan_masks([mask, mask], pair._live, pair.device)
+            ours, anew = pair.plan([mask]), plan_masks([mask, mask], pair.live, pair.device)
             assert (ours is None) == (anew is None), mask
             if ours is None:
                 continue

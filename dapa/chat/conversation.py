@@ -1,7 +1,8 @@
 """One request to student, patched and teacher side by side, streamed together.
 
-Student and patched are two rows of one batch; the teacher is stepped beside them. Every pane has
-its own history, the same rendered format, decoding and seed.
+Student and patched are two rows of one batch. The teacher is a third where a mask makes it of the
+student, else it is stepped beside them. Every pane has its own history, the same rendered format,
+decoding and seed.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Exchange:
     """What the patched pane's model really read, or the first pane's where that was not asked."""
     panes: tuple[Pane, ...]
     steps: int
-    """Decode steps made so far, over both models."""
+    """Decode steps made so far; of both models where the teacher runs by itself."""
 
     def pane(self, name: PaneName) -> Pane:
         """The pane of this name."""
@@ -129,7 +130,8 @@ def converse(
     for name, history in turns.items():
         rendered[name] = render(pair, history, how)
         ids = _encoded(pair, rendered[name], history, how, _role(name))
-        rows[name] = Row(ids, mask if name == "patched" else EMPTY, seed, tag=name)
+        asked = {"student": EMPTY, "patched": mask, "teacher": pair.teacher_mask or EMPTY}
+        rows[name] = Row(ids, asked[name], seed, tag=name)
         answered = at_answer(rendered[name], how)
         answers[name] = ids
         if answered != rendered[name]:
@@ -167,7 +169,7 @@ def converse(
         return Exchange(prompt, read, tuple(panes), sum(batch.steps for batch in batches))
 
     for name, row in rows.items():
-        batches[name == "teacher"].admit([row])
+        batches[name == "teacher" and pair.teacher_mask is None].admit([row])
         yield look()  # the first pane's text shows before the others have read the prompt
     for _ in stream(batches, stop):
         yield look()
@@ -214,7 +216,9 @@ def _compared(
     first: dict[str, FirstToken] = {}
     for role in ("student", "teacher") if openers is not None else ():
         asked = [
-            (name, answers[name], row.mask) for name, row in rows.items() if _role(name) == role
+            (name, answers[name], EMPTY if role == "teacher" else row.mask)
+            for name, row in rows.items()
+            if _role(name) == role
         ]
         try:
             found = first_tokens_of(pair, asked, openers(role)) if asked and openers else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,9 +37,11 @@ from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import MemoryEstimate, estimate_memory
 from dapa.model.offload import Stage, outside, settle, stages_for
+from dapa.model.packed import pack
 from dapa.model.room import Room, release
 from dapa.model.spec import PairSpec, facts_beside, short_name
 from dapa.model.strengths import LowRank, Strength, reach, resolve
+from dapa.model.teacher_mask import teacher_mask
 from dapa.model.threads import install_threads
 from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, asked_of, plan_masks
 from dapa.model.wrapping import (
@@ -110,7 +113,8 @@ class Pair:
         """Kind of unit -> the layers in which it differs; the others are never searched."""
         self.mixture = family.mixture
         """The parts of its mixture of experts, which move whole."""
-        self._live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
+        self.live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
+        """The sites that differ: what masks move."""
         self._plans: dict[Any, Any] = {}
         """Plans that were made: a batch is planned anew whenever a row comes or goes, and a toggle
         often goes back. Nothing that a plan depends on changes after load."""
@@ -156,6 +160,11 @@ class Pair:
                 "with memory full or lean, or choose another prior or measurement"
             )
 
+    @cached_property
+    def teacher_mask(self) -> Mask | None:
+        """The mask under which the student is the teacher; None where no mask makes it so."""
+        return None if self.stages else teacher_mask(self)
+
     @property
     def parts(self) -> Mapping[str, str]:
         """What decides its replies, part by part; of models that lie in no files, the weights."""
@@ -200,9 +209,9 @@ class Pair:
             self._units_exist(mask)
             for unit in mask.units:
                 if not unit.cut and unit.kind not in HEADS and unit not in self._wholes:
-                    live = [site for site in sites_of(unit) if site in self._live]
+                    live = [site for site in sites_of(unit) if site in self.live]
                     self._wholes[unit] = dict.fromkeys(live, WHOLE)
-        made = plan_masks(rows, self._live, self.device, at_work, self.heads)
+        made = plan_masks(rows, self.live, self.device, at_work, self.heads)
         if len(self._plans) >= _PLANS:
             self._plans.clear()
         self._plans[key] = made
@@ -495,6 +504,8 @@ def _loaded(spec: PairSpec, progress: Progress | None, workers: int) -> Pair:
     )
     if stages:
         pair.offload(stages, device)
+    elif memory.mode == "full":  # who asked for less memory is not given a faster, larger pair
+        pack(models)
     pair.memory = memory
     return pair
 

@@ -45,6 +45,10 @@ class Move:
     """(row indices, how much) for every fractional or partial strength."""
     rows: int = 0
     """How many there are, for sites that are handed all their tokens in one line."""
+    split: int = 0
+    """Where rows of one model end and those of the other begin, if they stand so; else 0."""
+    teacher_first: bool = False
+    """Which stand first, where there is a split."""
 
 
 WHOLE = Move(None, None)
@@ -118,7 +122,10 @@ def _as_move(strengths: Sequence[Strength], width: int, device: torch.device) ->
         return per_neuron.to(device)
 
     blends = tuple((rows(s), value(s)) for s in groups if s not in (0.0, 1.0))
-    return Move(rows(0.0), rows(1.0), blends, len(strengths))
+    turns = [i for i in range(1, len(strengths)) if strengths[i] != strengths[i - 1]]
+    split = turns[0] if len(turns) == 1 and not blends else 0
+    teacher_first = strengths[0] == 1.0
+    return Move(rows(0.0), rows(1.0), blends, len(strengths), split, teacher_first)
 
 
 def _alone(mask: Mask, sites: Mapping[Site, TransplantModule]) -> dict[Site, Move] | None:
@@ -292,6 +299,11 @@ class TransplantModule(nn.Module):
             y = self._run_teacher(x, *more)
         elif self._flat:
             y = self._tokens_mixed((x, *more), move.student_rows, move.teacher_rows, move.rows)
+        elif move.split:
+            first, second = self._student[0], self._run_teacher
+            if move.teacher_first:
+                first, second = second, first
+            y = torch.cat((first(x[: move.split]), second(x[move.split :])))  # no row is copied
         else:
             y = self._mixed(x, move.student_rows, move.teacher_rows, move.blends)
         watcher = _WATCHER.get()
