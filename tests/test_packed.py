@@ -17,6 +17,8 @@ from dapa.model.pair import Pair, PairSpec, load_pair
 
 HALF = torch.bfloat16
 
+AMPLE = 2**40
+
 
 def linear(outputs=48, inputs=32, bias=True, seed=0):
     torch.manual_seed(seed)
@@ -30,7 +32,7 @@ def layouts(model):
 @pytest.fixture
 def laid_out():
     part = linear()
-    if not pack([part]):
+    if not pack([part], AMPLE):
         pytest.fail("torch 2.11 and later lay bfloat16 out on a CPU with oneDNN")
     return part
 
@@ -41,7 +43,7 @@ def laid_out():
 def test_a_product_is_the_plain_one_to_the_bit(rows, size, bias):
     plain = linear(*size, bias)
     part = deepcopy(plain)
-    pack([part])
+    pack([part], AMPLE)
     x = torch.randn(*rows, size[1]).to(HALF)
     with torch.inference_mode():
         assert torch.equal(part(x), plain(x))
@@ -80,24 +82,22 @@ def test_a_copy_has_the_plain_weight_alone(laid_out):
 def test_one_storage_is_laid_out_once():
     model = nn.Sequential(linear(), linear())
     model[1].weight = model[0].weight
-    assert pack([model, model]) == model[0].weight.nbytes
+    assert pack([model, model], AMPLE) == model[0].weight.nbytes
     assert len(layouts(model)) == 2
 
 
 @pytest.mark.parametrize("why", ["float32", "no memory", "no operator", "another result"])
 def test_where_it_is_not_sure_nothing_is_changed(why, monkeypatch):
     part = linear().float() if why == "float32" else linear()
-    if why == "no memory":
-        monkeypatch.setattr(packed, "free_memory", lambda device: 3 * part.weight.nbytes)
     if why == "no operator":
         monkeypatch.setattr(packed, "_OPERATORS", ("_linear_of_the_future",))
     if why == "another result":
         monkeypatch.setattr(packed, "_product", lambda x, w, b: torch.ones(x.shape[0], 1, 48))
-    assert pack([part]) == 0 and type(part) is nn.Linear
+    spare = 3 * part.weight.nbytes if why == "no memory" else AMPLE
+    assert pack([part], spare) == 0 and type(part) is nn.Linear
 
 
-def test_a_pair_answers_the_same_with_and_without(planted_folders):
-    family = None
+def test_a_pair_answers_the_same_with_and_without():
     replies = []
     for laid in (False, True):
         student, teacher = (random_model("llama", seed, HALF) for seed in (0, 1))
@@ -105,7 +105,9 @@ def test_a_pair_answers_the_same_with_and_without(planted_folders):
         spec = PairSpec("one", "other", "", "bfloat16", "cpu")
         pair = Pair(student, teacher, TOKENIZER, TOKENIZER, family, spec, "of a test")
         if laid:
-            assert pack([pair.student, pair.teacher]) and layouts(pair.student)
+            plain = pair.weight_bytes
+            made = pack([pair.student, pair.teacher], AMPLE)
+            assert layouts(pair.student) and pair.weight_bytes == plain + made
         masks = [EMPTY, Mask.of([Unit(0), Unit(2, "mlp")]), pair.teacher_mask]
         rows = [Row((9, 14, 23), mask) for mask in masks] + [Row((8, 40, 31, 6), masks[1])]
         replies.append([row.new_ids for row in complete(pair, rows, Decoding(16))])
@@ -116,5 +118,7 @@ def test_a_pair_answers_the_same_with_and_without(planted_folders):
 def test_a_pair_is_laid_out_where_nobody_asked_for_less_memory(planted_folders, memory, laid):
     pair = load_pair(PairSpec(*map(str, planted_folders), "", "bfloat16", "cpu", memory))
     assert bool(layouts(pair.student)) is laid
+    assert (pair.memory.laid_out > 0) is laid
+    assert ("in the CPU's own order" in pair.memory.sentence) is laid
     with torch.inference_mode():
         pair.student(input_ids=torch.tensor([[1, 2, 3]]))

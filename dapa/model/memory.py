@@ -65,6 +65,8 @@ class MemoryEstimate:
     """The teacher as an adapter beside the student; None of one that is no such thing."""
     processes: int = 1
     """How many of this machine hold the pair on that device; what is free is each one's part."""
+    laid_out: int = 0
+    """What a loaded pair's matrices take once more, in the CPU's own order (`packed`)."""
 
     @property
     def where(self) -> str:
@@ -110,7 +112,8 @@ class MemoryEstimate:
                 f", {gib(self.weights)} of {of} on {self.device} at a time and {gib(self.held)} "
                 f"in the machine's memory, of which {gib(self.host)} are free"
             )
-        return f", {gib(self.held)} and replies"
+        anew = f", {gib(self.laid_out)} more in the CPU's own order" if self.laid_out else ""
+        return f", {gib(self.held)}{anew} and replies"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dapa.model.machine import free_memory
-
 _AMPLE = 4
-"""So many times what the second layout takes must be free."""
+"""So many times what the second layout takes must be spare."""
 _TRIED = (1, 3, 40)
 """Rows of the trial products: another number of rows may be another kernel."""
 _ROWS = 64
@@ -48,13 +46,24 @@ class PackedLinear(nn.Linear):
             return functional.linear(x, weight, self.bias)
         return _product(x, packed[0], self.bias)
 
+    @property
+    def laid_out(self) -> dict[int, int]:
+        """Which layout it has, by a number of its own, and its bytes."""
+        if self._packed is None:
+            return {}
+        return {id(self._packed[0]): self.weight.numel() * self.weight.element_size()}
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy has the plain weight alone: who copies a linear is about to write into it."""
         return {**self.__dict__, "_packed": None}
 
 
-def pack(models: Iterable[nn.Module]) -> int:
+def pack(models: Iterable[nn.Module], spare: int) -> int:
     """Lay out the bfloat16 weights of these models' linears, once for each storage, in place.
+
+    Args:
+        models: Of one pair.
+        spare: Bytes of memory that nothing else needs.
 
     Returns:
         Bytes that this took; 0 where this torch cannot, or memory is not ample.
@@ -66,7 +75,7 @@ def pack(models: Iterable[nn.Module]) -> int:
         if type(part) is nn.Linear and _suits(part.weight)
     )
     needed = sum({p.weight.data_ptr(): p.weight.nbytes for p in linears}.values())
-    if not needed or not _known() or free_memory("cpu") < _AMPLE * needed:
+    if not needed or not _known() or spare < _AMPLE * needed:
         return 0
     made: dict[tuple[int, torch.Size], Tensor] = {}
     good: dict[torch.Size, bool] = {}

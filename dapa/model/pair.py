@@ -37,7 +37,7 @@ from dapa.model.loading import load_weights
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import MemoryEstimate, estimate_memory
 from dapa.model.offload import Stage, outside, settle, stages_for
-from dapa.model.packed import pack
+from dapa.model.packed import PackedLinear, pack
 from dapa.model.room import Room, release
 from dapa.model.spec import PairSpec, facts_beside, short_name
 from dapa.model.strengths import LowRank, Strength, reach, resolve
@@ -345,7 +345,10 @@ class Pair:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all distinct storages that hold weights of this pair, of both models."""
+        """Bytes of all distinct storages that hold weights of this pair, of both models.
+
+        Layouts for the CPU are among them.
+        """
         modules: list[nn.Module] = [self.student, *(site.teacher for site in self.sites.values())]
         if self.whole:
             modules.append(self.teacher)
@@ -357,6 +360,8 @@ class Pair:
             for weight in part.held if isinstance(part, Factored) else own:
                 storage = weight.untyped_storage()
                 held[storage.data_ptr()] = storage.nbytes()
+            if isinstance(part, PackedLinear):
+                held.update(part.laid_out)
         return sum(held.values())
 
     def sites_of(self, unit: Unit) -> tuple[Site, ...]:
@@ -505,7 +510,8 @@ def _loaded(spec: PairSpec, progress: Progress | None, workers: int) -> Pair:
     if stages:
         pair.offload(stages, device)
     elif memory.mode == "full":  # who asked for less memory is not given a faster, larger pair
-        pack(models)
+        spare = memory.free - memory.held - memory.work
+        memory = replace(memory, laid_out=pack(models, spare))
     pair.memory = memory
     return pair
 
