@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from dapa.core.masks import HEADS
-from dapa.core.records import ENDS, OUTSIDE, Mask, PairError, SettingError, Site, Unit, ran_out
+from dapa.core.records import ENDS, Mask, PairError, SettingError, Site, Unit, ran_out
 from dapa.model.adapted import beside, derived, open_checkpoint, parted
+from dapa.model.carried import no_such_kind, units_exist
 from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import Report, check
 from dapa.model.digests import digest_of, joined, pair_parts
@@ -21,9 +22,7 @@ from dapa.model.distances import kinds_that_differ
 from dapa.model.factored import Factored
 from dapa.model.families import (
     ALL,
-    BLOCKS,
     GROUPS,
-    MATRICES,
     Family,
     kinds_of,
     sites_of,
@@ -206,7 +205,7 @@ class Pair:
         if known is not _NEVER:
             return known
         for mask in set(rows):
-            self._units_exist(mask)
+            units_exist(self, mask)
             for unit in mask.units:
                 if not unit.cut and unit.kind not in HEADS and unit not in self._wholes:
                     live = [site for site in sites_of(unit) if site in self.live]
@@ -248,95 +247,8 @@ class Pair:
 
     def validate(self, mask: Mask) -> None:
         """SettingError for a layer, kind or block that is not there, or one site moved twice."""
-        self._units_exist(mask)
+        units_exist(self, mask)
         resolve(mask, self.heads)
-
-    def _units_exist(self, mask: Mask) -> None:
-        for unit, strength in mask.entries:
-            if unit.kind not in ENDS and not 0 <= unit.layer < self.n_layers:
-                raise SettingError(
-                    f"layer {unit.layer} does not exist; {unit.kind} stands in this pair's layers "
-                    f"0 to {self.n_layers - 1}, as in 0.{unit.kind}"
-                )
-            if unit.kind not in self.differs:
-                raise SettingError(self._unknown(unit.kind))
-            if unit.kind in ENDS and unit.layer != OUTSIDE:
-                raise SettingError(f"{unit} belongs to no layer; write {unit.kind}")
-            whole = self.mixture and any(s.module in self.mixture for s in sites_of(unit))
-            if whole and strength not in (0.0, 1.0):
-                raise SettingError(
-                    f"{unit} is asked for at strength {strength:g}; a mixture of experts moves "
-                    "whole, so give it strength 0 or 1"
-                )
-            if whole and unit.cut:
-                raise SettingError(f"{unit} cannot be cut; a mixture of experts moves whole")
-            if unit.rank is not None:
-                self._rank_fits(unit)
-            if unit.block is not None:
-                self._block_fits(unit)
-
-    def _block_fits(self, unit: Unit) -> None:
-        """SettingError where a unit's neurons or heads are not there."""
-        start, stop = unit.block or (0, 0)
-        if unit.kind in HEADS:
-            assert self.heads is not None, "kinds of heads are offered where they are known"
-            count, one = self.heads.count(unit.kind), HEADS[unit.kind]
-            if not 0 <= start < stop <= count:
-                raise SettingError(
-                    f"{unit} does not exist; this pair's layers have {unit.layer}.{one}[0] to "
-                    f"{unit.layer}.{one}[{count - 1}]"
-                )
-            return
-        if unit.kind not in BLOCKS:
-            raise SettingError(
-                f"{unit} cannot be cut; only {', '.join(BLOCKS)} have blocks of neurons, and "
-                "attention has heads, as in 3.head[7] and 3.kv[1]"
-            )
-        for site in self.sites_of(unit):
-            if not 0 <= start < stop <= self.sites[site].neurons:
-                raise SettingError(
-                    f"{unit} is outside the site's {self.sites[site].neurons} neurons"
-                )
-
-    def _rank_fits(self, unit: Unit) -> None:
-        """SettingError where a unit cannot be moved at its rank."""
-        if unit.block is not None or unit.kind in HEADS:
-            raise SettingError(f"{unit} is cut twice; move some of its heads or neurons, or a rank")
-        matrices = [site for site in self.sites_of(unit) if site.module in MATRICES]
-        if not matrices:
-            raise SettingError(f"{unit.kind} has no rank; only {', '.join(MATRICES)} have one")
-        most = max(self.sites[site].full_rank for site in matrices)
-        if not 1 <= unit.rank <= most:  # type: ignore[operator]
-            raise SettingError(f"{unit} has no such rank; choose 1 to {most}")
-
-    def _unknown(self, kind: str) -> str:
-        """Why there are no units of this kind here."""
-        if kind == "head" and self.tied:
-            return "the head is tied to the embeddings in both models; take embeddings for both"
-        if not self.whole and kind in self.family.kinds:
-            return (
-                f"lean memory holds only {', '.join(self.kept)} of the teacher; load the pair with "
-                f"memory lean:{kind}, or full, to move {kind}"
-            )
-        if kind in GROUPS["mlp"] and self.mixture:
-            return (
-                f"{self.family.title} is a mixture of experts, each with a gate of its own; take "
-                f"{', '.join(self.mixture)}, or mlp for all of them"
-            )
-        if kind in HEADS and kind in self.family.kinds:
-            return (
-                f"{self.family.title}'s matrices do not divide into the heads that its config "
-                "tells; move attention, or its q, k, v and o"
-            )
-        if kind == "gate" and self.family.first != "gate":
-            return (
-                f"{self.family.title}'s MLP has no gate; take up (its up projection) or mlp (the "
-                "whole MLP)"
-            )
-        return (
-            f"{self.family.title} has no sites of kind {kind!r}; choose one of "
-            f"{', '.join(self.differs)}"
-        )
 
     def need_teacher(self, what: str) -> None:
         """NotInMemory, saying that `what` needs the whole teacher, where it is not there."""
@@ -386,7 +298,7 @@ class Pair:
         kinds = [k for k in kinds_of(kind) if kind != ALL or k in self.differs]
         for one in kinds:
             if one not in self.differs:
-                raise SettingError(self._unknown(one))
+                raise SettingError(no_such_kind(self, one))
         found = [
             unit
             for one in kinds
