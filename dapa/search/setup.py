@@ -78,7 +78,7 @@ def odds_of(
         return None
     texts = [prompt.text for prompt in prompts]
     ids = cache(lambda: opening_ids(pair, texts, how, units))
-    reader = cache(lambda: LogOddsReader(pair, ids(), openers))
+    reader = cache(lambda: LogOddsReader(pair, ids(), openers, narrow=True))
 
     def odds(masks: Sequence[Mask], places: Sequence[int]) -> Floats:
         return reader()(masks, places)

@@ -4,7 +4,7 @@
 the other mostly begin alike, and prompts begin alike too: here the layers below the lowest unit in
 which two masks differ are computed once a prompt, and the prompts' common beginning once a mask
 (`prefill`). The openers' phrases stand behind each prompt in the same pass, so the numbers are the
-same but for rounding.
+same but for rounding, and where it is asked for, but for phrases that carry next to nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from dapa.core.records import Mask, ran_out
+from dapa.model.decode.narrowing import narrowed
 from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, refusal_log_odds
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.prefill import prefiller_for
@@ -42,6 +43,7 @@ class LogOddsReader:
         *,
         rows: int | None = None,
         optimizations: Optimizations | None = None,
+        narrow: bool = False,
     ) -> None:
         """Get ready; nothing is read yet.
 
@@ -52,12 +54,15 @@ class LogOddsReader:
             rows: Rows of one forward pass at most; by default what suits the device, and no more
                 than leave the logits of all beginnings small.
             optimizations: What may be spared; all of it if None.
+            narrow: Leave out phrases that hardly ever open a reply on these prompts (`narrowing`).
 
         Raises:
             NoOpeners: The vocabulary has no refusal opener.
         """
         self.pair, self.ids = pair, list(ids)
         self.openers = openers or find_openers(pair)
+        if narrow:
+            self.openers = narrowed(pair, self.ids, self.openers)
         self._rows = rows or min(row_capacity(pair), _fitting(pair, len(self.openers.nodes)))
         self._reader = prefiller_for(
             pair, self.ids, optimizations or Optimizations(), self.openers.nodes

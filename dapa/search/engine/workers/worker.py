@@ -107,7 +107,8 @@ class Worker:
         return found
 
     def _read(self, read: Read) -> Heard:
-        reader = self._readers.pop(read.ids, None) or LogOddsReader(self.pair, read.ids)
+        reader = self._readers.pop(read.ids, None)
+        reader = reader or LogOddsReader(self.pair, read.ids, narrow=True)  # as the search reads
         self._readers[read.ids] = reader
         while len(self._readers) > KEPT:
             self._readers.popitem(last=False)
