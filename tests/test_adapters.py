@@ -572,6 +572,10 @@ def test_tied_ends_are_not_parted(tmp_path):
     content["base_model.model.model.embed_tokens.weight"] = head
     save_file(content, same / "adapter_model.safetensors", {"format": "pt"})
     assert not open_checkpoint(on(base, same)).saved
+    low = tmp_path / "low-rank"  # beside which PEFT saves the embeddings as they were
+    by_peft(base, low, target_modules=["embed_tokens", "q_proj"])
+    assert any("base_layer" in name for name in load_file(low / "adapter_model.safetensors"))
+    fails(on(base, low), "changes model.embed_tokens", "ties")
 
 
 def test_bases_that_are_missing_are_named_with_the_way_out(base, adapter, tmp_path):

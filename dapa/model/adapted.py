@@ -193,7 +193,7 @@ def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:
         )
         if same:
             del saved[name_of]  # PEFT saves embeddings that it only looked at
-        elif name_of in differences or name_of in saved:
+        if name_of in differences or name_of in saved:
             raise wrong(
                 lora.folder,
                 f"changes {end}, which its base ties to the other end of the model, so that one "
