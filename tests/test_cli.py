@@ -369,6 +369,16 @@ def test_the_bundled_pair_answers_with_json_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_interrupting_before_anything_was_found_is_told_in_a_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dapa.workbench.Workbench.load", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["search", "--pair", "toy-gate"])
+    assert ended.value.code == 130 and capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
 def test_interrupting_a_search_keeps_the_best_so_far(tmp_path):
     job = process("search", "--pair", "toy-gate", "--json", "-", cwd=tmp_path)
     seen = ""

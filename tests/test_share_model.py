@@ -25,7 +25,7 @@ from dapa.model.transplant import masked
 from dapa.share import changed
 from dapa.share.evidence import Evidence
 from dapa.share.model import export_model, origin_beside
-from dapa.share.patch import FILE, apply_patch, export_patch, open_patch
+from dapa.share.patch import FILE, _readme, apply_patch, export_patch, open_patch
 
 IDS = torch.tensor([[9, 14, 23, 31, 8], [40, 41, 42, 12, 7]])
 GATES = Mask.of([Unit(0, "gate"), Unit(2, "gate")])
@@ -223,7 +223,7 @@ def test_a_full_disk_is_told_before_anything_is_written(pair, tmp_path, monkeypa
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-    with pytest.raises(SettingError, match="MiB are free"):
+    with pytest.raises(SettingError, match="64 MiB are to be left, and .* MiB are free"):
         export_model(pair, Evidence(GATES), tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -247,6 +247,15 @@ def test_a_patch_applied_is_the_exported_model(pair, tmp_path):
         target = tmp_path / place.replace("/", "-").replace("patch", "applied")
         apply_patch(tmp_path / place, pair.spec.student, target)
         assert same_files(tmp_path / "model", target)
+
+
+def test_a_patchs_page_names_a_student_that_can_be_given(pair, tmp_path):
+    """A folder's last part, which is all that is told of a path, loads nothing."""
+    export_patch(pair, Evidence(GATES), tmp_path / "here")
+    page = (tmp_path / "here" / "README.md").read_text(encoding="utf-8")
+    assert "--student STUDENT --to" in page and "STUDENT is its folder" in page
+    page = _readme("---\nyaml\n---\n# title\n\nbody", "org/student")
+    assert "--student org/student --to" in page and "STUDENT" not in page
 
 
 def test_a_patch_refuses_another_student_and_a_changed_patch(pair, tmp_path):

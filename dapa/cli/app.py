@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from dapa import __version__
@@ -34,8 +35,21 @@ from dapa.core.records import OUTSIDE, DapaError, PromptError, ran_out
 from dapa.workbench import ChatSettings, PairOptions
 from dapa.writing.sentences import moved_sentence
 
+
+class _Commands(TyperGroup):
+    """The commands, whose Ctrl-C is told: Typer ends with a bare 130, as after a stopped search."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Abort where it was interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name="dapa",
+    cls=_Commands,
     help="Find which layers carry a language model's refusals, and transplant just those.",
     no_args_is_help=True,
     add_completion=False,

@@ -47,7 +47,8 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
         ) from error
     if room and free < room + SPARE:
         raise SettingError(
-            f"{target} would take {room / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free; "
+            f"{target} would take {room / 2**20:,.1f} MiB, {SPARE / 2**20:.0f} MiB are to be left, "
+            f"and {free / 2**20:,.1f} MiB are free; "
             "free disk space, or name a folder on another disk with --to"
         )
     part, held = None, None

@@ -70,11 +70,13 @@ def _readme(text: str, student: str) -> str:
     """The model's card under a word on what this folder is."""
     _, _, body = text.removeprefix("---\n").partition("\n---\n")
     lines = body.strip().split("\n\n")
+    named = student if "/" in student else "STUDENT"  # a folder's last part finds nothing
+    where = "" if named == student else " STUDENT is its folder, or the name that loads it."
     word = (
         f"This is a patch: the changed tensors alone. With `{student}` at hand,\n\n```\n"
-        f"python -m dapa apply THIS_FOLDER --student {student} --to DIR\n```\n\n"
+        f"python -m dapa apply THIS_FOLDER --student {named} --to DIR\n```\n\n"
         "checks that it is the model that the patch was made for and writes the patched model, of "
-        "which the rest of this page tells."
+        f"which the rest of this page tells.{where}"
     )
     return "\n\n".join([lines[0], word, *lines[1:]]) + "\n"
 
