@@ -25,7 +25,7 @@ from dapa.search.settings import SearchRules, SearchSettings
 from dapa.search.setup import divided, found_elsewhere
 from dapa.search.smaller import smaller_sets
 from dapa.search.stability import stability
-from dapa.store.database import Store
+from dapa.store.database import Store, digest
 from dapa.store.looks import look, looks
 from dapa.ui.session import fresh
 from dapa.ui.tabs.search import result
@@ -346,7 +346,26 @@ def test_looks_at_a_held_out_set_are_counted_by_job_pair_and_set(tmp_path):
     assert look(store, "pair", ["a", "b"], "search 1") == 1
     assert look(store, "pair", ["b", "a"], "search 1") == 1, "the same job, the same set"
     assert look(store, "pair", ["a", "b"], "dose 1") == 2
-    assert looks(store, "pair", ["a"]) == looks(store, "other", ["a", "b"]) == 0
+    assert looks(store, "pair", ["c"]) == looks(store, "other", ["a", "b"]) == 0
+    assert looks(store, "pair", ["a"]) == 2, "of a set that was looked at, a part is not fresh"
+    assert look(store, "pair", ["b", "c"], "evaluation 1") == 3
+    store.rate(f"look {digest('pair', ['a', 'b'])}", "search 0", {})  # as an older version kept it
+    assert looks(store, "pair", ["b", "a"]) == 4
+
+
+def test_evaluating_a_sample_of_what_a_search_held_out_is_a_second_look(tmp_path):
+    bench = Workbench(tmp_path, planted_pair(AND))
+    bench.prompts = lambda *_: prompt_set()
+    bench._find = lambda source, role, column=None: bench.prompts() if role == "harmful" else None
+    job = bench.search_job(SearchSettings(max_new_tokens=12))
+    report = job.run()
+    assert report.looks == 1
+    asked = EvaluationSettings(
+        mask=report.mask.key, run=job.id, sets=("dsr",), prompt_limit=2, perplexity=False
+    )
+    table = bench.evaluation(replace(asked, max_new_tokens=12))
+    assert len(bench.asked_sets(asked)["dsr"]) == 2 < len(job.held_out)
+    assert any("looked at 2 times" in note for note in table.notes), table.notes
 
 
 def test_a_result_says_how_often_its_held_out_set_was_looked_at(tmp_path):

@@ -334,6 +334,12 @@ def test_another_pair_and_a_changed_bundle_are_refused(bundled_run, planted_fold
     with pytest.raises(SettingError, match="not the pair of the bundle: its weights"):
         Workbench(tmp_path / "runs").replay(folder / "bundle", swapped)
     shutil.copytree(folder / "bundle", tmp_path / "changed")
+    path = tmp_path / "changed" / "bundle.json"
+    body = json.loads(path.read_text())
+    body["prompts"]["harmful"][0]["text"] += "!"
+    path.write_text(json.dumps(body))
+    with pytest.raises(SettingError, match="prompts in the bundle are not those"):
+        Workbench(tmp_path / "runs").replay(tmp_path / "changed", spec_at(planted_folders))
     with (tmp_path / "changed" / "verdicts.jsonl").open("a") as file:
         file.write("{}\n")
     with pytest.raises(SettingError, match="not what the bundle was made with"):

@@ -272,6 +272,10 @@ def refuse_others(bundle: Bundle, parts: Mapping[str, str]) -> tuple[str, ...]:
         now = parts.get(name, before)
         if now == before:
             continue
+        if name == "prompts":  # they come with the bundle, not with the pair
+            raise SettingError(
+                "the prompts in the bundle are not those that its run asked; get it again"
+            )
         if name != "libraries":
             raise SettingError(
                 f"this is not the pair of the bundle: its {name} is {before[:40]} there and "
