@@ -159,6 +159,12 @@ class Lora:
             match = _PART.fullmatch(bare)
             if match is None:
                 whole = _SAVED.sub("", bare)  # PEFT also saves a base's ends that it adapts
+                end = whole.removesuffix(".weight")
+                if end in ends and whole not in shapes:
+                    raise self._wrong(
+                        f"changes {end} (target_modules or modules_to_save), which its base ties "
+                        "to the other end of the model; save the merged model instead"
+                    )
                 if whole not in shapes:
                     raise self._wrong(f"holds {key}, which its base has no place for")
                 saved[whole] = key
