@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -367,6 +368,21 @@ def test_the_bundled_pair_answers_with_json_alone(tmp_path):
     body = json.loads(out)
     assert body["student"] == body["patched"] and body["teacher"]["verdict"] == "refusal"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("start", ["app.py", "-m dapa app", "-m dapa check"])
+def test_a_python_without_the_packages_is_told_so_in_one_line(start):
+    """As in a new terminal, where the environment is not active."""
+    told = subprocess.run(
+        [sys.executable, "-S", "-B", *start.split()],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        timeout=60,
+    )
+    assert told.returncode == 2 and told.stderr.count("\n") == 1, told.stderr
+    assert "is not installed in this Python" in told.stderr
 
 
 def test_interrupting_before_anything_was_found_is_told_in_a_line(monkeypatch, capsys):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from dapa.core.errors import NO_ROOM, ran_out
+from dapa.core.errors import NO_ROOM, lacking, ran_out
 from dapa.core.resident import lacks_room
 
 _LIBRARIES = 200 * 10**6
@@ -18,16 +18,20 @@ _LIBRARIES = 200 * 10**6
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit; see `dapa.cli.app.main`.
 
-    Libraries are loaded here, not before, so that too little memory for them is told in a line too.
+    Libraries are loaded here, not before: one that is missing, or has no room, is told in a line.
     """
     try:
         if lacks_room(_LIBRARIES):
             raise MemoryError
         from dapa.cli.app import main as run
     except Exception as error:
-        if not ran_out(error):
+        if isinstance(error, ModuleNotFoundError):
+            told = lacking(error)
+        elif ran_out(error):
+            told = NO_ROOM
+        else:
             raise
-        print(NO_ROOM, file=sys.stderr)
+        print(told, file=sys.stderr)
         raise SystemExit(2) from None
     run(arguments)
 

@@ -58,6 +58,16 @@ SCARCE = (
 """What is told where nobody knows more."""
 NO_ROOM = "not enough memory to start; allow the program 2 GB (`ulimit -v`, the container's limit)"
 """What is told where not even the program itself can be loaded."""
+
+
+def lacking(error: ModuleNotFoundError) -> str:
+    """What is told where a package is missing: mostly another Python than the one set up."""
+    return (
+        f"the package {error.name} is not installed in this Python; activate the environment "
+        "(`. .venv/bin/activate`), or `pip install -r requirements.txt` into it"
+    )
+
+
 _RAN_OUT = (
     "out of memory",  # CUDA, MPS and XPU, whatever the class
     "can't allocate memory",  # torch on a CPU: DefaultCPUAllocator, a plain RuntimeError

@@ -68,7 +68,7 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     if cuts[worst].left > MOST_LEFT:
         raise SettingError(
             f"the change is not of low rank: at rank {rank} {100 * cuts[worst].left:.0f} % of "
-            f"{worst}'s difference is left; give a higher --rank, or export a patch"
+            f"{worst}'s difference is left; export a patch, or give a higher --rank to `export`"
         )
     ranks = {name: cut.a.shape[0] for name, cut in cuts.items()}
     low, high = min(ranks.values()), max(ranks.values())

@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from dapa.core.errors import lacking
 from dapa.ui.environment import close_environment, is_loopback
 
 OPEN = "none"
@@ -99,6 +100,8 @@ def main(given: list[str] | None = None, program: str = "app.py") -> None:
             "https://huggingface.co, parted by spaces, or 'self' or 'none'"
         )
     check_port(options.host, options.port)
-    from dapa.ui.serve import serve
-
+    try:
+        from dapa.ui.serve import serve
+    except ModuleNotFoundError as error:
+        fail(lacking(error))
     serve(options, auth)
