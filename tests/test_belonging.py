@@ -76,6 +76,8 @@ def test_a_table_of_other_layers_says_so_and_offers_them(board, pairs):
     assert belonging.under(board, mine, mask, mask) == ""
     told = belonging.under(board, mine, mask, EMPTY)
     assert "layers 1, 4" in told and "no layer" in told and "1.gate,4.gate" in told
+    half = belonging.under(board, mine, mask, Mask.of(mask.units, 0.5))
+    assert "the strip says layers 1, 4 at strength 0.50 now" in half, "not the same words twice"
     other = belonging.owner_of(pairs[1].spec)
     assert belonging.under(board, other, mask, EMPTY) == "", "of another pair `whose` speaks"
 

@@ -17,7 +17,7 @@ from dapa.core.owner import Owner
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import told_of
+from dapa.ui.parts import exactly
 from dapa.ui.session import Session, fresh
 from dapa.workbench import PairSpec, current_name, short_name
 
@@ -89,7 +89,7 @@ def under(dashboard: Dashboard, owner: Owner, mask: Mask, now: Mask) -> Html:
         '<p class="note under" role="status">Measured with <b>{then}</b>; the strip says '
         '{now} now. <button type="button" class="link" data-load="{packed}">Put '
         "{then} on the strip</button></p>",
-        then=told_of(mask), now=told_of(now), packed=packed,
+        then=exactly(mask), now=exactly(now), packed=packed,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Rate
 from dapa.ui.belonging import is_loaded, owner_of, title_of
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.parts import hint, names, rate, title, told_of
+from dapa.ui.parts import exactly, hint, names, rate, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import KIND, Run, method_of, titled
 from dapa.writing.sentences import searched_text
@@ -99,7 +99,7 @@ def way(run: Run) -> str:
 def layers_of(run: Run) -> str:
     """What a search found, or what an evaluation transplanted."""
     if run.kind == KIND:
-        return told_of(Mask.parse(str(run.settings.get("mask") or "")))
+        return exactly(Mask.parse(str(run.settings.get("mask") or "")))
     found = report_of(run)
     return names(found.units) if found and found.units else "–"
 
