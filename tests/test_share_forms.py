@@ -324,6 +324,10 @@ def test_a_replay_of_a_run_from_before_held_out_prompts_were_capped_asks_all_of_
     path.write_text(json.dumps(body))
     found = Workbench(tmp_path / "again").replay(tmp_path / "bundle", spec)
     assert found.same and found.differences == ()
+    body["run"]["settings"]["made"]["judge"] = "rules/0"
+    path.write_text(json.dumps(body))
+    with pytest.raises(SettingError, match="its judge is rules/0 there .* version that made it"):
+        Workbench(tmp_path / "other").replay(tmp_path / "bundle", spec)
 
 
 def test_a_bundle_names_no_path_and_hides_what_may_do_harm(bundled_run):

@@ -272,6 +272,12 @@ def refuse_others(bundle: Bundle, parts: Mapping[str, str]) -> tuple[str, ...]:
         now = parts.get(name, before)
         if now == before:
             continue
+        if name in ("prompts", "rendered prompts", "judge"):
+            raise SettingError(
+                f"this version does not do the bundle's run again: its {name} is {before[:40]} "
+                f"there and {now[:40]} here; replay it with the version that made it, "
+                f"{bundle.versions.get('dapa', 'unknown')}"
+            )
         if name != "libraries":
             raise SettingError(
                 f"this is not the pair of the bundle: its {name} is {before[:40]} there and "
