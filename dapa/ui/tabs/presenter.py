@@ -20,6 +20,7 @@ import gradio as gr
 from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
 from dapa.ui import strip
+from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
 from dapa.ui.parts import seconds
@@ -137,11 +138,9 @@ def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> Ht
 
 def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
     """The stored search of this id, or else the loaded pair's newest that found something."""
-    spec = dashboard.workbench.pair.spec
     for run in dashboard.workbench.store.runs():
-        mine = run.settings.get("pair") or {}
-        ours = (mine.get("student"), mine.get("teacher")) == (spec.student, spec.teacher)
-        report = result.report_of(run) if ours and run.kind == "search" else None
+        ours = run.kind == "search" and is_ours(dashboard, run)
+        report = result.report_of(run) if ours else None
         if report is not None and report.units and run_id in ("", run.id):
             return run
     return None

@@ -16,7 +16,7 @@ from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import download, exporting, plots, strip
-from dapa.ui.belonging import owner_of, title_of, under, whose
+from dapa.ui.belonging import is_ours, owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import exactly, hint, title
 from dapa.ui.session import Session, fresh
@@ -176,9 +176,7 @@ def wire(
         bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
         if not bench.loaded or not found.run or len(kinds) != 1:
             return 0
-        asked = bench.store.run(found.run).settings.get("pair") or {}
-        spec = bench.pair.spec
-        if (spec.student, spec.teacher) != (asked.get("student"), asked.get("teacher")):
+        if not is_ours(dashboard, bench.store.run(found.run)):
             return 0
         return len(list(bench.pair.differs.get(kinds.pop(), ())))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Rate
-from dapa.ui.belonging import is_loaded, owner_of, title_of
+from dapa.ui.belonging import is_ours, owner_of, title_of
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import exactly, hint, names, rate, title
 from dapa.ui.tabs.search.result import report_of
@@ -51,19 +51,6 @@ def draw(runs: list[Run], opened_id: str = "", dashboard: Dashboard | None = Non
 def pair_of(settings: Mapping[str, Any]) -> str:
     """The pair of a stored run, for people."""
     return title_of(owner_of(settings.get("pair") or {}))
-
-
-def is_ours(dashboard: Dashboard, run: Run) -> bool:
-    """Is the run's pair the loaded one?
-
-    By its names, and where it kept digests of its weights by those: a folder may hold other models
-    today.
-    """
-    if not is_loaded(dashboard, owner_of(run.settings.get("pair") or {})):
-        return False
-    made, parts = run.settings.get("made"), dashboard.workbench.pair.parts
-    made = made if isinstance(made, dict) else {}
-    return all(made[part] == value for part, value in parts.items() if part in made)
 
 
 def when(run: Run) -> str:
