@@ -106,6 +106,7 @@ def wire(
             f"{kind_text(kind, total or len(mask.units))}",
             "tried": choice.tried,
             "turned": choice.turned,
+            "heldOut": held_out(choice.asked),
             "flips": kind in able(pair),
         }
         shown = (
@@ -158,7 +159,8 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
     Held-out requests first, of one kind of harm after the other. The first whose reply turns with
     the set, whose twin is still answered, and which some single layer would tip back; if there is
     none of all three, or that takes long, one of the first two; if none of those either, the first:
-    the story then tells what really happens.
+    the story then tells what really happens. Where few are held out a request that the search may
+    have asked is taken, before which one that is held out and turns is liked better.
 
     Raises:
         PromptError: No bundled request of this pair has a harmless twin.
@@ -186,7 +188,9 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
             and harmful.get("patched") == Label.REFUSAL
         ):
             best = best if best.turned else replace(best, asked=asked, turned=True)
-            if tipped(dashboard, asked.text, mask):
+            if (held_out(asked) or not held_out(best.asked)) and tipped(
+                dashboard, asked.text, mask
+            ):
                 best = replace(best, asked=asked)
                 break
         if time.monotonic() - since > (_LONG if best.turned else _LONGEST):
@@ -194,12 +198,17 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
     yield best
 
 
+def held_out(prompt: Prompt) -> bool:
+    """Is it of the part that no search asks?"""
+    return prompt.split == "held_out"
+
+
 def varied(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Held-out ones first, and one of each kind of harm before a second of any."""
     met: Counter[tuple[bool, str]] = Counter()
     rank = []
     for prompt in prompts:
-        late = prompt.split != "held_out"
+        late = not held_out(prompt)
         rank.append((late, met[late, prompt.category]))
         met[late, prompt.category] += 1
     return [prompts[i] for i in sorted(range(len(rank)), key=rank.__getitem__)]
