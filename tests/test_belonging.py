@@ -15,8 +15,10 @@ from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.store.database import Store, checked_title
 from dapa.ui import belonging
+from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.tabs.chat.sessions import link_query, read_link
+from dapa.ui.tabs.presenter import found_run
 from dapa.ui.tabs.runs import evaluated, listing, tables, taken
 from dapa.ui.tabs.runs.opened import mask_of, opened
 from dapa.ui.tabs.search.status import SearchStatus
@@ -71,11 +73,31 @@ def test_what_is_another_pairs_says_whose_it_is_and_offers_to_load_it(board, pai
     assert "<img" not in evil and "&lt;img" in evil
 
 
+def test_other_models_in_a_pairs_place_are_another_pair_and_newer_libraries_are_not(
+    board, pairs, monkeypatch
+):
+    bench, job = board.workbench, searched(board.workbench)
+    run, mask = bench.store.run(job.id), job.report.mask
+    assert is_ours(board, run) and found_run(board).id == run.id and bench.found_by(run.id, mask)
+    assert bench.newest_found("gate")[0] == run.id
+    newer = {**run.settings["made"], "libraries": "torch 0"}
+    monkeypatch.setattr(bench.pair, "_parts", {**bench.pair.parts, "libraries": "torch 1"})
+    assert is_ours(board, replace(run, settings={**run.settings, "made": newer}))
+    bench._pair = plant(Planting(6, (0, 2))).pair("one")
+    assert bench.pair.spec == pairs[0].spec and not is_ours(board, run)
+    assert found_run(board) is None is bench.newest_found("gate")
+    assert not bench.found_by(run.id, mask)
+    told = belonging.whose(board, belonging.owner_of(run.settings["pair"]), "This run", ours=False)
+    assert "<b>one</b> as it was" in told and "data-load" not in told, "it is loaded already"
+
+
 def test_a_table_of_other_layers_says_so_and_offers_them(board, pairs):
     mine, mask = belonging.owner_of(pairs[0].spec), Mask.of([Unit(1), Unit(4)])
     assert belonging.under(board, mine, mask, mask) == ""
     told = belonging.under(board, mine, mask, EMPTY)
     assert "layers 1, 4" in told and "no layer" in told and "1.gate,4.gate" in told
+    half = belonging.under(board, mine, mask, Mask.of(mask.units, 0.5))
+    assert "the strip says layers 1, 4 at strength 0.50 now" in half, "not the same words twice"
     other = belonging.owner_of(pairs[1].spec)
     assert belonging.under(board, other, mask, EMPTY) == "", "of another pair `whose` speaks"
 
@@ -198,8 +220,6 @@ def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away
     assert name.endswith(".csv") and len(text.splitlines()) == 2 + len(trials)
     body = json.loads(taken.as_json(bench.store.run(job.id), bench.store.trials(job.id))[1])
     assert body["outcome"] == "done" and len(body["trials"]) == len(job.report.trials)
-    assert listing.is_ours(board, first)
+    assert is_ours(board, first)
     bench._pair = pairs[1]
-    assert not listing.is_ours(board, first) and 'class="other"' in listing.draw(
-        runs, dashboard=board
-    )
+    assert not is_ours(board, first) and 'class="other"' in listing.draw(runs, dashboard=board)

@@ -200,6 +200,43 @@ def test_a_session_is_saved_exported_and_restored_by_name_and_by_link(board, cha
     until(lambda: "at most 9 tokens" in other.inner_text("#chat-settings"))
 
 
+def test_a_saved_session_is_deleted_by_a_second_press_and_by_none_at_all_where_none_is_chosen(
+    board, chat
+):
+    page = chat(6)
+    ask(page, PROMPT)
+    page.click("#chat-keep button.label-wrap")
+    write_in(page, page.locator("#session-name input, #session-name textarea"), "to lose")
+
+    def after(button, words):
+        """Pressed until it says so: see above."""
+        page.click(button)
+        page.wait_for_timeout(1000)
+        return words in page.inner_text("#session-said")
+
+    until(lambda: after("#session-save", "Saved as “to lose”"))
+    page.click("#session-forget")
+    page.wait_for_selector("#session-forget:has-text('Delete for good')")
+    assert "Delete “to lose” for good?" in page.inner_text("#session-said")
+    page.click("#session-load")
+    until(lambda: replies(page, "student"))
+    page.click("#session-forget")
+    page.wait_for_selector("#session-said:has-text('Deleted “to lose”')")
+    page.click("#session-forget")
+    page.wait_for_selector(".toast-body:has-text('no session is chosen')")
+
+
+def test_a_menu_of_verdicts_closes_by_escape_and_by_a_press_elsewhere(chat):
+    page = chat(6)
+    ask(page, PROMPT)
+    menu = page.locator("#panes details.ruling[open]")
+    for leave in (lambda: page.keyboard.press("Escape"), lambda: page.click("#prompt textarea")):
+        page.click("#panes .pane.student .ruling summary")
+        until(lambda: menu.count() == 1)
+        leave()
+        until(lambda: menu.count() == 0)
+
+
 def test_a_link_to_another_pair_asks_before_it_loads(board, chat):
     page = chat(query="/?pair=toy-mlp&mask=4.mlp&prompt=hello")
     until(lambda: "belongs to the pair toy-mlp" in page.inner_text("#session-said"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from uuid import uuid4
 
 import pytest
 from classifiers import train
@@ -103,6 +104,28 @@ def test_own_prompts_and_a_further_column_enter_the_table(board, evaluate, tmp_p
     measured(page)
     until(lambda: "mask 1" in page.inner_text("#eval-table thead"))
     assert "n\u202f=\u202f2" in page.inner_text("#eval-table tbody")
+
+
+def test_seven_columns_fit_a_desktop_and_each_says_what_it_is(evaluate):
+    page = evaluate(6)
+    for i in (7, 8, 5):
+        page.click("text=Add the strip’s layers as a column")
+        press(page, i)
+    page.click("text=Add the strip’s layers as a column")
+    until(lambda: "mask 4" in page.inner_text("#eval-columns"))
+    measured(page)
+    until(lambda: page.locator("#eval-table thead >> nth=0").locator("th").count() == 8)
+    head = page.inner_text("#eval-table thead >> nth=0")
+    assert "layers 6, 7, 8" in head and "layers 5, 6, 7, 8" in head
+    over = "(e) => e.scrollWidth - e.clientWidth"
+    assert page.locator("#eval-table .table >> nth=0").evaluate(over) <= 0
+
+
+def test_a_dark_page_shows_the_newest_table_although_its_theme_is_heard_late(board, evaluate):
+    measured(evaluate(5))
+    row = board.functions()["evaluate_dark"]
+    (answer,) = board.posts(row, [([None, "rates", None, None], None)], uuid4().hex)
+    assert "<tbody>" in answer["output"]["data"][0], "it does not empty what was just attached"
 
 
 def test_an_evaluation_outlives_its_tab(board, evaluate):

@@ -213,6 +213,8 @@ def test_a_stored_evaluation_is_opened_in_evaluate_with_its_replies(board, chrom
         page.locator(f'#runs [data-run="{table.run}"]').first.click()
         page.click("#run-table")
         page.wait_for_selector("#eval-table [data-measure=skill]", state="visible")
+        told = page.inner_text("#eval-table")
+        assert "Opened from Runs · measure again with the settings above" in told
         page.click("#eval-table [data-model=patched][data-measure=skill]")
         count = len(table.cell("patched", "skill"))
         until(lambda: f"{count} of {count} replies" in page.inner_text("#eval-replies"))

@@ -291,3 +291,27 @@ def test_chance_tells_its_cost_and_begins_only_when_it_is_told_to(board, page):
     until(lambda: "refuse at least as much as the found set" in page.inner_text("#look"))
     page.wait_for_selector("#look-chart .js-plotly-plot")
     assert "p = " in page.inner_text("#look")
+
+
+def test_a_run_that_is_opened_brings_its_settings_so_that_again_searches_the_same(board, visit):
+    page = visit()
+    tab(page, "Search")
+    before = len(board.workbench.jobs())
+    run = next(run for run in board.workbench.store.runs() if run.settings["retain"] == 0.7)
+    assert "keep 90" in page.inner_text("#search-settings"), "the form has settings of its own"
+    tab(page, "Runs")
+    page.click(f"#runs [data-run='{run.id}']")
+    page.click("#run-again")
+    until(lambda: len(board.workbench.jobs()) == before + 1)
+    job = job_of(board)
+    until(lambda: job.wait(1))
+    until(lambda: "keep 70" in page.inner_text("#search-settings"))
+    assert "seed 3" in page.inner_text("#search-settings")
+    page.click("#search-start:has-text('Search again')")
+    until(lambda: len(board.workbench.jobs()) == before + 2)
+    again = job_of(board)
+    until(lambda: again.wait(1))
+    first, second = (
+        {**done.settings.decisive(), "date": None, "pair": None} for done in (job, again)
+    )
+    assert first == second

@@ -107,6 +107,10 @@ def test_the_story_takes_a_held_out_request_that_turns_and_tells_how_many_it_tri
     assert (found.text, tried) == ("c", 2), "one that a single layer would tip is liked better"
     found, tried = example(board(asked, {"a", "b", "c"}), mask)
     assert (found.text, tried) == ("b", 3), "none is tipped: the first that turns"
+    found, tried = example(board(asked, {"a", "b"}, {"a"}), mask)
+    assert (found.text, tried) == ("b", 3), "one that the search asked is liked less, tipped or not"
+    found, tried = example(board(asked, {"a"}), mask)
+    assert found.text == "a" and not presenter.held_out(found), "which the story then says"
     none, tried = example(board(asked, set()), mask)
     assert (none.text, tried) == ("b", 3), "what happens is told, whatever it is"
     with pytest.raises(PromptError, match="harmless twin"):
@@ -153,7 +157,7 @@ def test_the_strip_shows_the_kind_that_was_found_so_that_its_units_can_be_flippe
     assert "Request 1 of at most 2" in str(waits[0][-1])
     assert now.kind == "mlp" and now.found == found and not now.chosen.entries
     data = json.loads(unescape(re.search('data-story="([^"]*)"', str(story))[1]))
-    assert data["ready"] and data["flips"] and data["harmful"] in harm
+    assert data["ready"] and data["flips"] and data["heldOut"] and data["harmful"] in harm
 
 
 def test_a_pair_that_cannot_be_asked_is_no_request_that_was_tried():

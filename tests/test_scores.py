@@ -4,8 +4,8 @@ import gradio as gr
 import pytest
 from classifiers import train
 
-from dapa.core.records import EMPTY, Label, Prompt, SettingError, Verdict
-from dapa.measure.evaluation import MODELS, Evaluation, Judged
+from dapa.core.records import EMPTY, Label, Mask, Prompt, SettingError, Unit, Verdict
+from dapa.measure.evaluation import MODELS, Evaluation, Judged, speakers_of
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.ui import forms
 from dapa.ui.dashboard import Dashboard
@@ -61,6 +61,18 @@ def test_tasks_of_the_harness_stand_in_the_table_with_interval_and_n():
     shown = draw(found)
     assert "arc_&lt;easy&gt;, lm-eval" in shown and "<b>0.25</b>" in shown
     assert "[0.1, 0.4], n\u202f=\u202f40" in shown
+
+
+MINE = {"six": Mask.of([Unit(6), Unit(7)]), "half": Mask.of([Unit(6)], 0.5)}
+
+
+def test_a_saved_masks_column_says_what_it_transplants():
+    speakers = speakers_of(Mask.of([Unit(1)], 0.25), MINE)
+    said = Judged("six", "dsr", Prompt("x?"), "no", Verdict(Label.REFUSAL, "rules"), 1)
+    shown = draw(Evaluation((said,), Mask.of([Unit(1)], 0.25), True, speakers=speakers))
+    assert 'six<br><span class="interval">layers 6, 7</span>' in shown
+    assert 'half<br><span class="interval">layer 6 at strength 0.50</span>' in shown
+    assert "Patched with layer 1 at strength 0.25." in shown
 
 
 @pytest.mark.parametrize(

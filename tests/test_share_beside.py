@@ -3,16 +3,19 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from evaluated import table_in
+from evaluated import PAIR, SETS, SETTINGS, table_in
 from searched import planted_pair, searched
 from typer.main import get_command
 
 from dapa.cli.app import app
 from dapa.core.measurement import Call
 from dapa.core.records import SettingError, StoreError
+from dapa.measure.evaluation import HELD_OUT_SAMPLE
 from dapa.measure.reread import stored_evaluation
+from dapa.measure.run_evaluation import run_evaluation
 from dapa.search.settings import SearchSettings
 from dapa.share.folder import new_folder, put
 from dapa.share.report import evidence_of_run, report_page
@@ -77,6 +80,13 @@ def test_a_stored_table_is_the_one_that_was_measured(tmp_path):
     store.add_trials(table.run, 0, [{"model": "student"}])
     with pytest.raises(StoreError, match="another version"):
         stored_evaluation(store, table.run)
+
+
+def test_a_stored_tables_sample_of_the_held_out_prompts_is_still_called_one(tmp_path):
+    few = tuple(replace(p, split="held_out") for p in SETS["dsr"][:4])
+    asked = replace(SETTINGS, prompt_limit=4)
+    table = run_evaluation(PAIR, Store(tmp_path), asked, {"dsr": few})
+    assert stored_evaluation(Store(tmp_path), table.run).asked == table.asked == HELD_OUT_SAMPLE
 
 
 def test_a_search_of_another_version_is_refused_by_name(bench, tmp_path):

@@ -266,7 +266,10 @@ def test_the_card_gives_rates_with_interval_and_n_and_the_hubs_own_entries(pair,
     store.finish(run.id, "done", {**body, "max_new_tokens": 48})
     told = told_of(pair, ("a", "b"), evidence_of(store, pair.parts["weights"], GATES))
     text = card(told)
-    assert "90\u202f% [80\u202f%, 95\u202f%], n = 50" in text and "Judge rules/4" in text
+    assert (
+        "90\u202f% [80\u202f%, 95\u202f%], n = 50" in text
+        and "Judge refusal rules, version 4 (rules/4)" in text
+    )
     assert "type: over_refusal" in text
     entries = eval_entries(told)
     assert "id: org/harmful" in entries and "revision: main" in entries and "value: 90.0" in entries
@@ -302,6 +305,29 @@ def test_a_replay_gives_the_same(bundled_run, planted_folders, tmp_path):
     assert found.same and found.differences == () and found.run == job.id
     assert found.compared["tests"] == len(job.progress().trials)
     assert found.compared["verdicts"] > 100
+
+
+def test_a_replay_of_a_run_from_before_held_out_prompts_were_capped_asks_all_of_them(
+    planted_folders, tmp_path
+):
+    (tmp_path / "many.txt").write_text("\n".join(harmful_prompts(210)), encoding="utf-8")
+    bench, spec = Workbench(tmp_path / "runs"), spec_at(planted_folders)
+    bench.load(spec)
+    asked = {"prompts": str(tmp_path / "many.txt"), "max_new_tokens": 12, "prompt_limit": 8}
+    job = bench.search_job(SearchSettings(**asked, certify=None))
+    job.run()
+    assert len(job.held_out) > 100
+    bench.export(ExportSettings(form="bundle"), tmp_path / "bundle", run_id=job.id)
+    path = tmp_path / "bundle" / "bundle.json"
+    body = json.loads(path.read_text())
+    body["run"]["settings"]["certify"] = 100  # one whose settings said so before they capped it
+    path.write_text(json.dumps(body))
+    found = Workbench(tmp_path / "again").replay(tmp_path / "bundle", spec)
+    assert found.same and found.differences == ()
+    body["run"]["settings"]["made"]["judge"] = "rules/0"
+    path.write_text(json.dumps(body))
+    with pytest.raises(SettingError, match="its judge is rules/0 there .* version that made it"):
+        Workbench(tmp_path / "other").replay(tmp_path / "bundle", spec)
 
 
 def test_a_bundle_names_no_path_and_hides_what_may_do_harm(bundled_run):

@@ -67,6 +67,19 @@ def test_choices_become_settings():
     assert (own.format().mode, own.format().system) == ("raw", "Be safe.")
 
 
+def test_settings_fill_the_form_that_reads_them_back():
+    mine = SearchSettings(
+        retain=0.7, seed=3, algorithm="weighted", prior="weights", max_tests=40, claim="exact",
+        system="Be brief.", prompt_column="text", blocks=4, prompts="mine.csv",
+    )  # fmt: skip
+    for settings in (mine, SearchSettings()):
+        *values, given, said = FORM.filled(settings)
+        held = dict(zip(FORM.form.parts, values, strict=True))
+        assert FORM.read({**held, "given": given}) == settings
+        assert len([*values, given, said]) == len(FORM.filling)
+        assert bool(said) == bool(settings.prompts), "other prompts than the bundled ones are told"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -42,6 +42,16 @@ element.addEventListener('click', (event) => {
   const vote = at('[data-vote]');
   if (vote) trigger('submit', { choice: vote.dataset.vote });
 });
+// A menu of verdicts closes as menus do: by Escape, and by a press anywhere else.
+const menus = () => [...element.querySelectorAll('details.ruling[open]')];
+document.addEventListener('click', (event) => {
+  for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || !menus().length) return;
+  event.stopImmediatePropagation(); // it leaves the menu, and stops or leaves nothing else
+  for (const menu of menus()) { menu.open = false; menu.querySelector('summary').focus(); }
+}, true);
 // The patched pane is titled by the strip, whoever drew it last and with which layers.
 function agree() {
   const strip = document.querySelector('#strip .strip[data-head]');

@@ -80,7 +80,8 @@ const STEPS = [
     act() {}, done: () => true,
     say: () => `${story.tried < 2 ? 'The request shown was the first that was tried'
       : story.turned ? `The request shown was picked from ${story.tried} that were tried`
-        : `No reply of ${story.tried} that were tried turns so that the twin is answered; the first was shown`}; these figures count them all.` },
+        : `No reply of ${story.tried} that were tried turns so that the twin is answered; the first was shown`}${story.heldOut ? '' : ', and it is not of those held out from the search'
+    }; these figures count them all.` },
 ];
 
 const page = () => document.getElementById('page');

@@ -139,6 +139,11 @@ class Evaluation:
         return tuple(speaker.name for speaker in self.speakers) or MODELS
 
     @property
+    def beside(self) -> dict[Model, Mask]:
+        """The saved masks that have columns of their own, by their names."""
+        return {s.name: s.mask for s in self.speakers if s.name not in MODELS}
+
+    @property
     def wraps(self) -> tuple[str, ...]:
         """The wraps that were asked."""
         found = dict.fromkeys(r.purpose for r in self.replies if r.purpose.startswith(WRAP))

@@ -51,6 +51,7 @@ def stored_evaluation(store: Store, run_id: str) -> Evaluation:
             tuple(told["notes"]),
             run.id,
             told["max_new_tokens"],
+            run.settings.get("prompt_limit"),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(

@@ -76,6 +76,7 @@ class SearchJob:
         store: Store,
         run_id: str | None = None,
         kl: Kl | None = None,
+        kept: str | None = None,
     ) -> None:
         """Prepare: render the prompts and enter the run in the store. Nothing is decoded yet.
 
@@ -86,6 +87,8 @@ class SearchJob:
             store: Where verdicts and the result are kept.
             run_id: A stored run to resume; a new one if None.
             kl: What a mask costs on harmless prompts; needed where the settings limit it.
+            kept: The digest of the prompts of a run that is done again in another store; of one
+                that is resumed it is known.
 
         Raises:
             DapaError: Units, prompts or settings that make no search; a run to resume whose
@@ -112,7 +115,7 @@ class SearchJob:
         self.parts: PromptParts | None = None
         """A confidence search's prompts by what they do; None of an exact one."""
         self.confident = claim in CONFIDENT
-        kept = stored.settings.get("made", {}).get("prompts") if stored else None
+        kept = stored.settings.get("made", {}).get("prompts") if stored else kept
         every, texts = self._divide(harmful, kept)
         made = made_of(pair, every, texts)
         algorithm = "weighted" if self.confident else settings.algorithm
@@ -159,7 +162,7 @@ class SearchJob:
     ) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
         """Give the prompts their parts; all that the run asks, and the same as the models read it.
 
-        `kept` is the digest of what a run that is resumed asked.
+        `kept` is the digest of what a run that is resumed, or done again, asked.
 
         Sets `prompts`, `held_out`, `locked`, `split_note`, and the reserve or the parts.
         """

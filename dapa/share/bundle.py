@@ -272,9 +272,17 @@ def refuse_others(bundle: Bundle, parts: Mapping[str, str]) -> tuple[str, ...]:
         now = parts.get(name, before)
         if now == before:
             continue
+        made_by = bundle.versions.get("dapa", "unknown")
         if name == "prompts":  # they come with the bundle, not with the pair
             raise SettingError(
-                "the prompts in the bundle are not those that its run asked; get it again"
+                "the prompts in the bundle are not those that its run asked, or this version "
+                "divides them otherwise; get the bundle again, or replay it with the version that "
+                f"made it, {made_by}"
+            )
+        if name in ("rendered prompts", "judge"):
+            raise SettingError(
+                f"this version does not do the bundle's run again: its {name} is {before[:40]} "
+                f"there and {now[:40]} here; replay it with the version that made it, {made_by}"
             )
         if name != "libraries":
             raise SettingError(

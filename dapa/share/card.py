@@ -17,6 +17,7 @@ from huggingface_hub.utils import yaml_dump
 
 from dapa.core.masks import Mask
 from dapa.core.version import VERSION
+from dapa.judges import titled
 from dapa.model.pair import Pair, Share, short_name
 from dapa.model.spec import PairSpec, split
 from dapa.prompts.hub import is_hub_id
@@ -145,8 +146,11 @@ def eval_entries(told: Told) -> str:
 
 
 def _judge(told: Told) -> str:
+    """The judge for people, and in brackets what programs call it."""
     table = told.evidence.table
-    return str(((table.result or {}) if table else {}).get("judge") or "rules")
+    name = str(((table.result or {}) if table else {}).get("judge") or "rules")
+    words = titled(name)
+    return name if words == name else f"{words} ({name})"
 
 
 def _results(told: Told) -> list[EvalResult]:

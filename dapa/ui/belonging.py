@@ -17,9 +17,9 @@ from dapa.core.owner import Owner
 from dapa.core.records import Mask, PairError, SettingError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import told_of
+from dapa.ui.parts import exactly
 from dapa.ui.session import Session, fresh
-from dapa.workbench import PairSpec, current_name, short_name
+from dapa.workbench import PairSpec, Run, current_name, short_name
 
 
 def owner_of(spec: Any) -> Owner:
@@ -37,6 +37,15 @@ def loaded(dashboard: Dashboard) -> Owner:
 def is_loaded(dashboard: Dashboard, owner: Owner) -> bool:
     """Is it the loaded pair?"""
     return owner.same(loaded(dashboard))
+
+
+def is_ours(dashboard: Dashboard, run: Run) -> bool:
+    """Is a stored run's pair the loaded one?
+
+    By its names, and where it kept digests of its models by those: a folder may hold others today.
+    """
+    owner = owner_of(run.settings.get("pair") or {})
+    return is_loaded(dashboard, owner) and dashboard.workbench.made(run)
 
 
 def title_of(owner: Owner) -> str:
@@ -66,6 +75,12 @@ def whose(dashboard: Dashboard, owner: Owner, what: str, ours: bool | None = Non
     here = loaded(dashboard)
     if not owner or (owner.same(here) if ours is None else ours):
         return html("")
+    if owner.same(here):
+        return html(
+            '<p class="note whose" role="status">{} is of <b>{}</b> as it was: its models or their '
+            "precision are others now.</p>",
+            what, title_of(owner),
+        )  # fmt: skip
     now = f"{title_of(here)} is loaded now" if here else "no pair is loaded"
     return html(
         '<p class="note whose" role="status">{} is of <b>{}</b>; {}. {}</p>',
@@ -89,7 +104,7 @@ def under(dashboard: Dashboard, owner: Owner, mask: Mask, now: Mask) -> Html:
         '<p class="note under" role="status">Measured with <b>{then}</b>; the strip says '
         '{now} now. <button type="button" class="link" data-load="{packed}">Put '
         "{then} on the strip</button></p>",
-        then=told_of(mask), now=told_of(now), packed=packed,
+        then=exactly(mask), now=exactly(now), packed=packed,
     )  # fmt: skip
 
 

@@ -44,6 +44,10 @@ class Form(Generic[S]):
         """The settings of what the page holds; SettingError says what is wrong."""
         return self.cls.read({k: values[k] for k in self.parts if k in values}, **beside)
 
+    def filled(self, settings: S) -> list[Any]:
+        """What the components hold where these settings were chosen, in the order of `parts`."""
+        return [_held(self.cls, name, getattr(settings, name)) for name in self.parts]
+
     def sentence(self, **offered: Any) -> str:
         """The line that a fresh form shows."""
         values = {**{k: presets(self.cls)[k] for k in self.parts}, **offered}
@@ -121,6 +125,15 @@ def folded(
         form = build(cls, prefix, offers, only)
         line.label = form.sentence()
         yield Form(cls, form.parts, line)
+
+
+def _held(cls: type[Settings], name: str, value: Any) -> Any:
+    """A field's value as its component holds it; `Settings.read` reads it back."""
+    one, shape = described(cls)[name], shapes(cls)[name]
+    if shape.base is tuple:
+        ticked = one.offered or one.choices
+        return list(value) if ticked else ("\n" if one.lines > 1 else ", ").join(value)
+    return "" if value is None and shape.base not in (int, float) else value
 
 
 def _component(

@@ -88,11 +88,11 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         asked.wire(dashboard, scored.asked, session)
         agreement.wire(dashboard, agreed)
         top.theme.select(is_dark, None, maps.dark, api_name="theme", show_progress="hidden")
-        (attach, attached), (applied, tried) = search.wire(
+        (attach, attached), (reopen, filled), (applied, tried) = search.wire(
             dashboard, hunt, session, wheel, _STEER, maps.dark, epoch
         )
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
-        newest = {"Search": (attach, None, attached), "Evaluate": tables}
+        newest = {"Search": (reopen, None, filled), "Evaluate": tables}
         reopened = runs.wire(dashboard, past, session, wheel, _STEER, newest, maps.dark, epoch)
         answer_again, ask_linked = chat.wire(
             dashboard, talk, session, wheel, flips, _STEER, shown.story, epoch

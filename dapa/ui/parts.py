@@ -14,6 +14,8 @@ from dapa.writing.sentences import THIN, kind_text
 SHAPES = {
     "refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○", "answered": "●",
 }  # fmt: skip
+_LONG = 60
+"""Characters: names of units that take more are counted instead, in a heading or a line."""
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -96,6 +98,20 @@ def told_of(mask: Mask) -> str:
     if not mask.entries:
         return "no layer"
     return names(mask.units) if len(mask.entries) <= 6 else f"{len(mask.entries)} units"
+
+
+def exactly(mask: Mask) -> str:
+    """A mask's units, shortened where they are many, and how strong they are if not in full."""
+    told = names(mask.units) if mask.entries else "no layer"
+    return (told if len(told) <= _LONG else told_of(mask)) + at_strength(mask)
+
+
+def at_strength(mask: Mask) -> str:
+    """How strong a mask is, as in ` at strength 0.50`; empty where that is in full."""
+    strengths = {strength for _, strength in mask.entries}
+    if strengths <= {1.0}:
+        return ""
+    return " at several strengths" if len(strengths) > 1 else f" at strength {two(strengths.pop())}"
 
 
 def seen(label: str | Label, harmless: bool = False) -> str:

@@ -51,6 +51,8 @@ class Task:
         self.held = False
         """Does it give way to something now?"""
         self.unasked = gives_way is not None
+        self.kept = False
+        """Was it measured before, and is only shown again?"""
         self._work, self._line, self._gives_way = work, line, gives_way
         self._stop = threading.Event()
         self._ended = threading.Event()
@@ -192,6 +194,7 @@ class Tasks:
     ) -> Task:
         """A task that has ended already: what was measured before, and is only shown again."""
         task = Task(subject, name, lambda told, stop: result, threading.Lock(), owner, mask)
+        task.kept = True
         task._run()
         with self._lock:
             known = self._tasks.get((subject, name))

@@ -75,7 +75,12 @@ def framed(heading: str, about: str, right: str = "") -> Html:
 
 
 def again(task: Task) -> Html:
-    """How long it took, and a link that measures it anew."""
+    """How long it took, and a link that measures it anew; with which settings, of a stored one."""
+    if task.kept:
+        return html(
+            'Opened from Runs · <button type="button" class="link" data-do="again">measure again '
+            "with the settings above</button>"
+        )
     return html(
         '{} · <button type="button" class="link" data-do="again">measure again</button>',
         seconds(task.seconds),

@@ -239,7 +239,7 @@ class Asking(Holding):
         except (DapaError, TypeError):  # another store's run, no search, or one of a newer version
             return False
         same = (spec.student, spec.teacher) == (self.pair.spec.student, self.pair.spec.teacher)
-        return same and set(found.units) == set(mask.units)
+        return same and self.made(run) and set(found.units) == set(mask.units)
 
     def parts_of(self, run_id: str, mask: Mask, prompts: PromptSet) -> Parts | None:
         """How a stored search divided prompts; see `measure.chosen.split_of_run`."""

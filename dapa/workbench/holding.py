@@ -26,7 +26,7 @@ from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet, bundled, read_prompts
 from dapa.prompts.settings import BothSettings, HarmfulSettings
 from dapa.search.priors import opening_ids
-from dapa.store.database import Store
+from dapa.store.database import Run, Store
 
 RUN_DIR = Path("runs")
 TOY_SETS = {
@@ -141,6 +141,15 @@ class Holding:
         spec = PairSpec(**told)
         self.trust_structure(spec)
         return self.load(spec, workers=workers)
+
+    def made(self, run: Run) -> bool:
+        """May the loaded pair's very models have made a stored run, as far as it kept digests?
+
+        Names are not asked. Newer libraries leave a pair what it is.
+        """
+        made = run.settings.get("made")
+        made, parts = made if isinstance(made, dict) else {}, self.pair.parts
+        return all(made.get(part, now) == now for part, now in parts.items() if part != "libraries")
 
     def share(self, mask: Mask) -> Share:
         """How much of the student the mask replaces."""

@@ -153,7 +153,8 @@ class Seeing(Holding):
         for run in self.store.runs():
             spec, units = run.settings.get("pair") or {}, (run.result or {}).get("units")
             theirs = _models(str(spec.get("student")), str(spec.get("teacher")))
-            if units is not None and theirs == mine and run.settings.get("kind") == kind:
+            ours = theirs == mine and run.settings.get("kind") == kind
+            if units is not None and ours and self.made(run):
                 return run.id, tuple(map(Unit.parse, units))
         return None
 

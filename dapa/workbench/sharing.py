@@ -187,7 +187,8 @@ class Sharing(Holding):
             if asked.max_kl is not None:
                 chosen = read.prompt_set("harmless").split(asked.seed).search
                 kl = Utility(pair, few([p.text for p in chosen], 32), asked.format())
-            job = SearchJob(pair, read.prompt_set("harmful"), asked, store, kl=kl)
+            harmful, then = read.prompt_set("harmful"), read.made.get("prompts")
+            job = SearchJob(pair, harmful, asked, store, kl=kl, kept=then)
             notes += refuse_others(read, store.run(job.id).settings["made"])[len(notes) :]
             with suppress(NothingToLocalize):
                 job.run()

@@ -20,6 +20,7 @@ import gradio as gr
 from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
 from dapa.ui import strip
+from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
 from dapa.ui.parts import seconds
@@ -105,6 +106,7 @@ def wire(
             f"{kind_text(kind, total or len(mask.units))}",
             "tried": choice.tried,
             "turned": choice.turned,
+            "heldOut": held_out(choice.asked),
             "flips": kind in able(pair),
         }
         shown = (
@@ -137,11 +139,9 @@ def _figures(dashboard: Dashboard, run: Run | None, kind: str, total: int) -> Ht
 
 def found_run(dashboard: Dashboard, run_id: str = "") -> Run | None:
     """The stored search of this id, or else the loaded pair's newest that found something."""
-    spec = dashboard.workbench.pair.spec
     for run in dashboard.workbench.store.runs():
-        mine = run.settings.get("pair") or {}
-        ours = (mine.get("student"), mine.get("teacher")) == (spec.student, spec.teacher)
-        report = result.report_of(run) if ours and run.kind == "search" else None
+        ours = run.kind == "search" and is_ours(dashboard, run)
+        report = result.report_of(run) if ours else None
         if report is not None and report.units and run_id in ("", run.id):
             return run
     return None
@@ -159,7 +159,8 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
     Held-out requests first, of one kind of harm after the other. The first whose reply turns with
     the set, whose twin is still answered, and which some single layer would tip back; if there is
     none of all three, or that takes long, one of the first two; if none of those either, the first:
-    the story then tells what really happens.
+    the story then tells what really happens. Where few are held out a request that the search may
+    have asked is taken, before which one that is held out and turns is liked better.
 
     Raises:
         PromptError: No bundled request of this pair has a harmless twin.
@@ -187,7 +188,9 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
             and harmful.get("patched") == Label.REFUSAL
         ):
             best = best if best.turned else replace(best, asked=asked, turned=True)
-            if tipped(dashboard, asked.text, mask):
+            if (held_out(asked) or not held_out(best.asked)) and tipped(
+                dashboard, asked.text, mask
+            ):
                 best = replace(best, asked=asked)
                 break
         if time.monotonic() - since > (_LONG if best.turned else _LONGEST):
@@ -195,12 +198,17 @@ def choosing(dashboard: Dashboard, mask: Mask) -> Iterator[Choice]:
     yield best
 
 
+def held_out(prompt: Prompt) -> bool:
+    """Is it of the part that no search asks?"""
+    return prompt.split == "held_out"
+
+
 def varied(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Held-out ones first, and one of each kind of harm before a second of any."""
     met: Counter[tuple[bool, str]] = Counter()
     rank = []
     for prompt in prompts:
-        late = prompt.split != "held_out"
+        late = not held_out(prompt)
         rank.append((late, met[late, prompt.category]))
         met[late, prompt.category] += 1
     return [prompts[i] for i in sorted(range(len(rank)), key=rank.__getitem__)]

@@ -33,6 +33,7 @@ from dapa.workbench import (
 )
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
+_DELETE, _SURE = "Delete", "Delete for good"
 _MOST_FILE = 20 * 2**20
 _SECRET = re.compile(r"[0-9a-f]{32}")
 
@@ -75,7 +76,7 @@ def build() -> SessionCard:
                 [], label="saved", value=None, scale=1, min_width=160, elem_id="session-saved"
             )
             load = gr.Button("Load", elem_classes="plain", elem_id="session-load")
-            forget = gr.Button("Delete", elem_classes="plain", elem_id="session-forget")
+            forget = gr.Button(_DELETE, elem_classes="plain", elem_id="session-forget")
         with gr.Row(elem_classes="buttons"):
             as_json = gr.Button("Export JSON", elem_classes="plain", elem_id="session-json")
             as_text = gr.Button("Export Markdown", elem_classes="plain", elem_id="session-md")
@@ -106,7 +107,7 @@ def wire(
     """Save, load, delete, export, import, link."""
     values: dict[str, Any] = dict(parts.form.parts)
     named: dict[str, Any] = {**_QUIET, "inputs_kwargs": values}
-    now = [parts.talk, session]
+    now, asked = [parts.talk, session], gr.State("")
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values.values()]
 
     def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
@@ -121,20 +122,32 @@ def wire(
     def save(name: Any, talk: Talk, here: Session, who: Any, **given: Any) -> tuple[Any, str]:
         store, owner = dashboard.workbench.store, _owner(dashboard, who)
         kept_now = saved_now(talk, here, given)
+        before = session_names(store, owner)
         called = save_session(store, text(name, "the name", 200), kept_now, owner)
-        return _choices(dashboard, owner, called), note(f"Saved as “{called}”.")
+        old = " in place of the one that was called so" if called in before else ""
+        return _choices(dashboard, owner, called), note(f"Saved as “{called}”{old}.")
+
+    def stored(name: Any, owner: str) -> tuple[str, Saved]:
+        """The session that is chosen, and what it is called."""
+        called = text(name or "", "the session", 200)
+        if not called:
+            raise SettingError("no session is chosen; choose one that is saved, or save this one")
+        return called, saved_session(dashboard.workbench.store, called, owner)
 
     @guarded
     def load(name: Any, here: Session, who: Any) -> tuple[Any, ...]:
-        called, owner = text(name or "", "the session", 200), _owner(dashboard, who)
-        return restore(dashboard, here, saved_session(dashboard.workbench.store, called, owner))
+        return restore(dashboard, here, stored(name, _owner(dashboard, who))[1])
 
     @guarded
-    def forget(name: Any, who: Any) -> tuple[Any, str]:
-        called, owner = text(name or "", "the session", 200), _owner(dashboard, who)
-        saved_session(dashboard.workbench.store, called, owner)
+    def forget(name: Any, who: Any, asked: Any) -> tuple[Any, Html, str, str]:
+        """The first press asks, the second deletes: of the very session that was asked about."""
+        owner = _owner(dashboard, who)
+        called, _ = stored(name, owner)
+        if asked != called:
+            line = note(f"Delete “{called}” for good? Press once more, or leave it.")
+            return gr.skip(), line, _SURE, called
         forget_session(dashboard.workbench.store, called, owner)
-        return _choices(dashboard, owner), note(f"Deleted “{called}”.")
+        return _choices(dashboard, owner), note(f"Deleted “{called}”."), _DELETE, ""
 
     @guarded
     def know(event: gr.EventData) -> str:
@@ -182,7 +195,11 @@ def wire(
     kept.saved.focus(choices, mine, kept.saved, api_name="session_names", **_QUIET)
     kept.load.click(load, [kept.saved, session, mine], restored, api_name="session_load", **steer)
     kept.forget.click(
-        forget, [kept.saved, mine], [kept.saved, kept.said], api_name="session_forget", **_QUIET
+        forget,
+        [kept.saved, mine, asked],
+        [kept.saved, kept.said, kept.forget, asked],
+        api_name="session_forget",
+        **_QUIET,
     )
     kept.upload.upload(
         read_upload, [kept.upload, session], restored, api_name="session_open", **steer

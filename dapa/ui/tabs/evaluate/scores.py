@@ -7,9 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dapa.core.html import Html, html, joined
-from dapa.core.records import Label, Manner, Rate
+from dapa.core.records import Label, Manner, Mask, Rate
 from dapa.ui.headline import Headline, Who, by_skill, card
-from dapa.ui.parts import badge, layered, names, note, over_kinds, rate, seen, table, title
+from dapa.ui.parts import (
+    at_strength,
+    badge,
+    exactly,
+    layered,
+    names,
+    note,
+    over_kinds,
+    rate,
+    seen,
+    table,
+    title,
+)
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.sentences import cut_sentence, p_text, plain
 
@@ -96,7 +108,7 @@ def headline(found: Evaluation, total: int = 0) -> Html:
         student[0], patched[0], asked, len(units), total, ",".join(sorted(kinds)), skill,
         points=by_skill(rates, _WHO),
     )  # fmt: skip
-    return title(f"In short: {names(units)}") + card(told)
+    return title(f"In short: {names(units)}{at_strength(found.mask)}") + card(told)
 
 
 def draw(found: Evaluation) -> Html:
@@ -125,15 +137,28 @@ def draw(found: Evaluation) -> Html:
     )
     partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
     notes = joined(note(one) for one in found.notes)
-    body = table(("share of replies", *models), rows) if rows else note("Nothing was judged.")
-    head = title("Student, patched and teacher on the same prompts", line)
+    head = ("share of replies", *heads(models, found.beside))
+    body = table(head, rows) if rows else note("Nothing was judged.")
+    top = title("Student, patched and teacher on the same prompts", line)
     many = cut_sentence(found.cut, found.limit)
     cut = note(many, "warn") if many else ""
-    return joined((head, cut, partial, body, notes, _paired(found.paired())))
+    return joined((top, cut, partial, body, notes, _paired(found.paired())))
+
+
+def heads(models: Iterable[str], beside: Mapping[str, Mask]) -> list[Html]:
+    """The columns' names; under a saved mask's what it transplants, which no number tells."""
+    return [
+        html('{}<br><span class="interval">{}</span>', name, exactly(beside[name]))
+        if name in beside
+        else html("{}", name)
+        for name in models
+    ]
 
 
 def _mask(found: Evaluation) -> str:
-    return names(found.mask.units) if found.mask.entries else "no layer: it is the student"
+    mask = found.mask
+    none = "no layer: it is the student"
+    return names(mask.units) + at_strength(mask) if mask.entries else none
 
 
 def _cell(found: Evaluation, model: str, measure: str) -> Html:

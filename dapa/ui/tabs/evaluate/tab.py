@@ -16,9 +16,9 @@ from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import download, exporting, plots, strip
-from dapa.ui.belonging import owner_of, title_of, under, whose
+from dapa.ui.belonging import is_ours, owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import hint, title
+from dapa.ui.parts import exactly, hint, title
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate import scores
@@ -176,9 +176,7 @@ def wire(
         bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
         if not bench.loaded or not found.run or len(kinds) != 1:
             return 0
-        asked = bench.store.run(found.run).settings.get("pair") or {}
-        spec = bench.pair.spec
-        if (spec.student, spec.teacher) != (asked.get("student"), asked.get("teacher")):
+        if not is_ours(dashboard, bench.store.run(found.run)):
             return 0
         return len(list(bench.pair.differs.get(kinds.pop(), ())))
 
@@ -200,8 +198,9 @@ def wire(
         named = dashboard.workbench.store.run(found.run).title if found.run else "not stored"
         judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
         mask = f"mask {found.mask.key or 'empty'}"
+        beside = [f"{name}: {exactly(each)}" for name, each in found.beside.items()]
         who = f"judged by {titled(found.judge)}"
-        return " · ".join((named, mask, who, judged, f"run {found.run}"))
+        return " · ".join((named, mask, *beside, who, judged, f"run {found.run}"))
 
     @guarded
     def begin(
@@ -241,7 +240,9 @@ def wire(
     @guarded
     def tick(shown: Any, picture: Any, dark: Any, drawn: Any) -> tuple[Any, ...]:
         chosen = one_of(picture, "chart", _CHARTS)
-        return view(text(shown, "the evaluation", 80), chosen, dark, drawn)
+        if not text(shown, "the evaluation", 80):
+            return attach(picture, dark)  # a dark page says so while it still hears what is there
+        return view(shown, chosen, dark, drawn)
 
     @guarded
     def attach(picture: Any, dark: Any) -> tuple[Any, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Mask, Rate, SettingError
-from dapa.ui.parts import note, rate, table, title, told_of
-from dapa.ui.tabs.evaluate.scores import title_of
+from dapa.ui.parts import exactly, note, rate, table, title
+from dapa.ui.tabs.evaluate.scores import heads, title_of
 from dapa.workbench import COLUMNS, WRAP, Run, titled
 from dapa.writing.sentences import plain
 
@@ -35,18 +35,24 @@ def draw(run: Run) -> Html:
                 ),
             )
         )
-    mask = told_of(mask_of(run))
+    mask = exactly(mask_of(run))
     judge = titled(str(told.get("judge", "")))
     line = f"Patched with {mask}; judged by {judge}. Press a rate to read on."
     partial = "" if told.get("complete", True) else note("Stopped early: of what was judged.")
     notes = joined(note(one) for one in told.get("notes") or [])
-    body = table(("share of replies", *names), rows)
+    body = table(("share of replies", *heads(names, beside_of(run))), rows)
     return title("What each model did", line) + partial + body + notes
 
 
 def mask_of(run: Run) -> Mask:
     """What the patched column transplanted."""
     return Mask.parse(str(run.settings.get("mask") or ""))
+
+
+def beside_of(run: Run) -> dict[str, Mask]:
+    """The saved masks that have columns of their own, by their names."""
+    saved = run.settings.get("saved") or {}
+    return {str(name): Mask.parse(str(key)) for name, key in saved.items()}
 
 
 def measures(models: Mapping[str, Any]) -> list[str]:
@@ -92,8 +98,8 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
                 rows.append((title_of(measure), model, *map(rate, both)))
     masks = html(
         "<b>A</b> patched with {} · <b>B</b> patched with {}",
-        told_of(mask_of(first)),
-        told_of(mask_of(second)),
+        exactly(mask_of(first)),
+        exactly(mask_of(second)),
     )
     apart = [(run.result or {}).get("judge") for run in (first, second)]
     strange = (

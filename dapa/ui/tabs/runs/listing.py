@@ -8,9 +8,9 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import DapaError, Mask, Rate
-from dapa.ui.belonging import is_loaded, owner_of, title_of
+from dapa.ui.belonging import is_ours, owner_of, title_of
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.parts import hint, names, rate, title, told_of
+from dapa.ui.parts import exactly, hint, names, rate, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import KIND, Run, method_of, titled
 from dapa.writing.sentences import searched_text
@@ -53,19 +53,6 @@ def pair_of(settings: Mapping[str, Any]) -> str:
     return title_of(owner_of(settings.get("pair") or {}))
 
 
-def is_ours(dashboard: Dashboard, run: Run) -> bool:
-    """Is the run's pair the loaded one?
-
-    By its names, and where it kept digests of its weights by those: a folder may hold other models
-    today.
-    """
-    if not is_loaded(dashboard, owner_of(run.settings.get("pair") or {})):
-        return False
-    made, parts = run.settings.get("made"), dashboard.workbench.pair.parts
-    made = made if isinstance(made, dict) else {}
-    return all(made[part] == value for part, value in parts.items() if part in made)
-
-
 def when(run: Run) -> str:
     """The minute in which it began."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
@@ -99,7 +86,7 @@ def way(run: Run) -> str:
 def layers_of(run: Run) -> str:
     """What a search found, or what an evaluation transplanted."""
     if run.kind == KIND:
-        return told_of(Mask.parse(str(run.settings.get("mask") or "")))
+        return exactly(Mask.parse(str(run.settings.get("mask") or "")))
     found = report_of(run)
     return names(found.units) if found and found.units else "–"
 

@@ -7,10 +7,11 @@ from typing import Any
 from dapa.core.html import Html, html
 from dapa.core.records import Mask, Rate, Trial
 from dapa.ui import replay
+from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import note, rate, seconds, table, title
 from dapa.ui.tabs.runs import evaluated
-from dapa.ui.tabs.runs.listing import how, is_ours, pair_of
+from dapa.ui.tabs.runs.listing import how, pair_of
 from dapa.ui.tabs.search import certified, result
 from dapa.workbench import AGAIN, KIND, Run, SearchReport, kinds_from
 

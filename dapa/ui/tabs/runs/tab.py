@@ -11,14 +11,14 @@ import gradio as gr
 from dapa.core.html import Html
 from dapa.core.records import PairError, SettingError, StoreError
 from dapa.ui import download, exporting, replay, strip
-from dapa.ui.belonging import owner_of, whose
+from dapa.ui.belonging import is_ours, owner_of, whose
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import hint, note
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.evaluate.tab import SUBJECT
 from dapa.ui.tabs.runs import compare, evaluated, tables, taken
-from dapa.ui.tabs.runs.listing import EMPTY, draw, is_ours, named, pair_of, stored
+from dapa.ui.tabs.runs.listing import EMPTY, draw, named, pair_of, stored
 from dapa.ui.tabs.runs.opened import below, mask_of, opened, picture, replayed
 from dapa.ui.tabs.search.tab import begin
 from dapa.workbench import (

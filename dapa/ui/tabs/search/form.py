@@ -8,9 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from dapa.core.html import html
 from dapa.core.records import SettingError
 from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
+from dapa.ui.parts import note
 from dapa.ui.session import usual_kind
 from dapa.workbench import ALL, KIND_TITLES, NEED_ONE, SearchSettings
 
@@ -33,6 +35,18 @@ class SearchForm:
     def values(self) -> dict[str, Any]:
         """An event's `inputs_kwargs`."""
         return {**self.form.parts, "given": self.given}
+
+    @property
+    def filling(self) -> list[Any]:
+        """The outputs that `filled` gives values to."""
+        return [*self.form.parts.values(), self.given, self.files]
+
+    def filled(self, settings: SearchSettings) -> list[Any]:
+        """What the components hold where these settings were chosen."""
+        both = {"harmful": settings.prompts, "harmless": settings.harmless}
+        given = {role: str(path) for role, path in both.items() if path is not None}
+        said = note("The prompts are those of the run that was opened.") if given else html("")
+        return [*self.form.filled(settings), given, said]
 
     def read(self, values: Mapping[str, Any], **beside: Any) -> SearchSettings:
         """The settings of what the page holds.

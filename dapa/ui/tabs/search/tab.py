@@ -127,8 +127,13 @@ def wire(
     steer: dict[str, Any],
     dark: gr.State,
     epoch: gr.State,
-) -> tuple[Any, tuple[Any, Any]]:
-    """Events; returns (attach, the two events that applied the found layers)."""
+) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Events.
+
+    Returns:
+        What shows the newest search, and what shows one that was opened from the store, each with
+        its outputs; the two events that applied the found layers.
+    """
     status = SearchStatus(
         dashboard,
         [
@@ -180,6 +185,17 @@ def wire(
         if not jobs:
             return (gr.skip(), *status.view(None, ()))
         return (jobs[-1].id, *status.view(jobs[-1], ()))
+
+    @guarded
+    def reopen() -> tuple[Any, ...]:
+        """A stored run was opened: it is shown, and the form holds what it was searched with.
+
+        Else Search again would search with whatever else stood there.
+        """
+        jobs = dashboard.workbench.jobs()
+        asked = parts.choices
+        filled = asked.filled(jobs[-1].settings) if jobs else [gr.skip() for _ in asked.filling]
+        return (*attach(), *filled)
 
     def ours(job: SearchJob) -> bool:
         """Was the loaded pair searched?"""
@@ -267,7 +283,8 @@ def wire(
     shortcuts = {"baselines": parts.compare, "stability": parts.repeat}
     measured = closer.wire(dashboard, parts.closer, parts.job, parts.ended, shortcuts, dark)
     measured.change(say, parts.job, parts.found, api_name="search_measured", **quiet)
-    return (attach, [parts.job, *out]), (applied, asked)
+    shown = [parts.job, *out]
+    return (attach, shown), (reopen, [*shown, *parts.choices.filling]), (applied, asked)
 
 
 def begin(dashboard: Dashboard, make: Callable[[], SearchJob]) -> SearchJob:
