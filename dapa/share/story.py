@@ -18,7 +18,14 @@ from dapa.share.evidence import Evidence, found_by
 from dapa.share.sheets import WHO, Sheet, sheets_of
 from dapa.store.database import Store
 from dapa.writing.certified import form_title, plan_text
-from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
+from dapa.writing.claims import (
+    basis_text,
+    larger_text,
+    looks_text,
+    smaller_text,
+    standing,
+    target_text,
+)
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
@@ -220,13 +227,7 @@ def _tried(evidence: Evidence, store: Store) -> list[str]:
             f"{report.costs.tests} sets were tried on the way; each stands in the replay below."
         )
         told.append(smaller_text(report.smaller))
-        if report.violations:
-            told.append(
-                f"Of {report.supersets} larger sets tried, {len(report.violations)} fall short of "
-                "the target: refusal does not simply grow with what is moved."
-            )
-        elif report.supersets:
-            told.append(f"All {report.supersets} larger sets tried still refuse.")
+        told.append(larger_text(report.supersets, report.violations))
     told += _others(evidence, store)
     if looks := looked_closer(evidence):
         told.append(f"Measured beside it, told below: {'; '.join(o['title'] for o in looks)}.")

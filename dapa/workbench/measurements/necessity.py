@@ -20,6 +20,8 @@ _ROLES: dict[str, tuple[str, Literal["blue", "orange", "grey", "open"]]] = {
     "control": ("without as many others", "grey"),
     "single": ("without one of them", "open"),
 }
+_SWAPPED = ("found", "all")
+"""Roles that are orange where refusals are surely lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,11 @@ def _describe(record: Ablated) -> Shown:
     rows: list[tuple[Any, ...]] = []
     for line in found.ablations:
         name, look = _ROLES[line.role]
+        if line.role in _SWAPPED and line.change and not line.change.high < 0:
+            look = "blue"  # it refuses still, or is not shown to refuse less
         label = f"{name}: {units_text(line.units)}" if line.units else name
+        if line.role == "all":
+            label = f"{name}, {len(line.units)} in all"
         change = line.change and Interval(line.change.value, line.change.low, line.change.high)
         p, beyond = p_text(line.p_value), p_text(line.beyond_p)
         told = f"{p}; {beyond} against the found set" if beyond else p

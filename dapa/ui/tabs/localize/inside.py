@@ -19,6 +19,7 @@ from dapa.workbench.measurements.divergence import map_sites_of
 from dapa.writing.sentences import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
+_BARE = " Each prompt for itself: nothing harmless is subtracted, as it is in the picture above."
 _EMPTY = hint(
     "Inside one site",
     "Unfold the picture above: a row per prompt, or a column per token of one prompt.",
@@ -78,7 +79,10 @@ def wire(
                     raise SettingError("no picture is drawn above yet; wait for it, then draw")
                 found, origin = made.record.found, made.origin
                 figure = layer_prompt_heatmap(found, place, dark is True)
-                line = f"{found.title}, a row per prompt, the furthest apart on top."
+                line = (
+                    f"{found.title[:1].upper()}{found.title[1:]}, a row per prompt, the furthest "
+                    f"apart on top.{_BARE if found.contrast else ''}"
+                )
             else:
                 asked = replace(
                     maps.form.read(values),
@@ -89,8 +93,8 @@ def wire(
                 along, origin = made.record, made.origin
                 figure = layer_token_heatmap(along, place, dark is True)
                 line = (
-                    f"{along.title} along one prompt, token by token, special tokens visible; the "
-                    "first token gathers attention and may be clipped."
+                    f"{along.title[:1].upper()}{along.title[1:]} along one prompt, token by token, "
+                    "special tokens visible; the first token gathers attention and may be clipped."
                 )
         except DapaError as error:
             return title("No picture") + note(str(error), "fail"), gr.update(visible=False)
