@@ -19,7 +19,7 @@ from dapa.workbench.measurements.divergence import map_sites_of
 from dapa.writing.sentences import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
-_BARE = " Each prompt for itself: nothing harmless is subtracted, as it is in the picture above."
+_BARE = " Each prompt by itself: the picture above subtracts harmless prompts, this one does not."
 _EMPTY = hint(
     "Inside one site",
     "Unfold the picture above: a row per prompt, or a column per token of one prompt.",
@@ -36,6 +36,11 @@ class Inside:
     draw: gr.Button
     head: gr.HTML
     plot: gr.Plot
+
+
+def bare(origin: str) -> str:
+    """Where a map comes from, without the prompts that single rows do not subtract."""
+    return " · ".join(part for part in origin.split(" · ") if not part.startswith("minus "))
 
 
 def build() -> Inside:
@@ -77,7 +82,7 @@ def wire(
                 made = found_of(shown)
                 if made is None:
                     raise SettingError("no picture is drawn above yet; wait for it, then draw")
-                found, origin = made.record.found, made.origin
+                found, origin = made.record.found, bare(made.origin)
                 figure = layer_prompt_heatmap(found, place, dark is True)
                 line = (
                     f"{found.title[:1].upper()}{found.title[1:]}, a row per prompt, the furthest "
