@@ -112,5 +112,9 @@ def test_only_a_set_whose_loss_is_sure_is_orange(lost):
     assert looks(kept)["without the found set"] == "blue", "it refuses still"
     assert looks(kept)["without every unit"] == "orange"
     assert looks(lost)["without the found set"] == "orange"
-    names = [row[0] for row in _describe(Ablated(lost, "")).tables[0].rows]
+    table = _describe(Ablated(lost, "")).tables[0]
+    assert table.head[-1] == "p\nagainst the found set", "beside controls a column of its own"
+    assert {len(row) for row in table.rows} == {len(table.head)}
+    assert _describe(Ablated(kept, "")).tables[0].head[-1] == "p"
+    names = [row[0] for row in table.rows]
     assert any(re.fullmatch(r"without every unit, \d+ in all", name) for name in names)

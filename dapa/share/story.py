@@ -6,6 +6,7 @@ it cost; then tables, method and limits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -245,7 +246,7 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
     if mine is None:
         return []
     made = (mine.settings.get("made") or {}).get("weights")
-    lines = []
+    lines: Counter[str] = Counter()
     for run in store.runs():
         same = (run.settings.get("made") or {}).get("weights") == made
         if run.kind != "search" or run.id == mine.id or not same or run.state == "running":
@@ -254,10 +255,11 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
         what = units_text(found.units) if found.entries else "nothing"
         shown = f", {rate_text(Rate(**rate))} held out" if rate else ""
         kind = searched_text(str(run.settings.get("kind") or "gate"))
-        lines.append(f"{method_of(run.settings)} over {kind} found {what}{shown}.")
+        lines[f"{method_of(run.settings)} over {kind} found {what}{shown}"] += 1
     if not lines:
         return []
-    return [f"Other searches of this pair in the same store: {' '.join(lines[:8])}"]
+    said = [f"{line}{f', {times} times' if times > 1 else ''}." for line, times in lines.items()]
+    return [f"Other searches of this pair in the same store: {' '.join(said[:8])}"]
 
 
 def _cost(evidence: Evidence) -> str:
