@@ -1,6 +1,6 @@
 """What is said of a result is what certificate, reserve and whole replies bear together."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -30,7 +30,14 @@ from dapa.store.looks import look, looks
 from dapa.ui.session import fresh
 from dapa.ui.tabs.search import result
 from dapa.workbench import EvaluationSettings, Workbench
-from dapa.writing.claims import basis_text, headline, smaller_text, standing, target_text
+from dapa.writing.claims import (
+    basis_text,
+    headline,
+    larger_text,
+    smaller_text,
+    standing,
+    target_text,
+)
 from dapa.writing.sentences import plain, role_text
 
 
@@ -211,7 +218,7 @@ def test_a_smaller_set_that_the_search_saw_satisfy_is_offered_with_its_held_out_
     again = SearchReport.from_dict(report.as_dict())
     assert again.smaller == report.smaller and again.as_dict() == report.as_dict()
     words = smaller_text(report.smaller).replace("\u202f", " ")
-    assert "also layer 3: 75 %" in words and "one of 1 tried" in words
+    assert "also layer 3: 75 %" in words and "(held-out rates, the only one tried)" in words
     assert "also layer 3" in page(report)
     assert not {"smallest", "minimum"} & set(page(report).lower().split())
 
@@ -226,6 +233,7 @@ def test_the_interval_of_an_offered_set_pays_for_how_many_were_tried():
     )  # fmt: skip
     offered = driver.run().smaller
     assert len(offered) == 3 and {one.tried for one in offered} == {3}
+    assert "of 3 tried, each interval widened for the 3" in smaller_text(offered)
     plain = stats.binomtest(16, 20).proportion_ci(1 - 0.05 / 3, "wilson")
     for one in offered:
         assert (one.held_out.low, one.held_out.high) == (
@@ -280,7 +288,7 @@ def test_stability_offers_a_smaller_set_that_another_order_met_with_its_held_out
     assert smaller_sets(split, rest, 30, found, ()) == ()
     report = drive(needs(1, 4)).run()
     words = result.draw(report, "gate", 12, 0.1, also=(one,))
-    assert "also layer 3" in words and "0.05/1" in words
+    assert "also layer 3" in words and "the only one tried" in words
 
 
 def test_a_finished_search_s_stability_keeps_what_it_offers():
@@ -291,6 +299,25 @@ def test_a_finished_search_s_stability_keeps_what_it_offers():
     assert bool(told_of.smaller) == bool(fewer)
     assert [len(one.units) for one in told_of.smaller] == [1] * len(told_of.smaller)
     assert told_of.as_dict()["smaller"] == [one.as_dict() for one in told_of.smaller]
+
+
+@dataclass(frozen=True)
+class Larger:
+    added: tuple[Unit, ...]
+    firm: bool
+
+
+def test_only_a_loss_beyond_chance_says_that_more_is_not_always_better():
+    chance, sure = Larger((Unit(5),), False), Larger((Unit(6), Unit(7)), True)
+    told = larger_text(12, [chance])
+    assert told.startswith("Of 12 larger sets tried, 11 reach the target; adding layer 5 falls")
+    assert "no more than chance" in told and "not always better" not in told
+    both = larger_text(12, [chance, sure])
+    assert "More is not always better" in both and "adding layers 6, 7 undoes it" in both
+    assert "layer 5" not in both, "what chance may explain is not named beside what it cannot"
+    assert "All 4 larger sets" in larger_text(4, []) and larger_text(0, []) == ""
+    many = Larger(tuple(map(Unit, range(9))), True)
+    assert "adding 9 units together undoes it" in larger_text(2, [many])
 
 
 # -- locked, and looked at ------------------------------------------------------------------------

@@ -157,7 +157,8 @@ def test_a_column_says_its_n_once_where_all_its_rates_share_it(records):
     table = measurements["necessity"].describe(records["necessity"]).tables[0]
     held = len(searched().held_out)
     assert table.counts[table.head.index("DSR")] == held and table.counts[0] is None
-    uneven = replace(table, rows=[*table.rows, ("x", Dots(()), Rate(0, 0, 1, 3), None, None)])
+    rest = [None] * (len(table.head) - 3)
+    uneven = replace(table, rows=[*table.rows, ("x", Dots(()), Rate(0, 0, 1, 3), *rest)])
     assert uneven.counts[table.head.index("DSR")] is None
 
 

@@ -21,6 +21,7 @@ from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.sets import PromptSet
 from dapa.ui.measurements.html import drawn
 from dapa.workbench import Workbench
+from dapa.workbench.keeping import _plain
 from dapa.workbench.measurements import measurements
 
 TABLE = {name: measurements[name] for name in measurements}
@@ -188,3 +189,29 @@ def test_a_map_looks_where_it_is_told_and_subtracts_only_from_harmful_prompts():
     assert not settings(contrast=True, role="borderline").contrasts and not settings().contrasts
     with pytest.raises(SettingError, match="metric 'knee' does not exist"):
         settings(metric="knee")
+
+
+def test_a_cell_has_no_exponent_and_nothing_has_no_sign():
+    cells = (1e-05, -1e-05, 0.00042, 1_234_567.0, Interval(-0.001, -0.24, 0.24), Interval(-1.0))
+    table = Table([*map(str, range(6))], [cells])
+    page = drawn(Shown("", (table,)))
+    for kept in (page, *_plain(table)["rows"][0]):
+        assert not re.search(r"\de[+\-−]?\d|[+\-−]0\.00\b|\[-", kept)
+    for word in ("&lt; 0.0001", "0.00042", "1,234,567", "<b>0.00</b>", "[−0.24, +0.24]", "−1.00"):
+        assert word in page
+    assert _plain(table)["rows"][0][4:] == ["0.00 [−0.24, +0.24]", "−1.00"]
+    assert Interval(3, 2, 4, ".0f").text == "3 [2, 4]"
+
+
+def test_the_n_of_a_column_is_said_once_in_a_report():
+    rates = [(Rate(0.5, 0.2, 0.8, 4),), (Rate(1.0, 0.5, 1.0, 4),)]
+    assert _plain(Table(("other orders\nn = 4",), rates))["head"] == ["other orders, n = 4"]
+    assert _plain(Table(("DSR",), rates))["head"] == ["DSR, n = 4"]
+
+
+def test_a_wide_table_with_a_scale_stands_alone():
+    rate = Rate(0.5, 0.25, 0.75, 8)
+    wide = Table(tuple("abcde"), [("x", Dots(((rate, "blue", ""),)), rate, rate, True)])
+    short = Table(("set", "times"), [("y", 1)])
+    assert "two uneven" not in drawn(Shown("", (wide, short)))
+    assert "two uneven" in drawn(Shown("", (short, short)))

@@ -1,6 +1,7 @@
 """Necessity: the teacher without the found set: lost where it is needed, else kept."""
 
 import json
+import re
 from threading import Event
 
 import pytest
@@ -9,7 +10,7 @@ from searched import AND, OR, searched
 
 from dapa.core.records import SettingError, Unit
 from dapa.measure.necessity import Necessity, _lines, necessity
-from dapa.workbench.measurements.necessity import finding
+from dapa.workbench.measurements.necessity import Ablated, _describe, finding
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,20 @@ def test_stopped_before_anything_is_measured():
 def test_an_empty_set_is_an_error():
     with pytest.raises(SettingError, match="empty set"):
         necessity(searched(), units=[])
+
+
+def test_only_a_set_whose_loss_is_sure_is_orange(lost):
+    def looks(found):
+        table = _describe(Ablated(found, "")).tables[0]
+        return {str(row[0]).split(":")[0].split(",")[0]: row[1].marks[0][1] for row in table.rows}
+
+    kept = necessity(searched(OR), controls=0)
+    assert looks(kept)["without the found set"] == "blue", "it refuses still"
+    assert looks(kept)["without every unit"] == "orange"
+    assert looks(lost)["without the found set"] == "orange"
+    table = _describe(Ablated(lost, "")).tables[0]
+    assert table.head[-1] == "p\nagainst the found set", "beside controls a column of its own"
+    assert {len(row) for row in table.rows} == {len(table.head)}
+    assert _describe(Ablated(kept, "")).tables[0].head[-1] == "p"
+    names = [row[0] for row in table.rows]
+    assert any(re.fullmatch(r"without every unit, \d+ in all", name) for name in names)

@@ -19,6 +19,7 @@ from dapa.measure.run_evaluation import run_evaluation
 from dapa.search.settings import SearchSettings
 from dapa.share.folder import new_folder, put
 from dapa.share.report import evidence_of_run, report_page
+from dapa.share.story import _others
 from dapa.store.beside import kept_beside
 from dapa.store.database import Store
 from dapa.workbench import ExportSettings, Workbench
@@ -158,3 +159,14 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
         put(folder / "half", "of it")
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
+
+
+def test_other_searches_that_found_the_same_are_told_once(bench, tmp_path):
+    shutil.copytree(bench.store.folder, tmp_path / "runs")
+    store, run = Store(tmp_path / "runs"), searched().id
+    mine = store.run(run)
+    for _ in range(3):
+        again = store.new_run("search", mine.title, mine.settings).id
+        store.finish(again, "done", mine.result)
+    told = next(line for line in _others(evidence_of_run(store, run), store))
+    assert told.count(" found ") == 1 and told.endswith(", 3 times.")

@@ -13,8 +13,11 @@ from dapa.chat.sessions import Round, Talk
 from dapa.core.measurement import Shown, Table
 from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError, Unit, Verdict
 from dapa.core.settings import Settings
+from dapa.model.compatibility import Report
+from dapa.model.findings import Finding
 from dapa.ui import parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
+from dapa.ui.header import report_html
 from dapa.ui.measurements.html import _name as column_name
 from dapa.ui.measurements.html import drawn
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
@@ -24,8 +27,9 @@ from dapa.ui.tabs.chat.panes import draw as draw_panes
 from dapa.ui.tabs.chat.sessions import link_query, read_link
 from dapa.ui.tabs.chat.shown import picture
 from dapa.ui.tabs.localize import pairviews
+from dapa.ui.tabs.localize.inside import bare
 from dapa.ui.tabs.localize.pairviews import Ask, Watched
-from dapa.workbench import ChatSettings, Workbench
+from dapa.workbench import ChatSettings, PairSpec, Workbench
 
 
 class Shape:
@@ -425,3 +429,23 @@ def test_negative_numbers_of_a_page_have_minus_signs_and_ranges_keep_their_hyphe
     ):
         assert word in said
     assert said.count('<td class="num">') == 2, "negative numbers stand at the right too"
+
+
+def test_what_is_fine_of_two_checkpoints_is_folded_and_what_is_not_stands_first():
+    found = [("fine", "tokenizer"), ("warns", "<b>dtype</b>"), ("blocks", "layers"), ("fine", "up")]
+    report = Report(tuple(Finding(level, what, "why") for level, what in found), 4, 2**20, {}, {})
+    page = report_html(report, PairSpec("a", "b"))
+    assert page.index("✕ blocks") < page.index("! warns") < page.index("<details")
+    assert "1 finding blocks." in page and "2 findings are fine" in page
+    assert page.index("tokenizer") > page.index("<details") and "&lt;b&gt;dtype" in page
+    fine = Report((Finding("fine", "up", "same"),), 4, 2**20, {}, {})
+    page = report_html(fine, PairSpec("a", "b"))
+    assert "These two make a pair: 4 layers" in page and "One finding is fine" in page
+    warned = Report((Finding("warns", "up", "odd"),), 4, 2**20, {}, {})
+    assert "with 1 warning:" in (page := report_html(warned, PairSpec("a", "b")))
+    assert "<details" not in page
+
+
+def test_where_a_row_of_prompts_comes_from_names_no_subtracted_prompts():
+    origin = "a ← b · cosine distance · 14 prompts · minus their 14 twins · seed 0"
+    assert bare(origin) == "a ← b · cosine distance · 14 prompts · seed 0"

@@ -499,3 +499,18 @@ def test_a_run_without_a_result_can_be_set_beside_one():
     bare = replace(one, state="running", result=None)
     assert "Neither run has a result" in compare.draw(bare, bare, "a", "b")
     assert "–" in compare.draw(one, bare, "a", "b")
+
+
+def test_what_two_runs_set_otherwise_is_said_in_words():
+    job = searched()
+    one = run_of(job, kind="gate", retain=0.9, max_tests=1500, canonical=True, seed=1000)
+    two = run_of(job, kind="gate,up", retain=0.905, max_tests=None, canonical=False, seed=2000)
+    page = compare.draw(one, two, "first", "second").replace("\u202f", " ")
+    for row in (
+        ("kind of site", "gates", "gate, up"),
+        ("share of the gain to keep", "90 %", "90.5 %"),
+        ("tests at most", "1,500", "–"),
+        ("one batch shape", "yes", "no"),
+        ("seed", "1000", "2000"),
+    ):
+        assert "".join(f"<td>{cell}</td>" for cell in row) in page

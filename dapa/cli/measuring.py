@@ -25,7 +25,7 @@ from dapa.core.measurement import Call, Dots, Measurement, Table
 from dapa.core.records import Rate, SettingError
 from dapa.workbench import PairOptions, SearchSettings
 from dapa.workbench.measurements import measurements
-from dapa.writing.sentences import rate_text
+from dapa.writing.sentences import plain, rate_text
 
 _RUNS = Path("runs")
 
@@ -153,14 +153,20 @@ def _tables(tables: tuple[Table, ...]) -> Iterator[RenderableType]:
             i for i in range(len(one.head)) if not any(isinstance(row[i], Dots) for row in one.rows)
         ]
         shared = one.counts
-        head = [one.head[i] + (f", n = {shared[i]:,}" if shared[i] else "") for i in kept]
+        head = [_head(one.head[i], shared[i]) for i in kept]
         rows = [[_cell(row[i], shared[i] is None) for i in kept] for row in one.rows]
         yield table(head, rows, one.title, one.strong)
         if one.about:
             yield one.about
 
 
+def _head(name: str, shared: int | None) -> str:
+    """A column's name, with the n of all its rates unless it says that itself."""
+    said = f"n = {shared:,}" if shared else ""
+    return name if name.endswith(said) else f"{name}, {said}"
+
+
 def _cell(value: Any, with_n: bool) -> Any:
     if isinstance(value, Rate) and not with_n:
         return rate_text(value, with_n=False)
-    return f"{value:.3g}" if isinstance(value, float) else value
+    return plain(value, 1e-4) if isinstance(value, float) else value

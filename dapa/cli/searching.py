@@ -19,7 +19,14 @@ from dapa.cli.output import Output, Report, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Removal
 from dapa.workbench import PairOptions, SearchSettings
-from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
+from dapa.writing.claims import (
+    basis_text,
+    larger_text,
+    looks_text,
+    smaller_text,
+    standing,
+    target_text,
+)
 from dapa.writing.costs import PHASES, cost_lines
 from dapa.writing.sentences import (
     MovedUnits,
@@ -180,12 +187,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
     flips = [_flip(found, line) for line in found.rechecks if line.lost or line.gained]
     if flips:
         parts.append(f"Refusals that the whole reply took back, or made: {'; '.join(flips)}.")
-    if found.violations:
-        names = "; ".join(" + ".join(map(str, v.added)) for v in found.violations)
-        parts.append(
-            f"Not monotone: {len(found.violations)} of {found.supersets} supersets tried miss the "
-            f"target, those with {names}."
-        )
+    if larger := larger_text(found.supersets, found.violations):
+        parts.append(larger)
     if found.looks:
         parts.append(looks_text(found.looks))
     parts += _asides(found)

@@ -53,12 +53,24 @@ class Interval:
         """The interval, as in `[+0.80, +1.60]`; empty where there is none."""
         if self.low is None or self.high is None:
             return ""
-        return f"[{self.low:{self.form}}, {self.high:{self.form}}]"
+        return f"[{self._written(self.low)}, {self._written(self.high)}]"
 
     @property
     def text(self) -> str:
         """Number and interval."""
-        return f"{self.value:{self.form}} {self.ends}".rstrip()
+        return f"{self.number} {self.ends}".rstrip()
+
+    @property
+    def number(self) -> str:
+        """The number alone."""
+        return self._written(self.value)
+
+    def _written(self, value: float) -> str:
+        """With a minus sign, which is no hyphen; what rounds to nothing has no sign."""
+        told = format(value, self.form)
+        if any(digit in told for digit in "123456789"):
+            return told.replace("-", "\u2212")
+        return told.lstrip("+-")
 
 
 @dataclass(frozen=True)

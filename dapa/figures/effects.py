@@ -12,6 +12,7 @@ from dapa.core.html import Html, html
 from dapa.figures.theme import TEXT, axis, figure, number, palette, safe, wrapped
 
 _ROW = 44  # pixels a row
+_LINE = 18  # and a line of a legend
 UNIT = "refusal log-odds"
 
 
@@ -119,11 +120,13 @@ def effects_chart(
     names = [wrapped(title, 20, 2) for title, _ in rows]
     lines = [line for name in names for line in name.split(html("<br>"))]
     left = 24 + 7 * max(map(len, lines), default=0)
-    return figure(
+    room = max(len(rows), 1) * _ROW - 8
+    lift = _LINE if notes else 0  # the legend stands above the line's name, however it breaks
+    made = figure(
         colours,
-        max(len(rows), 1) * _ROW + 28 + 48,
+        room + 84 + lift,
         traces,
-        margin={"l": left, "r": 24, "t": 40, "b": 44},
+        margin={"l": left, "r": 24, "t": 40 + lift, "b": 44},
         hovermode="closest",
         shapes=shapes,
         annotations=notes,
@@ -137,6 +140,7 @@ def effects_chart(
             fixedrange=True,
         ),
     )
+    return made.update_layout(legend_y=1 + lift / room)
 
 
 def told(effect: EffectLike, label: str = UNIT) -> Html:

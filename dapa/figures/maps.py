@@ -12,7 +12,6 @@ from dapa.figures.grid import doubt, grid, scale, token_grid
 from dapa.figures.shapes import ContrastLike, Map, TokensLike
 from dapa.figures.theme import (
     BAR,
-    LEFT,
     above,
     axis,
     corner,
@@ -59,6 +58,10 @@ def divergence_heatmap(
     )
 
 
+_NAMES = 148
+"""Room for the beginning of a prompt; a phone keeps as much for the layers."""
+
+
 def layer_prompt_heatmap(
     map: Map, site: str, dark: bool = False, limit: int = 40, top: float | None = None
 ) -> go.Figure:
@@ -95,14 +98,14 @@ def layer_prompt_heatmap(
         colours,
         max(len(chosen), 1) * row + BAR + 28,
         [heat],
-        margin={"l": 2 * LEFT, "r": 16, "t": BAR, "b": 28},
+        margin={"l": _NAMES, "r": 16, "t": BAR, "b": 28},
         xaxis=axis(colours, **ticks(map.layers)),
         annotations=[corner(colours, "layer" + rest), above(colours, _name(map))],
         yaxis=axis(
             colours,
             tickmode="array",
             tickvals=list(range(len(chosen))),
-            ticktext=[short(text, 32) for text in chosen],
+            ticktext=[short(text, 22) for text in chosen],
             range=[len(chosen) - 0.5, -0.5],
             fixedrange=True,
         ),

@@ -185,7 +185,7 @@ def figure(colours: Palette, height: int, traces: Sequence[Any], **layout: Any) 
             "yanchor": "bottom",
             "font": {"color": colours.muted, "size": 11},
             "bgcolor": "rgba(0,0,0,0)",
-            "itemsizing": "constant",
+            "itemsizing": "trace",
             "itemclick": False,
             "itemdoubleclick": False,
         },

@@ -45,6 +45,7 @@ def tradeoff_chart(
                 mode="markers+text",
                 text=[safe(named[model][0])],
                 textposition=named[model][1],
+                cliponaxis=False,  # a name at the top is whole in the low picture of a print
                 textfont={"color": colours.muted, "size": 11},
                 marker={"color": colour, "symbol": symbol, "size": 11},
                 hovertext=told,

@@ -6,6 +6,7 @@ it cost; then tables, method and limits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,14 @@ from dapa.share.evidence import Evidence, found_by
 from dapa.share.sheets import WHO, Sheet, sheets_of
 from dapa.store.database import Store
 from dapa.writing.certified import form_title, plan_text
-from dapa.writing.claims import basis_text, looks_text, smaller_text, standing, target_text
+from dapa.writing.claims import (
+    basis_text,
+    larger_text,
+    looks_text,
+    smaller_text,
+    standing,
+    target_text,
+)
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
 from dapa.writing.sentences import (
@@ -220,13 +228,7 @@ def _tried(evidence: Evidence, store: Store) -> list[str]:
             f"{report.costs.tests} sets were tried on the way; each stands in the replay below."
         )
         told.append(smaller_text(report.smaller))
-        if report.violations:
-            told.append(
-                f"Of {report.supersets} larger sets tried, {len(report.violations)} fall short of "
-                "the target: refusal does not simply grow with what is moved."
-            )
-        elif report.supersets:
-            told.append(f"All {report.supersets} larger sets tried still refuse.")
+        told.append(larger_text(report.supersets, report.violations))
     told += _others(evidence, store)
     if looks := looked_closer(evidence):
         told.append(f"Measured beside it, told below: {'; '.join(o['title'] for o in looks)}.")
@@ -244,7 +246,7 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
     if mine is None:
         return []
     made = (mine.settings.get("made") or {}).get("weights")
-    lines = []
+    lines: Counter[str] = Counter()
     for run in store.runs():
         same = (run.settings.get("made") or {}).get("weights") == made
         if run.kind != "search" or run.id == mine.id or not same or run.state == "running":
@@ -253,10 +255,11 @@ def _others(evidence: Evidence, store: Store) -> list[str]:
         what = units_text(found.units) if found.entries else "nothing"
         shown = f", {rate_text(Rate(**rate))} held out" if rate else ""
         kind = searched_text(str(run.settings.get("kind") or "gate"))
-        lines.append(f"{method_of(run.settings)} over {kind} found {what}{shown}.")
+        lines[f"{method_of(run.settings)} over {kind} found {what}{shown}"] += 1
     if not lines:
         return []
-    return [f"Other searches of this pair in the same store: {' '.join(lines[:8])}"]
+    said = [f"{line}{f', {times} times' if times > 1 else ''}." for line, times in lines.items()]
+    return [f"Other searches of this pair in the same store: {' '.join(said[:8])}"]
 
 
 def _cost(evidence: Evidence) -> str:

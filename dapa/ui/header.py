@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,20 +261,39 @@ def report_html(report: Report, spec: PairSpec) -> Html:
     """The compatibility report as a table, the verdict first."""
     blocked = sum(finding.level == "blocks" for finding in report.findings)
     warned = sum(finding.level == "warns" for finding in report.findings)
+    also = f", with {warned} warning{'s' * (warned != 1)}" if warned else ""
     verdict = (
-        f"These two cannot be a pair: {blocked} finding{'s' * (blocked != 1)} block."
+        f"These two cannot be a pair: {blocked} "
+        f"{'finding blocks' if blocked == 1 else 'findings block'}."
         if blocked
-        else f"These two make a pair{f', with {warned} warnings' if warned else ''}: "
+        else f"These two make a pair{also}: "
         f"{report.layers} layers, {size_text(report.bytes)} on disk."
     )
-    order = {"blocks": 0, "warns": 1, "fine": 2}
-    rows = [
-        (html("<b>{}</b>", _LEVELS[f.level]) if f.level != "fine" else _LEVELS[f.level], f.what,
-         f.why)
-        for f in sorted(report.findings, key=lambda f: order[f.level])
-    ]  # fmt: skip
+    heavy = [f for f in report.findings if f.level != "fine"]
+    fine = [f for f in report.findings if f.level == "fine"]
     line = note(f"{spec.title}. {verdict}", "fail" if blocked else "")
-    return line + table(("consequence", "what", "why"), rows)
+    if heavy:
+        heavy.sort(key=lambda f: f.level != "blocks")
+        line += _findings(heavy)
+    if fine:
+        many = "one finding is" if len(fine) == 1 else f"{len(fine)} findings are"
+        line += html(
+            '<details class="read"><summary>{} fine</summary>{}</details>',
+            many[:1].upper() + many[1:], _findings(fine),
+        )  # fmt: skip
+    return line
+
+
+def _findings(found: Sequence[Any]) -> Html:
+    rows = [
+        (
+            html("<b>{}</b>", _LEVELS[one.level]) if one.level != "fine" else _LEVELS[one.level],
+            one.what,
+            one.why,
+        )
+        for one in found
+    ]
+    return html('<div class="findings">{}</div>', table(("consequence", "what", "why"), rows))
 
 
 def _choices(dashboard: Dashboard) -> list[tuple[str, str]]:

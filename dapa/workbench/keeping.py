@@ -21,7 +21,7 @@ from dapa.store.database import Store
 from dapa.workbench.ask import Asking
 from dapa.workbench.measurements import measurements
 from dapa.workbench.sharing import Sharing
-from dapa.writing.sentences import rate_text, unit_name
+from dapa.writing.sentences import plain, rate_text, unit_name
 
 log = logging.getLogger("dapa")
 _LARGE = 2 * 2**20
@@ -130,7 +130,9 @@ def _plain(table: Table) -> dict[str, Any]:
 
 
 def _head(name: str, shared: int | None) -> str:
-    return name.replace("\n", ", ") + (f", n = {shared:,}" if shared else "")
+    said = f", n = {shared:,}" if shared else ""
+    told = name.replace("\n", ", ")
+    return told if told.endswith(said) else told + said  # once is enough
 
 
 def _cell(value: Any, with_n: bool) -> str:
@@ -144,4 +146,4 @@ def _cell(value: Any, with_n: bool) -> str:
         return value.text
     if isinstance(value, Unit):
         return unit_name(value)
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return plain(value, 1e-4) if isinstance(value, float) else str(value)

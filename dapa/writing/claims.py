@@ -136,11 +136,45 @@ def smaller_text(offered: Sequence[Offered]) -> str:
         rate = "not measured held out" if one.held_out is None else rate_text(one.held_out)
         where = "" if one.source == "this search" else f", from {one.source}"
         names.append(f"also {units_text(one.units)}: {rate}{where}")
-    level = f", held out, interval at level 0.05/{tried}" if offered[0].held_out is not None else ""
+    measured = any(one.held_out is not None for one in offered)
+    wider = f", each interval widened for the {tried}" if measured and tried > 1 else ""
+    held = "held-out rates" if measured else ""
+    many = "the only one tried" if tried == 1 else f"of {tried} tried"
+    told = ", ".join(filter(None, (held, many)))
     return (
         f"Fewer units reach the target on the search prompts too: {'; '.join(names)} "
-        f"(one of {tried} tried{level})."
+        f"({told}{wider})."
     )
+
+
+class Short(Protocol):
+    """A larger set that falls short; see `search.engine.checked.Violation`."""
+
+    @property
+    def added(self) -> tuple[Unit, ...]:
+        """What was transplanted beside the found set."""
+
+    @property
+    def firm(self) -> bool:
+        """Is more lost than chance would lose?"""
+
+
+def larger_text(tried: int, short: Sequence[Short]) -> str:
+    """What larger sets do: only a loss beyond chance says that more is not always better."""
+    if not tried:
+        return ""
+    if not short:
+        return f"All {tried} larger sets tried refuse as well: adding layers undid nothing."
+    firm = [one for one in short if one.firm]
+    where = "; ".join(_added(one.added) for one in (firm or short)[:4])
+    kept = f"Of {tried} larger sets tried, {tried - len(short)} reach the target"
+    if firm:
+        return f"More is not always better. {kept}; adding {where} undoes it."
+    return f"{kept}; adding {where} falls short of it, by no more than chance would."
+
+
+def _added(units: Sequence[Unit]) -> str:
+    return f"{len(units)} units together" if len(units) > 4 else units_text(units)
 
 
 def looks_text(looks: int) -> str:

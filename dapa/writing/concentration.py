@@ -106,11 +106,6 @@ def _units(one: Any) -> str:
     return f"{one.value}{ends}"
 
 
-def units_cell(one: Any) -> str:
-    """The same, with the measured size before it where that is not the next: for a table."""
-    return f"{one.value} [{one.low}, {one.high}]"
-
-
 def _return(best: Any, n: int) -> str:
     """The point of best return, and how it is meant."""
     if best is None:

@@ -56,10 +56,10 @@ def two(value: float) -> str:
     return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
 
 
-def plain(value: float) -> str:
-    """Three digits and never an exponent: `0.0123`, `1,230`, and `< 0.001` where it is less."""
-    if 0 < abs(value) < 0.001:
-        return "< 0.001" if value > 0 else "> -0.001"
+def plain(value: float, least: float = 0.001) -> str:
+    """Three digits and never an exponent: `0.0123`, `1,230`, and `< 0.001` below that `least`."""
+    if 0 < abs(value) < least:
+        return f"< {least:g}" if value > 0 else f"> -{least:g}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 

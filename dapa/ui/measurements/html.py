@@ -12,12 +12,14 @@ from dapa.core.measurement import Dots, Interval, Shown, Table
 from dapa.core.records import Rate
 from dapa.ui.forest import Dot, Look, scale
 from dapa.ui.parts import note, rate, title
-from dapa.writing.sentences import THIN, unit_name
+from dapa.writing.sentences import THIN, plain, unit_name
 
-_NUMBER = re.compile(r"(< )?[+\-−]?[\d.,]+(e[+\-−]?\d+)?(\s?(%|s)| of [\d,]+)?")
+_NUMBER = re.compile(r"([<>] )?[+\-−]?[\d.,]+(e[+\-−]?\d+)?(\s?(%|s)| of [\d,]+)?")
 _NEGATIVE = re.compile(r"(?:(?<=[\s\[(])|(?<=\de)|^)-(?=\d)")
 _WIDE = 5
-"""Two tables stand beside each other where neither has more columns."""
+"""Two tables stand beside each other where neither has more columns; a scale takes two."""
+_LEAST = 1e-4
+"""A smaller number is told as less than that."""
 
 
 def drawn(told: Shown) -> Html:
@@ -29,7 +31,7 @@ def drawn(told: Shown) -> Html:
     body, left = "", shown[:]
     while left:
         one = left.pop(0)
-        if left and max(len(one.head), len(left[0].head)) <= _WIDE:
+        if left and max(map(_width, (one, left[0]))) <= _WIDE:
             both = (html("<div>{}</div>", _table(each)) for each in (one, left.pop(0)))
             body += html('<div class="two uneven">{}</div>', joined(both))
         else:
@@ -40,6 +42,11 @@ def drawn(told: Shown) -> Html:
     warnings = joined(note(line, "warn") for line in told.warnings)
     rest = joined((body, notes, _remarks(told.remarks)))
     return joined((finding, warnings, when(rest, '<div class="rest">{}</div>', rest)))
+
+
+def _width(one: Table) -> int:
+    """How many columns a table takes, or as many as two would."""
+    return len(one.head) + any(isinstance(cell, Dots) for row in one.rows for cell in row)
 
 
 def _remarks(remarks: tuple[str, ...]) -> Html:
@@ -130,17 +137,17 @@ def _cell(value: Any) -> str:
     if isinstance(value, Rate):
         return rate(value)
     if isinstance(value, Interval):
-        big, small = (
-            text.replace("-", "−") for text in (f"{value.value:{value.form}}", value.ends)
+        ends = value.ends
+        return html(
+            "<b>{}</b>{}", value.number, when(ends, ' <span class="interval">{}</span>', ends)
         )
-        return html("<b>{}</b>{}", big, when(small, ' <span class="interval">{}</span>', small))
     if isinstance(value, Dots):
         dots = [Dot(each, cast(Look, look), name) for each, look, name in value.marks]
         return scale(dots, value.target)
     if isinstance(value, Unit):
         return unit_name(value)
     if isinstance(value, float):
-        return _signed(f"{value:.3g}")
+        return _signed(plain(value, _LEAST))
     if isinstance(value, int):
         return _signed(f"{value:,}")
     told = str(value)

@@ -120,13 +120,15 @@ def _describe(record: Placed) -> Shown:
     ]
     rows = [(name, Dots(((rate, look, ""),)), rate) for name, rate, look in lines]
     head = ("set", "DSR, 0 to 1", "DSR")
-    drawn = "all other" if found.every else "random, each different,"
+    sets = f"{len(found.sets):,} random sets, each different,"
+    if found.every:
+        sets = f"All {len(found.sets):,} other sets"
     return Shown(
         finding(found),
         (Table(head, rows, strong=frozenset({1})),),
         (
-            f"{len(found.sets):,} {drawn} sets of {len(found.mask)} of {found.units} searched "
-            f"units, at full strength like the found one, on {found.found.n} held-out prompts, "
+            f"{sets} of {len(found.mask)} of the {found.units} searched units, at full strength "
+            f"like the found one, on {found.found.n} held-out prompts, "
             "whole replies. p = (1 + b) / (1 + m): b of m random sets refuse at least as much. "
             f"The table lists the best {len(best)} of them.",
         ),
@@ -145,7 +147,7 @@ def finding(found: Chance) -> str:
         return f"{start} Where the transplant sits matters: chance seldom finds a set as good."
     if b == 0:
         return (
-            f"{start} None does as well, but {m} sets can show no p below {found.least:.2g}: too "
+            f"{start} None does as well, but {m} sets can show no p below {found.least:.3f}: too "
             "few to tell."
         )
     return (
@@ -173,7 +175,7 @@ measurements.add("chance")(
         "Would a random set do as well?",
         "Judge random sets of the found set's size by the same oracle: where does it lie among "
         "them?",
-        "The null distribution: as many units, drawn at random from the searched ones, on prompts "
+        "What chance would give: as many units, drawn at random from the searched ones, on prompts "
         "that chose nothing.",
         "search",
         ChanceSettings,

@@ -13,7 +13,7 @@ from dapa.prompts.settings import OFFERED, TOKENS, HarmfulSettings
 from dapa.workbench.measurements.asking import NOTHING
 from dapa.workbench.measurements.beside import Sheet
 from dapa.writing.claims import looks_text
-from dapa.writing.concentration import concentration_sentence, price_text, units_cell
+from dapa.writing.concentration import concentration_sentence, price_text
 from dapa.writing.sentences import percent, unit_name
 
 if TYPE_CHECKING:
@@ -215,14 +215,21 @@ def _orders_table(found: Concentration) -> Table:
                 curve.title,
                 Interval(told.cpr.value, told.cpr.low, told.cpr.high, ".2f"),
                 Interval(told.cmd.value, told.cmd.low, told.cmd.high, ".2f"),
-                *(units_cell(one) for one in told.needed.values()),
-                units_cell(told.enough),
-                str(told.floor) if told.floor >= 0 else "none",
+                *(_units(one) for one in told.needed.values()),
+                _units(told.enough),
+                f"up to {told.floor}" if told.floor >= 0 else "none",
             )
         )
-    shares = [f"{percent(share)} of the gain" for share in first.told.needed]
+    shares = [f"{percent(share)}\nof the gain" for share in first.told.needed]
     points = f"{round(100 * found.margin)} points"
-    head = ("order", "CPR", "CMD", *shares, f"lose at most {points}", "all lose more, up to")
+    head = (
+        "order",
+        "CPR",
+        "CMD",
+        *shares,
+        f"enough\nlose at most {points}",
+        "too few\nall lose more",
+    )
     return Table(
         head,
         rows,
@@ -230,6 +237,11 @@ def _orders_table(found: Concentration) -> Table:
         f"On {found.where} prompts; the highest area on search prompts first.",
         frozenset({0}),
     )
+
+
+def _units(one: Any) -> Interval:
+    """A number of units with its interval."""
+    return Interval(one.value, one.low, one.high, ".0f")
 
 
 def _sizes_table(found: Concentration) -> Table:

@@ -20,6 +20,8 @@ _ROLES: dict[str, tuple[str, Literal["blue", "orange", "grey", "open"]]] = {
     "control": ("without as many others", "grey"),
     "single": ("without one of them", "open"),
 }
+_SWAPPED = ("found", "all")
+"""Roles that are orange where refusals are surely lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +70,26 @@ def _describe(record: Ablated) -> Shown:
     if not found.ablations:
         return Shown("Nothing was measured.")
     rows: list[tuple[Any, ...]] = []
+    beyond = any(line.beyond_p is not None for line in found.ablations)
+    against = ("p\nagainst the found set",) if beyond else ()
     for line in found.ablations:
         name, look = _ROLES[line.role]
+        if line.role in _SWAPPED and line.change and not line.change.high < 0:
+            look = "blue"  # it refuses still, or is not shown to refuse less
         label = f"{name}: {units_text(line.units)}" if line.units else name
+        if line.role == "all":
+            label = f"{name}, {len(line.units)} in all"
         change = line.change and Interval(line.change.value, line.change.low, line.change.high)
-        p, beyond = p_text(line.p_value), p_text(line.beyond_p)
-        told = f"{p}; {beyond} against the found set" if beyond else p
-        rows.append((label, Dots(((line.dsr, look, ""),)), line.dsr, change, told))
+        dots = Dots(((line.dsr, look, ""),))
+        told = (p_text(line.p_value), *((p_text(line.beyond_p),) if beyond else ()))
+        rows.append((label, dots, line.dsr, change, *told))
     strong = frozenset(i for i, line in enumerate(found.ablations) if line.role == "found")
     split = "held-out" if found.held_out else "search"
     return Shown(
         finding(found),
         (
             Table(
-                ("the teacher", "DSR, 0 to 1", "DSR", "change", "p"),
+                ("the teacher", "DSR, 0 to 1", "DSR", "change", "p", *against),
                 rows,
                 strong=strong,
             ),

@@ -86,9 +86,9 @@ def _describe(record: Repeated) -> Shown:
     included = Table(
         (
             "unit",
-            "how often it is found, 0 to 1",
+            "how often it is found, 0 to 1\nfilled: other orders, hollow: resampled prompts",
             *(f"{_NAMES[kind]}\nn = {counts[kind]}" for kind in shares),
-            "",
+            "in the found set",
         ),
         [
             (
@@ -96,7 +96,7 @@ def _describe(record: Repeated) -> Shown:
                 Dots(tuple((rates[unit], _look(kind, unit in mine), _NAMES[kind])
                            for kind, rates in shares.items())),
                 *(rates[unit] for rates in shares.values()),
-                "■ in the found set" if unit in mine else None,
+                unit in mine,
             )
             for unit in often[:_MOST_ROWS]
         ],
@@ -111,16 +111,15 @@ def _describe(record: Repeated) -> Shown:
         "Distinct chosen sets" if any(r.chosen for r in ended) else "Distinct 1-minimal sets",
     )
     notes = [also] if (also := smaller_text(found.smaller)) else []
-    notes.append(
-        f"n = {len(ended)} searches: {_counts(counts)}, never counted as one. "
-        "Filled: other orders; hollow: resampled prompts."
-    )
+    notes.append(f"n = {len(ended)} searches: {_counts(counts)}, never counted as one.")
     if found.sorted_away:
         notes.append(_sorted_away(found))
     if never := len(found.units) - len(often):
-        notes.append(f"{never} other units were never found.")
-    if more := len(sets) - _MOST_SETS if len(sets) > _MOST_SETS else 0:
-        notes.append(f"{more} more sets were found, each once or so.")
+        notes.append(
+            f"{never} other units were never found." if never > 1 else "One was never found."
+        )
+    if (more := len(sets) - _MOST_SETS) > 0:
+        notes.append(f"Of {len(sets)} sets the {_MOST_SETS} commonest are listed, {more} are not.")
     return Shown(finding(found), (included, distinct, *tables), tuple(notes))
 
 

@@ -19,6 +19,7 @@ from dapa.workbench.measurements.divergence import map_sites_of
 from dapa.writing.sentences import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
+_BARE = " Each prompt by itself: the picture above subtracts harmless prompts, this one does not."
 _EMPTY = hint(
     "Inside one site",
     "Unfold the picture above: a row per prompt, or a column per token of one prompt.",
@@ -35,6 +36,11 @@ class Inside:
     draw: gr.Button
     head: gr.HTML
     plot: gr.Plot
+
+
+def bare(origin: str) -> str:
+    """Where a map comes from, without the prompts that single rows do not subtract."""
+    return " · ".join(part for part in origin.split(" · ") if not part.startswith("minus "))
 
 
 def build() -> Inside:
@@ -76,9 +82,12 @@ def wire(
                 made = found_of(shown)
                 if made is None:
                     raise SettingError("no picture is drawn above yet; wait for it, then draw")
-                found, origin = made.record.found, made.origin
+                found, origin = made.record.found, bare(made.origin)
                 figure = layer_prompt_heatmap(found, place, dark is True)
-                line = f"{found.title}, a row per prompt, the furthest apart on top."
+                line = (
+                    f"{found.title[:1].upper()}{found.title[1:]}, a row per prompt, the furthest "
+                    f"apart on top.{_BARE if found.contrast else ''}"
+                )
             else:
                 asked = replace(
                     maps.form.read(values),
@@ -89,8 +98,8 @@ def wire(
                 along, origin = made.record, made.origin
                 figure = layer_token_heatmap(along, place, dark is True)
                 line = (
-                    f"{along.title} along one prompt, token by token, special tokens visible; the "
-                    "first token gathers attention and may be clipped."
+                    f"{along.title[:1].upper()}{along.title[1:]} along one prompt, token by token, "
+                    "special tokens visible; the first token gathers attention and may be clipped."
                 )
         except DapaError as error:
             return title("No picture") + note(str(error), "fail"), gr.update(visible=False)

@@ -11,7 +11,7 @@ from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import Run, SearchReport, method_of
-from dapa.writing.sentences import overlap_sentence
+from dapa.writing.sentences import THIN, overlap_sentence, searched_text
 
 _WORDS = {
     "algorithm": "algorithm",
@@ -108,7 +108,16 @@ def _otherwise(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
 def _value(word: str, value: Any) -> str:
     if word == _WORDS["algorithm"]:
         return method_of({"algorithm": value})
-    return "–" if value in (None, "") else str(value)[:80]
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if word == _WORDS["kind"]:
+        return searched_text(str(value))[:80]
+    if word in (_WORDS["retain"], _WORDS["target"]) and isinstance(value, float):
+        return f"{100 * value:.4g}{THIN}%"
+    counted = isinstance(value, int) and word != _WORDS["seed"]
+    return f"{value:,}" if counted else str(value)[:80]
 
 
 def _layers(masks: list[Mask]) -> Html:

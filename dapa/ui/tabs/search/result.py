@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any
 
 from dapa.core.html import Html, html, joined
-from dapa.core.records import DapaError, Mask, Rate, Removal, Unit
+from dapa.core.records import DapaError, Mask, Rate, Removal
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.headline import Headline, Point, Who, by_skill, card
@@ -23,6 +23,7 @@ from dapa.writing.claims import (
     Offered,
     basis_text,
     headline,
+    larger_text,
     looks_text,
     smaller_text,
     standing,
@@ -258,24 +259,10 @@ def _standing(report: SearchReport) -> Html:
 
 
 def _warnings(report: SearchReport) -> Html:
-    notes, tried = [], report.supersets
-    if report.violations:
-        firm = [violation for violation in report.violations if violation.firm]
-        where = "; ".join(_added(v.added) for v in (firm or report.violations)[:4])
-        kept = tried - len(report.violations)
-        if firm:
-            told = html(
-                "<b>More is not always better.</b> Of {} larger sets tried, {} still refuse. "
-                "Adding {} undoes it.",
-                tried, kept, where,
-            )  # fmt: skip
-            notes.append(note(told, "warn"))
-        else:
-            line = f"Of {tried} larger sets tried, {kept} reach the target; adding {where} falls "
-            notes.append(note(f"{line}short of it, by no more than chance would."))
-    elif tried:
-        line = f"All {tried} larger sets tried refuse as well: adding layers undid nothing."
-        notes.append(note(line))
+    notes = []
+    if line := larger_text(report.supersets, report.violations):
+        undone = any(violation.firm for violation in report.violations)
+        notes.append(note(line, "warn") if undone else note(line))
     lost = [line.lost for line in report.rechecks if line.role == "best" and line.lost]
     if lost:
         notes.append(
@@ -314,10 +301,6 @@ def _asides(report: SearchReport) -> Html:
             f"n{THIN}={THIN}{screen['n']} replies."
         )
     return note(" ".join(lines)) if lines else html("")
-
-
-def _added(units: Sequence[Unit]) -> str:
-    return f"{len(units)} units together" if len(units) > 4 else names(units)
 
 
 def _columns(report: SearchReport, kinds: Mapping[str, Rate]) -> Html:
