@@ -111,7 +111,7 @@ def _laid_out(weight: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(  # type: ignore[no-any-return]
+    return torch.ops.mkldnn._linear_pointwise.default(  # type: ignore[no-any-return]
         x, packed, bias, "none", [], ""
     )
 
