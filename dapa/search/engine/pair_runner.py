@@ -50,7 +50,7 @@ class PairRunner:
             opening: Judge that may settle a row early.
             full: Judge of whole replies.
             max_new_tokens: The token limit, the same for every row.
-            rows: Rows in flight at most; by default 64 on a CPU, 192 elsewhere.
+            rows: Rows in flight at most; by default 48 on a CPU, 192 elsewhere.
             optimizations: What may be spared; all of it if None.
         """
         assert len(texts) == len(ids), f"{len(texts)} texts for {len(ids)} encodings"
