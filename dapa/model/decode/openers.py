@@ -312,7 +312,7 @@ def refusal_log_odds(
         masks: What is transplanted into the student.
         role: `teacher` asks the teacher, which takes no mask.
         openers: Of `find_openers`, if the caller has them already.
-        rows: Rows of one forward pass at most; 64 on a CPU, 192 elsewhere.
+        rows: Rows of one forward pass at most; 48 on a CPU, 192 elsewhere.
         progress: Told (prompts done, prompts in all) after every block.
         stop: When set, the prompts not yet measured stay NaN.
 
