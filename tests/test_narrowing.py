@@ -50,6 +50,12 @@ def test_shares_are_what_the_probabilities_multiply_to():
     assert torch.allclose(found.sum(1) + alone, torch.ones(4), atol=1e-5)
 
 
+def test_where_no_opening_has_any_probability_every_beginning_counts():
+    logits = torch.full((1, 6, 12), -torch.inf)
+    logits[:, :, 11] = 0.0
+    assert (shares(logits, TREE) >= COUNTS).all()
+
+
 @pytest.mark.parametrize(
     ("counts", "tokens", "parents"),
     [

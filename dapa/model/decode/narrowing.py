@@ -44,7 +44,7 @@ def shares(logits: Tensor, openers: Openers) -> Tensor:
         reached.append(before + log_p[:, node.parent + 1, node.token])
         leaves = log_p[:, place + 1][:, list(node.ids)].logsumexp(-1)  # -inf where it has none
         own.append((reached[-1] + leaves - opened).exp())
-    return torch.stack(own, 1)
+    return torch.stack(own, 1).nan_to_num(1.0)  # where no opening has any probability, all count
 
 
 def narrowed(pair: Pair, ids: Sequence[tuple[int, ...]], openers: Openers) -> Openers:
