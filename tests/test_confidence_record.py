@@ -1,6 +1,7 @@
 """The record of a confidence search survives JSON, and its sentences say what it holds."""
 
 import json
+from dataclasses import replace
 
 from dapa.core.records import Rate, Unit
 from dapa.search.confidence import plan
@@ -39,6 +40,7 @@ def record(size=4, form="concentrated", floor=2, lost=4, floors=("chosen",)):
     held = Versus(250, 160 + 2 - lost, 160, 2, lost)
     kept = ChainLink(UNITS[:size], "passed", (look,), held, held, Rate(0.6, 0.5, 0.7, 60))
     lower = ChainLink(UNITS[:2], "failed", (look,), held)
+    least = {"chosen": lower, "prior": ChainLink(UNITS[2:4], "failed", (look,), held)}
     start = ChainLink(UNITS, "passed", read=Rate(0.65, 0.5, 0.7, 60))
     return ConfidenceRecord(
         plan=PLAN,
@@ -52,7 +54,7 @@ def record(size=4, form="concentrated", floor=2, lost=4, floors=("chosen",)):
         step=FittedStep(0.5, 0.2, 0.7, 0.8, True),
         chain=(start, kept, lower),
         ended="the set of 2 units was not shown to hold",
-        floors=tuple(SizeFloor(order, floor, (lower,)) for order in floors),
+        floors=tuple(SizeFloor(order, floor, (least[order],)) for order in floors),
         standings=(
             UnitStanding(UNITS[0], True, 0.001, held),
             UnitStanding(UNITS[1], False, 0.2, held),
@@ -81,15 +83,27 @@ def test_a_concentrated_set_is_named_with_margin_prompts_and_p():
 
 def test_a_graded_result_names_both_ends():
     told = headline(record(8, "graded").as_dict(), "mlp")
-    assert told.startswith("Graded: between 3 and 8 of 12 whole MLPs are needed.")
-    assert "Along the one order tried, every set of up to 2 whole MLPs loses more than 5" in told
+    assert told.startswith(
+        "Graded: between 3 and 8 of 12 whole MLPs are needed along the one order tried; another "
+        "choice may do with fewer. "
+    )
+    assert (
+        "Along the one order tried, every set tried of up to 2 whole MLPs loses more than 5" in told
+    )
 
 
 def test_a_spread_result_claims_both_orders_and_never_every_set():
     told = headline(record(10, "spread", 6, floors=("chosen", "prior")).as_dict(), "gate")
     assert told.startswith(
-        "Spread: along both orders tried, every set of up to 6 gates loses more than 5 points"
+        "Spread: along both orders tried, every set tried of up to 6 gates loses more than 5 points"
     )
+
+
+def test_two_orders_that_met_the_same_sets_are_told_as_one():
+    made = record(10, "spread", 6, floors=("chosen", "prior"))
+    again = replace(made.floors[0], order="prior")
+    same = replace(made, floors=(made.floors[0], again))
+    assert headline(same.as_dict(), "gate").startswith("Spread: along the one order tried, every")
 
 
 def test_nothing_and_too_few_prompts_claim_nothing():

@@ -21,14 +21,17 @@ GLOSSARY = (
      "other prompt is asked. So the prompts that certify cannot lead the choice."),
     ("Certify", "Each set is held against all units on prompts that chose nothing, the largest "
      "first. A set passes where a loss of the margin or more is ruled out; the first that does not "
-     "pass ends it, and the last that did is the set."),
+     "pass ends it, and the last that did is the set. That holds for the kinds of harm that were "
+     "asked; of others it says nothing."),
     ("Margin", "The loss of refusals, in points of 100 prompts, that is ruled out."),
     ("Firm", "The set without this unit is shown to lose more than the margin. Undecided: not "
      "shown, which is no proof that it can go."),
-    ("Shown to lose", "The mirror image from below: every set of up to so many units along the "
-     "orders tried loses more than the margin. Other sets of that size were not asked."),
+    ("Shown to lose", "The mirror image from below: every set tried of up to so many units along "
+     "the orders tried loses more than the margin. Sizes between those were not asked, nor other "
+     "sets: where layers undo one another, a smaller set may refuse as well."),
     ("95 % intervals", "The figures in brackets: where the true figure lies but for 1 in 20 such "
-     "searches."),
+     "searches. Beside a set that only just passed they are too narrow: it is told because it came "
+     "out well."),
 )  # fmt: skip
 """Word -> what it means, in the order in which a reader meets them."""
 EXACT_RESULT = (

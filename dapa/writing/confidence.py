@@ -115,10 +115,10 @@ def _claim(told: Told, kind: str) -> str:
         return f"No claim: {told['ended']}. The best guess is {many} ({units_text(units)})."
     margin, floor = points(told["margin"]), told["floor"]
     holds = _holds(told, many, margin)
-    orders = "both orders" if len(told["floors"]) > 1 else "the one order"
+    orders = "both orders" if orders_tried(told) > 1 else "the one order"
     least = (
-        f"along {orders} tried, every set of up to {floor} {kind_text(kind, floor)} loses more "
-        f"than {margin}"
+        f"along {orders} tried, every set tried of up to {floor} {kind_text(kind, floor)} loses "
+        f"more than {margin}"
     )
     if form == "concentrated":
         return f"Concentrated in {units_text(units)}: {holds}."
@@ -126,9 +126,21 @@ def _claim(told: Told, kind: str) -> str:
         return f"Spread: {least}; {holds}."
     span = f"between {floor + 1} and {len(units)}" if floor + 1 < len(units) else f"{len(units)}"
     below = f"{least}; " if floor else ""
+    need = "is needed" if span == "1" else "are needed"
     return (
-        f"Graded: {span} of {total} {kind_text(kind, total)} are needed. {_capital(below + holds)}."
+        f"Graded: {span} of {total} {kind_text(kind, total)} {need} along {orders} tried; another "
+        f"choice may do with fewer. {_capital(below + holds)}."
     )
+
+
+def orders_tried(told: Told) -> int:
+    """Along how many orders small sets were tried: where two met the same sets, they are one."""
+    sets = [
+        {frozenset(link["units"]) for link in order["tried"] if len(link["units"]) <= told["floor"]}
+        for order in told["floors"]
+    ]
+    same = len(sets) == 2 and (sets[0] <= sets[1] or sets[1] <= sets[0])
+    return 1 if same else len(sets)
 
 
 def _holds(told: Told, many: str, margin: str) -> str:
