@@ -274,6 +274,10 @@ def test_runs_are_renamed_taken_away_compared_and_deleted(board, visit):
         assert given.value.suggested_filename.endswith(ending) and "both layers" in text
         assert ending == ".csv" or json.loads(text)["kind"] == "evaluate"
     page.click("#run-delete")
+    page.click("#run-keep")  # the first press is taken back: nothing is deleted
+    page.wait_for_selector("#run-keep", state="hidden")
+    page.click("#run-delete:has-text('Delete'):not(:has-text('for good'))")
+    assert rows.count() == stored
     page.click("#run-delete:has-text('Delete for good')")
     until(lambda: rows.count() == stored - 1)
     assert "both layers" not in [run.title for run in board.workbench.store.runs()]

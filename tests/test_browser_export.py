@@ -215,6 +215,7 @@ def test_a_stored_evaluation_is_opened_in_evaluate_with_its_replies(board, chrom
         page.wait_for_selector("#eval-table [data-measure=skill]", state="visible")
         told = page.inner_text("#eval-table")
         assert "Opened from Runs · measure again with the settings above" in told
+        until(lambda: "6 prompts" in page.inner_text("#eval-settings"))
         page.click("#eval-table [data-model=patched][data-measure=skill]")
         count = len(table.cell("patched", "skill"))
         until(lambda: f"{count} of {count} replies" in page.inner_text("#eval-replies"))

@@ -92,7 +92,7 @@ def test_graded_says_between_which_sizes_and_is_hedged_where_few_may_do(sharp):
 def test_nothing_here_is_said_plainly_with_offers():
     found = asked([0.0] * 12, [1.0] * 40, sites=lambda: SITES, finer=True)[0]
     said = plainly(found)
-    assert said.startswith("Nothing here: moving all 12 gates changes refusals by +0 points [")
+    assert said.startswith("Nothing here: moving all 12 gates changes refusals by 0 points [")
     assert "not surely above 10 points" in said and "whole MLPs" in said
     equal = Concentration((), None, None, (0.0, 0.0, 0.0), 0.1, kind="up", sites=SITES[:1])
     assert plainly(equal).startswith(

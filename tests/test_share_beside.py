@@ -154,6 +154,22 @@ except SettingError as error:
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_written_into_a_models_own_folder(tmp_path):
+    model = tmp_path / "student"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    with new_folder(model / "notes", 9) as folder:
+        put(folder / "whole", "of it")  # a configuration alone is no model
+    (model / "model.safetensors").write_bytes(b"")
+    for place in (model / "patched", model / "deep" / "patched", model / "x" / ".." / "patched"):
+        told = pytest.raises(SettingError, match="lies in the model's folder .* place outside it")
+        with told, new_folder(place, 9):
+            raise AssertionError("it was begun")
+    assert sorted(path.name for path in model.iterdir()) == sorted(
+        ["config.json", "model.safetensors", "notes"]
+    )
+
+
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "to", 9) as folder:
         put(folder / "half", "of it")

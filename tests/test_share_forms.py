@@ -374,6 +374,9 @@ def test_another_pair_and_a_changed_bundle_are_refused(bundled_run, planted_fold
     for place in (tmp_path / "changed", tmp_path / "none"):
         with pytest.raises(SettingError, match="is no bundle"):
             read_bundle(place)
+    packed = shutil.make_archive(str(tmp_path / "sent"), "zip", folder / "bundle")
+    with pytest.raises(SettingError, match="is packed; unpack it"):
+        read_bundle(packed)
 
 
 # -- Inspect's logs ------------------------------------------------------------------------------

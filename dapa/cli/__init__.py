@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         print(told, file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # while libraries load, which takes a second
+        print("Aborted.", file=sys.stderr)
+        raise SystemExit(130) from None
     run(arguments)
 
 

@@ -91,9 +91,10 @@ class MemoryEstimate:
         """One line for people."""
         apart = "" if self.beside is None else f", {gib(self.beside)} as an adapter beside it"
         return (
-            f"Memory: student {gib(self.student)}, teacher {gib(self.teacher)} whole{apart} or "
-            f"{gib(self.lean)} for its {', '.join(self.keep)} alone, replies {gib(self.work)}; "
-            f"{gib(self.free)} free on {self.where}: {self.mode}{self._how}."
+            f"Memory: the student takes {gib(self.student)}; the teacher {gib(self.teacher)} whole"
+            f"{apart}, or {gib(self.lean)} if only its {', '.join(self.keep)} are held; replies "
+            f"{gib(self.work)}. {gib(self.free)} are free on {self.where}, so the mode is "
+            f"{self.mode}{self._how}."
         )
 
     @property

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from dapa.core.records import Prompt, SettingError
 from dapa.core.version import VERSION
@@ -217,6 +218,8 @@ def read_bundle(path: Path | str) -> Bundle:
         path: Its folder, or its `bundle.json`.
     """
     place = Path(path).expanduser()
+    if place.is_file() and is_zipfile(place):
+        raise SettingError(f"{path} is packed; unpack it, and give the folder that holds {FILE}")
     folder = place if place.is_dir() else place.parent
     try:
         body = json.loads((folder / FILE).read_text(encoding="utf-8"))

@@ -37,6 +37,7 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
     place = Path(target).expanduser()
     refuse_existing(place)
     place = place.absolute()
+    _refuse_models(place, target)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place)
@@ -66,6 +67,17 @@ def new_folder(target: Path | str, room: int = 0) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
         if held is not None:
             os.close(held)
+
+
+def _refuse_models(place: Path, target: Path | str) -> None:
+    """SettingError inside a model's own folder: whoever loads or uploads it would take ours too."""
+    for folder in place.parents:
+        with suppress(OSError):  # one that cannot be looked into holds no model for us
+            weights = any(next(folder.glob(f"*.{end}"), None) for end in ("safetensors", "bin"))
+            if weights and (folder / "config.json").is_file():
+                raise SettingError(
+                    f"{target} lies in the model's folder {folder}; give --to a place outside it"
+                )
 
 
 def _begun(place: Path) -> tuple[Path, int | None]:

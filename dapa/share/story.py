@@ -225,7 +225,7 @@ def _tried(evidence: Evidence, store: Store) -> list[str]:
     report, told = evidence.report, []
     if report is not None:
         told.append(
-            f"{report.costs.tests} sets were tried on the way; each stands in the replay below."
+            f"{report.costs.tests} sets were tried on the way; the replay on screen has each."
         )
         told.append(smaller_text(report.smaller))
         told.append(larger_text(report.supersets, report.violations))

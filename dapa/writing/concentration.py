@@ -89,7 +89,8 @@ def _nothing(found: Any) -> str:
 
 def _signed(value: float) -> str:
     """A difference of two shares in points, with its sign."""
-    return f"{100 * value:+.0f}".replace("-", "−")
+    points = round(100 * value)
+    return f"{points:+d}".replace("-", "−") if points else "0"
 
 
 def _rates(found: Any) -> str:

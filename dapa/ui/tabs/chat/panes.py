@@ -129,7 +129,7 @@ def _pane(name: str, letter: str, rounds: tuple[Round, ...], view: View) -> Html
         head=_head(head, line, mark), first=_first(pane.first), earlier=earlier,
         asked=_asked(last.prompt),
         reply=_reply(_words(pane, student, view.words, harmless), pane, name),
-        foot=_foot(name, pane, student),
+        foot=_foot(name, pane, student, ruling),
     )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def _visible(text: str) -> str:
     return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
 
 
-def _foot(name: str, pane: Pane, student: Pane | None) -> Html:
+def _foot(name: str, pane: Pane, student: Pane | None, ruling: Label | None) -> Html:
     apart = first_apart(pane, student) if student is not None and student is not pane else None
     foot = [
         f"{pane.rate:.0f}{THIN}tok/s",
@@ -262,7 +262,7 @@ def _foot(name: str, pane: Pane, student: Pane | None) -> Html:
         f"seed {pane.seed}",
         "stopped" if pane.ending == "stopped" else f"cut at {pane.cut}" if pane.cut else "",
         f"parts from the student at token {apart[0]}" if apart is not None else "",
-        pane.verdict.reason if pane.verdict else "",
+        pane.verdict.reason if pane.verdict and not ruling else "",  # the overruled judge's
     ]
     return html(
         "<footer>{}{}</footer>",

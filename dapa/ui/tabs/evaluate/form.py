@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from dapa.core.html import Html
-from dapa.core.records import SettingError
+from dapa.core.html import Html, html
+from dapa.core.records import Mask, SettingError
 from dapa.ui import forms, uploads
 from dapa.ui.dashboard import Dashboard, guarded, piece
-from dapa.ui.parts import note
+from dapa.ui.parts import exactly, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import judging
-from dapa.workbench import EvaluationSettings
+from dapa.ui.tabs.evaluate.judging import CLASSIFIER
+from dapa.workbench import EvaluationSettings, read_options
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
+
+
+_NOT_HERE = {
+    "borderline": "its borderline prompts", "skill": "its skill prompts",
+    "text": "its text for perplexity", "task_path": "its folder of tasks",
+    "task_limit": "its limit of items a task",
+}  # fmt: skip
+"""Settings that only the command line gives."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,35 @@ class EvaluationForm:
             self.given, self.saved, *self.checkpoint.values, self.harm, self.harmful_classes
         ]  # fmt: skip
 
+    @property
+    def filling(self) -> list[Any]:
+        """The outputs that `filled` gives values to."""
+        return [*self.form.parts.values(), *self.beside, self.files, self.columns]
+
+    def filled(self, dashboard: Dashboard, settings: EvaluationSettings) -> list[Any]:
+        """What the components hold where these settings were chosen, and what none can hold."""
+        left = [name for field, name in _NOT_HERE.items() if getattr(settings, field) is not None]
+        if settings.judge not in judging.offered(dashboard):
+            left.append(f"the judge {settings.judge}, which this dashboard does not offer")
+            settings = replace(settings, judge="rules")
+        both = {"harmful": settings.prompts, "harmless": settings.harmless}
+        given = {role: str(path) for role, path in both.items() if path is not None}
+        judge = read_options(settings.judge_options) if settings.judge == CLASSIFIER else {}
+        harm = read_options(settings.harm_options) if settings.harm == CLASSIFIER else {}
+        labels = ", ".join("=".join(pair) for pair in dict(judge.get("labels") or {}).items())
+        classes = ", ".join(harm.get("harmful") or ())
+        told = ["The prompts are those of the run that was opened."] if given else []
+        told += (
+            [f"Of the run that was opened, this page does not take over {', '.join(left)}."]
+            if left
+            else []
+        )
+        return [
+            *self.form.filled(settings), given, dict(settings.saved),
+            str(judge.get("checkpoint") or ""), labels, str(harm.get("checkpoint") or ""), classes,
+            note(" ".join(told)) if told else html(""), _columns(settings.saved),
+        ]  # fmt: skip
+
 
 def build(dashboard: Dashboard) -> EvaluationForm:
     """The settings, folded into a sentence."""
@@ -66,7 +104,7 @@ def build(dashboard: Dashboard) -> EvaluationForm:
             harmful, harmless = uploads.buttons("eval")
             add = gr.Button("Add the strip’s layers as a column", elem_classes="plain")
             forget = gr.Button("Bundled prompts, no further column", elem_classes="plain")
-        files = piece("", elem_id="eval-files")
+        files = piece("", elem_id="eval-own")
         columns = piece("", elem_id="eval-columns")
     return EvaluationForm(
         form, checkpoint, harm, harmful_classes, harmful, harmless, files, add, forget, columns,
@@ -159,5 +197,8 @@ def wire(dashboard: Dashboard, parts: EvaluationForm, session: gr.State) -> None
 
 
 def _columns(saved: Mapping[str, str]) -> Html:
-    told = "; ".join(f"{name}: {key}" for name, key in saved.items())
+    """What is measured beside the three, in words."""
+    if not saved:
+        return html("")
+    told = "; ".join(f"{name}: {exactly(Mask.parse(key))}" for name, key in saved.items())
     return note(f"Further columns: {told}.")

@@ -26,7 +26,7 @@ from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, clock, ended, progress_line, stage
-from dapa.workbench import WRAP, Evaluation, digest, titled
+from dapa.workbench import WRAP, Evaluation, EvaluationSettings, digest, titled
 from dapa.writing.tables import csv_text
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
@@ -132,8 +132,8 @@ def wire(
 ) -> Any:  # fmt: skip
     """Start, watch, stop, come back; open the replies behind a cell.
 
-    Returns what shows the newest table (handler, inputs, outputs), and the event that pressed the
-    evaluated layers, for the chat to answer.
+    Returns what shows the newest table and fills the form with what it was measured with (handler,
+    inputs, outputs), and the event that pressed the evaluated layers, for the chat to answer.
     """
     out = [
         parts.table, parts.picture, parts.chart, parts.start, parts.stop, parts.timer, parts.shown,
@@ -156,7 +156,7 @@ def wire(
         if task is None:
             return _EMPTY, nothing, nothing, *buttons, timer, "", stamp, ""
         if live:
-            head = title("Asking the three models") + progress_line(task)
+            head = title("Asking the models") + progress_line(task)
             return head, nothing, nothing, *buttons, timer, shown, stamp, ""
         found: Evaluation | None = task.result
         told = html('{}<p class="note">{}</p>', ended(task), again(task))
@@ -249,6 +249,16 @@ def wire(
         """After a reload: the newest evaluation of this server."""
         newest = dashboard.tasks.newest(SUBJECT)
         return view(newest.name if newest else "", picture, dark, ())
+
+    @guarded
+    def reopen(picture: Any, dark: Any) -> tuple[Any, ...]:
+        """A stored run was opened: its table, and the form holds what it was measured with."""
+        newest = dashboard.tasks.newest(SUBJECT)
+        filled = [gr.skip() for _ in parts.asked.filling]
+        if newest is not None and newest.result is not None and newest.result.run:
+            stored = dashboard.workbench.store.run(newest.result.run).settings
+            filled = parts.asked.filled(dashboard, EvaluationSettings.from_dict(stored))
+        return (*attach(picture, dark), *filled)
 
     @guarded
     def halt(shown: Any) -> None:
@@ -372,9 +382,11 @@ def wire(
         [epoch.change, session.change, parts.shown.change], belongs, [parts.shown, session],
         parts.whose, api_name="evaluate_whose", trigger_mode="always_last", show_progress="hidden",
     )  # fmt: skip
-    attached = (attach, [parts.picture, dark], out)
-    page.load(*attached, api_name="evaluate_attach", show_progress="hidden")
-    return attached, parts.ask.click(
+    page.load(
+        attach, [parts.picture, dark], out, api_name="evaluate_attach", show_progress="hidden"
+    )
+    reopened = (reopen, [parts.picture, dark], [*out, *parts.asked.filling])
+    return reopened, parts.ask.click(
         use, [session, parts.shown], [session, wheel], api_name="evaluate_try", js=TO_CHAT, **steer
     )
 

@@ -58,6 +58,8 @@ class Runs:
     json: gr.Button
     csv: gr.Button
     delete: gr.Button
+    keep: gr.Button
+    """Takes back the first press of `delete`."""
     chart: gr.Plot
     below: gr.HTML
     export: exporting.Export
@@ -117,9 +119,10 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
                 ("delete", _DELETE),
             )
         )  # fmt: skip
+        keep = gr.Button("Keep it", elem_classes="plain", visible=False, elem_id="run-keep")
     return Runs(
         tab, listed, files, owned, shown, use, again, table, tools, name, rename, as_json, as_csv,
-        delete, chart, under, export, pictures, beside, card, beside_files,
+        delete, keep, chart, under, export, pictures, beside, card, beside_files,
         download.carrier("run-file"), gr.State(""), gr.State(""),
     )  # fmt: skip
 
@@ -175,7 +178,8 @@ def wire(
             return (*[gr.skip()] * (len(shown) - 3), side, run.id, gr.update(visible=True))
         return (
             run.id, list_of(run.id), *about(run), below(run), replayed(dashboard, run),
-            gr.update(visible=True), run.title, _DELETE, "", "", gr.update(visible=False),
+            gr.update(visible=True), run.title, _DELETE, gr.update(visible=False), "", "",
+            gr.update(visible=False),
         )  # fmt: skip
 
     def side_by_side(first: Run, second: Run) -> Html:
@@ -257,13 +261,14 @@ def wire(
         run = run_of(run_id)
         _refuse_living(dashboard, run)
         if word != _SURE:
-            return (*[gr.skip()] * (len(shown) - 4), _SURE, *[gr.skip()] * 3)
+            unasked = [gr.skip()] * (len(shown) - 5)
+            return (*unasked, _SURE, gr.update(visible=True), *[gr.skip()] * 3)
         dashboard.workbench.store.delete(run.id)
         gone = note("Deleted. What was judged stays remembered: the same again is cheap.")
         hidden = gr.update(visible=False)
         return (
             "", list_of(""), "", _NONE + gone, hidden, hidden, hidden, "", "", hidden, "", _DELETE,
-            "", "", hidden,
+            hidden, "", "", hidden,
         )  # fmt: skip
 
     def exported(run_id: str) -> str:
@@ -278,8 +283,8 @@ def wire(
     shown = [
         parts.run, parts.list, parts.whose, parts.shown, parts.use, parts.again, parts.table,
         parts.below,
-        parts.pictures, parts.tools, parts.name, parts.delete, parts.beside, parts.other,
-        parts.beside_card,
+        parts.pictures, parts.tools, parts.name, parts.delete, parts.keep, parts.beside,
+        parts.other, parts.beside_card,
     ]  # fmt: skip
     parts.tab.select(fill, parts.run, parts.list, api_name="runs_list", **quiet)
     parts.list.select(show, parts.run, shown, api_name="runs_show", **quiet)
@@ -293,6 +298,10 @@ def wire(
     parts.rename.click(rename, called, renamed, api_name="runs_rename", **quiet)
     parts.name.submit(rename, called, renamed, api_name="runs_name", **quiet)
     parts.delete.click(delete, [parts.run, parts.delete], shown, api_name="runs_delete", **quiet)
+    parts.keep.click(
+        lambda: (_DELETE, gr.update(visible=False)), None, [parts.delete, parts.keep],
+        api_name="runs_keep", **quiet,
+    )  # fmt: skip
     for button, make, name in (
         (parts.json, taken.as_json, "runs_json"), (parts.csv, taken.as_csv, "runs_csv")
     ):  # fmt: skip
