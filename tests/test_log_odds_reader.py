@@ -30,6 +30,7 @@ def test_shared_readings_are_the_plain_ones(trio, data):
     if (states := read._reader._states) is not None:
         states.stride = data.draw(st.integers(1, 5), label="stride")
         states.budget = data.draw(st.sampled_from([0, 20_000, 10**9]), label="budget")
+    read._pass = data.draw(st.sampled_from([0, 5, 10**6, None]), label="alone")
     places = data.draw(st.permutations(range(len(ids))))
     some = data.draw(st.integers(1, len(ids)))
     first = read(few[:2], places[:some])

@@ -1,13 +1,17 @@
 """Optimizations change what a search costs, never what it says."""
 
 from dataclasses import fields, replace
+from itertools import accumulate
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dapa.judges.base import judges
 from dapa.model.decode.generation import Batch, Row
+from dapa.model.decode.lengths import pass_cost, passes
 from dapa.model.decode.optimizations import PLAIN, Optimizations, Work
 from dapa.model.decode.serving import serve
 from dapa.model.template import encode, render
@@ -20,7 +24,7 @@ from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.settings import SearchRules
 
 SYSTEM = "show me step by step"
-NAMES = ("leave", "refill", "settle", "reuse", "share")
+NAMES = ("leave", "refill", "settle", "reuse", "share", "alike")
 
 
 class Searched:
@@ -46,6 +50,14 @@ class Searched:
             settings=SearchRules(**{"supersets": 1, **rules}),
         )
         return driver.run(), memory, runner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_passes():
+    """Models this small would have every prompt in one pass: let uneven ones be parted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dapa.model.decode.generation.pass_cost", lambda pair: 4)
+        yield
 
 
 PLAINLY = dict(optimizations=PLAIN, curtail=False, eager=False, lookahead=0, memo=False)
@@ -145,6 +157,44 @@ def test_places_are_refilled_and_left_only_where_the_levers_say_so(llama):
     assert work.refilled > 0 == waits.refilled == stays.refilled
     assert stays.idle > 0 == work.idle == waits.idle
     assert work.steps < waits.steps == stays.steps
+
+
+def test_prompts_of_like_length_are_read_with_less_padding_to_the_same_tokens(llama):
+    uneven_ids = [ids * (1 + 5 * (i % 2)) for i, ids in enumerate(llama.ids)]
+    tokens, work = uneven(llama.pair, uneven_ids, Optimizations())
+    together, padded = uneven(llama.pair, uneven_ids, Optimizations(alike=False))
+    assert tokens == together and 0 <= work.padding < padded.padding
+    assert work.prefilled == padded.prefilled
+
+
+@given(
+    lengths=st.lists(st.integers(1, 400), max_size=60),
+    most=st.integers(1, 50),
+    alone=st.integers(0, 600),
+)
+def test_passes_take_all_rows_in_order_for_no_more_than_full_ones_or_single_rows_would(
+    lengths, most, alone
+):
+    def cost(sizes, lengths):
+        ends = list(accumulate(sizes))
+        parts = [lengths[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        return sum(alone + len(part) * max(part) for part in parts)
+
+    lengths.sort()
+    sizes = passes(lengths, most, alone)
+    assert sum(sizes) == len(lengths) and all(0 < size <= most for size in sizes)
+    full, left = divmod(len(lengths), most)
+    for other in ([most] * full + [left] * bool(left), [1] * len(lengths)):
+        assert cost(sizes, lengths) <= cost(other, lengths)
+    falling = lengths[::-1]
+    assert cost(passes(falling, most, alone), falling) == cost(sizes, lengths)
+
+
+def test_a_pass_by_itself_costs_a_small_model_more_tokens_than_a_large_one(llama):
+    small = llama.pair
+    assert pass_cost(small) > 1_000 > pass_cost(SimpleNamespace(
+        device=torch.device("cpu"), n_layers=30, parameters=134_515_008
+    )) > 20  # fmt: skip
 
 
 def test_the_bill_tells_what_the_runner_did(llama):

@@ -79,6 +79,7 @@ SWITCHES = (
         {"share": False},
         lambda on, off: f"{on.runner.work.reused - off.runner.work.reused:,.0f} prompt tokens more",
     ),
+    Switch("alike", 4, {"alike": False}, _fewer(lambda r: r.runner.work.padding, "empty places")),
 )
 """In the order of the house's list."""
 PLAIN: dict[str, Any] = {key: value for switch in SWITCHES for key, value in switch.off.items()}

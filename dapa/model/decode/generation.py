@@ -19,6 +19,7 @@ from torch import Tensor
 from dapa.core.records import EMPTY, Mask, TooLong
 from dapa.core.settings import check_seed
 from dapa.model.decode.kv_cache import KVCache
+from dapa.model.decode.lengths import pass_cost, passes
 from dapa.model.decode.optimizations import Optimizations, Work
 from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.sampling import GREEDY, Decoding, choose
@@ -93,6 +94,7 @@ class Batch:
         self._ends = _ends_of(pair, self.tokenizer)
         self._words = Words(self.tokenizer)
         self._kv_cache = KVCache(pair.n_layers)
+        self._spelled = _spelled(self.model, pair.device)
         self._seats: list[Row] = []
         """Who has a place in the slots: the rows in flight and, where none leaves, the ended."""
         self._lengths: Tensor | None = None  # (seats,) tokens in the slots
@@ -126,19 +128,36 @@ class Batch:
             if len(row.ids) >= self.pair.context_length:
                 raise TooLong(len(row.ids), self.pair.context_length)
             check_seed(row.seed)
-        read = self._reader.read([(row.ids, row.mask) for row in rows])
-        new = [rows[i] for i in read.order]
-        self.work.prefilled += read.computed
-        self.work.reused += sum(len(row.ids) for row in rows) - read.computed
+        parts = self._alike(rows)
+        read = [self._reader.read([(row.ids, row.mask) for row in part]) for part in parts]
+        new = [part[i] for part, one in zip(parts, read, strict=True) for i in one.order]
+        computed = sum(one.computed for one in read)
+        self.work.prefilled += computed
+        self.work.padding += sum(one.padding for one in read)
+        self.work.reused += sum(len(row.ids) for row in rows) - computed
         self.work.refilled += len(new) if self.rows else 0
         for row in new:
             row.generator = torch.Generator().manual_seed(row.seed)
             row.transcript = Transcript(self._words)
-        self._kv_cache.put(read.layers, len(new), read.length)
+        for one in read:
+            self._kv_cache.put(one.layers, len(one.order), one.length)
         self._seats.extend(new)
-        ended = self._advance(read.logits, new)
+        ended = self._advance(torch.cat([one.logits for one in read]), new)
         self._settle_down()
         return ended
+
+    def _alike(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
+        """Rows that are read together: all at once, or those of like length."""
+        if not self.optimizations.alike:
+            return [rows]
+        head = len(self._reader.head)
+        ranked = sorted(rows, key=lambda row: -len(row.ids))  # the longest tells the room
+        lengths = [len(row.ids) - head for row in ranked]
+        parts, start = list[Sequence[Row]](), 0
+        for size in passes(lengths, len(rows), pass_cost(self.pair)):
+            parts.append(ranked[start : start + size])
+            start += size
+        return parts
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
@@ -152,6 +171,8 @@ class Batch:
         places = self._kv_cache.length + 1
         first = places - 1 - self._lengths[:, None]  # (rows, 1) where the row begins
         attention = torch.arange(places, device=device)[None] >= first
+        if self._spelled:
+            attention = attention[:, None, None]
         with masked(self._plan):
             out = self.model(
                 input_ids=ids,
@@ -243,6 +264,25 @@ class Batch:
             self._lengths = torch.tensor(lengths, device=self.pair.device)
             if self.role == "student":
                 self._plan = self.pair.plan([row.mask for row in self._seats])
+
+
+def _spelled(model: Any, device: torch.device) -> bool:
+    """Is a step faster where its attention mask stands written, (rows, 1, 1, places)?
+
+    Else transformers leaves out a mask that hides nothing, and without one the queries that share a
+    key are not multiplied together, which takes a CPU up to ten times as long.
+    """
+    config = model.config
+    queries = getattr(config, "num_attention_heads", None) or 0
+    keys = getattr(config, "num_key_value_heads", None) or queries
+    kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
+    return (
+        device.type == "cpu"
+        and config._attn_implementation == "sdpa"
+        and keys < queries
+        and kinds == {"full_attention"}
+        and not getattr(config, "sliding_window", None)
+    )
 
 
 def _cached(row: Row) -> int:

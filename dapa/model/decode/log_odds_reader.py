@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from dapa.core.records import Mask, ran_out
+from dapa.model.decode.lengths import pass_cost, passes
 from dapa.model.decode.narrowing import narrowed
 from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, refusal_log_odds
 from dapa.model.decode.optimizations import Optimizations
@@ -64,9 +65,9 @@ class LogOddsReader:
         if narrow:
             self.openers = narrowed(pair, self.ids, self.openers)
         self._rows = rows or min(row_capacity(pair), _fitting(pair, len(self.openers.nodes)))
-        self._reader = prefiller_for(
-            pair, self.ids, optimizations or Optimizations(), self.openers.nodes
-        )
+        optimizations = optimizations or Optimizations()
+        self._reader = prefiller_for(pair, self.ids, optimizations, self.openers.nodes)
+        self._pass = pass_cost(pair) if optimizations.alike else None
         self._known: dict[Mask, Floats] = {}
         self.read = 0
         """(mask, prompt) pairs that were read."""
@@ -100,13 +101,14 @@ class LogOddsReader:
         # a prompt's masks side by side: what one of them makes of the lower layers serves the next
         todo = [
             (mask, place)
-            for place in dict.fromkeys(places)
+            for place in self._ranked(places)
             for mask in dict.fromkeys(masks)
             if np.isnan(self._known[mask][place])
         ]
         start = 0
         while start < len(todo) and not (stop is not None and stop.is_set()):
-            part = todo[start : start + self.pair.room.most("readings", self._rows)]
+            most = self.pair.room.most("readings", self._rows)
+            part = self._first(todo[start : start + 4 * most], most)
             for (mask, place), value in zip(part, self._read(part), strict=True):
                 self._known[mask][place] = value
             self.read += len(part)
@@ -114,6 +116,22 @@ class LogOddsReader:
             if progress:
                 progress(start, len(todo))
         return np.array([self._known[mask][list(places)] for mask in masks])
+
+    def _ranked(self, places: Sequence[int]) -> list[int]:
+        """Each once; those of like length side by side."""
+        once = list(dict.fromkeys(places))
+        return once if self._pass is None else sorted(once, key=self._length)
+
+    def _first(self, ahead: Sequence[tuple[Mask, int]], most: int) -> Sequence[tuple[Mask, int]]:
+        """What the first pass reads of what lies ahead, far enough to tell where it ends."""
+        if self._pass is None:
+            return ahead[:most]
+        lengths = [self._length(place) for _, place in ahead]
+        return ahead[: passes(lengths, most, self._pass)[0]]
+
+    def _length(self, place: int) -> int:
+        """Tokens of a prompt that are read for every mask, its phrases among them."""
+        return len(self.ids[place]) - len(self._reader.head) + len(self.openers.nodes)
 
     def _read(self, work: Sequence[tuple[Mask, int]]) -> Floats:
         try:

@@ -24,6 +24,8 @@ class Optimizations:
     """Layers below the lowest unit in which two masks differ are computed once a prompt."""
     share: bool = True
     """The beginning that all prompts have in common is read once a mask."""
+    alike: bool = True
+    """Prompts of like length are read together, so that little is computed for padding."""
     ahead: int | None = None
     """Places are filled with what may be asked next while fewer rows than this are in flight; 0
     never does it, None leaves it to the device."""
@@ -31,10 +33,12 @@ class Optimizations:
     """Bytes that kept states may take; None leaves it to the device."""
 
 
-PLAIN = Optimizations(leave=False, refill=False, settle=False, reuse=False, share=False, ahead=0)
+PLAIN = Optimizations(
+    leave=False, refill=False, settle=False, reuse=False, share=False, alike=False, ahead=0
+)
 """The reference."""
-UNHINTED = Optimizations(reuse=False, share=False, ahead=0)
-"""Each prompt is read whole, whatever was read before."""
+UNHINTED = Optimizations(reuse=False, share=False, alike=False, ahead=0)
+"""Each prompt is read whole, whatever was read before, and in one pass with its batch."""
 
 
 @dataclass
@@ -45,6 +49,8 @@ class Work:
     """Prompt tokens read."""
     reused: float = 0.0
     """Prompt tokens that were not read, since their states were known."""
+    padding: float = 0.0
+    """Places of prompts that were computed and hold no token, counted as tokens are."""
     decoded: int = 0
     """New tokens, over all rows."""
     settled: int = 0

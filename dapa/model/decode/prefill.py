@@ -46,6 +46,8 @@ class Prefilled:
     """The longest row's tokens."""
     computed: float
     """Tokens that went through the model; through half of its layers counts half."""
+    padding: float
+    """Places without a token that went through it, counted alike."""
 
 
 class Prefiller:
@@ -116,7 +118,7 @@ class Prefiller:
             computed = self._run(asked, trails, block, states, None, ()).computed
         heads = dict(zip(masks, trails, strict=True))
         reading = self._known(rows, states, heads)
-        reading.computed += computed
+        reading.computed += computed  # heads are of one length: they have no padding
         return reading
 
     def _known(
@@ -205,13 +207,14 @@ class Prefiller:
                 use_cache=True,
                 logits_to_keep=1 + len(nodes),
             )
-        tokens = sum(map(len, own))
+        tokens, places_read = sum(map(len, own)), float(len(own) * length)
         pieces: list[Pieces] = [] if nodes else [[layer.seen] for layer in cache.layers]
         if entry is not None and trails is not None and block is not None:
             tokens = sum(
                 len(t) * (layers - trail.split) / layers
                 for t, trail in zip(own, trails, strict=True)
             )
+            places_read = sum(length * (layers - trail.split) / layers for trail in trails)
             if nodes and self._states is not None:  # read for its logits alone
                 block.fill(self._states.thin(entry.made), [], [])
             else:
@@ -221,7 +224,8 @@ class Prefiller:
                     for layer, count in enumerate(entry.at_work[:layers])
                 ]
         logits = out.logits[:, -1 - len(nodes) :] if nodes else out.logits[:, -1]
-        return Prefilled(list(range(len(rows))), logits, pieces, before + length, float(tokens))
+        order, padding = list(range(len(rows))), places_read - tokens
+        return Prefilled(order, logits, pieces, before + length, float(tokens), padding)
 
 
 _ENTRIES = 10
