@@ -127,11 +127,11 @@ def converse(
     rows: dict[PaneName, Row] = {}
     rendered: dict[PaneName, str] = {}
     answers: dict[PaneName, tuple[int, ...]] = {}
+    masks = {"student": EMPTY, "patched": mask, "teacher": pair.teacher_mask or EMPTY}
     for name, history in turns.items():
         rendered[name] = render(pair, history, how)
         ids = _encoded(pair, rendered[name], history, how, _role(name))
-        asked = {"student": EMPTY, "patched": mask, "teacher": pair.teacher_mask or EMPTY}
-        rows[name] = Row(ids, asked[name], seed, tag=name)
+        rows[name] = Row(ids, masks[name], seed, tag=name)
         answered = at_answer(rendered[name], how)
         answers[name] = ids
         if answered != rendered[name]:

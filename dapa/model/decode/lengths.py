@@ -9,15 +9,17 @@ from dapa.model.pair import Pair
 _LAYER = {"cpu": 2.5e8, "card": 1.5e11}
 """What a layer costs in a pass whatever stands in it, about a millisecond, over what a token costs
 there for each parameter."""
+_WEIGHTS = {"cpu": 10, "card": 75}
+"""Tokens that cost as much as fetching every weight once."""
 
 
 def pass_cost(pair: Pair) -> int:
     """Tokens that take about as long as a pass takes whatever stands in it.
 
-    Few for a large model on a CPU (55 of one with 135 M parameters), hundreds on a graphics card.
+    Few for a large model on a CPU (66 for one of 135 M parameters), hundreds on a graphics card.
     """
     kind = "cpu" if pair.device.type == "cpu" else "card"
-    return round(_LAYER[kind] * pair.n_layers / max(pair.parameters, 1))
+    return _WEIGHTS[kind] + round(_LAYER[kind] * pair.n_layers / max(pair.parameters, 1))
 
 
 def passes(lengths: Sequence[int], most: int, alone: int) -> list[int]:
