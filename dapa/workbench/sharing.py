@@ -21,17 +21,7 @@ from dapa.search.job import SearchJob
 from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
 from dapa.share.adapter import export_lora
-from dapa.share.bundle import (
-    Bundle,
-    Replayed,
-    export_bundle,
-    held_against,
-    read_bundle,
-    refuse_others,
-    rows_against,
-    verdicts_of_run,
-    with_notes,
-)
+from dapa.share.bundle import Bundle, export_bundle, read_bundle, verdicts_of_run
 from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
 from dapa.share.inspectlogs import export_inspect
@@ -40,6 +30,7 @@ from dapa.share.patch import apply_patch, export_patch
 from dapa.share.push import check as check_push
 from dapa.share.push import push
 from dapa.share.recipe import export_recipe
+from dapa.share.replayed import Replayed, held_against, refuse_others, rows_against, with_notes
 from dapa.share.report import evidence_of_run, export_report, report_page
 from dapa.share.settings import OF_A_RUN, ExportSettings
 from dapa.store.database import Run, Store
