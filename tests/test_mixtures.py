@@ -21,7 +21,8 @@ from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import submodule
 from dapa.model.pair import PairSpec, load_pair

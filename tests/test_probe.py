@@ -15,7 +15,8 @@ from tokenizers import AddedToken, Regex, pre_tokenizers
 from dapa.core.records import EMPTY, PairError, PromptError
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.sampling import Decoding
 from dapa.model.jinja import MOST, written
 from dapa.model.loading import open_checkpoint

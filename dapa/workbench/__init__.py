@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from dapa.measure.reread import stored_evaluation
     from dapa.measure.run_evaluation import KIND, stored_replies
     from dapa.model.compatibility import Report
-    from dapa.model.decode.openers import FirstToken, NoOpeners
+    from dapa.model.decode.log_odds import FirstToken
+    from dapa.model.decode.openers import NoOpeners
     from dapa.model.families import ALL, GROUPS, KIND_TITLES, sites_of, units_for
     from dapa.model.loading import LoadCancelled
     from dapa.model.machine import DTYPES
@@ -145,10 +146,8 @@ _HOMES = {
         "stored_replies",
     ),
     "dapa.model.compatibility": ("Report",),
-    "dapa.model.decode.openers": (
-        "FirstToken",
-        "NoOpeners",
-    ),
+    "dapa.model.decode.log_odds": ("FirstToken",),
+    "dapa.model.decode.openers": ("NoOpeners",),
     "dapa.model.families": (
         "ALL",
         "GROUPS",
