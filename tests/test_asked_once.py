@@ -18,7 +18,8 @@ from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation
 from dapa.model import template
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.pair import Pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import digests_of
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.prompts.format import PromptFormat

@@ -22,7 +22,8 @@ from dapa.core.records import EMPTY, PairError, PromptError, SettingError, Unit
 from dapa.model import loading, memory
 from dapa.model.compatibility import check
 from dapa.model.loading import LoadCancelled, open_checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.workbench import Workbench

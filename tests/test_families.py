@@ -29,7 +29,8 @@ from dapa.model.decode.openers import find_openers
 from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.states import States
 from dapa.model.families import submodule
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.transplant import masked, watching
 
 IDS = torch.tensor(

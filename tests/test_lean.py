@@ -19,8 +19,9 @@ from dapa.model.families import MIXTURE
 from dapa.model.lean import NotInMemory
 from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset
+from dapa.model.spec import PairSpec
 from dapa.model.substitution import given_back
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat

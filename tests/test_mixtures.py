@@ -25,7 +25,8 @@ from dapa.model.decode.log_odds import refusal_log_odds
 from dapa.model.decode.openers import find_openers
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import submodule
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.model.transplant import masked
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant

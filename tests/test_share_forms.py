@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from dapa.core.records import OUTSIDE, Mask, SettingError, StoreError, Unit
 from dapa.measure.run_evaluation import KIND
-from dapa.model.pair import PairSpec
+from dapa.model.spec import PairSpec
 from dapa.planted.pairs import harmful_prompts
 from dapa.search.settings import SearchSettings
 from dapa.share.adapter import cut, export_lora

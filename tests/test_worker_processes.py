@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from crews import asked, essence
 
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.planted.pairs import plant
 from dapa.planted.planting import random_planting
 from dapa.search.engine.workers import hiring

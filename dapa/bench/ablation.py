@@ -21,7 +21,8 @@ from dapa.bench.scene import Scene, Size
 from dapa.bench.search_rows import Ran, search
 from dapa.bench.timing import once
 from dapa.core.records import EMPTY
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset
 from dapa.planted.wiring import ModelShape
 from dapa.prompts.sets import bundled

@@ -20,7 +20,8 @@ from dapa.core.cache import fetched
 from dapa.core.records import Unit
 from dapa.model.loading import load_weights, open_checkpoint
 from dapa.model.machine import cores
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import presets
 from dapa.prompts.sets import PromptSet, bundled
 from dapa.search.algorithms import algorithms

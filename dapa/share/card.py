@@ -18,8 +18,8 @@ from huggingface_hub.utils import yaml_dump
 from dapa.core.masks import Mask
 from dapa.core.version import VERSION
 from dapa.judges import titled
-from dapa.model.pair import Pair, Share, short_name
-from dapa.model.spec import PairSpec, split
+from dapa.model.pair import Pair, Share
+from dapa.model.spec import PairSpec, short_name, split
 from dapa.prompts.hub import is_hub_id
 from dapa.share.evidence import Evidence
 from dapa.writing.claims import headline

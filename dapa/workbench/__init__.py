@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from dapa.model.families import ALL, GROUPS, KIND_TITLES, sites_of, units_for
     from dapa.model.loading import LoadCancelled
     from dapa.model.machine import DTYPES
-    from dapa.model.pair import Pair, short_name
+    from dapa.model.pair import Pair
     from dapa.model.presets import Preset, current_name, presets
-    from dapa.model.spec import PairOptions, PairSpec
+    from dapa.model.spec import PairOptions, PairSpec, short_name
     from dapa.prompts.format import MODES, Turn
     from dapa.prompts.labelled import Labelled, read_labelled
     from dapa.prompts.replies import Written, read_replies
@@ -157,10 +157,7 @@ _HOMES = {
     ),
     "dapa.model.loading": ("LoadCancelled",),
     "dapa.model.machine": ("DTYPES",),
-    "dapa.model.pair": (
-        "Pair",
-        "short_name",
-    ),
+    "dapa.model.pair": ("Pair",),
     "dapa.model.presets": (
         "Preset",
         "current_name",
@@ -169,6 +166,7 @@ _HOMES = {
     "dapa.model.spec": (
         "PairOptions",
         "PairSpec",
+        "short_name",
     ),
     "dapa.prompts.format": (
         "MODES",

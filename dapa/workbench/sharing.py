@@ -14,8 +14,8 @@ from dapa.measure.evaluation import WRAP
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation, stored_replies
 from dapa.measure.utility import Utility
-from dapa.model.pair import PairSpec
 from dapa.model.presets import presets
+from dapa.model.spec import PairSpec
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import few

@@ -24,7 +24,8 @@ from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.optimizations import Work
 from dapa.model.discovery import learn
 from dapa.model.loading import open_checkpoint
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.search.engine.contract import Job, Mode
 from dapa.search.engine.pair_runner import PairRunner, Said
 from dapa.search.engine.workers.messages import (
