@@ -13,11 +13,11 @@ from dapa.localize.causes.gradients import integrated_gradients
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.gap import gap_budget
 from dapa.model import checkpoint, memory
+from dapa.model.adapted import open_checkpoint
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import MIXTURE
 from dapa.model.lean import NotInMemory
-from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
 from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset

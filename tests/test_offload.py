@@ -10,12 +10,12 @@ from transformers import AutoConfig
 
 from dapa.core.records import EMPTY, Mask, PairError, SettingError, Unit
 from dapa.model import layout, machine, memory, pair
+from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.families import submodule
 from dapa.model.layout import device_map, simulated, spread
 from dapa.model.linears import Parted
-from dapa.model.loading import open_checkpoint
 from dapa.model.machine import choose_device, free_memory
 from dapa.model.memory import by_layer, estimate_memory
 from dapa.model.offload import Stage, stages_for

@@ -9,7 +9,7 @@ import torch
 from support import TOKENIZER, random_model
 
 from dapa.core import resident
-from dapa.model.loading import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 from dapa.model.memory import estimate_memory
 
 LOOKS = """

@@ -12,7 +12,7 @@ from support import sweep
 from dapa.core.records import EMPTY, DapaError, Label, PairError, Prompt, SettingError, Verdict
 from dapa.measure.baselines import baselines
 from dapa.measure.chance import chance
-from dapa.model.loading import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 from dapa.model.memory import PROCESS, estimate_memory
 from dapa.model.presets import Preset
 from dapa.planted.graded import mixed_planting

@@ -18,7 +18,8 @@ import torch
 
 from dapa.core.cache import fetched
 from dapa.core.records import Unit
-from dapa.model.loading import load_weights, open_checkpoint
+from dapa.model.adapted import open_checkpoint
+from dapa.model.loading import load_weights
 from dapa.model.machine import cores
 from dapa.model.pair import Pair
 from dapa.model.pair_loading import load_pair

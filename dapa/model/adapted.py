@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from dapa.core.records import PairError
 from dapa.model.architectures import FAMILIES, inside_name
-from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
+from dapa.model.checkpoint import Checkpoint, open_whole
 from dapa.model.factored import Factored
 from dapa.model.families import Family, submodule
+from dapa.model.files import Progress, folder_of
 from dapa.model.findings import Finding
 from dapa.model.ggufs import gguf_in, open_gguf
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong

@@ -23,8 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError
-from dapa.model.checkpoint import gist
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _ELSE = "merge it into its base first"

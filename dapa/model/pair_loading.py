@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from dapa.core.records import PairError, ran_out
 from dapa.model.adapted import beside, derived, open_checkpoint, parted
-from dapa.model.checkpoint import Progress
 from dapa.model.compatibility import check
 from dapa.model.digests import pair_parts
+from dapa.model.files import Progress
 from dapa.model.layout import placed
 from dapa.model.lean import LeanTeacher, read_lean
 from dapa.model.linears import plain

@@ -15,9 +15,10 @@ from weakref import WeakKeyDictionary
 
 from dapa.core.records import Mask, PairError, Unit
 from dapa.core.resident import give_back
+from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import Report, check
 from dapa.model.decode.openers import Openers, Role, find_openers
-from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.files import Progress
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import MemoryEstimate, estimate_memory, parse_memory
 from dapa.model.pair import Pair, Share

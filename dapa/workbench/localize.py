@@ -25,7 +25,7 @@ from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary
 from dapa.localize.weights import WeightMap, weight_map
-from dapa.model.loading import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 from dapa.model.spec import PairSpec
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.priors import opening_ids, weight_distance
