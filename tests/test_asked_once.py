@@ -27,8 +27,9 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob, SearchSettings
 from dapa.search.setup import Divided, each_once
-from dapa.store.database import FILE, Store
+from dapa.store.database import FILE
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 SETTINGS = SearchSettings(max_new_tokens=12)

@@ -18,7 +18,7 @@ from dapa.search.choosing_again import AGAIN, choosing_again
 from dapa.search.engine import confident as engine
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.search.result import draw
 from dapa.workbench import Workbench
 from dapa.workbench.measurements.stability import finding

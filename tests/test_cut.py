@@ -21,7 +21,7 @@ from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchReport
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.store.verdicts import VerdictMemory
 from dapa.ui.parts import rate as on_page
 from dapa.ui.tabs.evaluate import scores

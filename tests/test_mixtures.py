@@ -36,7 +36,7 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import rank
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.session import fresh
 from dapa.ui.strip import render as drawn
 from dapa.ui.tabs.search.form import searchable

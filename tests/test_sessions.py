@@ -23,7 +23,7 @@ from dapa.chat.ratings import (
 from dapa.chat.sessions import HIDDEN, ChatSession, Round, Talk, ruled
 from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
 from dapa.search.job import SearchJob, SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 PAIR = {"name": "toy-gate", "student": "s", "teacher": "t"}

@@ -24,7 +24,7 @@ from dapa.model.pair import Pair
 from dapa.planted.pairs import Planting, harmful_prompts
 from dapa.planted.planting import random_planting
 from dapa.search.priors import weight_distance
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 KEYS = [

@@ -18,7 +18,7 @@ from dapa.core.settings import presets
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
 from dapa.search.engine.report import SearchReport
-from dapa.store.database import Run
+from dapa.store.runs import Run
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.forest import Dot, Line, forest

@@ -17,7 +17,7 @@ from dapa.planted.planting import random_planting
 from dapa.search.engine.workers import hiring
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 pytestmark = pytest.mark.slow
 HELP = {"max_new_tokens": 20, "worker_timeout": 30.0}

@@ -27,7 +27,7 @@ from dapa.search.engine.workers.shared import _Rows
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.stability import stability
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.search.result import draw
 from dapa.workbench import Workbench
 

@@ -30,7 +30,7 @@ from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 KIND = "mlp"
 Tests = list[frozenset[int]]

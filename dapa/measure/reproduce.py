@@ -34,8 +34,9 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 
 KIND = "reproduced"
 """Under what the store keeps the lines."""

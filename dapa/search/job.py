@@ -59,8 +59,9 @@ from dapa.search.setup import (
     refuse_changes,
     searched_units,
 )
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
 from dapa.store.looks import look
+from dapa.store.runs import Store
 from dapa.writing.confidence import exact_sentence, plan_sentence
 from dapa.writing.sentences import kind_told, searched_text
 

@@ -28,7 +28,9 @@ from dapa.share.card import public_name
 from dapa.share.folder import new_folder, put
 from dapa.share.model import Made, made_at
 from dapa.share.report import said
-from dapa.store.database import Run, Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Run, Store
+from dapa.store.verdicts import verdicts_of
 
 FORMAT = "dapa-bundle/1"
 FILE, VERDICTS = "bundle.json", "verdicts.jsonl"
@@ -200,7 +202,7 @@ def _verdicts(store: Store, run: Run, replies: bool) -> Iterable[dict[str, Any]]
     masks = sorted({str(row["mask"]) for row in store.trials(run.id)})
     for context in contexts(run):
         for mask in masks:
-            for line in store.verdicts_of(context, mask):
+            for line in verdicts_of(store, context, mask):
                 hidden = line["label"] != "refusal" and not replies
                 reply = line.pop("reply")
                 yield {

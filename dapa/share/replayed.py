@@ -12,7 +12,7 @@ from typing import Any
 
 from dapa.core.records import SettingError
 from dapa.share.bundle import Bundle, text_digest
-from dapa.store.database import Run
+from dapa.store.runs import Run
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dapa.core.records import Rate
 from dapa.search.kinds import kinds_from
 from dapa.share.card import MEASURES, MODELS
 from dapa.share.evidence import Evidence
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.claims import headline
 from dapa.writing.confidence import CHAIN_HEADS, STANDING_HEADS, chain_rows, standing_rows
 from dapa.writing.costs import PHASES

@@ -17,7 +17,7 @@ from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, found_by
 from dapa.share.sheets import WHO, Sheet, sheets_of
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.certified import form_title, plan_text
 from dapa.writing.claims import (
     basis_text,

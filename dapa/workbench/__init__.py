@@ -71,7 +71,8 @@ if TYPE_CHECKING:
     from dapa.share.model import Made
     from dapa.share.played import cells, encode
     from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
-    from dapa.store.database import Run, Store, checked_title, digest
+    from dapa.store.database import digest
+    from dapa.store.runs import Run, Store, checked_title
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
 
@@ -228,11 +229,11 @@ _HOMES = {
         "FORMS",
         "OF_A_RUN",
     ),
-    "dapa.store.database": (
+    "dapa.store.database": ("digest",),
+    "dapa.store.runs": (
         "checked_title",
         "Run",
         "Store",
-        "digest",
     ),
     "dapa.workbench.holding": ("RUN_DIR",),
     "dapa.workbench.bench": ("Workbench",),

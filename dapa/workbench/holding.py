@@ -29,7 +29,7 @@ from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet, bundled, read_prompts
 from dapa.prompts.settings import BothSettings, HarmfulSettings
 from dapa.search.priors import opening_ids
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 
 RUN_DIR = Path("runs")
 TOY_SETS = {

@@ -16,8 +16,7 @@ from dapa.measure.evaluation import Evaluation
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.prompts.settings import PromptSettings
 from dapa.search.settings import SearchSettings
-from dapa.store.beside import keep_beside
-from dapa.store.database import Store
+from dapa.store.runs import Store, keep_beside
 from dapa.workbench.ask import Asking
 from dapa.workbench.measurements import measurements
 from dapa.workbench.sharing import Sharing

@@ -33,7 +33,7 @@ from dapa.share.recipe import export_recipe
 from dapa.share.replayed import Replayed, held_against, refuse_others, rows_against, with_notes
 from dapa.share.report import evidence_of_run, export_report, report_page
 from dapa.share.settings import OF_A_RUN, ExportSettings
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 from dapa.workbench.holding import GENERAL_SETS, TOY_SETS, Holding
 
 
