@@ -307,7 +307,8 @@ SCRIPT = """
 import sys, time
 from dapa.core.records import Mask, Unit
 from dapa.model.checkpoint import Checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.share import model, tensorfiles
 from dapa.share.evidence import Evidence
 slow = tensorfiles._copy
