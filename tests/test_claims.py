@@ -39,7 +39,8 @@ from dapa.writing.claims import (
     standing,
     target_text,
 )
-from dapa.writing.sentences import plain, role_text
+from dapa.writing.numbers import plain
+from dapa.writing.sentences import role_text
 
 
 def without_five_refuses_in_the_end(mask, prompt, mode):

@@ -26,7 +26,8 @@ from dapa.store.verdicts import VerdictMemory
 from dapa.ui.parts import rate as on_page
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.search import result
-from dapa.writing.sentences import cut_sentence, next_limit, rate_text
+from dapa.writing.numbers import rate_text
+from dapa.writing.sentences import cut_sentence, next_limit
 
 FOUND = Mask.of(AND.units)
 SHORT = 2

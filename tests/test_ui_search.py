@@ -34,7 +34,8 @@ from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench.measurements import measurements
-from dapa.writing.sentences import MovedUnits, layers_text, overlap_sentence, result_sentence
+from dapa.writing.sentences import MovedUnits, overlap_sentence, result_sentence
+from dapa.writing.unit_names import layers_text
 
 with gr.Blocks():
     FORM = choices.build()

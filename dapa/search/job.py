@@ -63,7 +63,7 @@ from dapa.store.database import digest
 from dapa.store.looks import look
 from dapa.store.runs import Store
 from dapa.writing.confidence import exact_sentence, plan_sentence
-from dapa.writing.sentences import kind_told, searched_text
+from dapa.writing.unit_names import kind_told, searched_text
 
 
 class SearchJob:

@@ -25,7 +25,9 @@ from dapa.share.evidence import Evidence
 from dapa.writing.claims import headline
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import moved_sentence, plain, rate_text, units_text
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.sentences import moved_sentence
+from dapa.writing.unit_names import units_text
 
 MEASURES = {
     "dsr": "harmful requests refused (DSR)",

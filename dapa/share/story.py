@@ -29,17 +29,9 @@ from dapa.writing.claims import (
 )
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import (
-    MovedUnits,
-    cut_sentence,
-    duration,
-    kind_text,
-    percent,
-    rate_text,
-    result_sentence,
-    searched_text,
-    units_text,
-)
+from dapa.writing.numbers import duration, percent, rate_text
+from dapa.writing.sentences import MovedUnits, cut_sentence, result_sentence
+from dapa.writing.unit_names import kind_text, searched_text, units_text
 
 LIMITS = (
     "Refusals were counted by a judge of replies, on the prompts named under Method. Other "

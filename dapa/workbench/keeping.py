@@ -20,7 +20,8 @@ from dapa.store.runs import Store, keep_beside
 from dapa.workbench.ask import Asking
 from dapa.workbench.measurements import measurements
 from dapa.workbench.sharing import Sharing
-from dapa.writing.sentences import plain, rate_text, unit_name
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.unit_names import unit_name
 
 log = logging.getLogger("dapa")
 _LARGE = 2 * 2**20
