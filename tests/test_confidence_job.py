@@ -85,7 +85,7 @@ def test_a_resumed_search_reaches_the_same_chain_and_decodes_nothing(ended, deco
         raise AssertionError("nothing is read anew")
 
     monkeypatch.setattr("dapa.search.setup.LogOddsReader", deaf)
-    monkeypatch.setattr("dapa.search.job.rank", deaf)
+    monkeypatch.setattr("dapa.search.prepared.rank", deaf)
     before = ended.report.confidence
     again = job_in(ended.store.folder, SETTINGS, ended.id).run()
     assert again.confidence == before and not decoded and again.costs.tokens == 0

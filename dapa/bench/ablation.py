@@ -26,7 +26,7 @@ from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset
 from dapa.planted.wiring import ModelShape
 from dapa.prompts.sets import bundled
-from dapa.search.job import DEFAULT_ALGORITHM
+from dapa.search.settings import DEFAULT_ALGORITHM
 
 ROUNDS = 3
 """Runs of each variant, in turns; there are some twenty variants."""
