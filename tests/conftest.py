@@ -13,7 +13,7 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 from support import BASE, FOLDERS, GATED, planted_models, random_trio, some  # noqa: E402
 
-from dapa.model.pair import load_pair  # noqa: E402
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import DEFAULT, preset  # noqa: E402
 
 torch.set_num_threads(1)

@@ -60,7 +60,7 @@ class Crewed:
 
             return Crew(post, Hire(pair.spec), pair.digest, workers, silent)
 
-        monkeypatch.setattr("dapa.search.job.crew_of", crew_of)
+        monkeypatch.setattr("dapa.search.prepared.crew_of", crew_of)
 
     @property
     def turns(self):

@@ -12,7 +12,7 @@ from dapa.core.records import Mask, Unit
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation
 from dapa.planted.pairs import plant
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 torch.set_num_threads(1)
 SETTINGS = EvaluationSettings(

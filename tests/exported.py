@@ -19,7 +19,8 @@ from support import TOKENIZER, random_model
 
 import dapa.share
 from dapa.core.records import Mask, Unit
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.prompts.sets import PromptSet
 from dapa.share.bundle import export_bundle
 from dapa.share.evidence import Evidence

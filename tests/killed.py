@@ -11,7 +11,7 @@ from searched import AND, prompt_set
 from dapa.planted.pairs import plant
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 torch.set_num_threads(1)
 SETTINGS = SearchSettings(max_new_tokens=12)

@@ -9,7 +9,7 @@ from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plan
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 AND = Planting(6, (1, 4), distractors=(3,))
 OR = Planting(5, (1, 3), alternative=(2,))

@@ -22,7 +22,8 @@ from dapa.core.records import OUTSIDE, Mask, Site, Unit
 from dapa.model.architectures import FAMILIES, family_of
 from dapa.model.decode.generation import Batch
 from dapa.model.families import MATRICES, Family, submodule
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.pair import Pair
+from dapa.model.spec import PairSpec
 from dapa.model.strengths import LowRank, resolve
 from dapa.planted.pairs import Planting, plant
 

@@ -25,7 +25,7 @@ from dapa.model.factored import Factored
 from dapa.model.loading import load_weights
 from dapa.model.lora import WEIGHTS, low_rank, read_lora
 from dapa.model.memory import estimate_memory
-from dapa.model.pair import load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.spec import PairSpec, short_name, split
 from dapa.model.substitution import Substituted, given_back
 from dapa.model.transplant import masked

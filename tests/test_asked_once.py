@@ -18,16 +18,19 @@ from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation
 from dapa.model import template
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.pair import Pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import digests_of
 from dapa.planted.pairs import harmful_prompts, plant
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.oracle import oracle
-from dapa.search.job import SearchJob, SearchSettings
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
 from dapa.search.setup import Divided, each_once
-from dapa.store.database import FILE, Store
+from dapa.store.database import FILE
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 SETTINGS = SearchSettings(max_new_tokens=12)
@@ -100,9 +103,9 @@ def test_prompts_that_render_alike_count_once_in_an_evaluation(tmp_path):
 
 def test_a_resumed_run_gets_its_date_again(tmp_path, monkeypatch):
     pair, store = trimming("strftime_now('%d %b %Y') + '<user>' + m['content']"), Store(tmp_path)
-    monkeypatch.setattr("dapa.search.job.today", lambda: "2024-07-26T09:00:00")
+    monkeypatch.setattr("dapa.search.prepared.today", lambda: "2024-07-26T09:00:00")
     job = SearchJob(pair, prompt_set(8), SETTINGS, store)
-    monkeypatch.setattr("dapa.search.job.today", lambda: "2025-01-01T09:00:00")
+    monkeypatch.setattr("dapa.search.prepared.today", lambda: "2025-01-01T09:00:00")
     again = SearchJob(pair, prompt_set(8), SETTINGS, store, job.id)
     assert again.settings.date == job.settings.date == "2024-07-26T09:00:00"
     other = SearchJob(pair, prompt_set(8), SETTINGS, store)

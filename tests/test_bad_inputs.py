@@ -20,9 +20,11 @@ from support import TOKENIZER, planted_models, random_model
 
 from dapa.core.records import EMPTY, PairError, PromptError, SettingError, Unit
 from dapa.model import loading, memory
+from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import check
-from dapa.model.loading import LoadCancelled, open_checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.loading import LoadCancelled
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.workbench import Workbench

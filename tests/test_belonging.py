@@ -13,7 +13,7 @@ from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store, checked_title
+from dapa.store.runs import Store, checked_title
 from dapa.ui import belonging
 from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard

@@ -12,7 +12,7 @@ from dapa.search.algorithms.best_of import drawn, smallest
 from dapa.search.engine.predicate import play
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 
 @settings(max_examples=60)

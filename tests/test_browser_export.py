@@ -9,10 +9,11 @@ from searched import searched
 from dapa.core.measurement import Call
 from dapa.core.records import Mask, Unit
 from dapa.measure.evaluation_settings import EvaluationSettings
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.search.settings import SearchSettings
 from dapa.share.report import evidence_of_run, report_page
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.belonging import owner_of
 from dapa.ui.tabs.evaluate.tab import SUBJECT
 from dapa.workbench.measurements import measurements

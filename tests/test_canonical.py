@@ -18,7 +18,7 @@ from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.setup import batched
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 UNITS = tuple(Unit(layer) for layer in range(6))
 REFUSED = Verdict(Label.REFUSAL, "j")

@@ -25,8 +25,9 @@ from dapa.search.settings import SearchRules, SearchSettings
 from dapa.search.setup import divided, found_elsewhere
 from dapa.search.smaller import smaller_sets
 from dapa.search.stability import stability
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
 from dapa.store.looks import look, looks
+from dapa.store.runs import Store
 from dapa.ui.session import fresh
 from dapa.ui.tabs.search import result
 from dapa.workbench import EvaluationSettings, Workbench
@@ -38,7 +39,8 @@ from dapa.writing.claims import (
     standing,
     target_text,
 )
-from dapa.writing.sentences import plain, role_text
+from dapa.writing.numbers import plain
+from dapa.writing.sentences import role_text
 
 
 def without_five_refuses_in_the_end(mask, prompt, mode):

@@ -6,7 +6,7 @@ import pytest
 from chatserver import serving
 
 from dapa.cli import main
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 ROWS = [

@@ -19,7 +19,8 @@ from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.digests import digest_of
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.transplant import masked
 
 IDS = torch.tensor([[9, 14, 23, 31, 8, 50], [40, 41, 42, 12, 7, 70]])

@@ -14,7 +14,7 @@ from dapa.planted.pairs import Planting, plant
 from dapa.search.engine.contract import Notebook, Workload
 from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.orders import backward, by_value, greedy, single_values
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 NONE = (0.0,)
 

@@ -18,7 +18,7 @@ from dapa.search.choosing_again import AGAIN, choosing_again
 from dapa.search.engine import confident as engine
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.search.result import draw
 from dapa.workbench import Workbench
 from dapa.workbench.measurements.stability import finding
@@ -85,7 +85,7 @@ def test_a_resumed_search_reaches_the_same_chain_and_decodes_nothing(ended, deco
         raise AssertionError("nothing is read anew")
 
     monkeypatch.setattr("dapa.search.setup.LogOddsReader", deaf)
-    monkeypatch.setattr("dapa.search.job.rank", deaf)
+    monkeypatch.setattr("dapa.search.prepared.rank", deaf)
     before = ended.report.confidence
     again = job_in(ended.store.folder, SETTINGS, ended.id).run()
     assert again.confidence == before and not decoded and again.costs.tokens == 0

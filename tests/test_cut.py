@@ -21,12 +21,13 @@ from dapa.search.engine.oracle import oracle
 from dapa.search.engine.report import SearchReport
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.store.verdicts import VerdictMemory
 from dapa.ui.parts import rate as on_page
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.search import result
-from dapa.writing.sentences import cut_sentence, next_limit, rate_text
+from dapa.writing.numbers import rate_text
+from dapa.writing.sentences import cut_sentence, next_limit
 
 FOUND = Mask.of(AND.units)
 SHORT = 2

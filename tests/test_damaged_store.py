@@ -13,9 +13,10 @@ import pytest
 from dapa.chat.ratings import save_session, saved_session, session_names
 from dapa.chat.sessions import ChatSession
 from dapa.core.records import Mask, SettingError, StoreError, Unit
-from dapa.store.database import FILE, UNREADABLE, Store
+from dapa.store.database import FILE
 from dapa.store.readings import ReadingMemory
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import UNREADABLE, Store
 from dapa.ui.dashboard import Dashboard, plain_error
 from dapa.ui.tabs.runs.tab import draw
 from dapa.ui.tabs.search.result import report_of

@@ -15,7 +15,8 @@ from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.discovery import learn, structure_of
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.planted.pairs import harmful_prompts
 from dapa.search.settings import SearchSettings
 from dapa.workbench import Workbench

@@ -18,7 +18,8 @@ from dapa.localize.causes.flips import (
     what_if,
 )
 from dapa.localize.causes.interaction import interactions
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 
 

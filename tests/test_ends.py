@@ -17,12 +17,14 @@ from support import (
 
 from dapa.core.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.localize.causes.gradients import integrated_gradients
+from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.loading import open_checkpoint
-from dapa.model.pair import Pair, PairSpec, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.substitution import Substituted, changed, given_back
 from dapa.model.transplant import masked
 from dapa.model.vocabulary_rows import shared_rows

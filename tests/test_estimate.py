@@ -17,7 +17,7 @@ from dapa.search.engine.predicate import PredicateRunner
 from dapa.search.estimate import ReplyPace, estimate, simulated, timed
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchRules, SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.sentences import estimate_sentence
 
 UNITS = tuple(Unit(layer) for layer in range(16))

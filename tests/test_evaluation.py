@@ -22,7 +22,7 @@ from dapa.measure.run_evaluation import run_evaluation, stored_replies
 from dapa.measure.wraps import wraps
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
 from dapa.prompts.sets import PromptSet
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.evaluate.scores import draw
 from dapa.workbench import Workbench
 

@@ -24,11 +24,13 @@ from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.prefill import Prefiller
 from dapa.model.decode.states import States
 from dapa.model.families import submodule
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.transplant import masked, watching
 
 IDS = torch.tensor(

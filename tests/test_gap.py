@@ -16,8 +16,10 @@ from dapa.localize.causes.flips import Effect
 from dapa.localize.causes.hybrids import ENDS, PARTS, hybrid_log_odds, part_sizes
 from dapa.localize.gap import GROUPS, GapBudget, GapRow, gap_budget
 from dapa.model.architectures import FAMILIES
-from dapa.model.decode.openers import find_openers, refusal_log_odds
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
+from dapa.model.pair import Pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat

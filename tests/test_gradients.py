@@ -14,7 +14,7 @@ from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
 from dapa.localize.causes.flips import left_out_effects, single_effects
 from dapa.localize.causes.gradients import POINTS, integrated_gradients, mask_gradients
 from dapa.localize.rank_agreement import rank_agreement
-from dapa.model.decode.openers import refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
 from dapa.planted.pairs import harmful_prompts
 from dapa.planted.planting import random_planting
 

@@ -16,7 +16,7 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import play
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchRules, SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 
 def tree(layers=16, blocks=4):

@@ -11,12 +11,13 @@ from support import TOKENIZER, planted_models, random_model
 
 from dapa.core.records import Mask, PairError, Unit
 from dapa.model import digests
+from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.loading import open_checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 
 GATE = "model.layers.2.mlp.gate_proj.weight"
 

@@ -13,14 +13,15 @@ from dapa.localize.causes.gradients import integrated_gradients
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.gap import gap_budget
 from dapa.model import checkpoint, memory
+from dapa.model.adapted import open_checkpoint
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import MIXTURE
 from dapa.model.lean import NotInMemory
-from dapa.model.loading import open_checkpoint
 from dapa.model.memory import estimate_memory, parse_memory
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset
+from dapa.model.spec import PairSpec
 from dapa.model.substitution import given_back
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat

@@ -18,8 +18,8 @@ from dapa.measure.decoded import Question, Speaker, answer
 from dapa.measure.length import LengthPoint, Lengths, cut_at, length, lengths_up_to
 from dapa.model.decode.transcript import Words
 from dapa.prompts.format import PromptFormat
-from dapa.store.database import Store
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 from dapa.workbench.measurements.length import finding
 
 FOUND = Mask.of(AND.units)

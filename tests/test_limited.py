@@ -17,7 +17,7 @@ from dapa.search.engine.driver import Driver
 from dapa.search.engine.predicate import PredicateRunner, play
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchRules, SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 UNITS = tuple(Unit(layer) for layer in range(12))
 DEAR, CHEAP = {Unit(2), Unit(3)}, {Unit(7), Unit(8), Unit(9)}

@@ -12,12 +12,14 @@ from transformers.utils import logging as transformers_logging
 
 from dapa.core.records import Mask, Unit
 from dapa.model import machine
+from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.loading import open_checkpoint
+from dapa.model.digests import digest_of
 from dapa.model.machine import LARGE, choose_device, choose_dtype, free_memory
-from dapa.model.pair import PairSpec, digest_of, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts
 from dapa.prompts.format import PromptFormat, Turn

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from support import masks, prompts_of_ids, random_trio
 
 from dapa.core.records import EMPTY, Mask, SettingError, Unit
+from dapa.model.decode.log_odds import refusal_log_odds
 from dapa.model.decode.log_odds_reader import LogOddsReader
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.optimizations import PLAIN, UNHINTED
 
 HEAD = (9, 14, 23, 40)

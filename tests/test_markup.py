@@ -17,7 +17,7 @@ from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession, Round, Talk
 from dapa.core.measurement import Shown, Table
 from dapa.core.records import DapaError, Label, Mask, Prompt, Unit, Verdict
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 from dapa.ui import header
 from dapa.ui.dashboard import Dashboard, Loading, plain_error
 from dapa.ui.measurements import html

@@ -21,10 +21,12 @@ from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Row, complete
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.sampling import Decoding
 from dapa.model.families import submodule
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.model.transplant import masked
 from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plant
@@ -34,7 +36,7 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import rank
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.session import fresh
 from dapa.ui.strip import render as drawn
 from dapa.ui.tabs.search.form import searchable

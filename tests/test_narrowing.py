@@ -7,9 +7,10 @@ from support import planted_models, random_trio
 
 from dapa.core.records import EMPTY, Mask, Unit
 from dapa.model.decode.branches import Node
+from dapa.model.decode.log_odds import log_odds_of, next_logits
 from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.narrowing import COUNTS, narrowed, shares, without
-from dapa.model.decode.openers import Openers, find_openers, log_odds_of, next_logits
+from dapa.model.decode.openers import Openers, find_openers
 
 IDS = [(9, 14, 23, 31, 8, 40), (33, 5, 6), (28, 19, 12, 7)]
 TREE = Openers(

@@ -10,15 +10,17 @@ from transformers import AutoConfig
 
 from dapa.core.records import EMPTY, Mask, PairError, SettingError, Unit
 from dapa.model import layout, machine, memory, pair
+from dapa.model.adapted import open_checkpoint
 from dapa.model.architectures import FAMILIES
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.families import submodule
 from dapa.model.layout import device_map, simulated, spread
 from dapa.model.linears import Parted
-from dapa.model.loading import open_checkpoint
 from dapa.model.machine import choose_device, free_memory
 from dapa.model.memory import by_layer, estimate_memory
 from dapa.model.offload import Stage, stages_for
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.transplant import masked
 
 IDS = torch.tensor([[9, 14, 23, 31, 8], [40, 41, 42, 12, 7]])
@@ -177,8 +179,8 @@ def test_an_offloaded_pair_loads_from_files_and_replies_as_the_whole_one(
     from dapa.model.decode.generation import Row, complete
 
     def load(how):
-        spec = pair.PairSpec(*map(str, planted_folders), dtype="float32", device="cpu", memory=how)
-        return pair.load_pair(spec)
+        spec = PairSpec(*map(str, planted_folders), dtype="float32", device="cpu", memory=how)
+        return load_pair(spec)
 
     whole = load("full")
     monkeypatch.setattr(memory, "OFFLOADING", ("cpu",))  # the device is the machine itself

@@ -15,16 +15,14 @@ from dapa.core.assets import asset
 from dapa.core.records import EMPTY, Mask, SettingError, Unit
 from dapa.judges.rules.judge import opens_refusal
 from dapa.model.decode.branches import Node, branched
-from dapa.model.decode.openers import (
-    _STEM,
-    NoOpeners,
-    find_openers,
+from dapa.model.decode.log_odds import (
     first_tokens_of,
     log_odds_of,
     padded,
     past_blanks,
     refusal_log_odds,
 )
+from dapa.model.decode.openers import _STEM, NoOpeners, find_openers
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
 from dapa.prompts.format import PromptFormat, Turn

@@ -13,7 +13,9 @@ from dapa.model.architectures import family_of
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.packed import PackedLinear, pack
-from dapa.model.pair import Pair, PairSpec, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 
 HALF = torch.bfloat16
 

@@ -12,7 +12,8 @@ from dapa.core.records import EMPTY, Mask, Unit
 from dapa.model.architectures import FAMILIES
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.planted.anatomy import parallel
 from dapa.planted.pairs import (

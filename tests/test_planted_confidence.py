@@ -12,7 +12,7 @@ from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 PROMPTS = 270
 SEEDS = [pytest.param(seed, marks=[pytest.mark.full] if seed else []) for seed in range(10)]

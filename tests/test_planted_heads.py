@@ -17,7 +17,7 @@ from dapa.planted.pairs import Planting, harmful_prompts, harmless_prompts, plan
 from dapa.planted.wiring import ModelShape
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 SHAPE = ModelShape(heads=4, kv_heads=2)
 HEADS = Planting(4, (), heads=((1, 1), (3, 2)))

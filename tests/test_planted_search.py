@@ -11,7 +11,7 @@ from dapa.planted.planting import Planting, random_planting
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 KINDS = ("and", "or", "inhibitor", "distractors")
 OTHERS = [name for name in FAMILIES if name not in BASE]

@@ -14,7 +14,7 @@ from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.priors import few, priors, rank
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 HOW = PromptFormat()
 

@@ -13,14 +13,16 @@ from support import TOKENIZER
 from tokenizers import AddedToken, Regex, pre_tokenizers
 
 from dapa.core.records import EMPTY, PairError, PromptError
+from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import check
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.openers import find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
+from dapa.model.decode.openers import find_openers
 from dapa.model.decode.sampling import Decoding
 from dapa.model.jinja import MOST, written
-from dapa.model.loading import open_checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.probe import closing, end_of_turn, probed, switched
+from dapa.model.spec import PairSpec
 from dapa.model.template import alike, at_answer, digests_of, encode, render, today
 from dapa.model.template_findings import template_findings
 from dapa.planted.vocabulary import planted_tokenizer

@@ -17,7 +17,7 @@ from dapa.core.records import Mask, Outcome, SettingError, Trial
 from dapa.search.engine.report import SearchReport
 from dapa.search.settings import SearchRules, SearchSettings
 from dapa.share.report import said
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 WRITTEN = Path(__file__).parent / "data" / "written_by_0_1"
 

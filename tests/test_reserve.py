@@ -9,7 +9,7 @@ from dapa.core.records import StoreError
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.setup import RESERVED, divided
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.search import result
 
 

@@ -9,7 +9,7 @@ import torch
 from support import TOKENIZER, random_model
 
 from dapa.core import resident
-from dapa.model.loading import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 from dapa.model.memory import estimate_memory
 
 LOOKS = """
@@ -63,7 +63,8 @@ LOAD = """
 import sys
 from dapa.bench.real_search import peak_resident
 from dapa.core.resident import resident_bytes
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 spec = PairSpec(*sys.argv[1:3], dtype="float32", device="cpu", memory=sys.argv[3])
 before = resident_bytes()
 print(peak_resident(lambda: load_pair(spec)) - before)

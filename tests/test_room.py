@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dapa.core.records import EMPTY, Mask, OutOfMemory, PairError, Unit, ran_out
-from dapa.model import pair
 from dapa.model.decode import generation
 from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.optimizations import Optimizations
@@ -16,6 +15,7 @@ from dapa.model.decode.prefill import prefiller_for
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import serve
 from dapa.model.room import Peak, Room, row_bytes, within_memory
+from dapa.model.spec import PairSpec
 from dapa.ui.dashboard import plain_error
 from dapa.ui.tasks import Tasks
 from dapa.workbench import Workbench
@@ -220,7 +220,9 @@ def test_what_all_readers_of_a_pair_keep_stays_within_one_budget(planted_pair):
 
 
 @pytest.mark.parametrize("fault", ["cpu", "python", "system"])
-@pytest.mark.parametrize("where", ["check", "load_weights", "share_equal_tensors"])
+@pytest.mark.parametrize(
+    "where", ["pair_loading.check", "pair_loading.load_weights", "pair.share_equal_tensors"]
+)
 def test_memory_that_runs_out_anywhere_in_a_load_is_one_line_and_the_pair_stays(
     planted_folders, monkeypatch, fault, where
 ):
@@ -229,8 +231,8 @@ def test_memory_that_runs_out_anywhere_in_a_load_is_one_line_and_the_pair_stays(
     def short(*args, **kwargs):
         raise FAULTS[fault]
 
-    monkeypatch.setattr(pair, where, short)
-    spec = pair.PairSpec(*map(str, planted_folders), dtype="float32", device="cpu")
+    monkeypatch.setattr(f"dapa.model.{where}", short)
+    spec = PairSpec(*map(str, planted_folders), dtype="float32", device="cpu")
     with pytest.raises(PairError, match=r"memory ran out .*; use lean memory, a smaller dtype"):
         bench.load(spec)
     assert bench.pair is before

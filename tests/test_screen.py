@@ -16,7 +16,7 @@ from dapa.search.engine.ledger import Ledger
 from dapa.search.engine.predicate import PredicateRunner, play
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchRules, SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 UNITS = tuple(Unit(layer) for layer in range(8))
 

@@ -22,8 +22,9 @@ from dapa.chat.ratings import (
 )
 from dapa.chat.sessions import HIDDEN, ChatSession, Round, Talk, ruled
 from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
-from dapa.search.job import SearchJob, SearchSettings
-from dapa.store.database import Store
+from dapa.search.job import SearchJob
+from dapa.search.settings import SearchSettings
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 PAIR = {"name": "toy-gate", "student": "s", "teacher": "t"}

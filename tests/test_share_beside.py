@@ -20,8 +20,7 @@ from dapa.search.settings import SearchSettings
 from dapa.share.folder import new_folder, put
 from dapa.share.report import evidence_of_run, report_page
 from dapa.share.story import _others
-from dapa.store.beside import kept_beside
-from dapa.store.database import Store
+from dapa.store.runs import Store, kept_beside
 from dapa.workbench import ExportSettings, Workbench
 from dapa.workbench.measurements import measurements
 

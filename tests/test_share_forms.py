@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from dapa.core.records import OUTSIDE, Mask, SettingError, StoreError, Unit
 from dapa.measure.run_evaluation import KIND
-from dapa.model.pair import PairSpec
+from dapa.model.spec import PairSpec
 from dapa.planted.pairs import harmful_prompts
 from dapa.search.settings import SearchSettings
 from dapa.share.adapter import cut, export_lora
@@ -33,7 +33,7 @@ from dapa.share.push import push
 from dapa.share.recipe import FILE, export_recipe
 from dapa.share.report import HIDDEN, evidence_of_run, export_report, report_page
 from dapa.share.settings import ExportSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 from dapa.writing.certified import form_title
 

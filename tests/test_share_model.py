@@ -19,8 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dapa.core.records import OUTSIDE, Mask, PairError, SettingError, Unit
 from dapa.model.checkpoint import Checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import presets
+from dapa.model.spec import PairSpec
 from dapa.model.transplant import masked
 from dapa.share import changed
 from dapa.share.evidence import Evidence
@@ -306,7 +307,8 @@ SCRIPT = """
 import sys, time
 from dapa.core.records import Mask, Unit
 from dapa.model.checkpoint import Checkpoint
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.share import model, tensorfiles
 from dapa.share.evidence import Evidence
 slow = tensorfiles._copy

@@ -11,7 +11,7 @@ from dapa.planted.pairs import harmful_prompts
 from dapa.prompts.format import Turn
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 
 from dapa.core.records import EMPTY, Label, Manner, Mask, StoreError, Unit, Verdict
-from dapa.store.database import FILE, SCHEMA, Store, digest
+from dapa.store.database import FILE, SCHEMA, digest
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 from dapa.store.verdicts import VerdictMemory
 
 REFUSAL = Verdict(Label.REFUSAL, "opening/1", (0, 8), "opens by declining")
@@ -83,7 +84,7 @@ def test_a_later_ruling_replaces_an_earlier_one(tmp_path):
 WRITER = """
     import sys
     from dapa.core.records import Label, Mask, Unit, Verdict
-    from dapa.store.database import Store
+    from dapa.store.runs import Store
     from dapa.store.verdicts import VerdictMemory
     store = Store(sys.argv[1])
     memory = VerdictMemory(store, "c", [str(i) for i in range(100_000)])

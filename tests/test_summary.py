@@ -19,12 +19,12 @@ from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.rank_agreement import best_agreement, rank_agreement
 from dapa.localize.summary import CHEAP, COLUMNS, summary
-from dapa.model.decode.openers import refusal_log_odds
+from dapa.model.decode.log_odds import refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.planted.pairs import Planting, harmful_prompts
 from dapa.planted.planting import random_planting
 from dapa.search.priors import weight_distance
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.workbench import Workbench
 
 KEYS = [

@@ -13,7 +13,9 @@ from dapa.judges.rules.judge import rules
 from dapa.model.architectures import family_of
 from dapa.model.decode.generation import Batch, Row
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import Pair, PairSpec, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import encode, render
 from dapa.model.transplant import masked
 from dapa.prompts.format import PromptFormat, Turn

@@ -12,8 +12,9 @@ from support import TOKENIZER, random_model
 
 from dapa.model import machine, threads
 from dapa.model.machine import LARGE, choose_threads, cores
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import DEFAULT, preset
+from dapa.model.spec import PairSpec
 
 TOY = preset(DEFAULT).spec("float32", "cpu")
 CPU = torch.device("cpu")

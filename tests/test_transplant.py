@@ -11,7 +11,8 @@ from support import EQUAL_GATE, LAYERS, NEURONS, TOKENIZER, masks, prompts_of_id
 from dapa.core.records import EMPTY, OUTSIDE, Mask, SettingError, Site, Unit
 from dapa.model.architectures import FAMILIES
 from dapa.model.families import submodule, units_for
-from dapa.model.transplant import TransplantModule, masked, plan_masks, watching
+from dapa.model.planning import plan_masks
+from dapa.model.transplant import TransplantModule, masked, watching
 
 KINDS = FAMILIES["llama"].kinds
 IDS = torch.tensor([[9, 14, 23, 31, 8], [40, 41, 42, 12, 7], [33, 5, 6, 28, 19]])

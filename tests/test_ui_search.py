@@ -18,7 +18,7 @@ from dapa.core.settings import presets
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
 from dapa.search.engine.report import SearchReport
-from dapa.store.database import Run
+from dapa.store.runs import Run
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.forest import Dot, Line, forest
@@ -34,7 +34,8 @@ from dapa.ui.tabs.search.status import SearchStatus
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench.measurements import measurements
-from dapa.writing.sentences import MovedUnits, layers_text, overlap_sentence, result_sentence
+from dapa.writing.sentences import MovedUnits, overlap_sentence, result_sentence
+from dapa.writing.unit_names import layers_text
 
 with gr.Blocks():
     FORM = choices.build()

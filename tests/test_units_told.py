@@ -17,7 +17,8 @@ from dapa.search.setup import searched_units
 from dapa.ui import strip
 from dapa.ui.replay import cells
 from dapa.ui.session import apply, fresh, state
-from dapa.writing.sentences import kind_told, moved_sentence, unit_name, units_text
+from dapa.writing.sentences import moved_sentence
+from dapa.writing.unit_names import kind_told, unit_name, units_text
 
 
 @pytest.fixture(scope="module")

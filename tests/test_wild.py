@@ -13,7 +13,8 @@ from test_ends import grown, other_tokenizer
 from dapa.core.records import EMPTY, OUTSIDE, Mask, Unit
 from dapa.model.decode.generation import Row, complete
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.model.template import render
 from dapa.model.transplant import masked
 from dapa.prompts.format import PromptFormat, Turn

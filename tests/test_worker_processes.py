@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 from crews import asked, essence
 
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 from dapa.planted.pairs import plant
 from dapa.planted.planting import random_planting
 from dapa.search.engine.workers import hiring
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 pytestmark = pytest.mark.slow
 HELP = {"max_new_tokens": 20, "worker_timeout": 30.0}

@@ -12,7 +12,7 @@ from support import sweep
 from dapa.core.records import EMPTY, DapaError, Label, PairError, Prompt, SettingError, Verdict
 from dapa.measure.baselines import baselines
 from dapa.measure.chance import chance
-from dapa.model.loading import open_checkpoint
+from dapa.model.adapted import open_checkpoint
 from dapa.model.memory import PROCESS, estimate_memory
 from dapa.model.presets import Preset
 from dapa.planted.graded import mixed_planting
@@ -27,7 +27,7 @@ from dapa.search.engine.workers.shared import _Rows
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.search.stability import stability
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.ui.tabs.search.result import draw
 from dapa.workbench import Workbench
 

@@ -20,7 +20,8 @@ from dapa.cli import main
 from dapa.core.assets import asset
 from dapa.core.records import Label, Mask, StoreError, Unit
 from dapa.model.decode.generation import Batch
-from dapa.store.database import FILE, Store
+from dapa.store.database import FILE
+from dapa.store.runs import Store
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.sessions import read_link, restore

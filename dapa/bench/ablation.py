@@ -21,11 +21,12 @@ from dapa.bench.scene import Scene, Size
 from dapa.bench.search_rows import Ran, search
 from dapa.bench.timing import once
 from dapa.core.records import EMPTY
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import preset
 from dapa.planted.wiring import ModelShape
 from dapa.prompts.sets import bundled
-from dapa.search.job import DEFAULT_ALGORITHM
+from dapa.search.settings import DEFAULT_ALGORITHM
 
 ROUNDS = 3
 """Runs of each variant, in turns; there are some twenty variants."""

@@ -11,7 +11,7 @@ def main(name: str) -> int:
     from dapa.core.records import EMPTY
     from dapa.judges.base import judges
     from dapa.model.decode.sampling import Decoding
-    from dapa.model.pair import load_pair
+    from dapa.model.pair_loading import load_pair
     from dapa.model.presets import preset
     from dapa.prompts.format import PromptFormat, Turn
 

@@ -11,7 +11,7 @@ from dapa.bench.row import BenchRow, absent, alone, share
 from dapa.bench.scene import count_tests, draws
 from dapa.core.records import Unit
 from dapa.search.algorithms import algorithms
-from dapa.search.job import DEFAULT_ALGORITHM
+from dapa.search.settings import DEFAULT_ALGORITHM
 
 UNITS = tuple(Unit(layer) for layer in range(32))
 GOALS = {2: "<= 13.5", 4: "<= 22", 8: "<= 35.5"}

@@ -23,7 +23,8 @@ from dapa.localize.causes.gradients import POINTS
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.summary import Summary, summary
 from dapa.model.decode.branches import branched
-from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, past_blanks
+from dapa.model.decode.log_odds import Ids, log_odds_of, past_blanks
+from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.decode.serving import row_capacity
 from dapa.model.families import submodule
 from dapa.prompts.format import PromptFormat

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from dapa.bench.rivals import weight_bytes
 from dapa.bench.row import BenchRow, share
 from dapa.bench.scene import Scene
-from dapa.model.pair import PairSpec, load_pair
+from dapa.model.pair_loading import load_pair
+from dapa.model.spec import PairSpec
 
 
 def rows(scene: Scene, goals: tuple[str, str] = ("<= 1.10", "<= 0.65")) -> Iterator[BenchRow]:

@@ -18,9 +18,11 @@ import torch
 
 from dapa.core.cache import fetched
 from dapa.core.records import Unit
-from dapa.model.loading import load_weights, open_checkpoint
+from dapa.model.adapted import open_checkpoint
+from dapa.model.loading import load_weights
 from dapa.model.machine import cores
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import presets
 from dapa.prompts.sets import PromptSet, bundled
 from dapa.search.algorithms import algorithms
@@ -28,7 +30,7 @@ from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 KIND = "mlp"
 Tests = list[frozenset[int]]

@@ -25,8 +25,7 @@ from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.engine.predicate import play
 from dapa.search.engine.report import SearchReport
-from dapa.search.job import DEFAULT_ALGORITHM
-from dapa.search.settings import SearchRules
+from dapa.search.settings import DEFAULT_ALGORITHM, SearchRules
 
 SEQUENTIAL = "sequential ddmin with memo, generate at batch N"
 RELEASED = "plain ddmin, weights copied, batch 8, 256 tokens"

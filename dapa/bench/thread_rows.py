@@ -21,7 +21,8 @@ from dapa.model.decode.generation import Row as Reply
 from dapa.model.decode.generation import complete
 from dapa.model.decode.sampling import Decoding
 from dapa.model.machine import cores
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import DEFAULT, preset
 from dapa.model.template import PromptFormat, Turn, encode, render
 from dapa.planted.pairs import Planting, plant

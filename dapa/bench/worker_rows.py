@@ -22,7 +22,8 @@ from dapa.bench.scene import Scene
 from dapa.core.records import EMPTY, Mask
 from dapa.judges.base import judges
 from dapa.model.machine import cores
-from dapa.model.pair import Pair, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.spec import PairSpec
 from dapa.search.algorithms.questions import without
 from dapa.search.engine.contract import Notebook, Workload

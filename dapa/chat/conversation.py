@@ -18,7 +18,8 @@ from typing import Literal
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, TooLong, Verdict
 from dapa.judges.base import Judge
 from dapa.model.decode.generation import Batch, Ending, Row, stream, visible
-from dapa.model.decode.openers import FirstToken, NoOpeners, Openers, Role, first_tokens_of
+from dapa.model.decode.log_odds import FirstToken, first_tokens_of
+from dapa.model.decode.openers import NoOpeners, Openers, Role
 from dapa.model.decode.sampling import Decoding
 from dapa.model.pair import Pair
 from dapa.model.template import at_answer, begins_inside, encode, render

@@ -14,7 +14,8 @@ from typing import Any
 from dapa.chat.conversation import Pane
 from dapa.chat.sessions import ChatSession, Round, ruling_key
 from dapa.core.records import Label, SettingError
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Store
 
 RULING, VOTE, SESSION = "ruling", "vote", "session"
 _MOST_NAME = 80

@@ -20,7 +20,8 @@ from dapa.writing.confidence import (
     unseen_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import kinds_text, units_text
+from dapa.writing.numbers import kinds_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.workbench import SearchJob, SearchReport

@@ -18,7 +18,8 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
 from dapa.workbench import EvaluationSettings, PairOptions
-from dapa.writing.sentences import cut_sentence, plain, rate_text
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.sentences import cut_sentence
 
 if TYPE_CHECKING:
     from dapa.workbench import Evaluation

@@ -12,7 +12,7 @@ from dapa.cli.output import Output, progress
 from dapa.cli.signature import options
 from dapa.core.records import SettingError
 from dapa.workbench import OF_A_RUN, ExportSettings, PairOptions
-from dapa.writing.sentences import count_text, size_text
+from dapa.writing.numbers import count_text, size_text
 
 if TYPE_CHECKING:
     from dapa.workbench import Made, PairSpec, Workbench

@@ -198,6 +198,6 @@ def _number(value: Any) -> str:
 
 
 def _percent(rate: Any) -> str:
-    from dapa.writing.sentences import rate_text
+    from dapa.writing.numbers import rate_text
 
     return rate_text(rate)

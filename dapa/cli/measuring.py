@@ -25,7 +25,7 @@ from dapa.core.measurement import Call, Dots, Measurement, Table
 from dapa.core.records import Rate, SettingError
 from dapa.workbench import PairOptions, SearchSettings
 from dapa.workbench.measurements import measurements
-from dapa.writing.sentences import plain, rate_text
+from dapa.writing.numbers import plain, rate_text
 
 _RUNS = Path("runs")
 

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from dapa.core.measurement import Interval
 from dapa.core.records import Rate, SettingError
-from dapa.writing.sentences import rate_text
+from dapa.writing.numbers import rate_text
 
 Report = Callable[[str, float | None], None]
 """(what is being done, share done in [0, 1] or None)."""

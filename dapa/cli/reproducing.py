@@ -15,7 +15,7 @@ from dapa.cli.output import Output, progress, table
 from dapa.cli.signature import options
 from dapa.core.records import Rate, SettingError
 from dapa.workbench import SearchSettings
-from dapa.writing.sentences import percent
+from dapa.writing.numbers import percent
 
 if TYPE_CHECKING:
     from dapa.workbench import PairLine, Preset, Reproduced

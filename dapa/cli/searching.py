@@ -28,19 +28,16 @@ from dapa.writing.claims import (
     target_text,
 )
 from dapa.writing.costs import PHASES, cost_lines
+from dapa.writing.numbers import count_text, kinds_text, plain
 from dapa.writing.sentences import (
     MovedUnits,
-    count_text,
     cut_sentence,
     estimate_sentence,
-    kinds_text,
     moved_sentence,
-    plain,
     result_sentence,
     role_text,
-    unit_name,
-    where_text,
 )
+from dapa.writing.unit_names import unit_name, where_text
 
 if TYPE_CHECKING:
     from dapa.workbench import Recheck, SearchJob, SearchReport

@@ -94,6 +94,21 @@ def ran_out(error: BaseException) -> bool:
     return any(words in said for words in _RAN_OUT)
 
 
+def gist(error: BaseException) -> str:
+    """What an error says, on one line of at most 200 characters; its kind if it says nothing.
+
+    Raises:
+        Exception: The error itself where memory ran out: no file is to blame for that.
+    """
+    if ran_out(error):
+        raise error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    if first.endswith(":") and len(lines) > 1:  # a heading, so what it heads is the cause
+        first += " " + lines[1]
+    return first if len(first) <= 200 else f"{first[:197]}..."
+
+
 class NothingToLocalize(DapaError):
     """The full mask does not beat the empty one by enough for a search to mean anything."""
 

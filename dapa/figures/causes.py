@@ -11,7 +11,7 @@ from dapa.core.html import html
 from dapa.figures.effects import UNIT
 from dapa.figures.grid import Floats, doubt, grid, scale, shared_top, token_grid
 from dapa.figures.theme import number, palette, safe
-from dapa.writing.sentences import SITE_TITLES, TOKEN_GROUPS
+from dapa.writing.unit_names import SITE_TITLES, TOKEN_GROUPS
 
 CHANGE = f"change of {UNIT}"
 

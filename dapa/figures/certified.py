@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from dapa.core.html import Html, html
 from dapa.core.records import Rate
 from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
-from dapa.writing.sentences import units_text
+from dapa.writing.unit_names import units_text
 
 HEIGHT = 440
 _ASIDE = 0.006

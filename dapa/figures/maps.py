@@ -22,7 +22,7 @@ from dapa.figures.theme import (
     ticks,
     wrapped,
 )
-from dapa.writing.sentences import SITE_TITLES
+from dapa.writing.unit_names import SITE_TITLES
 
 
 def divergence_heatmap(

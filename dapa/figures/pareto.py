@@ -22,7 +22,7 @@ from dapa.figures.theme import (
     proportion,
     safe,
 )
-from dapa.writing.sentences import plain
+from dapa.writing.numbers import plain
 
 
 def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = False) -> go.Figure:

@@ -35,7 +35,8 @@ from dapa.localize.causes.hybrids import (
     hybrid_log_odds,
     part_sizes,
 )
-from dapa.model.decode.openers import Ids, Openers, Role, find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import Ids, refusal_log_odds
+from dapa.model.decode.openers import Openers, Role, find_openers
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
 from dapa.model.probe import template_text

@@ -26,7 +26,7 @@ from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.rank_agreement import RankAgreement, best_agreement, rank_agreement
-from dapa.model.decode.openers import past_blanks, refusal_log_odds
+from dapa.model.decode.log_odds import past_blanks, refusal_log_odds
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
 

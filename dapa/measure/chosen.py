@@ -15,7 +15,8 @@ from dapa.search.confidence.record import chose_more
 from dapa.search.engine.report import SearchReport
 from dapa.search.settings import CONFIDENT, SearchSettings
 from dapa.search.setup import dealt, divided, each_once
-from dapa.store.database import Run, digest
+from dapa.store.database import digest
+from dapa.store.runs import Run
 
 
 def mask_of_run(run: Run) -> Mask:

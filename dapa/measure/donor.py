@@ -12,7 +12,8 @@ from dapa.core.assets import folder
 from dapa.core.records import PairError, Site
 from dapa.model.adapted import open_checkpoint
 from dapa.model.checkpoint import Checkpoint
-from dapa.model.pair import Pair, short_name
+from dapa.model.pair import Pair
+from dapa.model.spec import short_name
 
 
 def named_donor(pair: Pair) -> str | None:

@@ -22,7 +22,7 @@ from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.engine.control import Halted
 from dapa.search.engine.inquiry import Inquiry
 from dapa.search.engine.oracle import oracle
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 Curve = Literal["found", "sham"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dapa.core.records import OUTSIDE, Site
-from dapa.model.decode.openers import Ids, next_logits
+from dapa.model.decode.log_odds import Ids, next_logits
 from dapa.model.pair import Pair
 from dapa.model.transplant import Tap, TransplantModule, watching
 

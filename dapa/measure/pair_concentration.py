@@ -36,8 +36,8 @@ from dapa.search.orders import (
 )
 from dapa.search.priors import few, opening_ids, priors
 from dapa.search.setup import divided, each_once, searched_units
-from dapa.store.database import Store
 from dapa.store.looks import look
+from dapa.store.runs import Store
 
 
 @dataclass(frozen=True, kw_only=True)

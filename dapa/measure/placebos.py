@@ -35,7 +35,7 @@ from dapa.measure.comparisons import Bench, Comparison, Progress, compared
 from dapa.measure.donor import Donor, named_donor
 from dapa.measure.matching import PROMPTS, Match, change_norms, match_of, scales
 from dapa.measure.utility import utility_of
-from dapa.model.decode.openers import Ids
+from dapa.model.decode.log_odds import Ids
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted, changed
 from dapa.model.template import encode, render

@@ -27,14 +27,16 @@ from dapa.judges.rules.judge import rules
 from dapa.measure.evaluating import TablePlan, evaluate
 from dapa.measure.evaluation import Evaluation
 from dapa.measure.reproduce_records import PairLine, Reproduced, State
-from dapa.model.pair import Pair, PairSpec
+from dapa.model.pair import Pair
 from dapa.model.presets import Preset
+from dapa.model.spec import PairSpec
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 
 KIND = "reproduced"
 """Under what the store keeps the lines."""

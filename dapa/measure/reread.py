@@ -12,7 +12,7 @@ from dapa.measure.evaluation import Evaluation, Judged
 from dapa.measure.perplexity import Perplexity
 from dapa.measure.run_evaluation import KIND
 from dapa.measure.utility import Drift
-from dapa.store.database import Store
+from dapa.store.runs import Store
 
 _NAN = float("nan")
 

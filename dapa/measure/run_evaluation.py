@@ -26,9 +26,9 @@ from dapa.model.template import alike, digests_of, render, today, told_once
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.text import read_text
 from dapa.search.setup import digest_then, refuse_changes
-from dapa.store.database import Store
 from dapa.store.looks import look
 from dapa.store.replies import ReplyStore
+from dapa.store.runs import Store
 from dapa.writing.claims import looks_text
 
 KIND = "evaluate"

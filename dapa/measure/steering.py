@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dapa.model.decode.openers import padded
+from dapa.model.decode.log_odds import padded
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
 from dapa.model.substitution import Substituted

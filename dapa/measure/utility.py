@@ -24,7 +24,7 @@ from torch import Tensor
 from dapa.core.records import EMPTY, Mask, Prompt, PromptError, Rate
 from dapa.core.statistics import mean_interval
 from dapa.model.decode.generation import Batch, Row
-from dapa.model.decode.openers import padded
+from dapa.model.decode.log_odds import padded
 from dapa.model.decode.sampling import Decoding
 from dapa.model.decode.serving import row_capacity, serve
 from dapa.model.pair import Pair

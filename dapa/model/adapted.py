@@ -22,12 +22,14 @@ from torch import Tensor, nn
 
 from dapa.core.records import PairError
 from dapa.model.architectures import FAMILIES, inside_name
-from dapa.model.checkpoint import Checkpoint, Progress, folder_of, open_whole
+from dapa.model.checkpoint import Checkpoint, open_whole
 from dapa.model.factored import Factored
 from dapa.model.families import Family, submodule
+from dapa.model.files import Progress, folder_of
 from dapa.model.findings import Finding
 from dapa.model.ggufs import gguf_in, open_gguf
-from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora, wrong
+from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora
+from dapa.model.lora_settings import wrong
 from dapa.model.spec import is_folder, split
 from dapa.model.unpacked import unpacked
 
@@ -108,11 +110,11 @@ class Adapted(Checkpoint):
         what = f"a LoRA adapter{shown} on {len(self.differences)} matrices ({', '.join(kinds)})"
         if self.saved:
             what += f", and {', '.join(self.saved)} whole"
-        made = self.lora.base.rstrip("/").rpartition("/")[2]
+        made = self.lora.settings.base.rstrip("/").rpartition("/")[2]
         made = f"; it was made for {made}" if made else ""
         found = [Finding("fine", f"{side} adapter", f"{what}; all else is {self.base.name}{made}")]
-        if self.lora.unread:
-            keys = ", ".join(self.lora.unread)
+        if self.lora.settings.unread:
+            keys = ", ".join(self.lora.settings.unread)
             why = f"its config sets {keys[:200]}, which is not known here and not applied"
             found.append(Finding("warns", f"{side} adapter", why))
         return found
@@ -160,22 +162,22 @@ def _opened(name: str, progress: Progress | None, over: tuple[Path, ...]) -> Che
     if not is_adapter(folder):
         return unpacked(open_whole(name, folder))
     lora = read_lora(folder)
-    if not lora.base:
+    if not lora.settings.base:
         raise wrong(folder, f"names no base; give it as in BASE+{name}")
     if folder.resolve() in over:
         raise wrong(folder, "names a base that stands on it in turn")
     try:
         whole = _opened(_beside(lora), progress, (*over, folder.resolve()))
     except PairError as error:
-        line = f"is for {lora.base[:100]}: {error}; or give the base as in BASE+{name}"
+        line = f"is for {lora.settings.base[:100]}: {error}; or give the base as in BASE+{name}"
         raise wrong(folder, line) from error
     return adapted(name, whole, lora)
 
 
 def _beside(lora: Lora) -> str:
     """The base's name; a relative folder may be meant from where the adapter lies."""
-    near = str(lora.folder / lora.base)
-    return near if not is_folder(lora.base) and is_folder(near) else lora.base
+    near = str(lora.folder / lora.settings.base)
+    return near if not is_folder(lora.settings.base) and is_folder(near) else lora.settings.base
 
 
 def adapted(name: str, base: Checkpoint, lora: Lora) -> Adapted:

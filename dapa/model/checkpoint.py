@@ -1,14 +1,14 @@
-"""A model's files: found on this disk or on the hub, their config and headers read, no weights.
+"""A whole model's files, opened: its config, its headers and its tokenizer, but no weights.
 
-Safetensors only, no remote code. What a person names may be an adapter too, which is `adapted`'s
-to open; here are whole models. Whatever the hub, the disk or a tokenizer raises becomes a
-PairError in plain words with the value seen and the next step.
+What a person names may be an adapter too, which is `adapted`'s to open; here are whole models.
+Whatever the disk, transformers or a tokenizer raises becomes a PairError in plain words with the
+value seen and the next step.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,19 +20,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from dapa.core.cache import OFFERED, fetched, how_to_get
-from dapa.core.records import PairError, Site, ran_out
+from dapa.core.errors import gist
+from dapa.core.records import PairError, Site
 from dapa.model.architectures import AS, FAMILIES, INSIDE, WRAPPERS, family_of, inside_name
 from dapa.model.families import Family, Stored
-from dapa.prompts.hub import fetch
+from dapa.model.files import files_of, read_config
 
-Progress = Callable[[str, float], None]
-"""(what is being done, share done in [0, 1]); may raise LoadCancelled."""
-
-_WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-_UNWANTED = ["*/*", "consolidated*"]  # second copies of the weights, in other layouts
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -244,8 +238,8 @@ def open_whole(name: str, folder: Path) -> Checkpoint:
     Raises:
         PairError: Whatever keeps it from being read, with the next step.
     """
-    config = _read_config(name, folder)
-    promised = _files_of(name, folder)
+    config = read_config(name, folder)
+    promised = files_of(name, folder)
     shards: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
@@ -272,107 +266,6 @@ def open_whole(name: str, folder: Path) -> Checkpoint:
             )
     size = sum((folder / file).stat().st_size for file in promised)
     return Checkpoint(name, folder, config, shards, shapes, dtypes, size)
-
-
-def folder_of(name: str, progress: Progress | None = None) -> Path:
-    """The folder of a model or an adapter, or a GGUF file.
-
-    Args:
-        name: A local folder, `org/name` or `org/name@revision` on the hub, or the name of what
-            `python -m dapa get` has fetched.
-        progress: Told while the hub's files are being fetched.
-
-    Raises:
-        PairError: There is none, with the next step.
-    """
-    if not name.strip():
-        raise PairError("no model given; give a folder or a hub id such as org/name")
-    if name in OFFERED:  # before a folder of that name, which can be written ./name
-        ours = fetched(name)
-        if ours is None:
-            raise PairError(how_to_get(name))
-        return ours
-    try:
-        path = Path(name).expanduser()
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, or ~ of nobody
-        shown = name if len(name) <= 100 else f"{name[:100]}..."
-        raise PairError(f"{shown!r} cannot be a folder ({gist(error)}); check the name") from error
-    if is_folder:
-        return path
-    if is_file and path.suffix == ".gguf":
-        return path
-    if is_file:
-        raise PairError(f"{name} is a file; give the folder that holds config.json")
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name
-    if looks_local:
-        raise PairError(f"{name} does not exist; give a model folder or a hub id such as org/name")
-    if progress:
-        progress(f"fetching {name.partition('@')[0]}", 0.0)
-    return fetch(name, _WANTED, PairError, without=_UNWANTED)
-
-
-def _read_config(name: str, folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise PairError(f"{folder} has no config.json; give the folder of a transformers model")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise PairError(
-            f"{name}: config.json cannot be read as JSON ({gist(error)}); download it again"
-        ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise PairError(
-            f"{name}: config.json names no model_type; give the folder of a transformers model"
-        )
-    family = FAMILIES.get(config["model_type"])
-    if "auto_map" in config and not (family is not None and family.own_code):
-        raise PairError(
-            f"{name} needs code of its own (auto_map in config.json); remote code is never run, "
-            "so choose a model that transformers supports by itself"
-        )
-    return config
-
-
-def _files_of(name: str, folder: Path) -> dict[str, set[str]]:
-    """File name -> tensors that the index promises there; the files that transformers reads."""
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return {single.name: set()}
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return _indexed(name, folder, index)
-    for pattern in _PICKLED:
-        for pickled in sorted(folder.glob(pattern)):
-            raise PairError(
-                f"{name} has only pickled weights ({pickled.name}), which can run code when "
-                "opened; convert them to safetensors first"
-            )
-    raise PairError(f"{folder} has no model.safetensors; give the folder of a whole model")
-
-
-def _indexed(name: str, folder: Path, index: Path) -> dict[str, set[str]]:
-    promised: dict[str, set[str]] = {}
-    try:
-        for key, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
-            promised.setdefault(str(file), set()).add(str(key))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise PairError(
-            f"{name}: {index.name} has no readable weight_map ({gist(error)}); download it again"
-        ) from error
-    if not promised:
-        raise PairError(f"{name}: {index.name} names no tensor; download it again")
-    for file in promised:
-        if Path(file).name != file:
-            raise PairError(
-                f"{name}: the index names {file!r}, outside of its folder; choose another model"
-            )
-        if not (folder / file).is_file():
-            raise PairError(
-                f"{name}: the index names {file}, but it is not in {folder}; download it again"
-            )
-    return dict(sorted(promised.items()))
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -410,18 +303,3 @@ def ready(tokenizer: Any) -> Any:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     return tokenizer
-
-
-def gist(error: BaseException) -> str:
-    """What an error says, on one line of at most 200 characters; its kind if it says nothing.
-
-    Raises:
-        Exception: The error itself where memory ran out: no file is to blame for that.
-    """
-    if ran_out(error):
-        raise error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__name__
-    if first.endswith(":") and len(lines) > 1:  # a heading, so what it heads is the cause
-        first += " " + lines[1]
-    return first if len(first) <= 200 else f"{first[:197]}..."

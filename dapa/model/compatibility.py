@@ -16,9 +16,10 @@ from dapa.core.records import ENDS, OUTSIDE, PairError, Site
 from dapa.model.adapted import Adapted
 from dapa.model.architectures import family_of
 from dapa.model.arithmetic import arithmetic
-from dapa.model.checkpoint import Checkpoint, Progress
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import distances, places_of
 from dapa.model.families import Family
+from dapa.model.files import Progress
 from dapa.model.findings import Finding, Level
 from dapa.model.probe import begin
 from dapa.model.stored import adapters, codes_told, prefix_of, quantised, sizes, unused

@@ -17,9 +17,10 @@ import tokenizers
 import torch
 import transformers
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError
 from dapa.model.adapted import Adapted
-from dapa.model.checkpoint import Checkpoint, gist
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.ggufs import SUFFIX, small_parts
 from dapa.model.probe import named_for, template_text
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.activations import ACT2FN
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError
 from dapa.model.architectures import FAMILIES
-from dapa.model.checkpoint import Checkpoint, gist
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.families import Family, Sites
 
 _WHERE = "choose another model, or add a row in dapa/model/architectures.py"

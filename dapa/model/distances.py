@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dapa.core.records import Site
-from dapa.model.checkpoint import Checkpoint, Progress
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.families import Family, Stored
+from dapa.model.files import Progress
 from dapa.model.vocabulary_rows import shared_rows
 
 

@@ -31,8 +31,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import modeling_gguf_pytorch_utils as gguf_reader
 
 from dapa.core.cache import OFFERED, cache, fetched
+from dapa.core.errors import gist
 from dapa.core.records import PairError
-from dapa.model.checkpoint import Progress, gist, open_whole
+from dapa.model.checkpoint import open_whole
+from dapa.model.files import Progress
 from dapa.model.loading import LoadCancelled, reporting
 
 _ASIDE = ".getting-"

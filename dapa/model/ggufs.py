@@ -21,8 +21,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 from transformers.utils.import_utils import is_gguf_available
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError
-from dapa.model.checkpoint import Checkpoint, gist, ready
+from dapa.model.checkpoint import Checkpoint, ready
 
 SUFFIX = ".gguf"
 _LARGE = 10**9

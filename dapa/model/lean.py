@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
+from dapa.core.errors import gist
 from dapa.core.records import OUTSIDE, PairError, Site
-from dapa.model.checkpoint import Checkpoint, Progress, gist
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import Family, submodule
+from dapa.model.files import Progress
 from dapa.model.vocabulary_rows import twin
 
 

@@ -14,10 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError, ran_out
-from dapa.model.adapted import Adapted, derived, open_checkpoint
+from dapa.model.adapted import Adapted, derived
 from dapa.model.architectures import inside_name
-from dapa.model.checkpoint import Checkpoint, Progress, gist, load_tokenizer
+from dapa.model.checkpoint import Checkpoint
+from dapa.model.files import Progress
 from dapa.model.lean import ends_of
 from dapa.model.stored import NO_ADAPTER
 
@@ -176,13 +178,3 @@ def _refuse_gaps(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
             f"{checkpoint.name} lacks {missing[0]}{more}; the checkpoint is not whole, so download "
             "it again"
         )
-
-
-__all__ = [
-    "Checkpoint",
-    "LoadCancelled",
-    "Progress",
-    "load_tokenizer",
-    "load_weights",
-    "open_checkpoint",
-]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,37 +12,26 @@ import torch
 from torch import nn
 
 from dapa.core.masks import HEADS
-from dapa.core.records import ENDS, Mask, PairError, SettingError, Site, Unit, ran_out
-from dapa.model.adapted import beside, derived, open_checkpoint, parted
+from dapa.core.records import ENDS, Mask, SettingError, Site, Unit
 from dapa.model.carried import no_such_kind, units_exist
-from dapa.model.checkpoint import Progress
-from dapa.model.compatibility import Report, check
-from dapa.model.digests import digest_of, joined, pair_parts
+from dapa.model.compatibility import Report
+from dapa.model.digests import joined
 from dapa.model.distances import kinds_that_differ
 from dapa.model.factored import Factored
-from dapa.model.families import (
-    ALL,
-    GROUPS,
-    Family,
-    kinds_of,
-    sites_of,
-    submodule,
-)
+from dapa.model.families import ALL, GROUPS, Family, kinds_of, sites_of, submodule
 from dapa.model.heads import head_shape
-from dapa.model.layout import placed
-from dapa.model.lean import LeanTeacher, NotInMemory, read_lean
+from dapa.model.lean import LeanTeacher, NotInMemory
 from dapa.model.linears import plain
-from dapa.model.loading import load_weights
-from dapa.model.machine import choose_device, choose_dtype
-from dapa.model.memory import MemoryEstimate, estimate_memory
-from dapa.model.offload import Stage, outside, settle, stages_for
-from dapa.model.packed import PackedLinear, pack
-from dapa.model.room import Room, release
-from dapa.model.spec import PairSpec, facts_beside, short_name
+from dapa.model.memory import MemoryEstimate
+from dapa.model.offload import Stage, outside, settle
+from dapa.model.packed import PackedLinear
+from dapa.model.planning import Plans, asked_of
+from dapa.model.room import Room
+from dapa.model.spec import PairSpec
 from dapa.model.strengths import LowRank, Strength, reach, resolve
 from dapa.model.teacher_mask import teacher_mask
 from dapa.model.threads import install_threads
-from dapa.model.transplant import WHOLE, Move, Plan, TransplantModule, asked_of, plan_masks
+from dapa.model.transplant import Plan, TransplantModule
 from dapa.model.wrapping import (
     copy_head_inputs,
     install,
@@ -51,10 +40,6 @@ from dapa.model.wrapping import (
     tied,
     where_they_differ,
 )
-
-_PLANS = 256
-"""Plans that are remembered; then all are forgotten."""
-_NEVER = object()
 
 
 @dataclass(frozen=True)
@@ -114,11 +99,8 @@ class Pair:
         """The parts of its mixture of experts, which move whole."""
         self.live = {s: m for s, m in self.sites.items() if s.layer in self.differs[s.module]}
         """The sites that differ: what masks move."""
-        self._plans: dict[Any, Any] = {}
-        """Plans that were made: a batch is planned anew whenever a row comes or goes, and a toggle
-        often goes back. Nothing that a plan depends on changes after load."""
-        self._wholes: dict[Unit, dict[Site, Move]] = {}
-        """What a whole unit moves, for those that were asked for."""
+        self._plans = Plans()
+        """Plans that were made: a toggle often goes back."""
         self._apart: dict[tuple[int, str], tuple[Unit, ...]] = {}
         """The heads that differ, for the layers that were asked for."""
         self.wrapped = tuple(
@@ -195,43 +177,7 @@ class Pair:
 
         `at_work`: how many of the rows, from the first on, each layer sees; all of them if None.
         """
-        if at_work is None and len(masks) == 1:
-            alone = self._plan_alone(masks[0])
-            if alone is not _NEVER:
-                return alone  # type: ignore[no-any-return]
-        rows = tuple(masks)
-        key = (rows, None if at_work is None else tuple(at_work))
-        known = self._plans.get(key, _NEVER)
-        if known is not _NEVER:
-            return known
-        for mask in set(rows):
-            units_exist(self, mask)
-            for unit in mask.units:
-                if not unit.cut and unit.kind not in HEADS and unit not in self._wholes:
-                    live = [site for site in sites_of(unit) if site in self.live]
-                    self._wholes[unit] = dict.fromkeys(live, WHOLE)
-        made = plan_masks(rows, self.live, self.device, at_work, self.heads)
-        if len(self._plans) >= _PLANS:
-            self._plans.clear()
-        self._plans[key] = made
-        return made
-
-    def _plan_alone(self, mask: Mask) -> Any:
-        """The plan of one row of whole units, which a toggle waits for; `_NEVER` for others."""
-        known = self._plans.get(mask, _NEVER)
-        if known is not _NEVER:
-            return known
-        moves: dict[Site, Move] = {}
-        for unit, strength in mask.entries:
-            wholes = self._wholes.get(unit)
-            if wholes is None or strength != 1.0:
-                return _NEVER
-            moves.update(wholes)  # the sites' hashes come along
-        made = Plan((mask,), moves) if moves else None
-        if len(self._plans) >= _PLANS:
-            self._plans.clear()
-        self._plans[mask] = made
-        return made
+        return self._plans.of(self, masks, at_work)
 
     def known_as(self, digest: str) -> Pair:
         """This very pair under another name, for what an older version stored under it."""
@@ -347,85 +293,3 @@ class Pair:
                 moved += every
         energy = kept / whole if whole else None
         return Share(moved, moved * size, moved / self.parameters, energy)
-
-
-def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
-    """The same listener, for a stretch of the whole way."""
-    if progress is None:
-        return None
-    return lambda what, share: progress(what, start + (end - start) * share)
-
-
-def load_pair(spec: PairSpec, progress: Progress | None = None, workers: int = 1) -> Pair:
-    """Load a pair: files, report, weights, wrapping.
-
-    Args:
-        spec: What to load.
-        progress: Told what is being done and how far the whole is; may raise LoadCancelled.
-        workers: How many other processes of this machine are to hold it too, if two or more.
-
-    Raises:
-        PairError: What keeps the pair from working, with the next step.
-    """
-    try:
-        return _loaded(spec, progress, workers)
-    except Exception as error:  # torch's, Python's and the system's: anywhere on the way
-        if not ran_out(error):
-            raise
-    release("cpu" if spec.device == "auto" else choose_device(spec.device))
-    raise PairError(
-        f"memory ran out while {spec.title} was loaded; use lean memory, a smaller dtype or "
-        "another device, or free some first"
-    )
-
-
-def _loaded(spec: PairSpec, progress: Progress | None, workers: int) -> Pair:
-    device = choose_device(spec.device)
-    ours = open_checkpoint(spec.student, _part(progress, 0.0, 0.1))
-    spec = spec if spec.planted else replace(spec, planted=facts_beside(ours.folder))
-    theirs = open_checkpoint(spec.teacher, _part(progress, 0.05, 0.1))
-    dtype = choose_dtype(spec.dtype, device, ours.parameters)
-    memory = estimate_memory(ours, theirs, spec.memory, dtype, device, workers)
-    kept = memory.keep if memory is not None and not memory.whole else None
-    report = check(ours, theirs, _part(progress, 0.1, 0.2), kept)
-    report.raise_if_blocked()
-    assert memory is not None, "an architecture without a family is blocked"
-    memory.raise_if_too_large()
-    family = ours.family
-    if progress:
-        progress(memory.brief, 0.2)
-    offloaded = memory.mode == "offload"
-    where = "cpu" if offloaded else placed(ours, theirs, dtype, device)
-    student = load_weights(ours, dtype, where, _part(progress, 0.2, 0.6))
-    there = _part(progress, 0.6, 1.0)
-    own = parted(ours, theirs)
-    if kept is not None:
-        plain(student, family)  # so that its modules are the sites' moulds
-        teacher = read_lean(theirs, student, family, kept, ours.tied and theirs.tied, there)
-    elif own is not None:
-        aside = beside(ours, theirs, family) if memory.mode == "low-rank" else None
-        teacher = derived(student, theirs, own, there, aside or ())  # all else is the student's own
-    else:
-        teacher = load_weights(theirs, dtype, where, there)
-    models = [model for model in (student, teacher) if not isinstance(model, LeanTeacher)]
-    stages = stages_for(models, family, device) if offloaded else []
-    pair = Pair(
-        student,
-        teacher,
-        ours.tokenizer,
-        theirs.tokenizer,
-        family,
-        spec,
-        pair_parts(ours, theirs, dtype, memory.mode == "low-rank"),
-        report,
-    )
-    if stages:
-        pair.offload(stages, device)
-    elif memory.mode == "full":  # who asked for less memory is not given a faster, larger pair
-        spare = memory.free - memory.held - memory.work
-        memory = replace(memory, laid_out=pack(models, spare))
-    pair.memory = memory
-    return pair
-
-
-__all__ = ["Pair", "PairSpec", "Share", "digest_of", "load_pair", "short_name"]

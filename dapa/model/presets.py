@@ -14,7 +14,7 @@ from typing import Any
 
 from dapa.core.assets import folder
 from dapa.core.records import PairError
-from dapa.model.pair import PairSpec
+from dapa.model.spec import PairSpec
 
 DEFAULT = "toy-gate"
 

@@ -14,8 +14,9 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from dapa.core.errors import gist
 from dapa.core.records import PairError
-from dapa.model.checkpoint import Checkpoint, gist
+from dapa.model.checkpoint import Checkpoint
 from dapa.model.codes import FORMATS
 from dapa.model.families import Family
 from dapa.model.findings import Finding

@@ -19,8 +19,8 @@ import torch
 from dapa.core.records import Site
 from dapa.model.architectures import FAMILIES
 from dapa.model.families import Family
-from dapa.model.pair import Pair, PairSpec
-from dapa.model.spec import FACTS
+from dapa.model.pair import Pair
+from dapa.model.spec import FACTS, PairSpec
 from dapa.planted.anatomy import parallel
 from dapa.planted.heads import plant_heads
 from dapa.planted.planting import Planting

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dapa.core.records import Mask, Unit
 from dapa.search.confidence.questions import Frozen, Prior
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
 from dapa.store.readings import ReadingMemory
+from dapa.store.runs import Store
 
 FROZEN, RANKED = "frozen chain", "ranking"
 """Kinds of notes in the store."""

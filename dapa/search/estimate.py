@@ -34,7 +34,7 @@ from dapa.search.estimate_confident import on_paper, reading_pace
 from dapa.search.priors import few
 from dapa.search.settings import CONFIDENT, SearchRules, SearchSettings
 from dapa.search.setup import dealt, divided, gpus, odds_of, searched_units
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.confidence import exact_sentence, plan_sentence
 
 NEEDED = (1, 2, 3, 5, 8)

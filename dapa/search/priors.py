@@ -23,7 +23,8 @@ from dapa.localize.causes.flips import single_effects
 from dapa.localize.causes.gradients import MovesWhole, integrated_gradients
 from dapa.localize.divergence.divergence import divergence
 from dapa.localize.divergence.recording import sites_of_pair
-from dapa.model.decode.openers import NoOpeners, past_blanks
+from dapa.model.decode.log_odds import past_blanks
+from dapa.model.decode.openers import NoOpeners
 from dapa.model.pair import Pair
 from dapa.model.template import at_answer, encode, render
 from dapa.prompts.format import PromptFormat, Turn

@@ -14,7 +14,8 @@ from dapa.search.algorithms import algorithms
 from dapa.search.algorithms.questions import NEED_ONE, PRIORS
 from dapa.search.algorithms.windows import MASK_ONLY
 from dapa.writing.confidence import CERTIFIED, CHOOSE, CLAIMS
-from dapa.writing.sentences import kind_text, percent
+from dapa.writing.numbers import percent
+from dapa.writing.unit_names import kind_text
 
 DEFAULT_ALGORITHM = "bisect"
 CONFIDENT = CERTIFIED

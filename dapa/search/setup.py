@@ -28,7 +28,8 @@ from dapa.search.engine.workers.crew import Crew
 from dapa.search.engine.workers.shared import shared_odds
 from dapa.search.priors import few, opening_ids
 from dapa.search.settings import SearchSettings
-from dapa.store.database import Run, Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Run, Store
 
 RESERVED = 128
 """Prompts that removals are held to be firm on at most, besides those that searched."""

@@ -18,14 +18,16 @@ from huggingface_hub.utils import yaml_dump
 from dapa.core.masks import Mask
 from dapa.core.version import VERSION
 from dapa.judges import titled
-from dapa.model.pair import Pair, Share, short_name
-from dapa.model.spec import PairSpec, split
+from dapa.model.pair import Pair, Share
+from dapa.model.spec import PairSpec, short_name, split
 from dapa.prompts.hub import is_hub_id
 from dapa.share.evidence import Evidence
 from dapa.writing.claims import headline
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import moved_sentence, plain, rate_text, units_text
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.sentences import moved_sentence
+from dapa.writing.unit_names import units_text
 
 MEASURES = {
     "dsr": "harmful requests refused (DSR)",

@@ -8,8 +8,7 @@ from typing import Any
 
 from dapa.core.records import EMPTY, Mask, Rate, SettingError, StoreError, Unit
 from dapa.search.engine.report import SearchReport
-from dapa.store.beside import kept_beside
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store, kept_beside
 
 _ENDED = ("done", "stopped")
 

@@ -18,7 +18,7 @@ from dapa.share.folder import new_folder, refuse_existing
 from dapa.share.model import Made, made_at
 from dapa.share.report import HIDDEN, said
 from dapa.share.story import spec_of
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 
 
 def export_inspect(store: Store, evidence: Evidence, to: Path | str, replies: bool = False) -> Made:

@@ -34,7 +34,7 @@ from dapa.share.model import Made, made_at
 from dapa.share.played import encode
 from dapa.share.sheets import Sheet
 from dapa.share.story import looked_closer, spec_of, story_of
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 
 FILE = "report.html"
 HIDDEN = "[hidden: this reply was not judged a refusal]"

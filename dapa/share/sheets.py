@@ -10,11 +10,12 @@ from dapa.core.records import Rate
 from dapa.search.kinds import kinds_from
 from dapa.share.card import MEASURES, MODELS
 from dapa.share.evidence import Evidence
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.claims import headline
 from dapa.writing.confidence import CHAIN_HEADS, STANDING_HEADS, chain_rows, standing_rows
 from dapa.writing.costs import PHASES
-from dapa.writing.sentences import plain, rate_text, unit_name
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.unit_names import unit_name
 
 _DSR = "DSR: coherent refusals among all harmful requests asked, with its 95 % interval."
 WHO = {

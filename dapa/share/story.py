@@ -17,7 +17,7 @@ from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name
 from dapa.share.evidence import Evidence, found_by
 from dapa.share.sheets import WHO, Sheet, sheets_of
-from dapa.store.database import Store
+from dapa.store.runs import Store
 from dapa.writing.certified import form_title, plan_text
 from dapa.writing.claims import (
     basis_text,
@@ -29,17 +29,9 @@ from dapa.writing.claims import (
 )
 from dapa.writing.confidence import headline as certified_headline
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import (
-    MovedUnits,
-    cut_sentence,
-    duration,
-    kind_text,
-    percent,
-    rate_text,
-    result_sentence,
-    searched_text,
-    units_text,
-)
+from dapa.writing.numbers import duration, percent, rate_text
+from dapa.writing.sentences import MovedUnits, cut_sentence, result_sentence
+from dapa.writing.unit_names import kind_text, searched_text, units_text
 
 LIMITS = (
     "Refusals were counted by a judge of replies, on the prompts named under Method. Other "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Store
 
 
 def look(store: Store, pair: str, prompts: Sequence[str], who: str) -> int:

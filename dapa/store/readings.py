@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dapa.core.records import Mask
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Store
 
 _TABLE = """
 create table if not exists readings (

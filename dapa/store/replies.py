@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dapa.core.records import Label, Manner, Verdict
-from dapa.store.database import Store, add_column, digest
+from dapa.store.database import add_column, digest
+from dapa.store.runs import Store
 
 _TABLES = """
 create table if not exists replies (

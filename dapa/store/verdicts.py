@@ -7,9 +7,11 @@ is the digest of everything else that it depends on; another context is another 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dapa.core.records import Label, Manner, Mask, Verdict
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Store
 
 
 class VerdictMemory:
@@ -80,3 +82,21 @@ class VerdictMemory:
                 (self._context, mode, mask.key, self._keys[prompt]),
             ).fetchone()
         return row and str(row[0])
+
+
+def verdicts_of(store: Store, context: str, mask: str) -> list[dict[str, Any]]:
+    """Every verdict of one context on one mask, with its reply, in a fixed order.
+
+    Args:
+        store: Where they are kept.
+        context: The digest of all that they depend on besides.
+        mask: The mask's key.
+    """
+    names = ("mode", "prompt", "label", "judge", "start", "stop", "manner", "tokens", "cut")
+    with store.plainly() as connection:
+        rows = connection.execute(
+            f"select {', '.join(names)}, reply from verdicts where context = ? and mask = ? "
+            "order by mode, prompt",
+            (context, mask),
+        ).fetchall()
+    return [dict(zip((*names, "reply"), row, strict=True)) for row in rows]

@@ -20,7 +20,7 @@ from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import note
 from dapa.workbench import FORMS, ExportSettings, Made
-from dapa.writing.sentences import count_text, size_text
+from dapa.writing.numbers import count_text, size_text
 
 _PRESSES = {
     "report": "Report",

@@ -15,7 +15,7 @@ from dapa.ui.belonging import who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import bar, gib, note, seconds, table, title
 from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
-from dapa.writing.sentences import size_text
+from dapa.writing.numbers import size_text
 
 _LEVELS = {"blocks": "✕ blocks", "warns": "! warns", "fine": "✓ fine"}
 _MEMORY = [

@@ -14,7 +14,7 @@ from typing import Literal
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
 from dapa.ui.parts import percent, two
-from dapa.writing.sentences import kind_text
+from dapa.writing.unit_names import kind_text
 
 Who = Literal["student", "found", "teacher", "smaller", "every"]
 _NAMES = {"student": "student", "found": "with the set", "teacher": "teacher", "every": "every"}

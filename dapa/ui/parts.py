@@ -8,8 +8,9 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined, when
 from dapa.core.records import OUTSIDE, Label, Mask, Rate, Unit
-from dapa.writing import sentences
-from dapa.writing.sentences import THIN, kind_text
+from dapa.writing import numbers, unit_names
+from dapa.writing.numbers import THIN
+from dapa.writing.unit_names import kind_text
 
 SHAPES = {
     "refusal": "■", "compliance": "▲", "incoherent": "◇", "unclear": "○", "answered": "●",
@@ -20,7 +21,7 @@ _LONG = 60
 
 def percent(value: float, digits: int = 1) -> str:
     """A share in [0, 1] as per cent, with a thin space."""
-    return sentences.percent(value, digits)
+    return numbers.percent(value, digits)
 
 
 def number(value: float) -> str:
@@ -44,7 +45,7 @@ def gib(value: float) -> str:
 
 def two(value: float) -> str:
     """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
-    return sentences.two(value)
+    return numbers.two(value)
 
 
 def rate(value: Rate | None, with_n: bool = True) -> Html:
@@ -54,7 +55,7 @@ def rate(value: Rate | None, with_n: bool = True) -> Html:
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
     return html(
         '<b>{}</b> <span class="interval">[{}, {}]{}{}</span>',
-        *map(two, (value.value, value.low, value.high)), n, sentences.cut_text(value),
+        *map(two, (value.value, value.low, value.high)), n, numbers.cut_text(value),
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def over_kinds(value: Rate | None, of: str = " of harm") -> Html:
     """Under a cell's rate: the mean of kinds with its t interval, in the same figures."""
     if value is None:
         return html("")
-    told = sentences.kinds_text(value, of, as_share=True)
+    told = numbers.kinds_text(value, of, as_share=True)
     return html('<br><span class="interval">{}</span>', told)
 
 
@@ -81,7 +82,7 @@ def count_of(units: Sequence[Unit], totals: dict[str, int], layers: int) -> Html
 
 def names(units: Iterable[Unit]) -> str:
     """Units for a sentence: `layers 3, 5` or `3.up, 5.gate`."""
-    return sentences.units_text(units)
+    return unit_names.units_text(units)
 
 
 def titled(mask: Mask) -> tuple[str, str]:

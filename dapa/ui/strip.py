@@ -13,7 +13,8 @@ from dapa.ui.dashboard import Dashboard, piece
 from dapa.ui.parts import count_of, percent, titled
 from dapa.ui.session import Session, Shape, entire, parts_of, state
 from dapa.workbench import KIND_TITLES
-from dapa.writing.sentences import kind_text, size_text
+from dapa.writing.numbers import size_text
+from dapa.writing.unit_names import kind_text
 
 _MOST = 6
 """Parts of a layer that its tip names."""

@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from dapa.measure.reread import stored_evaluation
     from dapa.measure.run_evaluation import KIND, stored_replies
     from dapa.model.compatibility import Report
-    from dapa.model.decode.openers import FirstToken, NoOpeners
+    from dapa.model.decode.log_odds import FirstToken
+    from dapa.model.decode.openers import NoOpeners
     from dapa.model.families import ALL, GROUPS, KIND_TITLES, sites_of, units_for
     from dapa.model.loading import LoadCancelled
     from dapa.model.machine import DTYPES
-    from dapa.model.pair import Pair, short_name
+    from dapa.model.pair import Pair
     from dapa.model.presets import Preset, current_name, presets
-    from dapa.model.spec import PairOptions, PairSpec
+    from dapa.model.spec import PairOptions, PairSpec, short_name
     from dapa.prompts.format import MODES, Turn
     from dapa.prompts.labelled import Labelled, read_labelled
     from dapa.prompts.replies import Written, read_replies
@@ -70,7 +71,8 @@ if TYPE_CHECKING:
     from dapa.share.model import Made
     from dapa.share.played import cells, encode
     from dapa.share.settings import FORMS, OF_A_RUN, ExportSettings
-    from dapa.store.database import Run, Store, checked_title, digest
+    from dapa.store.database import digest
+    from dapa.store.runs import Run, Store, checked_title
     from dapa.workbench.bench import Workbench
     from dapa.workbench.holding import RUN_DIR
 
@@ -145,10 +147,8 @@ _HOMES = {
         "stored_replies",
     ),
     "dapa.model.compatibility": ("Report",),
-    "dapa.model.decode.openers": (
-        "FirstToken",
-        "NoOpeners",
-    ),
+    "dapa.model.decode.log_odds": ("FirstToken",),
+    "dapa.model.decode.openers": ("NoOpeners",),
     "dapa.model.families": (
         "ALL",
         "GROUPS",
@@ -158,10 +158,7 @@ _HOMES = {
     ),
     "dapa.model.loading": ("LoadCancelled",),
     "dapa.model.machine": ("DTYPES",),
-    "dapa.model.pair": (
-        "Pair",
-        "short_name",
-    ),
+    "dapa.model.pair": ("Pair",),
     "dapa.model.presets": (
         "Preset",
         "current_name",
@@ -170,6 +167,7 @@ _HOMES = {
     "dapa.model.spec": (
         "PairOptions",
         "PairSpec",
+        "short_name",
     ),
     "dapa.prompts.format": (
         "MODES",
@@ -231,11 +229,11 @@ _HOMES = {
         "FORMS",
         "OF_A_RUN",
     ),
-    "dapa.store.database": (
+    "dapa.store.database": ("digest",),
+    "dapa.store.runs": (
         "checked_title",
         "Run",
         "Store",
-        "digest",
     ),
     "dapa.workbench.holding": ("RUN_DIR",),
     "dapa.workbench.bench": ("Workbench",),

@@ -31,8 +31,10 @@ from dapa.measure.run_evaluation import (
     stored_replies,
 )
 from dapa.model.decode.sampling import Decoding
-from dapa.model.pair import Pair, PairSpec, load_pair
+from dapa.model.pair import Pair
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import Preset
+from dapa.model.spec import PairSpec
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.prompts.replies import Written, ruled_replies
 from dapa.prompts.sets import PromptSet

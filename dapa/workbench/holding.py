@@ -15,18 +15,21 @@ from weakref import WeakKeyDictionary
 
 from dapa.core.records import Mask, PairError, Unit
 from dapa.core.resident import give_back
+from dapa.model.adapted import open_checkpoint
 from dapa.model.compatibility import Report, check
 from dapa.model.decode.openers import Openers, Role, find_openers
-from dapa.model.loading import Progress, open_checkpoint
+from dapa.model.files import Progress
 from dapa.model.machine import choose_device, choose_dtype
 from dapa.model.memory import MemoryEstimate, estimate_memory, parse_memory
-from dapa.model.pair import Pair, PairSpec, Share, load_pair
+from dapa.model.pair import Pair, Share
+from dapa.model.pair_loading import load_pair
 from dapa.model.presets import DEFAULT, preset, presets, released_layers
+from dapa.model.spec import PairSpec
 from dapa.prompts.format import PromptFormat
 from dapa.prompts.sets import PromptSet, bundled, read_prompts
 from dapa.prompts.settings import BothSettings, HarmfulSettings
 from dapa.search.priors import opening_ids
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 
 RUN_DIR = Path("runs")
 TOY_SETS = {

@@ -16,12 +16,12 @@ from dapa.measure.evaluation import Evaluation
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.prompts.settings import PromptSettings
 from dapa.search.settings import SearchSettings
-from dapa.store.beside import keep_beside
-from dapa.store.database import Store
+from dapa.store.runs import Store, keep_beside
 from dapa.workbench.ask import Asking
 from dapa.workbench.measurements import measurements
 from dapa.workbench.sharing import Sharing
-from dapa.writing.sentences import plain, rate_text, unit_name
+from dapa.writing.numbers import plain, rate_text
+from dapa.writing.unit_names import unit_name
 
 log = logging.getLogger("dapa")
 _LARGE = 2 * 2**20

@@ -25,8 +25,8 @@ from dapa.localize.gap import GapBudget, gap_budget
 from dapa.localize.projection import Projection, project
 from dapa.localize.summary import Summary, summary
 from dapa.localize.weights import WeightMap, weight_map
-from dapa.model.loading import open_checkpoint
-from dapa.model.pair import PairSpec
+from dapa.model.adapted import open_checkpoint
+from dapa.model.spec import PairSpec
 from dapa.prompts.format import PromptFormat, Turn
 from dapa.search.priors import opening_ids, weight_distance
 from dapa.store.database import FILE as RUN_FILE

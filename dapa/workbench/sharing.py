@@ -14,24 +14,14 @@ from dapa.measure.evaluation import WRAP
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation, stored_replies
 from dapa.measure.utility import Utility
-from dapa.model.pair import PairSpec
 from dapa.model.presets import presets
+from dapa.model.spec import PairSpec
 from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
 from dapa.share.adapter import export_lora
-from dapa.share.bundle import (
-    Bundle,
-    Replayed,
-    export_bundle,
-    held_against,
-    read_bundle,
-    refuse_others,
-    rows_against,
-    verdicts_of_run,
-    with_notes,
-)
+from dapa.share.bundle import Bundle, export_bundle, read_bundle, verdicts_of_run
 from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
 from dapa.share.inspectlogs import export_inspect
@@ -40,9 +30,10 @@ from dapa.share.patch import apply_patch, export_patch
 from dapa.share.push import check as check_push
 from dapa.share.push import push
 from dapa.share.recipe import export_recipe
+from dapa.share.replayed import Replayed, held_against, refuse_others, rows_against, with_notes
 from dapa.share.report import evidence_of_run, export_report, report_page
 from dapa.share.settings import OF_A_RUN, ExportSettings
-from dapa.store.database import Run, Store
+from dapa.store.runs import Run, Store
 from dapa.workbench.holding import GENERAL_SETS, TOY_SETS, Holding
 
 

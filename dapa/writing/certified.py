@@ -12,7 +12,8 @@ from typing import Literal
 
 from dapa.core.records import Unit
 from dapa.writing.confidence import FORMS, Told, plan_sentence, points
-from dapa.writing.sentences import kind_text, percent, units_text
+from dapa.writing.numbers import percent
+from dapa.writing.unit_names import kind_text, units_text
 
 GLOSSARY = (
     ("Choose", "Units go as long as little refusal is lost, on prompts that are used up by it. "

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dapa.core.records import Rate, Removal, Unit
-from dapa.writing.sentences import percent, rate_text, unit_name, units_text
+from dapa.writing.numbers import percent, rate_text
+from dapa.writing.unit_names import unit_name, units_text
 
 
 class Claimed(Protocol):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dapa.writing.sentences import kind_text, percent, rate_text
+from dapa.writing.numbers import percent, rate_text
+from dapa.writing.unit_names import kind_text
 
 OPENINGS = {"opening": "judged by their openings", "full": "whole replies"}
 

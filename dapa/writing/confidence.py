@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dapa.core.records import Rate, Unit
-from dapa.writing.sentences import kind_text, p_text, percent, rate_text, units_text
+from dapa.writing.numbers import p_text, percent, rate_text
+from dapa.writing.unit_names import kind_text, units_text
 
 Told = Mapping[str, Any]
 """The JSON form of a record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dapa.writing.sentences import THIN, percent
+from dapa.writing.numbers import THIN, percent
 
 PHASES = {
     "prior": "ranking the units",

@@ -1,6 +1,6 @@
 """What single units do: alone, left out, flipped on screen.
 
-Every effect is a difference of refusal log-odds (`decode.openers`), since under an AND of layers a
+Every effect is a difference of refusal log-odds (`decode.log_odds`), since under an AND of layers a
 single one changes no reply: its DSR effect is 0 and its log-odds effect is not. A left-out effect
 is the sharper of the two there. This module does not know screens or figures.
 """
@@ -18,7 +18,8 @@ from scipy import stats
 
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
 from dapa.core.statistics import LEVEL, mean_interval
-from dapa.model.decode.openers import Ids, Openers, find_openers, refusal_log_odds
+from dapa.model.decode.log_odds import Ids, refusal_log_odds
+from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.pair import Pair
 
 Floats = NDArray[np.float64]

@@ -24,12 +24,8 @@ from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Site, Unit
 from dapa.localize.causes.flips import Effect, Progress, counted, effect_of
 from dapa.localize.causes.slopes import mask_gradients, part_of, within_memory
 from dapa.localize.divergence.maps import plain
-from dapa.model.decode.openers import (
-    Ids,
-    Openers,
-    find_openers,
-    refusal_log_odds,
-)
+from dapa.model.decode.log_odds import Ids, refusal_log_odds
+from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.decode.serving import row_capacity
 from dapa.model.families import sites_of
 from dapa.model.heads import HeadShape

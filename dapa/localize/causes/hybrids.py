@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from dapa.core.records import Site
 from dapa.model.decode.branches import branched
-from dapa.model.decode.openers import Ids, Openers, Role, log_odds_of, next_logits, padded
+from dapa.model.decode.log_odds import Ids, log_odds_of, next_logits, padded
+from dapa.model.decode.openers import Openers, Role
 from dapa.model.families import Family, submodule
 from dapa.model.pair import Pair
 from dapa.model.scaling import scaled

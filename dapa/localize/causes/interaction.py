@@ -13,7 +13,8 @@ import numpy as np
 from dapa.core.records import EMPTY, Mask, Unit
 from dapa.core.statistics import mean_interval
 from dapa.localize.causes.flips import Effect, Floats, Progress, checked, counted, effect_of
-from dapa.model.decode.openers import Ids, Openers, refusal_log_odds
+from dapa.model.decode.log_odds import Ids, refusal_log_odds
+from dapa.model.decode.openers import Openers
 from dapa.model.pair import Pair
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dapa.localize.divergence.recording import states_of
 from dapa.model.decode.branches import branched
-from dapa.model.decode.openers import Openers, Role, log_odds_of, past_blanks
+from dapa.model.decode.log_odds import log_odds_of, past_blanks
+from dapa.model.decode.openers import Openers, Role
 from dapa.model.decode.serving import row_capacity
 from dapa.model.pair import Pair
 from dapa.model.room import within_memory

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dapa.core.records import SettingError, Site, Unit
-from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, next_logits
+from dapa.model.decode.log_odds import Ids, log_odds_of, next_logits
+from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.families import sites_of
 from dapa.model.heads import HeadShape
 from dapa.model.pair import Pair

@@ -35,7 +35,7 @@ from dapa.localize.divergence.tokens import token_texts
 from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
-from dapa.writing.sentences import TOKEN_GROUPS
+from dapa.writing.unit_names import TOKEN_GROUPS
 
 KINDS = ("mlp", "attention")
 CORRUPTIONS = ("twin", "noise")

@@ -1,10 +1,10 @@
 """Refusal log-odds of many masks on one list of prompts, without reading twice what they share.
 
-`openers.refusal_log_odds` reads every prompt whole under every mask. Masks that are tried one after
-the other mostly begin alike, and prompts begin alike too: here the layers below the lowest unit in
-which two masks differ are computed once a prompt, and the prompts' common beginning once a mask
-(`prefill`). The openers' phrases stand behind each prompt in the same pass, so the numbers are the
-same but for rounding, and where it is asked for, but for phrases that carry next to nothing.
+`log_odds.refusal_log_odds` reads every prompt whole under every mask. Masks that are tried one
+after the other mostly begin alike, and prompts begin alike too: here the layers below the lowest
+unit in which two masks differ are computed once a prompt, and the prompts' common beginning once a
+mask (`prefill`). The openers' phrases stand behind each prompt in the same pass, so the numbers are
+the same but for rounding, and where it is asked for, but for phrases that carry next to nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from dapa.core.records import Mask, ran_out
 from dapa.model.decode.lengths import pass_cost, passes
+from dapa.model.decode.log_odds import Ids, log_odds_of, refusal_log_odds
 from dapa.model.decode.narrowing import narrowed
-from dapa.model.decode.openers import Ids, Openers, find_openers, log_odds_of, refusal_log_odds
+from dapa.model.decode.openers import Openers, find_openers
 from dapa.model.decode.optimizations import Optimizations
 from dapa.model.decode.prefill import prefiller_for
 from dapa.model.decode.serving import row_capacity

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from dapa.core.records import EMPTY, Mask, Unit
-from dapa.model.decode.openers import Openers, log_odds_of, next_logits
+from dapa.model.decode.log_odds import log_odds_of, next_logits
+from dapa.model.decode.openers import Openers
 from dapa.model.pair import Pair
 from dapa.model.room import within_memory
 

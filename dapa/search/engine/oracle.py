@@ -20,7 +20,8 @@ from dapa.search.engine.contract import Job, JobQueue, Memory, Mode, Runner, Wor
 from dapa.search.engine.pair_runner import PairRunner
 from dapa.search.engine.workers.crew import Crew
 from dapa.search.engine.workers.shared import SharedRunner
-from dapa.store.database import Store, digest
+from dapa.store.database import digest
+from dapa.store.runs import Store
 from dapa.store.verdicts import VerdictMemory
 
 CANONICAL_ROWS = 32

@@ -12,7 +12,8 @@ from dapa.core.measurement import Dots, Interval, Shown, Table
 from dapa.core.records import Rate
 from dapa.ui.forest import Dot, Look, scale
 from dapa.ui.parts import note, rate, title
-from dapa.writing.sentences import THIN, plain, unit_name
+from dapa.writing.numbers import THIN, plain
+from dapa.writing.unit_names import unit_name
 
 _NUMBER = re.compile(r"([<>] )?[+\-−]?[\d.,]+(e[+\-−]?\d+)?(\s?(%|s)| of [\d,]+)?")
 _NEGATIVE = re.compile(r"(?:(?<=[\s\[(])|(?<=\de)|^)-(?=\d)")

@@ -28,7 +28,7 @@ from dapa.ui.session import Session, able, fresh
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.status import skills_of
 from dapa.workbench import Run
-from dapa.writing.sentences import kind_text, where_text
+from dapa.writing.unit_names import kind_text, where_text
 
 _TRIED = 8
 """How many requests are tried, at most, for one whose reply turns and could be tipped back."""

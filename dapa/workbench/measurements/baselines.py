@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.sentences import duration, p_text, percent, rate_text, two
+from dapa.writing.numbers import duration, p_text, percent, rate_text, two
 
 if TYPE_CHECKING:
     from dapa.measure.baselines import Baselines

@@ -10,7 +10,7 @@ from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.records import Unit
 from dapa.core.settings import Settings
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, numbers
-from dapa.writing.sentences import unit_name, units_text
+from dapa.writing.unit_names import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.measure.categories import CategoryMap

@@ -10,7 +10,8 @@ from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measure
 from dapa.core.settings import Settings, setting
 from dapa.prompts.settings import OFFERED
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.sentences import duration, p_text, rate_text, units_text
+from dapa.writing.numbers import duration, p_text, rate_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.core.records import Prompt

@@ -14,7 +14,8 @@ from dapa.workbench.measurements.asking import NOTHING
 from dapa.workbench.measurements.beside import Sheet
 from dapa.writing.claims import looks_text
 from dapa.writing.concentration import concentration_sentence, price_text
-from dapa.writing.sentences import percent, unit_name
+from dapa.writing.numbers import percent
+from dapa.writing.unit_names import unit_name
 
 if TYPE_CHECKING:
     from dapa.measure.concentration import Concentration, SizeCurve

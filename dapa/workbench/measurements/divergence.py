@@ -11,7 +11,8 @@ from dapa.core.records import SettingError
 from dapa.core.settings import setting
 from dapa.prompts.settings import BothSettings
 from dapa.workbench.measurements.asking import NOTHING, STARS
-from dapa.writing.sentences import SITE_TITLES, plain
+from dapa.writing.numbers import plain
+from dapa.writing.unit_names import SITE_TITLES
 
 if TYPE_CHECKING:
     from dapa.localize.divergence.maps import DivergenceMap, TokenMap

@@ -11,7 +11,8 @@ from dapa.core.masks import Mask
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, numbers
-from dapa.writing.sentences import rate_text, units_text
+from dapa.writing.numbers import rate_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.core.records import Prompt

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.prompts.settings import ContrastSettings
 from dapa.workbench.measurements.asking import NOTHING, against, effect, openers_note, origin
-from dapa.writing.sentences import unit_name, units_text
+from dapa.writing.unit_names import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.localize.causes.flips import Effects

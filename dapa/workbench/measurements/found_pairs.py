@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dapa.core.masks import Unit
 from dapa.core.measurement import Call, Interval, Measurement, Shown, Table, measurements
 from dapa.workbench.measurements.beside import Beside, MostSettings, Sheet
-from dapa.writing.sentences import units_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.localize.causes.interaction import Interactions

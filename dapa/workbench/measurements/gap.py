@@ -15,7 +15,7 @@ from dapa.workbench.measurements.asking import (
     openers_note,
     origin,
 )
-from dapa.writing.sentences import percent
+from dapa.writing.numbers import percent
 
 if TYPE_CHECKING:
     from dapa.localize.gap import GapBudget

@@ -10,7 +10,8 @@ from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
 from dapa.workbench.measurements.asking import NOTHING, effect, effect_text, origin, texts
-from dapa.writing.sentences import percent, unit_name, units_text
+from dapa.writing.numbers import percent
+from dapa.writing.unit_names import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.localize.causes.gradients import GradientMap

@@ -11,7 +11,8 @@ from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
 from dapa.workbench.measurements.asking import NOTHING, harmful, likely_mask, origin
 from dapa.workbench.measurements.beside import Sheet, ends, numbers
-from dapa.writing.sentences import percent, rate_text, units_text
+from dapa.writing.numbers import percent, rate_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.measure.length import Lengths

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapa.core.measurement import Call, Dots, Interval, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.sentences import p_text, rate_text, units_text
+from dapa.writing.numbers import p_text, rate_text
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.measure.necessity import Necessity

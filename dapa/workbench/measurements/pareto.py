@@ -10,7 +10,8 @@ from dapa.core.masks import Mask
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.sentences import percent, plain, two, units_text
+from dapa.writing.numbers import percent, plain, two
+from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
     from dapa.search.pareto import Point

@@ -10,7 +10,7 @@ from dapa.core.measurement import Call, Interval, Measurement, Shown, Table, mea
 from dapa.core.settings import setting
 from dapa.prompts.settings import HarmfulSettings
 from dapa.workbench.measurements import asking
-from dapa.writing.sentences import SITE_TITLES
+from dapa.writing.unit_names import SITE_TITLES
 
 if TYPE_CHECKING:
     from dapa.localize.causes.patching import PatchMap

@@ -10,7 +10,8 @@ from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measure
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, listed
 from dapa.writing.claims import smaller_text
-from dapa.writing.sentences import percent, two, unit_name, units_text
+from dapa.writing.numbers import percent, two
+from dapa.writing.unit_names import unit_name, units_text
 
 if TYPE_CHECKING:
     from dapa.search.stability import Kind, Repetition, Stability

@@ -11,7 +11,7 @@ from dapa.core.records import Prompt
 from dapa.core.settings import setting
 from dapa.prompts.settings import BothSettings
 from dapa.workbench.measurements import asking
-from dapa.writing.sentences import TOKEN_GROUPS
+from dapa.writing.unit_names import TOKEN_GROUPS
 
 if TYPE_CHECKING:
     from dapa.localize.causes.trace_records import TokenTrace, TraceMap

@@ -6,7 +6,7 @@ from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
 from dapa.ui.parts import badge, note, rate, table, title
 from dapa.workbench import HUMAN, Agreement, Opinions
-from dapa.writing.sentences import THIN
+from dapa.writing.numbers import THIN
 
 _SHOWN = 200
 

@@ -20,7 +20,7 @@ from dapa.ui.tabs.evaluate import judging
 from dapa.ui.tabs.evaluate.replysource import FILE
 from dapa.ui.tasks import Progress
 from dapa.workbench import CHUNK, Benchmark, Halted, Labelled, benchmark, read_labelled
-from dapa.writing.sentences import THIN
+from dapa.writing.numbers import THIN
 
 _SHOWN = 100
 """Confusions of a judge that are listed; the CSV has all."""

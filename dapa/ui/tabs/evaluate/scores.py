@@ -23,7 +23,8 @@ from dapa.ui.parts import (
     title,
 )
 from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
-from dapa.writing.sentences import cut_sentence, p_text, plain
+from dapa.writing.numbers import p_text, plain
+from dapa.writing.sentences import cut_sentence
 
 TITLES = {
     "dsr": "refuses harmful (DSR)",

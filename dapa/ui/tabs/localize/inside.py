@@ -16,7 +16,7 @@ from dapa.ui.parts import hint, note, title
 from dapa.ui.tabs.localize.tab import Localize
 from dapa.workbench.measurements import measurements
 from dapa.workbench.measurements.divergence import map_sites_of
-from dapa.writing.sentences import SITE_TITLES
+from dapa.writing.unit_names import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
 _BARE = " Each prompt by itself: the picture above subtracts harmless prompts, this one does not."

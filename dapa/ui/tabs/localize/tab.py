@@ -24,7 +24,7 @@ from dapa.ui.tasks import Task
 from dapa.ui.watching import ended, progress_line
 from dapa.workbench.measurements import measurements
 from dapa.workbench.measurements.divergence import MapSettings
-from dapa.writing.sentences import SITE_TITLES
+from dapa.writing.unit_names import SITE_TITLES
 
 _EMPTY = hint(
     "Prompts behind a cell",

@@ -11,7 +11,9 @@ from dapa.ui.forest import Dot, Line, forest
 from dapa.ui.parts import names, note, number, percent, rate, seconds, table, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import Run, SearchReport, method_of
-from dapa.writing.sentences import THIN, overlap_sentence, searched_text
+from dapa.writing.numbers import THIN
+from dapa.writing.sentences import overlap_sentence
+from dapa.writing.unit_names import searched_text
 
 _WORDS = {
     "algorithm": "algorithm",

@@ -10,7 +10,7 @@ from dapa.core.records import Mask, Rate, SettingError
 from dapa.ui.parts import exactly, note, rate, table, title
 from dapa.ui.tabs.evaluate.scores import heads, title_of
 from dapa.workbench import COLUMNS, WRAP, Run, titled
-from dapa.writing.sentences import plain
+from dapa.writing.numbers import plain
 
 
 def draw(run: Run) -> Html:

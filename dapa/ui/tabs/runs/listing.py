@@ -13,7 +13,7 @@ from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import exactly, hint, names, rate, title
 from dapa.ui.tabs.search.result import report_of
 from dapa.workbench import KIND, Run, method_of, titled
-from dapa.writing.sentences import searched_text
+from dapa.writing.unit_names import searched_text
 
 EMPTY = hint(
     "No runs yet",

@@ -48,7 +48,8 @@ from dapa.writing.confidence import (
     unseen_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import cut_sentence, moved_sentence, unit_name
+from dapa.writing.sentences import cut_sentence, moved_sentence
+from dapa.writing.unit_names import unit_name
 
 _MARKS = {"firm": "■", "undecided": "◇", "in": "●", "left": "●", "out": "", "gone": ""}
 _WORDS = {

@@ -30,16 +30,9 @@ from dapa.writing.claims import (
     target_text,
 )
 from dapa.writing.costs import cost_lines
-from dapa.writing.sentences import (
-    DSR,
-    MovedUnits,
-    cut_sentence,
-    kind_text,
-    kind_told,
-    plain,
-    result_sentence,
-    unit_name,
-)
+from dapa.writing.numbers import plain
+from dapa.writing.sentences import DSR, MovedUnits, cut_sentence, result_sentence
+from dapa.writing.unit_names import kind_text, kind_told, unit_name
 
 log = logging.getLogger("dapa.ui")
 

@@ -41,7 +41,7 @@ from dapa.writing.certified import stage_now
 from dapa.writing.claims import Offered
 from dapa.writing.concentration import offers_text
 from dapa.writing.costs import PHASES
-from dapa.writing.sentences import kind_text
+from dapa.writing.unit_names import kind_text
 
 _ELSEWHERE = "elsewhere"
 """Names what is measured where a search found nothing."""
