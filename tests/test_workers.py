@@ -306,7 +306,7 @@ def test_the_load_counts_a_pair_for_each_worker(planted_folders, monkeypatch):
     room = 3 * whole + 2 * PROCESS
     assert (estimate(2, room).mode, estimate(2, room - 3).mode) == ("full", "lean")
     assert estimate(1, whole).mode == "full", "one worker is this process alone"
-    assert "for each of 3 processes: full" in estimate(2, room).sentence
+    assert "for each of 3 processes, so the mode is full" in estimate(2, room).sentence
     with pytest.raises(PairError, match="for each of 4 processes; use fewer workers"):
         estimate(3, 2 * lean).raise_if_too_large()
 
