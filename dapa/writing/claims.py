@@ -106,7 +106,8 @@ def target_text(claim: Claimed, target: float) -> str:
     """The target, with its own uncertainty where it derives from measured rates."""
     if claim.target is None:
         return f"target {percent(target)}"
-    return f"target {rate_text(claim.target)}, from the rates of the student and of every unit"
+    between = "set between the rates of the student and of every unit moved"
+    return f"target {rate_text(claim.target)}, {between}"
 
 
 def basis_text(removals: Sequence[Removal]) -> str:
@@ -185,5 +186,5 @@ def looks_text(looks: int) -> str:
     """
     if not looks:
         return ""
-    times = f"{looks} time{'' if looks == 1 else 's'}"
+    times = "once" if looks == 1 else f"{looks} times"
     return f"By then the held-out set had been looked at {times}, this one included."

@@ -349,7 +349,7 @@ def _left(now: SearchProgress) -> tuple[str, str]:
         return "paused", "nothing is lost"
     if now.state != "running":
         off = now.costs.eta_error
-        told = f" · guesses were off by {percent(off, 0)}" if off is not None else ""
+        told = f" · guesses of the time were off by {percent(off, 0)}" if off is not None else ""
         word = {"done": "done", "failed": "ended"}.get(now.state, "ready")
         return word, f"nothing left to test{told}"
     about = f"about {seconds(now.eta)}" if now.eta is not None else ""

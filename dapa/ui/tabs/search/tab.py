@@ -238,11 +238,11 @@ def wire(
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = status.outputs, parts.choices.values
     chosen = choices.wire(parts.choices, dashboard, epoch)
-    cost.wire(dashboard, parts.cost, parts.choices, chosen)
     plan.wire(dashboard, parts.plan, parts.choices, chosen, epoch)
-    parts.start.click(
+    started = parts.start.click(
         start, None, [parts.job, *out], inputs_kwargs=settings, api_name="search_start", **quiet
     )
+    cost.wire(dashboard, parts.cost, parts.choices, chosen, started)
     parts.elsewhere.click(
         start_elsewhere,
         parts.job,
