@@ -38,6 +38,12 @@ def seconds(value: float) -> str:
     return f"{int(value // 60)}{THIN}min {int(value % 60):02d}{THIN}s"
 
 
+def about(value: float) -> str:
+    """A guess of a duration: about 9 s, about 3 min; a guess knows no tenths."""
+    whole = max(1, round(value))
+    return f"about {whole}{THIN}s" if whole < 90 else f"about {round(whole / 60)}{THIN}min"
+
+
 def gib(value: float) -> str:
     """Bytes in GiB, one decimal."""
     return f"{value / 2**30:.1f}"

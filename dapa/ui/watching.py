@@ -9,7 +9,7 @@ import gradio as gr
 
 from dapa.core.html import Html, html, joined, when
 from dapa.core.measurement import Measurement
-from dapa.ui.parts import bar, note, seconds, title
+from dapa.ui.parts import about, bar, note, seconds, title
 from dapa.ui.tasks import Task
 
 STATES = {
@@ -111,8 +111,8 @@ def progress_line(task: Task) -> Html:
     elif task.held:
         line = "Waits while the models are used for something else."
     else:
-        about = f" · about {seconds(left)} left" if left is not None else ""
-        line = f"{doing or 'Getting ready'}{about}"
+        guess = f" · {about(left)} left" if left is not None else ""
+        line = f"{doing or 'Getting ready'}{guess}"
     done = bar(share if task.state == "running" and share else None)
     stop = "" if task.stopping else html(
         '<button type="button" class="link" data-do="stop">stop, keep what is measured</button>'
