@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -70,6 +71,7 @@ def over_kinds(value: Rate | None, of: str = " of harm") -> Html:
     if value is None:
         return html("")
     told = numbers.kinds_text(value, of, as_share=True)
+    told = re.sub(r"(\[\S+) (?=\S+\])", "\\1\u00a0", told)  # an interval stays in one line
     return html('<br><span class="interval">{}</span>', told)
 
 

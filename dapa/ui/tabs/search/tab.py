@@ -23,7 +23,7 @@ _EMPTY = hint(
     "Which layers carry refusal?",
     "A search moves fewer and fewer layers from the teacher into the student and asks harmful "
     "prompts each time, until no more can be spared. Press Start search. An earlier search stands "
-    "in Runs: Open in Search brings it back from memory, and what looks closer with it.",
+    "in Runs: Open in Search makes it again from what was judged, as does each closer look.",
 )
 _LIVE = ("ready", "running", "paused")
 TO_CHAT = """(...values) => {
