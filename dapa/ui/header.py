@@ -197,13 +197,14 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         return ("", "") if preset else (gr.skip(), gr.skip())
 
     @guarded
-    def typed() -> None:
+    def typed(student: Any, teacher: Any) -> Any:
         """Models were typed: the named pair no longer counts."""
+        return None if student or teacher else gr.skip()
 
     typing = [parts.student, parts.teacher]
     parts.preset.input(named, parts.preset, typing, api_name="pair_named", show_progress="hidden")
     gr.on(
-        [one.input for one in typing], typed, None, parts.preset, api_name="pair_typed",
+        [one.change for one in typing], typed, typing, parts.preset, api_name="pair_typed",
         show_progress="hidden", trigger_mode="always_last",
     )  # fmt: skip
     parts.check.click(check, choice, parts.report, api_name="check_pair")
