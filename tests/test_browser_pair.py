@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from adapters import by_hand, save_base
-from screen import PATIENCE, dashboard, visitors
+from screen import PATIENCE, dashboard, until, visitors
 
 from dapa.core.cache import cache
 from dapa.core.records import PairError
@@ -59,6 +59,8 @@ def test_a_base_and_an_adapter_are_typed_as_one_name(toy_pair, chromium, tmp_pat
         student, teacher = (page.get_by_label(side, exact=True) for side in ("student", "teacher"))
         student.fill(str(base))
         teacher.fill(f"{base}+{adapter}")
+        named = page.get_by_label("named pair", exact=True)
+        until(lambda: named.input_value() == "")  # what is typed counts, and is all that is shown
         page.click("#check-pair")
         page.wait_for_selector("#pair-report:has-text('LoRA adapter of rank 2 on 21 matrices')")
         page.click("#load-pair")

@@ -145,7 +145,7 @@ def test_a_page_and_python_measure_it_as_one_record(tmp_path):
     told = CONCENTRATION.describe(found.record)
     by_order, by_size = told.tables
     assert len(by_order.rows) == 1 and [row[0] for row in by_size.rows] == [0, 1, 2, 6]
-    assert by_size.rows[3][1].startswith("layers ") and "looked at 1 time" in told.notes[-1]
+    assert by_size.rows[3][1].startswith("layers ") and "looked at once" in told.notes[-1]
     assert "planted" in found.origin and "1 order of 6 units" in found.origin
 
 

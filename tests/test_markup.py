@@ -29,6 +29,7 @@ from dapa.ui.tabs.runs import compare, evaluated, listing, opened
 from dapa.ui.tasks import Task
 from dapa.ui.watching import ended, progress_line, toolbar
 from dapa.workbench import KIND, Workbench
+from dapa.workbench.measurements import measurements
 
 PAYLOAD = "zq\"onx=1 zq'onx=1 </script><zq onload=alert(1)>&zq;"
 ALIVE = re.compile(r"<zq|zq\"|zq'|</script|&zq;")
@@ -191,7 +192,7 @@ def test_what_a_task_or_a_load_tells_is_text(dashboard):
     task.state = "running"
     task._told(PAYLOAD, 0.5)
     inert(progress_line(task), "progress")
-    inert(toolbar("", {"gap": "Gap"}, {"gap": task}, "gap", True), "toolbar")
+    inert(toolbar("", {"gap": measurements["gap"]}, {"gap": task}, "gap", True), "toolbar")
     dashboard.loading, dashboard.failure = Loading(PAYLOAD, 0.5, 0.0), PAYLOAD
     try:
         inert(header.draw(dashboard), "loading")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import comb
 from threading import Event
 
 import pytest
@@ -73,6 +74,14 @@ def test_a_smaller_set_is_no_control():
 def test_each_needed_unit_is_necessary_by_itself(lost):
     assert [line.units for line in lost.of("single")] == [(Unit(1),), (Unit(4),)]
     assert all(line.dsr.value == 0.0 for line in lost.of("single"))
+
+
+@pytest.mark.parametrize("asked", [3, 50])
+def test_there_are_as_many_different_controls_as_were_asked_for_or_as_there_are(asked):
+    job = searched()
+    lines = necessity(job, controls=asked, singles=False).of("control")
+    possible = comb(len(job.units) - len(AND.units), len(AND.units))
+    assert len({line.units for line in lines}) == len(lines) == min(asked, possible)
 
 
 def test_where_another_set_suffices_neither_is_necessary():

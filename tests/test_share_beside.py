@@ -19,10 +19,11 @@ from dapa.measure.run_evaluation import run_evaluation
 from dapa.search.settings import SearchSettings
 from dapa.share.folder import new_folder, put
 from dapa.share.report import evidence_of_run, report_page
-from dapa.share.story import _others
+from dapa.share.story import _others, story_of
 from dapa.store.runs import Store, kept_beside
 from dapa.workbench import ExportSettings, Workbench
 from dapa.workbench.measurements import measurements
+from dapa.writing.claims import FEWER
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,24 @@ def test_a_report_tells_what_was_measured_beside_its_run(bench):
         assert measurements[name].heading in page
         assert told[name]["finding"].split(",")[0].split("’")[0][:20] in page
     assert told["pareto"]["pictures"] and "Measured beside it, told below: " in page
+
+
+def test_the_story_tells_what_speaks_against_the_set_before_any_table(bench, tmp_path):
+    shutil.copytree(bench.store.folder, tmp_path / "runs")
+    store, run = Store(tmp_path / "runs"), searched().id
+    words = {"title": "T", "how": "", "origin": "", "tables": [], "pictures": []}
+    told = {
+        "stability": ("Found again?", "Ten orders end with six sets.", [f"{FEWER}: also layer 3."]),
+        "baselines": ("Beside simpler ones", "Not shown to be special.", []),
+        "chance": ("At random?", "One random set in three does as well.", []),
+    }
+    for name, (heading, finding, notes) in told.items():
+        body = {**words, "heading": heading, "finding": finding, "notes": notes}
+        store.rate(f"beside {run}", name, body)
+    story = story_of(evidence_of_run(store, run), store)
+    assert "Found again? Ten orders end with six sets." in story.sure
+    assert "At random? One random set in three does as well." in story.sure
+    assert {f"{FEWER}: also layer 3.", "Not shown to be special."} <= set(story.tried)
 
 
 def test_markup_in_what_was_measured_stays_text(bench, tmp_path):

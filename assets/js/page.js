@@ -98,7 +98,7 @@
       row.append(count, skip, go);
       guide.append(p, row);
       document.body.append(guide);
-      const left = Math.min(Math.max(12, box.left + 24), innerWidth - guide.offsetWidth - 12);
+      const left = Math.min(Math.max(12, box.left + 24), document.documentElement.clientWidth - guide.offsetWidth - 12);
       const below = box.bottom + 12 + guide.offsetHeight < innerHeight;
       const top = below ? box.bottom + 12 : Math.max(12, Math.min(box.top + 64, innerHeight - guide.offsetHeight - 12));
       guide.style.left = `${left + scrollX}px`;

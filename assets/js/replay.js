@@ -150,7 +150,7 @@ function line(pen, item, cell, x0) {
   pen.globalAlpha = item.faint ? 0.2 : 1;
 }
 
-const BEGIN = 32; const SPAN = 26; // where a row's DSR is drawn, between its number and its figure
+const BEGIN = 32; const SPAN = 20; // where a row's DSR is drawn, between its number and its figure
 function gutter(pen, item) {
   const row = item.row; const middle = item.y + item.h / 2 - 1; const wide = SPAN; const x = BEGIN;
   if (LEFT < 100) return;
@@ -271,7 +271,7 @@ function caption(pen, wide, height) {
 function drawCurve() {
   const wide = curve.parentElement.clientWidth; if (!wide) return;
   const left = 28; const right = 78; const top = 12; const high = 150; const gap = 34; const low = 70;
-  const pen = sized(curve, wide, top + high + gap + low + 24);
+  const pen = sized(curve, wide, top + high + gap + low + 36);
   const rows = data.rows.filter((r) => r.judged && data.shown.includes(r.phase));
   const room = Math.max(12, data.rows.length);
   const x = (i) => left + ((wide - left - right) * (i + 0.5)) / room;
@@ -321,7 +321,11 @@ function drawCurve() {
     pen.fillStyle = ink.ink; pen.textAlign = 'left'; pen.fillText(before, wide - right + 6, z(before));
   }
   pen.fillStyle = ink.muted; pen.textAlign = 'center';
-  pen.fillText('step', left + (wide - left - right) / 2, base + low + 14);
+  pen.fillText('step', left + (wide - left - right) / 2, base + low + 26);
+  const every = [1, 2, 5, 10, 20, 50, 100, 200].find((n) => x(n) - x(0) >= 26) || 500;
+  for (let i = 0; i < data.rows.length; i += 1) {
+    if (!i || (i + 1) % every === 0) pen.fillText(i + 1, x(i), base + low + 10);
+  }
   if (at < data.rows.length - 1) {
     pen.strokeStyle = ink.ink; pen.lineWidth = 1; pen.globalAlpha = 0.5; pen.beginPath();
     pen.moveTo(x(at), top); pen.lineTo(x(at), base + low); pen.stroke(); pen.globalAlpha = 1;
@@ -353,16 +357,18 @@ function go(to, byHand) {
 function halt() { clearInterval(timer); timer = null; $('play').textContent = '▶ Replay'; }
 
 function update() {
-  const before = data && data.id;
+  const before = data && data.id; const live = data && data.live;
   data = read(props.value);
   root.hidden = !data;
   if (!data) { halt(); return; }
+  if (live && !data.live && follow) scroll.scrollTop = 0; // ended: it is read from its first step
   if (before !== data.id) { follow = true; fit = false; over = -1; halt(); scroll.scrollTop = 0; }
   if (follow || at > data.rows.length - 1) at = data.rows.length - 1;
   $('head').textContent = data.head;
   $('unit').textContent = data.axis;
-  $('count').textContent = data.tests === null ? '' : ` ${data.rows.length} steps: ${data.tests} are `
-    + 'the tests that the search counts; the others open it, come from memory or judge once more.';
+  $('count').textContent = data.tests === null ? '' : ` ${data.rows.length} steps: ${data.tests} `
+    + `${data.tests === 1 ? 'is the test' : 'are the tests'} that the search counts; the others `
+    + 'open it, come from memory or judge once more.';
   slider.max = data.rows.length - 1; slider.value = at;
   $('fit').hidden = data.rows.length * TALL < 520;
   $('fit').textContent = fit ? 'row by row' : 'all at once';
@@ -387,7 +393,7 @@ function whole() {
   pen.fillStyle = ink.ink; pen.font = `600 15px ${ink.font}`; pen.fillText(data.head, edge, edge);
   pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
   pen.fillText(`A row is one step, a column one ${data.axis}; filled: transplanted. `
-    + '● still refuses, ▲ does not, hatched: from memory.', edge, edge + 22);
+    + '● still refuses, ▲ does not, grey: measured only, hatched: from memory.', edge, edge + 22);
   pen.fillText(`DAPA Dashboard · ${data.id}`, edge, edge + 36);
   pen.fillText('DSR of each step', edge + 28, 2 * edge + head + grid.height / scale);
   [fit, over, follow, MOST] = kept;

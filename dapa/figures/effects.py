@@ -14,6 +14,8 @@ from dapa.figures.theme import TEXT, axis, figure, number, palette, safe, wrappe
 _ROW = 44  # pixels a row
 _LINE = 18  # and a line of a legend
 UNIT = "refusal log-odds"
+TOGETHER = "all units together"
+"""Names the line of what one kind of site brings whole: less than the gap between the models."""
 
 
 class EffectLike(Protocol):

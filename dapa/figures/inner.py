@@ -191,7 +191,8 @@ def _map(
             tickmode="array",
             tickvals=places,
             ticktext=[safe(columns[i]) for i in places],
-            tickangle=-35 if tilt else 0,
+            tickangle=None if tilt else 0,
+            autotickangles=[0, -35],  # where names would touch
             range=[-0.5, len(columns) - 0.5],
             fixedrange=True,
         ),

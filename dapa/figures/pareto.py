@@ -103,11 +103,24 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
             "itemclick": False,
             "itemdoubleclick": False,
         },
-        annotations=[above(colours, "KL, bits a token")] if costs else [],
+        annotations=[
+            {
+                # no axis title: under a horizontal scale plotly sets that among the tick labels
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0.5,
+                "y": 0,
+                "yanchor": "top",
+                "yshift": -22,
+                "showarrow": False,
+                "text": safe("share of the parameters"),
+                "font": {"color": colours.muted, "size": 11},
+            },
+            *([above(colours, "KL, bits a token")] if costs else []),
+        ],
         hovermode="closest",
         xaxis=axis(
             colours,
-            title="share of the parameters",
             range=[-0.04 * most, 1.06 * most],
             tickformat=".0%" if most > 0.05 else ".1%",
             nticks=6,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from random import Random
 from typing import Any, Literal
 
@@ -184,11 +185,14 @@ def _sets(
         sets.append(("all", "all", every))
         known.add(Mask.of(every))
     others = without(every, units)  # a smaller control would lose less for being smaller
-    for number in range(controls if len(others) >= len(units) else 0):
+    possible = comb(len(others), len(units))  # few others make few different controls
+    number = 0
+    while number < min(controls, possible):
         drawn = Mask.of(random.sample(others, len(units)))
-        if drawn not in known:  # few others make few different controls
+        if drawn not in known:  # the same set twice would count as one control less
+            number += 1
             known.add(drawn)
-            sets.append((f"control-{number + 1}", "control", drawn.units))
+            sets.append((f"control-{number}", "control", drawn.units))
     if singles and len(units) > 1:
         sets += [(str(unit), "single", (unit,)) for unit in units]
     return sets

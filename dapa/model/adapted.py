@@ -30,7 +30,7 @@ from dapa.model.findings import Finding
 from dapa.model.ggufs import gguf_in, open_gguf
 from dapa.model.lora import Difference, Lora, is_adapter, low_rank, read_lora
 from dapa.model.lora_settings import wrong
-from dapa.model.spec import is_folder, split
+from dapa.model.spec import is_folder, short_name, split
 from dapa.model.unpacked import unpacked
 
 
@@ -302,7 +302,7 @@ def derived(
     made = deepcopy(model, memo)
     for done, name in enumerate(sorted(names)):
         if progress:
-            progress(f"reading {checkpoint.name}", done / len(names))
+            progress(f"reading {short_name(checkpoint.name)}", done / len(names))
         path, _, leaf = checkpoint.ours.get(name, name).rpartition(".")
         try:
             module = submodule(made, path)

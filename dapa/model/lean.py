@@ -18,6 +18,7 @@ from dapa.model.checkpoint import Checkpoint
 from dapa.model.distances import places_of
 from dapa.model.families import Family, submodule
 from dapa.model.files import Progress
+from dapa.model.spec import short_name
 from dapa.model.vocabulary_rows import twin
 
 
@@ -93,10 +94,10 @@ def read_lean(
     modules = {}
     for done, site in enumerate(places):
         if progress:
-            progress(f"reading {checkpoint.name}", done / len(places))
+            progress(f"reading {short_name(checkpoint.name)}", done / len(places))
         modules[site] = _site(checkpoint, submodule(student, family.path(site)), family, site)
     if progress:
-        progress(f"reading {checkpoint.name}", 1.0)
+        progress(f"reading {short_name(checkpoint.name)}", 1.0)
     ends = ends_of(checkpoint)
     return LeanTeacher(checkpoint.settings, ends, kept, modules, checkpoint.tied)
 

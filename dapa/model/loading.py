@@ -21,6 +21,7 @@ from dapa.model.architectures import inside_name
 from dapa.model.checkpoint import Checkpoint
 from dapa.model.files import Progress
 from dapa.model.lean import ends_of
+from dapa.model.spec import short_name
 from dapa.model.stored import NO_ADAPTER
 
 _ONE_AT_A_TIME = threading.Lock()  # transformers' progress hook is global to the process
@@ -106,7 +107,7 @@ def load_weights(
     if device != "cpu":
         where["device_map"] = device if isinstance(device, dict) else {"": device}
     try:
-        with reporting(progress, f"reading {checkpoint.name}"):
+        with reporting(progress, f"reading {short_name(checkpoint.name)}"):
             if checkpoint.codes:
                 model, info = _from_numbers(checkpoint, dtype, **where)
             else:

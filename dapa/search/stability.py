@@ -38,6 +38,11 @@ SORTED_AWAY = "the prior sorts this order away: the same search again"
 RETAINS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """The sweep of targets, each a share of the full mask's gain."""
 Kind = Literal["order", "bootstrap", "retain", "rest"]
+_DOING: dict[Kind, str] = {
+    "order": "another order", "bootstrap": "resampled prompts", "retain": "another target",
+    "rest": "the rest",
+}  # fmt: skip
+"""What is told while one of them runs."""
 REPEATS: tuple[Kind, Kind] = ("order", "bootstrap")
 """The kinds that repeat the search as it was; counted apart."""
 Progress = Callable[[str, float], None]
@@ -258,7 +263,7 @@ def stability(
     many = _Many(split, tuple(units), algorithm, base, seed, prior, stop, kl)
     for at, (kind, number, retain) in enumerate(todo):
         if progress:
-            progress(f"{kind} {number + 1}", at / len(todo))
+            progress(f"{_DOING[kind]}, {at + 1} of {len(todo)} searches", at / len(todo))
         if not many.repeat(kind, number, retain):
             return many.told(complete=False)
     return many.told(complete=many.rest())

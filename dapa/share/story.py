@@ -20,6 +20,7 @@ from dapa.share.sheets import WHO, Sheet, sheets_of
 from dapa.store.runs import Store
 from dapa.writing.certified import form_title, plan_text
 from dapa.writing.claims import (
+    FEWER,
     basis_text,
     larger_text,
     looks_text,
@@ -210,7 +211,14 @@ def _sure(evidence: Evidence) -> list[str]:
             basis_text(report.removals), looks_text(report.looks)]  # fmt: skip
     if not report.rates.get("held_out"):
         told.append("No prompt was held out: the rates are of the prompts that chose the set.")
+    told += [f"{body['heading']} {body['finding']}" for body in _doubts(evidence).values()]
     return [line for line in told if line]
+
+
+def _doubts(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
+    """What was measured beside the runs that tells how far the set is the one: said on top."""
+    told = evidence.beside
+    return {n: told[n] for n in ("stability", "chance") if n in told and told[n].get("heading")}
 
 
 def _tried(evidence: Evidence, store: Store) -> list[str]:
@@ -220,9 +228,14 @@ def _tried(evidence: Evidence, store: Store) -> list[str]:
             f"{report.costs.tests} sets were tried on the way; the replay on screen has each."
         )
         told.append(smaller_text(report.smaller))
+        for body in evidence.beside.values():
+            told += [note for note in body.get("notes") or () if str(note).startswith(FEWER)]
         told.append(larger_text(report.supersets, report.violations))
     told += _others(evidence, store)
-    if looks := looked_closer(evidence):
+    looks = looked_closer(evidence)
+    if against := evidence.beside.get("baselines"):
+        told.append(str(against.get("finding") or ""))
+    if looks:
         told.append(f"Measured beside it, told below: {'; '.join(o['title'] for o in looks)}.")
     return [line for line in told if line]
 

@@ -13,7 +13,7 @@ from dapa.core.cache import OFFERED, fetched
 from dapa.core.html import Html, html
 from dapa.ui.belonging import who_of
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
-from dapa.ui.parts import bar, gib, note, seconds, table, title
+from dapa.ui.parts import about, bar, gib, note, table, title
 from dapa.workbench import DTYPES, Pair, PairSpec, Report, short_name
 from dapa.writing.numbers import size_text
 
@@ -101,7 +101,7 @@ def build(dashboard: Dashboard) -> Header:
                 _DEVICES, value="auto", label="device", min_width=100, allow_custom_value=True
             )
             memory = gr.Dropdown(
-                _MEMORY, value="auto", label="memory", min_width=100, allow_custom_value=True
+                _MEMORY, value="auto", label="memory", min_width=170, allow_custom_value=True
             )
         with gr.Row(elem_classes="buttons"):
             load = gr.Button("Load pair", elem_classes="primary-action", elem_id="load-pair")
@@ -126,6 +126,8 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
     @guarded
     def fold(opened: Any) -> tuple[Any, ...]:
         now = opened is not True
+        if not now:
+            dashboard.failure = ""  # read, and closed with the form that it answered
         bench = dashboard.workbench
         name = (bench.pair.spec.name or None) if bench.loaded else None
         label = "Close" if now else "Change pair"
@@ -188,6 +190,23 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
         api_name="pair_drawer",
         show_progress="hidden",
     )
+
+    @guarded
+    def named(preset: Any) -> tuple[Any, ...]:
+        """A named pair was chosen: what was typed no longer counts."""
+        return ("", "") if preset else (gr.skip(), gr.skip())
+
+    @guarded
+    def typed(student: Any, teacher: Any) -> Any:
+        """Models were typed: the named pair no longer counts."""
+        return None if student or teacher else gr.skip()
+
+    typing = [parts.student, parts.teacher]
+    parts.preset.input(named, parts.preset, typing, api_name="pair_named", show_progress="hidden")
+    gr.on(
+        [one.change for one in typing], typed, typing, parts.preset, api_name="pair_typed",
+        show_progress="hidden", trigger_mode="always_last",
+    )  # fmt: skip
     parts.check.click(check, choice, parts.report, api_name="check_pair")
     parts.load.click(load, choice, parts.report, api_name="load_pair", show_progress="hidden")
     parts.get.click(
@@ -248,13 +267,19 @@ def _busy(dashboard: Dashboard) -> Html:
     if loading is None:
         if not dashboard.failure:
             return html("")
-        return html('<span class="note fail" role="alert">{}</span>', dashboard.failure)
+        told = html("Not loaded: {}", dashboard.failure)
+        return html('<span class="note fail" role="alert">{}</span>', told)
     took = time.monotonic() - loading.since
     left = ""
     if took > 2 and loading.fraction > 0.05:
-        left = f", about {seconds(took * (1 - loading.fraction) / loading.fraction)} left"
+        left = f", {about(took * (1 - loading.fraction) / loading.fraction)} left"
     fraction = loading.fraction or None
-    return html('<span class="busy" role="status">{}{}{}</span>', bar(fraction), loading.what, left)
+    return html(
+        '<span class="busy" role="status">{}<span>{}{}</span></span>',
+        bar(fraction),
+        loading.what,
+        left,
+    )
 
 
 def report_html(report: Report, spec: PairSpec) -> Html:
@@ -298,6 +323,6 @@ def _findings(found: Sequence[Any]) -> Html:
 
 def _choices(dashboard: Dashboard) -> list[tuple[str, str]]:
     return [
-        (f"{preset.name}: {preset.title}" if preset.title != preset.name else preset.name, name)
+        (f"{preset.name} · {preset.title}" if preset.title != preset.name else preset.name, name)
         for name, preset in dashboard.workbench.presets().items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -38,6 +39,12 @@ def seconds(value: float) -> str:
     return f"{int(value // 60)}{THIN}min {int(value % 60):02d}{THIN}s"
 
 
+def about(value: float) -> str:
+    """A guess of a duration: about 9 s, about 3 min; a guess knows no tenths."""
+    whole = max(1, round(value))
+    return f"about {whole}{THIN}s" if whole < 90 else f"about {round(whole / 60)}{THIN}min"
+
+
 def gib(value: float) -> str:
     """Bytes in GiB, one decimal."""
     return f"{value / 2**30:.1f}"
@@ -64,6 +71,7 @@ def over_kinds(value: Rate | None, of: str = " of harm") -> Html:
     if value is None:
         return html("")
     told = numbers.kinds_text(value, of, as_share=True)
+    told = re.sub(r"(\[\S+) (?=\S+\])", "\\1\u00a0", told)  # an interval stays in one line
     return html('<br><span class="interval">{}</span>', told)
 
 

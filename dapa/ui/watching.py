@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.html import Html, html, joined, when
-from dapa.ui.parts import bar, note, seconds, title
+from dapa.core.measurement import Measurement
+from dapa.ui.parts import about, bar, note, seconds, title
 from dapa.ui.tasks import Task
 
 STATES = {
@@ -48,21 +49,25 @@ def clock(task: Task | None) -> gr.Timer:
 
 
 def toolbar(
-    head: str, titles: Mapping[str, str], tasks: Mapping[str, Task | None], chosen: str, ready: bool
+    head: str,
+    offered: Mapping[str, Measurement],
+    tasks: Mapping[str, Task | None],
+    chosen: str,
+    ready: bool,
 ) -> Html:
-    """The buttons under `head`; each says what came of its measurement."""
+    """The buttons under `head`; each says what it asks and what came of its measurement."""
     buttons = []
-    for name, words in titles.items():
+    for name, one in offered.items():
         task = tasks.get(name)
         state = task.state if task else "waiting"
         mark = when(task, ' <span aria-hidden="true">{}</span>', _MARKS[state])
-        told = when(task, ' title="{}"', STATES[state])
+        tip = f"{one.heading} ({STATES[state]})" if task else one.heading
         buttons.append(
             html(
                 '<button type="button" class="seg" data-look="{name}" '
-                'aria-pressed="{pressed}"{told}{off}>{words}{mark}</button>',
-                name=name, pressed="true" if name == chosen else "false", told=told,
-                off=when(not ready, " disabled"), words=words, mark=mark,
+                'aria-pressed="{pressed}" title="{tip}"{off}>{words}{mark}</button>',
+                name=name, pressed="true" if name == chosen else "false", tip=tip,
+                off=when(not ready, " disabled"), words=one.title, mark=mark,
             )
         )  # fmt: skip
     return html('{}<div class="segs">{}</div>', head, joined(buttons))
@@ -106,8 +111,8 @@ def progress_line(task: Task) -> Html:
     elif task.held:
         line = "Waits while the models are used for something else."
     else:
-        about = f" · about {seconds(left)} left" if left is not None else ""
-        line = f"{doing or 'Getting ready'}{about}"
+        guess = f" · {about(left)} left" if left is not None else ""
+        line = f"{doing or 'Getting ready'}{guess}"
     done = bar(share if task.state == "running" and share else None)
     stop = "" if task.stopping else html(
         '<button type="button" class="link" data-do="stop">stop, keep what is measured</button>'

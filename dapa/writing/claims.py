@@ -106,7 +106,8 @@ def target_text(claim: Claimed, target: float) -> str:
     """The target, with its own uncertainty where it derives from measured rates."""
     if claim.target is None:
         return f"target {percent(target)}"
-    return f"target {rate_text(claim.target)}, from the rates of the student and of every unit"
+    between = "set between the rates of the student and of every unit moved"
+    return f"target {rate_text(claim.target)}, {between}"
 
 
 def basis_text(removals: Sequence[Removal]) -> str:
@@ -127,6 +128,10 @@ def basis_text(removals: Sequence[Removal]) -> str:
     return f"Firm by openings of the {n} search prompts" + (f" and {more} more." if more else ".")
 
 
+FEWER = "Fewer units reach the target on the search prompts too"
+"""Begins what is said of smaller sets, by which a report finds it among a measurement's notes."""
+
+
 def smaller_text(offered: Sequence[Offered]) -> str:
     """Sets of fewer units that satisfy too, with their held-out DSR; empty where none was seen."""
     if not offered:
@@ -142,10 +147,7 @@ def smaller_text(offered: Sequence[Offered]) -> str:
     held = "held-out rates" if measured else ""
     many = "the only one tried" if tried == 1 else f"of {tried} tried"
     told = ", ".join(filter(None, (held, many)))
-    return (
-        f"Fewer units reach the target on the search prompts too: {'; '.join(names)} "
-        f"({told}{wider})."
-    )
+    return f"{FEWER}: {'; '.join(names)} ({told}{wider})."
 
 
 class Short(Protocol):
@@ -185,5 +187,5 @@ def looks_text(looks: int) -> str:
     """
     if not looks:
         return ""
-    times = f"{looks} time{'' if looks == 1 else 's'}"
-    return f"By then the held-out set had been looked at {times}, this one included."
+    times = "once, here" if looks == 1 else f"{looks} times, this one included"
+    return f"By then the held-out set had been looked at {times}."

@@ -248,7 +248,7 @@ measurements.add("baselines")(
         "Compare baselines",
         "The found set beside everything simpler, and beside shams",
         "Put the found set beside everything simpler, and beside shams, with the same budget.",
-        "Same oracle, same budget of tests, whole replies. A row is one way to change the student.",
+        "Same judge, same budget of tests, whole replies. A row is one way to change the student.",
         "search",
         BaselineSettings,
         _measure,

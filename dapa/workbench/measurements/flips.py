@@ -76,7 +76,7 @@ def _describe(found: Flips) -> Shown:
 
 
 def _figures(found: Flips, dark: bool) -> Sequence[tuple[str, Any]]:
-    from dapa.figures.effects import effects_chart
+    from dapa.figures.effects import TOGETHER, effects_chart
 
     rows = [
         (unit_name(unit), {"alone": a, "left out": b})
@@ -84,7 +84,7 @@ def _figures(found: Flips, dark: bool) -> Sequence[tuple[str, Any]]:
             found.alone.units, found.alone.effects, found.left_out.effects, strict=True
         )
     ]
-    return [("by layer", effects_chart(rows, found.alone.whole, dark))]
+    return [("by layer", effects_chart(rows, found.alone.whole, dark, whole_name=TOGETHER))]
 
 
 measurements.add("flips", "single layers")(

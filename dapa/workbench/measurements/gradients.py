@@ -100,7 +100,10 @@ def _describe(shares: Shares) -> Shown:
         return NOTHING
     rows: list[tuple[Any, ...]] = []
     for unit in found.ranked:
-        named = [f"{s} {n} ({v:+.2f})" for s, n, v in found.strongest(unit, shares.neurons)]
+        named = [
+            f"{s} {n} ({round(v, 2) + 0.0:+.2f})"
+            for s, n, v in found.strongest(unit, shares.neurons)
+        ]
         told = effect(found.effects[found.units.index(unit)])
         rows.append((unit, told, *([", ".join(named)] if shares.neurons else [])))
     head = ("unit", "share of the effect", *(["strongest neurons"] if shares.neurons else []))
@@ -123,14 +126,19 @@ def _describe(shares: Shares) -> Shown:
 
 
 def _figures(shares: Shares, dark: bool) -> Sequence[tuple[str, Any]]:
-    from dapa.figures.effects import effects_chart
+    from dapa.figures.effects import TOGETHER, effects_chart
 
     found = shares.found
     rows = [
         (unit_name(unit), {"share of the effect": e})
         for unit, e in zip(found.units, found.effects, strict=True)
     ]
-    return [("each unit’s share of the effect", effects_chart(rows, found.whole, dark))]
+    return [
+        (
+            "each unit’s share of the effect",
+            effects_chart(rows, found.whole, dark, whole_name=TOGETHER),
+        )
+    ]
 
 
 measurements.add("gradients", "mask gradients")(

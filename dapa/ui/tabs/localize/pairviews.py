@@ -357,9 +357,7 @@ def _figures(shown: Watched, task: Task | None, dark: bool) -> list[tuple[str, A
 
 def _toolbar(tasks: dict[str, Task | None], chosen: str, ready: bool) -> Html:
     head = title("Where does refusal sit, and what causes it?", _LINE)
-    return toolbar(
-        head, {name: measurements[name].title for name in offered()}, tasks, chosen, ready
-    )
+    return toolbar(head, {name: measurements[name] for name in offered()}, tasks, chosen, ready)
 
 
 def _nothing() -> Html:

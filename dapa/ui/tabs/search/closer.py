@@ -289,8 +289,7 @@ def _toolbar(tasks: Mapping[str, Task | None], chosen: str, ready: bool) -> Html
         "Each button measures one thing about the found set. What was judged is not judged again."
     )
     head = title("How sure is it? Look closer", line)
-    titles = {name: measurements[name].title for name in offered()}
-    return toolbar(head, titles, tasks, chosen, ready)
+    return toolbar(head, {name: measurements[name] for name in offered()}, tasks, chosen, ready)
 
 
 def _nothing() -> Html:

@@ -39,8 +39,14 @@ def build(ask: gr.Button) -> Cost:
     return Cost(ask, piece("", elem_id="cost"), gr.Timer(0.5, active=False), gr.State(""))
 
 
-def wire(dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed: Any) -> None:
-    """Ask, watch; another choice, told by the event `changed`, makes the answer stale."""
+def wire(
+    dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed: Any, started: Any
+) -> None:
+    """Ask, watch; another choice, told by the event `changed`, makes the answer stale.
+
+    Once a search has `started`, what it takes stands in its meter, beside which a guess would only
+    contradict.
+    """
     out = [parts.line, parts.timer, parts.subject]
 
     def view(task: Task | None) -> tuple[Any, ...]:
@@ -79,6 +85,7 @@ def wire(dashboard: Dashboard, parts: Cost, chosen: choices.SearchForm, changed:
     parts.ask.click(ask, None, out, inputs_kwargs=chosen.values, api_name="search_cost", **quiet)
     parts.timer.tick(tick, parts.subject, out, api_name="search_cost_tick", **quiet)
     changed.then(forget, None, out, api_name="search_cost_stale", **quiet)
+    started.success(forget, None, out, api_name="search_cost_over", **quiet)
 
 
 def told(task: Task) -> Html:

@@ -226,7 +226,7 @@ def _certified(report: SearchReport) -> str:
     aim = target_text(claim, report.target)
     if head := headline(claim):
         end = "" if report.stop_reason == "done" else f" · {report.stop_reason}"
-        return f"{head}: {_explained(claim)} To be refused: {aim}{end}."
+        return f"{head}: {_explained(claim)} {aim[:1].upper()}{aim[1:]}{end}."
     return f"Best so far, not certified as 1-minimal: {report.stop_reason} · {aim}"
 
 

@@ -17,6 +17,7 @@ from dapa.ui.dashboard import Dashboard, text
 from dapa.ui.headline import card
 from dapa.ui.parts import (
     THIN,
+    about,
     bar,
     note,
     number,
@@ -349,10 +350,10 @@ def _left(now: SearchProgress) -> tuple[str, str]:
         return "paused", "nothing is lost"
     if now.state != "running":
         off = now.costs.eta_error
-        told = f" · guesses were off by {percent(off, 0)}" if off is not None else ""
+        told = f" · guesses of the time were off by {percent(off, 0)}" if off is not None else ""
         word = {"done": "done", "failed": "ended"}.get(now.state, "ready")
         return word, f"nothing left to test{told}"
-    about = f"about {seconds(now.eta)}" if now.eta is not None else ""
+    guess = about(now.eta) if now.eta is not None else ""
     spent = now.costs.seconds
     line = bar(spent / (spent + now.eta) if now.eta else None)
     if now.left is None:
@@ -360,7 +361,7 @@ def _left(now: SearchProgress) -> tuple[str, str]:
         if now.confidence is not None:  # the phase is that of the last question answered
             under_way = stage_now(now.confidence.as_dict())
             phase = under_way.lower() if under_way else phase
-        return phase or "starting", about + line
+        return phase or "starting", guess + line
     low, high = now.left
     many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
-    return many, f"tests left{' · ' + about if about else ''}" + line
+    return many, f"tests left{' · ' + guess if guess else ''}" + line

@@ -23,7 +23,7 @@ _EMPTY = hint(
     "Which layers carry refusal?",
     "A search moves fewer and fewer layers from the teacher into the student and asks harmful "
     "prompts each time, until no more can be spared. Press Start search. An earlier search stands "
-    "in Runs: Open in Search brings it back from memory, and what looks closer with it.",
+    "in Runs: Open in Search makes it again from what was judged, as does each closer look.",
 )
 _LIVE = ("ready", "running", "paused")
 TO_CHAT = """(...values) => {
@@ -238,11 +238,11 @@ def wire(
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = status.outputs, parts.choices.values
     chosen = choices.wire(parts.choices, dashboard, epoch)
-    cost.wire(dashboard, parts.cost, parts.choices, chosen)
     plan.wire(dashboard, parts.plan, parts.choices, chosen, epoch)
-    parts.start.click(
+    started = parts.start.click(
         start, None, [parts.job, *out], inputs_kwargs=settings, api_name="search_start", **quiet
     )
+    cost.wire(dashboard, parts.cost, parts.choices, chosen, started)
     parts.elsewhere.click(
         start_elsewhere,
         parts.job,
