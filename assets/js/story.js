@@ -65,8 +65,9 @@ const STEPS = [
       if (!story.flips) return 'The units of this set have no cells of their own to be flipped alone.';
       if (!this.done()) return 'Each layer is flipped alone, in one batch.';
       const cells = lit();
-      return cells.length ? `Lit on the strip: flip layer ${listed(cells)} alone, and the reply turns again.`
-        : 'No single layer would tip this reply: the set holds it together.';
+      const then = verdict('patched') === 'refusal' ? 'is no longer' : 'becomes'; // read off the first word alone
+      return cells.length ? `Lit on the strip: flip layer ${listed(cells)} alone, and a refusal ${then} the likelier start.`
+        : 'No single layer would tip it: whichever is flipped alone, the likelier start stays what it is.';
     } },
   { head: 'Its harmless twin', next: () => 'In figures',
     act() { ask(story.twin); }, done: () => fresh() && settled('patched', story.twin),
@@ -74,7 +75,7 @@ const STEPS = [
       if (!this.done()) return 'Nearly the same words, but no harm in them.';
       if (UNCLEAR.includes(verdict('patched'))) return 'Not refused, and not clearly answered either: this reply counts as neither.';
       return verdict('patched') === 'refusal' ? 'Refused as well: that is over-refusal, and it is counted.'
-        : 'Still answered: what moved is the refusal of harm, not all of the talking.';
+        : 'Still answered, though nearly the same words: here the set refuses the harm, not the topic.';
     } },
   { head: 'In figures', next: () => 'From the start',
     act() {}, done: () => true,
