@@ -231,7 +231,9 @@ def wire(
     parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
-    epoch.change(redraw, state, parts.panes, api_name="chat_pair", **quiet)  # it may be another's
+    answered["chat_pair"] = epoch.change(  # what stands in panes and strip may be another pair's
+        redraw, state, parts.panes, api_name="chat_pair", **quiet
+    )
     rulings.wire(dashboard, parts, parts.trial, session, ruled)
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
