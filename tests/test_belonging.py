@@ -9,6 +9,7 @@ from searched import prompt_set
 from dapa.chat.sessions import ChatSession, Talk
 from dapa.core.owner import Owner
 from dapa.core.records import EMPTY, Mask, NothingToLocalize, SettingError, StoreError, Unit
+from dapa.core.statistics import wilson
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.planted.pairs import Planting, plant
 from dapa.search.job import SearchJob
@@ -22,7 +23,7 @@ from dapa.ui.tabs.presenter import found_run
 from dapa.ui.tabs.runs import evaluated, listing, tables, taken
 from dapa.ui.tabs.runs.opened import mask_of, opened
 from dapa.ui.tabs.search.status import SearchStatus
-from dapa.workbench import Workbench
+from dapa.workbench import Run, Workbench
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,20 @@ def searched(bench):
     bench._jobs[job.id] = job
     job.run()
     return job
+
+
+def stored_table(**rates):
+    """An evaluation as the store holds it: column -> DSR out of 100."""
+    columns = {name: {"dsr": wilson(hits, 100).as_dict()} for name, hits in rates.items()}
+    return Run("r", 0.0, "evaluate", "t", {"mask": "1.gate"}, "done", {"models": columns}, 0.0)
+
+
+def test_two_evaluations_side_by_side_show_what_differs_and_fold_the_rest():
+    first = stored_table(student=2, patched=95, teacher=99)
+    second = stored_table(student=2, patched=20, teacher=97)
+    shown, folded = evaluated.beside(first, second, "a", "b").split("<details")
+    assert shown.count("<tr>") == 3 and "A clearly more" in shown and "intervals overlap" in shown
+    assert "1 figure is the same in both" in folded and "student" in folded
 
 
 def test_owners_are_the_same_by_name_or_by_their_models_and_an_unknown_one_is_nobodys():
@@ -207,6 +222,8 @@ def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away
     side = evaluated.beside(first, second, "a", "b")
     for found in told:
         assert f"{found.rate('patched', 'dsr').value:.2f}" in side
+    same = evaluated.beside(first, first, "a", "b")
+    assert "Every figure is the same in both." in same and "difference" not in same
     _, heads, rows, _ = tables.beside(first, second)
     assert {row["run"] for row in rows} == {"A", "B"} and set().union(*rows) <= set(heads)
     at = ("B", "patched", "dsr")

@@ -139,6 +139,20 @@ def test_a_load_elsewhere_is_announced_and_everything_shown_is_greyed_until_its_
     assert page.evaluate("window.kept")
 
 
+def test_what_one_flip_would_do_leaves_the_strip_with_its_pair(board, visit):
+    page = visit()
+    tab(page, "Chat")
+    ask(page, PROMPT)  # nothing is transplanted: the strip of either pair holds the same, no layer
+    flips = page.locator("#strip .flip")
+    until(lambda: flips.count() == 6)
+    before = flips.all_inner_texts()
+    board.dashboard.load(board.workbench.spec("two"), "somebody")
+    page.wait_for_selector("#panes .whose:has-text('This conversation is of one')")
+    until(lambda: flips.count() == 0)
+    page.click("#panes .whose .load")
+    until(lambda: flips.all_inner_texts() == before)
+
+
 def test_the_patched_panes_title_is_the_strips_whatever_is_written_meanwhile(
     board, visit, monkeypatch
 ):

@@ -154,6 +154,8 @@ def test_a_blind_blurred_pane_is_revealed_alone(board, visit):
     page.click("#panes [data-show=B]")
     until(lambda: shown["B"].evaluate(blur) == "none")
     assert "blur" in shown["A"].evaluate(blur) and "blur" in shown["C"].evaluate(blur)
+    page.click("#panes [data-show=B]:has-text('Blur it again')")
+    until(lambda: "blur" in shown["B"].evaluate(blur))
 
 
 def test_the_theme_is_chosen_by_a_switch_and_kept(board, visit):

@@ -95,6 +95,15 @@ def asked_of(dashboard, harm="", classes="", **values):
     return asked.settings_of(dashboard, form, "", ({}, {}, "", "", harm, classes), sent)
 
 
+def test_a_field_that_is_left_to_itself_says_so(tmp_path):
+    with gr.Blocks():
+        form = forms.build(EvaluationSettings, "eval")
+    field = form.parts["effort"]
+    assert dict((value, title) for title, value in field.choices)[field.value] == (
+        "as the template does"
+    )
+
+
 def test_the_screen_asks_for_tasks_by_name(tmp_path):
     dashboard = Dashboard(Workbench(tmp_path))
     settings = asked_of(dashboard, tasks="arc_easy, hellaswag arc_easy")

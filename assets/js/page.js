@@ -35,7 +35,9 @@
   // A link names the tab that it opens; whoever pressed one before that keeps the one pressed.
   let chosen = false;
   document.addEventListener('click', (event) => {
-    if (event.isTrusted && event.target.closest('#tabs .tab-wrapper button')) chosen = true;
+    if (!event.target.closest('#tabs .tab-wrapper button')) return;
+    if (event.isTrusted) chosen = true;
+    else scrollTo(0, 0); // a button further down led here: its answer begins at the top
   }, true);
   const query = new URLSearchParams(location.search);
   const linked = query.get('tab') || (query.has('pair') || query.has('student') ? 'chat' : '');

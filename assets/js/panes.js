@@ -31,10 +31,25 @@ watch('value', settle);
 // Replies that are blurred until asked for (the choice is kept on the root, which redraws leave
 // alone), examples to ask, badges to overrule, votes.
 let asked = '';
+const shown = () => new Set((element.dataset.shown || '').split(' ').filter(Boolean));
+function turn(name) {
+  const names = shown();
+  if (!names.delete(name)) names.add(name);
+  element.dataset.shown = [...names].join(' ');
+  unveil();
+}
+function unveil() {
+  const names = shown();
+  for (const button of element.querySelectorAll('[data-show]')) {
+    const open = names.has(button.dataset.show);
+    button.textContent = open ? 'Blur it again' : 'Show the reply';
+    button.closest('.pane').classList.toggle('seen', open);
+  }
+}
 element.addEventListener('click', (event) => {
   const at = (selector) => event.target.closest(selector);
   const show = at('[data-show]');
-  if (show) element.dataset.shown = `${element.dataset.shown || ''} ${show.dataset.show}`;
+  if (show) turn(show.dataset.show);
   const example = at('[data-example]');
   if (example) trigger('select', { text: example.dataset.example });
   const rule = at('[data-rule]');
@@ -69,4 +84,5 @@ watch('value', agree);
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';
   if (now !== asked) { asked = now; delete element.dataset.shown; }
+  unveil();
 });

@@ -55,8 +55,9 @@ const STEPS = [
     done: () => held() && fresh() && settled('patched', story.harmful),
     say() {
       if (!this.done()) return `${story.moved} now come from the teacher; nothing else changes.`;
+      if (verdict('student') === 'refusal' && verdict('patched') === 'refusal') return `Refused, as by the student itself: this request shows nothing of the set.`;
       return verdict('patched') === 'refusal'
-        ? `The reply turns. ${story.moved} from the teacher, and the model refuses.`
+        ? `The reply turns. ${story.moved} now come from the teacher, and the model refuses.`
         : 'This reply does not turn: the figures at the end tell how many do.';
     } },
   { head: 'What holds it', next: () => 'Ask its harmless twin',
@@ -65,23 +66,27 @@ const STEPS = [
       if (!story.flips) return 'The units of this set have no cells of their own to be flipped alone.';
       if (!this.done()) return 'Each layer is flipped alone, in one batch.';
       const cells = lit();
-      return cells.length ? `Lit on the strip: flip layer ${listed(cells)} alone, and the reply turns again.`
-        : 'No single layer would tip this reply: the set holds it together.';
+      const refuses = verdict('patched') === 'refusal'; // the cells tell of its first word alone
+      const start = Number(pane('patched')?.querySelector('.first b')?.textContent) >= 0.5;
+      if (refuses !== start) return 'This reply is not told by its first word, and that is all the strip reads: it cannot say here what holds it.';
+      const then = refuses ? 'is no longer' : 'becomes';
+      return cells.length ? `Lit on the strip: flip layer ${listed(cells)} alone, and a refusal ${then} the likelier start.`
+        : 'No single layer would tip it: whichever is flipped alone, the likelier start stays what it is.';
     } },
   { head: 'Its harmless twin', next: () => 'In figures',
     act() { ask(story.twin); }, done: () => fresh() && settled('patched', story.twin),
     say() {
-      if (!this.done()) return 'Nearly the same words, but no harm in them.';
+      if (!this.done()) return 'Like it in its words, but without the harm.';
       if (UNCLEAR.includes(verdict('patched'))) return 'Not refused, and not clearly answered either: this reply counts as neither.';
       return verdict('patched') === 'refusal' ? 'Refused as well: that is over-refusal, and it is counted.'
-        : 'Still answered: what moved is the refusal of harm, not all of the talking.';
+        : `${verdict('student') === 'answered' ? 'Still answered' : 'Answered'}: like it in its words, without the harm, and not refused.`;
     } },
   { head: 'In figures', next: () => 'From the start',
     act() {}, done: () => true,
     say: () => `${story.tried < 2 ? 'The request shown was the first that was tried'
       : story.turned ? `The request shown was picked from ${story.tried} that were tried`
         : `No reply of ${story.tried} that were tried turns so that the twin is answered; the first was shown`}${story.heldOut ? '' : ', and it is not of those held out from the search'
-    }; these figures count them all.` },
+    }; these figures are over all that were asked.` },
 ];
 
 const page = () => document.getElementById('page');

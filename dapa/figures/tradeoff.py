@@ -89,7 +89,7 @@ def _named(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[str, st
     """
     taken: dict[str, tuple[float, float]] = {}
     told: dict[str, tuple[str, str]] = {}
-    for model, (x, y) in points.items():
+    for model, (x, y) in sorted(points.items(), key=lambda one: -one[1][1]):  # the upper, above
         for side, (right, up) in _SIDES.items():
             place = (x + right, y + up)
             inside = place[0] - _WIDE / 2 >= -0.11 and place[0] + _WIDE / 2 <= 1.15

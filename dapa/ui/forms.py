@@ -100,7 +100,8 @@ def build(
     for row in sorted(rows):
         if len(rows) > 2 and (group := _group(row, rows[row])):
             piece(html('<p class="group-name">{}</p>', group))
-        with gr.Row(elem_classes="fields"):
+        ticks = all(kinds[name].base is bool for name in rows[row])
+        with gr.Row(elem_classes="fields ticks" if ticks else "fields"):
             for name in rows[row]:
                 choices = (offers or {}).get(name)
                 ident = f"{prefix}-{name.replace('_', '-')}"
@@ -154,7 +155,8 @@ def _component(
     if known is not None:
         titles = [(title, name) for name, title in known.items()]
         none = [("as it suits", "")] if shape.optional and "" not in known else []
-        return gr.Dropdown([*none, *titles], value=value or ("" if none else None), **made)
+        empty = "" if none or "" in known else None
+        return gr.Dropdown([*none, *titles], value=value or empty, **made)
     if shape.base in (int, float):
         return _number(one, shape, value, made)
     return gr.Textbox(

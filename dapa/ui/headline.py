@@ -105,7 +105,8 @@ def _skill(told: Headline) -> tuple[str, str]:
 def _moved(told: Headline) -> tuple[str, str]:
     many = kind_text(told.kind, told.total or told.units)
     count = f"{told.units} of {told.total}" if told.total else f"{told.units}"
-    return html("{} <em>{}</em>", count, many), "taken from the teacher"
+    every = ": all that differ" if told.units == told.total else ""
+    return html("{} <em>{}</em>", count, many), f"taken from the teacher{every}"
 
 
 # -- the picture ---------------------------------------------------------------------------------

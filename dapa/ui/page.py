@@ -77,11 +77,6 @@ def build(dashboard: Dashboard) -> gr.Blocks:
             dashboard, around, session, maps.dark, drawn, _presser(dashboard, session, wheel), epoch
         )
         inside.wire(dashboard, unfolded, maps, made.shown, epoch)
-        for name, cell in (("map", maps.cell), ("view", around.cell), ("evaluate", scored.replies)):
-            cell.select(
-                chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
-                show_progress="hidden",
-            )  # fmt: skip
         tables, evaluated = evaluate.wire(
             dashboard, scored, session, maps.dark, page, wheel, _STEER, epoch
         )
@@ -94,8 +89,21 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         page.load(attach, None, attached, api_name="search_attach", show_progress="hidden")
         newest = {"Search": (reopen, None, filled), "Evaluate": tables}
         reopened = runs.wire(dashboard, past, session, wheel, _STEER, newest, maps.dark, epoch)
+        prompts = {
+            "map": maps.cell, "view": around.cell, "evaluate": scored.replies, "runs": past.below,
+        }  # fmt: skip
+        picked = {
+            name: cell.select(
+                chat.picked, None, talk.prompt, api_name=f"{name}_ask", js=_TO_CHAT,
+                show_progress="hidden",
+            )
+            for name, cell in prompts.items()
+        }  # fmt: skip
+        picked["story"] = shown.story.select(
+            chat.picked, None, talk.prompt, api_name="story_pick", show_progress="hidden"
+        )
         answer_again, ask_linked = chat.wire(
-            dashboard, talk, session, wheel, flips, _STEER, shown.story, epoch
+            dashboard, talk, session, wheel, flips, _STEER, epoch, picked
         )
         presenter.wire(dashboard, shown, session, wheel, _STEER)
         linked = sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened, epoch)

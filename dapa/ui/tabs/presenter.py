@@ -102,8 +102,7 @@ def wire(
             "harmful": choice.asked.text,
             "twin": choice.asked.twin,
             "layers": where_text(mask.units),
-            "moved": f"{len(mask.units)}{f' of {total}' if total else ''} "
-            f"{kind_text(kind, total or len(mask.units))}",
+            "moved": _moved(len(mask.units), total, kind),
             "tried": choice.tried,
             "turned": choice.turned,
             "heldOut": held_out(choice.asked),
@@ -119,6 +118,14 @@ def wire(
     return parts.button.click(
         begin, session, [session, wheel, parts.story], api_name="present", js=_OPEN, **steer
     )
+
+
+def _moved(count: int, total: int, kind: str) -> str:
+    """What is transplanted, as a sentence begins with it; equal sites count for nothing."""
+    name = kind_text(kind, total or count)
+    if count == total:
+        return f"All {count} {name} that differ"
+    return f"{count} of {total} {name}" if total else f"{count} {name}"
 
 
 def carried(told: dict[str, Any], card_html: str = "") -> Html:

@@ -15,7 +15,7 @@ from dapa.ui.parts import badge, layered, note
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.shown import order, picture
-from dapa.workbench import PANES, ChatSettings, Talk, rule, tally, vote
+from dapa.workbench import PANES, ChatSettings, Talk, rule, tally, titled, vote
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
@@ -138,17 +138,20 @@ def _judged(reply: str, ways: ChatSettings) -> Html:
         "{judge} · "
         '{reason}</span><div class="reply" dir="auto">{layered}</div>'
         "</div>",
-        badge=badge(verdict.label), how=verdict.how, judge=verdict.judge, reason=verdict.reason,
-        layered=layered(reply, spans),
+        badge=badge(verdict.label), how=verdict.how, judge=titled(verdict.judge),
+        reason=verdict.reason, layered=layered(reply, spans),
     )  # fmt: skip
 
 
 def _told(order: tuple[str, ...], winner: str, won: dict[str, int]) -> Html:
     """Who was who, and how the votes on this pair stand."""
-    who = ", ".join(f"{'ABC'[i]} was the {name}" for i, name in enumerate(order))
-    said = "You chose none." if winner == "none" else f"You chose the {winner}."
+    called = {name: "the patched model" if name == "patched" else f"the {name}" for name in PANES}
+    who = ", ".join(f"{'ABC'[i]} was {called[name]}" for i, name in enumerate(order))
+    said = f"You chose {called.get(winner, 'none')}."
     stand = ", ".join(f"{name} {won.get(name, 0)}" for name in (*PANES, "none"))
-    return note(f"{said} {who}. {sum(won.values())} votes on this pair so far: {stand}.")
+    cast = sum(won.values())
+    votes = f"{cast} {'vote' if cast == 1 else 'votes'}"
+    return note(f"{said} {who}. {votes} on this pair so far: {stand}.")
 
 
 def _data(event: gr.EventData) -> dict[str, Any]:

@@ -35,6 +35,8 @@ from dapa.workbench import (
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _DELETE, _SURE = "Delete", "Delete for good"
 _MOST_FILE = 20 * 2**20
+_LONG = 60
+"""Characters of a prompt that are said again whole."""
 _SECRET = re.compile(r"[0-9a-f]{32}")
 
 
@@ -175,13 +177,17 @@ def wire(
 
     @guarded
     def make_link(talk: Talk, here: Session, **given: Any) -> Html:
-        query = link_query(saved_now(talk, here, given), "chat")
+        made = saved_now(talk, here, given)
+        carries = ["this pair", "these layers"] if made.mask else ["this pair"]
+        carries += ["the found set"] if made.found else []
+        carries += ["these settings"]
+        asks = f"and asks “{_short(talk.prompt)}”" if talk.prompt else "and asks nothing yet"
         return html(
-            '<p class="note">This link opens the chat with this pair, these layers, the found set, '
-            'the settings and the last prompt, answered. <span class="copied" role="status"></span>'
+            '<p class="note">This link opens the chat with {}, {}. '
+            '<span class="copied" role="status"></span>'
             '<input class="link-text" readonly aria-label="Link" data-query="{}"></p>',
-            query,
-        )
+            ", ".join(carries), asks, link_query(made, "chat"),
+        )  # fmt: skip
 
     @guarded
     def choices(who: Any) -> Any:
@@ -346,6 +352,10 @@ def read_link(query: Mapping[str, str]) -> Saved | None:
 
 
 _PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= _LONG else prompt[: _LONG - 1] + "…"
 
 
 def _owner(dashboard: Dashboard, who: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import Any
@@ -87,12 +87,13 @@ def wire(
     wheel: gr.HTML,
     flips: gr.HTML,
     steer: dict[str, Any],
-    story: gr.HTML,
     epoch: gr.State,
+    elsewhere: Mapping[str, Any],
 ) -> Any:
     """Events; returns what answers again after a toggle, and what asks the prompt of a state.
 
-    `story` is the presenter's bar, which asks as a pressed example does.
+    `elsewhere` are the events, by name, that put a prompt from another place into the composer,
+    the presenter's bar among them: it is asked as a pressed example is.
     """
 
     def ours(talk: Talk) -> Talk:
@@ -231,14 +232,16 @@ def wire(
     parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
-    epoch.change(redraw, state, parts.panes, api_name="chat_pair", **quiet)  # it may be another's
+    answered["chat_pair"] = epoch.change(  # what stands in panes and strip may be another pair's
+        redraw, state, parts.panes, api_name="chat_pair", **quiet
+    )
     rulings.wire(dashboard, parts, parts.trial, session, ruled)
     sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
-    told = story.select(picked, None, parts.prompt, api_name="story_pick", **_QUIET)
     for event, name in (
-        (shelved, "chat_pick"), (example, "chat_ask_example"), (told, "story_ask"),
+        (shelved, "chat_pick"), (example, "chat_ask_example"),
+        *((event, f"{name}_asked") for name, event in elsewhere.items()),
     ):  # fmt: skip
         answered[name] = event.then(send, ask, asked, api_name=name, **named)
 

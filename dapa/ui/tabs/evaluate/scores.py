@@ -272,7 +272,7 @@ def replies(
         f"{len(kept):,} of {len(rows):,} replies; press one to unfold it.",
     ) + counted(kept)
     if not kept:
-        return head + note("No reply matches; take other words another verdict or manner.")
+        return head + note("No reply matches; take other words, another verdict or another manner.")
     lines = joined(_line(row) for row in kept[:_SHOWN])
     more = "" if len(kept) <= _SHOWN else note(f"The first {_SHOWN}; the CSV has all.")
     return html('{}<div class="scroll replies">{}</div>{}', head, lines, more)

@@ -18,7 +18,7 @@ from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import download, exporting, plots, strip
 from dapa.ui.belonging import is_ours, owner_of, title_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
-from dapa.ui.parts import exactly, hint, title
+from dapa.ui.parts import exactly, hint, note, title
 from dapa.ui.session import Session, fresh
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.evaluate import scores
@@ -36,6 +36,8 @@ _EMPTY = hint(
     "Ask the three models the same prompts: do they refuse what is harmful, answer what is not, "
     "and keep the student’s skill? Press Evaluate.",
 )
+_BARE = "No layer is on the strip yet: the patched model would be the student itself."
+_UNREAD = hint("Replies", "Press a cell of the table to read the replies behind it.")
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
 SUBJECT = "evaluation"
 """Of the server's tasks: the evaluations."""
@@ -97,10 +99,7 @@ def build(dashboard: Dashboard) -> Evaluate:
         table = piece(_EMPTY, "scores.js", elem_id="eval-table")
         files = viewfiles.build("eval-files")
     with gr.Column(elem_classes="card belongs", visible=True, elem_id="eval-card"):
-        replies = piece(
-            hint("Replies", "Press a cell of the table to read the replies behind it."),
-            "shelf.js", elem_id="eval-replies",
-        )  # fmt: skip
+        replies = piece(_UNREAD, "shelf.js", elem_id="eval-replies")
         with gr.Row(elem_classes="buttons"):
             words = gr.Textbox(
                 "", label="words", max_length=200, scale=1, min_width=160, elem_id="eval-words"
@@ -197,7 +196,7 @@ def wire(
         """Where the table's numbers come from."""
         named = dashboard.workbench.store.run(found.run).title if found.run else "not stored"
         judged = f"{len(found.replies)} replies" + ("" if found.complete else ", stopped early")
-        mask = f"mask {found.mask.key or 'empty'}"
+        mask = f"patched: {exactly(found.mask)}"
         beside = [f"{name}: {exactly(each)}" for name, each in found.beside.items()]
         who = f"judged by {titled(found.judge)}"
         return " · ".join((named, mask, *beside, who, judged, f"run {found.run}"))
@@ -233,7 +232,8 @@ def wire(
         """Whose the table is, where it is not what strip and header say."""
         task = task_of(shown)
         if task is None:
-            return html("")
+            bare = dashboard.workbench.loaded and not here.mask.entries
+            return note(_BARE) if bare else html("")
         other = whose(dashboard, task.owner, "This table")
         return other or under(dashboard, task.owner, task.mask, here.mask)
 
@@ -362,6 +362,10 @@ def wire(
         inputs_kwargs=values, api_name="evaluate_again", **_QUIET,
     )  # fmt: skip
     how = [parts.words, parts.verdict, parts.order, parts.manner]
+    parts.shown.change(  # another table: what was read of the last one is not of this
+        lambda: ((), _UNREAD), None, [parts.cell, parts.replies], api_name="evaluate_unread",
+        show_progress="hidden",
+    )  # fmt: skip
     parts.table.select(
         open_cell,
         [parts.shown, *how],

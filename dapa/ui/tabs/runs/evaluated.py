@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dapa.core.html import Html, html, joined
@@ -90,20 +90,25 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
     tables = [(run.result or {}).get("models") or {} for run in (first, second)]
     if not all(tables):
         raise SettingError("one of these evaluations has no table yet; choose two that ended")
-    rows = []
+    apart, same = [], []
     for measure in dict.fromkeys([*measures(tables[0]), *measures(tables[1])]):
         for model in dict.fromkeys([*tables[0], *tables[1]]):
-            both = [rate_of(models.get(model) or {}, measure) for models in tables]
-            if any(both):
-                rows.append((title_of(measure), model, *map(rate, both)))
+            a, b = (rate_of(models.get(model) or {}, measure) for models in tables)
+            if a is None and b is None:
+                continue
+            row = (title_of(measure), model, rate(a), rate(b))
+            if a == b:
+                same.append(row)
+            else:
+                apart.append((*row, _clear(a, b)))
     masks = html(
         "<b>A</b> patched with {} · <b>B</b> patched with {}",
         exactly(mask_of(first)),
         exactly(mask_of(second)),
     )
-    apart = [(run.result or {}).get("judge") for run in (first, second)]
+    judges = [(run.result or {}).get("judge") for run in (first, second)]
     strange = (
-        "" if apart[0] == apart[1] else note("Other judges: read the rates with care.", "warn")
+        "" if judges[0] == judges[1] else note("Other judges: read the rates with care.", "warn")
     )
     limits = [run.settings.get("max_new_tokens") for run in (first, second)]
     if limits[0] != limits[1]:
@@ -111,7 +116,33 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
     return html(
         "{}{}{}{}",
         title("Two evaluations side by side", html("<b>A</b> {} · <b>B</b> {}", name, other)),
-        note(masks), strange, table(("share of replies", "model", "A", "B"), rows),
+        note(masks), strange, _differing(apart) + _alike(same),
+    )  # fmt: skip
+
+
+def _clear(a: Rate | None, b: Rate | None) -> str:
+    """What may be said of a difference: intervals that do not overlap tell it for sure."""
+    if a is None or b is None:
+        return "not asked in both"
+    if a.low > b.high or b.low > a.high:
+        return f"{'A' if a.value > b.value else 'B'} clearly more"
+    return "intervals overlap"
+
+
+def _differing(rows: Sequence[Sequence[Any]]) -> Html:
+    if not rows:
+        return note("Every figure is the same in both.")
+    return table(("share of replies", "model", "A", "B", "difference"), rows)
+
+
+def _alike(rows: Sequence[Sequence[Any]]) -> Html:
+    """What both have alike, folded: most often student and teacher, whom no mask changes."""
+    if not rows:
+        return html("")
+    return html(
+        '<details class="read"><summary>{} the same in both</summary>{}</details>',
+        "1 figure is" if len(rows) == 1 else f"{len(rows)} figures are",
+        table(("share of replies", "model", "A", "B"), rows),
     )  # fmt: skip
 
 

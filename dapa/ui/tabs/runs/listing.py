@@ -68,7 +68,7 @@ def how(run: Run) -> str:
     if run.kind == KIND:
         told = run.result or {}
         judge = titled(str(told.get("judge") or run.settings.get("judge", "")))
-        over = f", DSR ({told['dsr_over']})" if told.get("dsr_over") else ""
+        over = f" · {told['dsr_over']}" if told.get("dsr_over") else ""
         return f"evaluation by {judge}{over}"
     return method_of(run.settings)
 

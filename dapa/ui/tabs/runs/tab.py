@@ -101,7 +101,7 @@ def build(dashboard: Dashboard, tab: gr.Tab) -> Runs:
             visible=False,
             elem_id="run-chart",
         )
-        under = piece("", elem_id="run-certified")
+        under = piece("", "shelf.js", elem_id="run-certified")
         export = exporting.build("run-export")
     pictures = replay.picture("run-tests")
     with (

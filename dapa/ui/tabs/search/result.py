@@ -184,7 +184,7 @@ def headlined(
     roles = ("student_held_out", "held_out", "full_held_out")
     asked = "held-out harmful requests"
     if report.confidence is not None:
-        asked = "harmful requests that chose nothing"
+        asked = "harmful requests that had no part in choosing the set"
     if not all(report.rates.get(role) for role in roles[:2]):
         roles, asked = ("student", "best", "full"), "harmful search requests"
     student, found, full = (report.rates.get(role) for role in roles)
