@@ -268,7 +268,9 @@ def test_the_command_line_tells_the_estimate_and_loads_lean(planted_folders, tmp
     told = json.loads(out)["memory"]
     assert code == 0 and told["mode"] == "full" and told["lean"] < told["teacher"]
     code, out, _ = dapa("check", *pair, "--memory", "lean:mlp")
-    assert code == 0 and "lean" in out and "if only its gate, up, down are held" in out
+    assert (
+        code == 0 and "lean" in out and "with only its gate, up, down held" in " ".join(out.split())
+    )
     ask = ["generate", *pair, "--prompt", harmful_prompts(1)[0], "--json", "-"]
     code, out, _ = dapa(*ask, "--memory", "lean", "--units", "1-2.layer")
     assert code == 0 and json.loads(out)["patched"]["verdict"] == "refusal"

@@ -92,7 +92,7 @@ class MemoryEstimate:
         apart = "" if self.beside is None else f", {gib(self.beside)} as an adapter beside it"
         return (
             f"Memory: the student takes {gib(self.student)}; the teacher {gib(self.teacher)} whole"
-            f"{apart}, or {gib(self.lean)} if of it only {', '.join(self.keep)} is held; replies "
+            f"{apart}, or {gib(self.lean)} with only its {', '.join(self.keep)} held; replies "
             f"{gib(self.work)}. {gib(self.free)} are free on {self.where}, so the mode is "
             f"{self.mode}{self._how}."
         )
