@@ -64,7 +64,7 @@ def page(window):
 def look(page, name):
     """Press a look's button and wait until it was measured."""
     page.click(f"#looks [data-look={name}]")
-    page.wait_for_selector(f"#looks [data-look={name}][aria-pressed=true][title=measured]")
+    page.wait_for_selector(f"#looks [data-look={name}][aria-pressed=true][title$='(measured)']")
     heading = measurements[name].heading
     until(lambda: heading in page.inner_text("#look"))
     page.wait_for_selector("#look [data-do=again]")
@@ -105,7 +105,7 @@ def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page
     page.wait_for_selector("#look [data-do=stop], #look [data-do=again]")
     page = visit()
     tab(page, "Search")
-    page.wait_for_selector("#looks [data-look=baselines][aria-pressed=true][title=measured]")
+    page.wait_for_selector("#looks [data-look=baselines][aria-pressed=true][title$='(measured)']")
     page.wait_for_selector("#look .rivals")
     said = page.inner_text("#look")
     assert "Of the simpler choices" in said and "Placebos" in said
@@ -287,7 +287,7 @@ def test_chance_tells_its_cost_and_begins_only_when_it_is_told_to(board, page):
     assert "this search" in page.inner_text("#look"), "its pace, or that it has none"
     assert board.dashboard.tasks.of(job_of(board).id, "chance") is None, "nothing was begun"
     page.click("#look [data-do=again]")
-    page.wait_for_selector("#looks [data-look=chance][title=measured]")
+    page.wait_for_selector("#looks [data-look=chance][title$='(measured)']")
     until(lambda: "refuse at least as much as the found set" in page.inner_text("#look"))
     page.wait_for_selector("#look-chart .js-plotly-plot")
     assert "p = " in page.inner_text("#look")
