@@ -120,7 +120,7 @@ def test_a_view_is_given_as_html_csv_and_json_with_its_provenance(board, visit):
     assert len(body["rows"]) == 12 and "summary by layer" in body["provenance"]
     page.click("#view .sortable th >> nth=3")
     column = page.locator("#view .sortable tbody tr td:nth-child(4)").all_inner_texts()
-    values = [float(text) for text in column]
+    values = [float(text.replace("−", "-")) for text in column]
     assert values == sorted(values, reverse=True)
 
 
