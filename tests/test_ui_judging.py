@@ -1,12 +1,13 @@
 """Who judges, as the screen asks for it: checked on the server before anything is asked."""
 
+import gradio as gr
 import pytest
 from classifiers import train
 
 from dapa.core.records import SettingError
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.tabs.evaluate import judging
-from dapa.workbench import Workbench
+from dapa.ui.tabs.evaluate import form, judging
+from dapa.workbench import EvaluationSettings, Workbench
 
 ADDRESS = ("url=http://127.0.0.1:1/v1", "model=tiny")
 
@@ -73,3 +74,35 @@ def test_an_endpoint_is_offered_only_where_the_starter_named_one(dashboard, tmp_
         "rules", "released", "classifier", "endpoint", "two-stage"
     ]  # fmt: skip
     assert judging.chosen(named, ["endpoint", "rules"], "", "") == (("endpoint", "rules"), ADDRESS)
+
+
+def test_an_opened_run_fills_the_form_with_what_it_was_measured_with(dashboard, nameless):
+    labels = "LABEL_0=compliance, LABEL_1=refusal"
+    settings = EvaluationSettings(
+        judge="classifier", judge_options=(f"checkpoint={nameless}", f"labels={labels}"),
+        harm="classifier", harm_options=(f"checkpoint={nameless}", "harmful=LABEL_0"),
+        saved={"best": "3.gate"}, prompt_limit=7,
+    )  # fmt: skip
+    with gr.Blocks():
+        parts = form.build(dashboard)
+    held = parts.filled(dashboard, settings)
+    assert len(held) == len(parts.filling)
+    fields = len(parts.form.parts)
+    values = dict(zip(parts.form.parts, held[:fields], strict=True))
+    beside = tuple(held[fields : fields + len(parts.beside)])
+    again = form.settings_of(dashboard, parts.form, "", beside, values)
+    assert again.judge == "classifier" and again.prompt_limit == 7
+    assert set(again.judge_options) == {f"checkpoint={nameless}", f"labels={labels}"}
+    assert (again.harm, again.harm_options) == (settings.harm, settings.harm_options)
+    assert again.saved == {"best": "3.gate"} and "best: layer 3" in held[-1]
+
+
+def test_what_this_page_cannot_hold_of_an_opened_run_is_said(dashboard):
+    settings = EvaluationSettings(judge="endpoint", harm="causal", text="own.txt")
+    with gr.Blocks():
+        parts = form.build(dashboard)
+    held = parts.filled(dashboard, settings)
+    values = dict(zip(parts.form.parts, held, strict=False))
+    assert values["judge"] == "rules"
+    for word in ("the judge endpoint", "its harm judge causal", "its text for perplexity"):
+        assert word in held[-2]

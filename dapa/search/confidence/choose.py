@@ -45,8 +45,8 @@ FIRST_LOOK, FIRST_READ = 50, 12
 """Prompts of the first look at verdicts, and at log-odds; each further look doubles them. Fewer
 replies than that are not written faster: a step reads every weight, for however many rows."""
 CLEAR = 2.0
-"""Standard errors by which a set must lose too much to be dropped before all prompts were read. Of
-120 searches on paper 2.5 chose the same sizes, for an eighth more readings."""
+"""Standard errors by which a set must lose too much to be dropped before all prompts were read. In
+120 searches of spread truths 2.5 left sets as large on average, for an eighth more readings."""
 
 
 @dataclass

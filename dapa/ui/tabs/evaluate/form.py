@@ -67,6 +67,8 @@ class EvaluationForm:
         if settings.judge not in judging.offered(dashboard):
             left.append(f"the judge {settings.judge}, which this dashboard does not offer")
             settings = replace(settings, judge="rules")
+        if settings.harm not in (None, CLASSIFIER):
+            left.append(f"its harm judge {settings.harm}")
         both = {"harmful": settings.prompts, "harmless": settings.harmless}
         given = {role: str(path) for role, path in both.items() if path is not None}
         judge = read_options(settings.judge_options) if settings.judge == CLASSIFIER else {}
@@ -74,11 +76,10 @@ class EvaluationForm:
         labels = ", ".join("=".join(pair) for pair in dict(judge.get("labels") or {}).items())
         classes = ", ".join(harm.get("harmful") or ())
         told = ["The prompts are those of the run that was opened."] if given else []
-        told += (
-            [f"Of the run that was opened, this page does not take over {', '.join(left)}."]
-            if left
-            else []
-        )
+        if left:
+            told.append(
+                f"Of the run that was opened, this page does not take over {'; '.join(left)}."
+            )
         return [
             *self.form.filled(settings), given, dict(settings.saved),
             str(judge.get("checkpoint") or ""), labels, str(harm.get("checkpoint") or ""), classes,
