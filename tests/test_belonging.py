@@ -46,6 +46,22 @@ def searched(bench):
     return job
 
 
+def test_evaluations_side_by_side_tell_what_is_no_share_of_replies_too():
+    first, second = stored_table(patched=95), stored_table(patched=95)
+    body = {"value": 28.4, "low": 27.9, "high": 28.9, "n": 4567, "text": "toy"}
+    for run, value in ((first, 28.4), (second, 31.0)):
+        told = {**body, "value": value, "low": value - 0.5, "high": value + 0.5}
+        run.result["models"]["patched"]["perplexity"] = told
+    drift = {"value": 0.0074, "low": None, "high": None, "n": 1}
+    second.result["models"]["patched"]["kl"] = drift
+    shown, folded = evaluated.beside(first, second, "a", "b").split("<details")
+    assert "perplexity" in shown and "B clearly more" in shown and "4,567 tokens" in shown
+    assert "0.0074" in shown and "not asked in both" in shown
+    assert "[28.4" not in evaluated.draw(first) and "[27.9, 28.9]" in evaluated.draw(first)
+    told = evaluated.figures(first, second)[1]
+    assert [row["value"] for row in told if row["part"] == "mean"] == [31.0, 0.0074]
+
+
 def stored_table(**rates):
     """An evaluation as the store holds it: column -> DSR out of 100."""
     columns = {name: {"dsr": wilson(hits, 100).as_dict()} for name, hits in rates.items()}
@@ -221,7 +237,7 @@ def test_evaluations_stand_among_the_runs_and_are_opened_compared_and_taken_away
     assert mask_of(first) == Mask.of([Unit(1), Unit(4)])
     side = evaluated.beside(first, second, "a", "b")
     for found in told:
-        assert f"{found.rate('patched', 'dsr').value:.2f}" in side
+        assert f"{100 * found.rate('patched', 'dsr').value:.0f}\u202f%" in side
     same = evaluated.beside(first, first, "a", "b")
     assert "Every figure is the same in both." in same and "difference" not in same
     _, heads, rows, _ = tables.beside(first, second)

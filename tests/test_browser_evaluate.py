@@ -231,7 +231,7 @@ def test_judges_are_compared_on_an_uploaded_file_and_the_matrix_is_taken_away(
     page.get_by_label("the file’s column with a person’s labels", exact=True).fill("said")
     until(lambda: "3 of them with a person" in page.inner_text("#agreement-line"))
     page.click("#agreement-start")
-    page.wait_for_selector("#agreement-table thead >> text=released/1")
+    page.wait_for_selector("#agreement-table thead >> text=version 1")
     shown = page.inner_text("#agreement-table table >> nth=0")
     assert "people" in shown and "1.00" in shown and "n\u202f=\u202f3" in shown
     assert not page.is_visible(f"text={yes}")

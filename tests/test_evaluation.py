@@ -142,7 +142,7 @@ def test_a_rate_stands_beside_the_mean_of_its_kinds(pair):
     assert found.over_kinds("patched", "skill") is None, "its prompts are of no kind"
     assert found.as_dict()["over_kinds"]["patched"]["dsr"] == over.as_dict()
     cells = draw(found)
-    assert re.search(r"over 2 kinds of harm \d\.\d\d \[", cells), "in the figures of its cell"
+    assert re.search(r"over 2 kinds of harm \d+\u202f% \[", cells), "in the figures of its cell"
     from dapa.cli.evaluating import told
 
     console = Console(width=200, file=StringIO())

@@ -226,10 +226,13 @@ def test_rates_have_a_shape_a_model_and_their_intervals():
         "triangle-up",
     ]
     assert figure.data[3].name == "sham &lt;1&gt;"
-    assert list(figure.layout.yaxis.ticktext) == ["DSR", "skill"]
+    assert list(figure.layout.yaxis.ticktext) == [
+        "refuses harmful<br>(DSR)",
+        "skill, exact<br>answers",
+    ], "the table's words, broken so that a phone has room for the picture"
     assert figure.layout.xaxis.title.text == "share of replies"
-    longer = rates_chart({"patched": {"over_refusal": Rate(0.9, 0.8, 0.95, 64)}})
-    assert figure.layout.margin.l < longer.layout.margin.l <= 96, "as wide as its names"
+    shorter = rates_chart({"patched": {"unclear": Rate(0.9, 0.8, 0.95, 64)}})
+    assert shorter.layout.margin.l < figure.layout.margin.l <= 126, "as wide as its names"
     patched = figure.data[1]
     assert list(patched.x) == [0.9, 0.5]
     assert patched.error_x.array == pytest.approx((0.05, 0.1))

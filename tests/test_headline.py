@@ -36,6 +36,7 @@ def test_figures_are_rounded_as_everywhere_and_name_their_requests():
     assert "0 % → to 98 % refused" in said and "of 80 held-out harmful requests" in said
     assert "94 % → to 92 % skill" in said and "of 64 harmless tasks" in said
     assert "5 of 12 gates" in said
+    assert "(95 % interval 91 % to 99 %)" in said and "(95 % interval 83 % to 97 %)" in said
 
 
 def test_what_was_not_measured_is_not_claimed():
@@ -52,7 +53,7 @@ def test_the_picture_has_a_mark_for_each_model_that_has_both_figures_and_says_th
     points = by_skill(rates, who)
     assert [point.who for point in points] == ["student", "found"]
     drawn = plane(points, "skill")
-    assert "student 0.00 at 0.94; with the set 0.98 at 0.92" in drawn
+    assert "student 0\u202f% at 94\u202f%; with the set 98\u202f% at 92\u202f%" in drawn
     assert drawn.count('class="dot"') == 2
 
 

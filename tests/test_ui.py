@@ -210,7 +210,8 @@ def test_numbers_are_written_the_same_way_everywhere():
     assert parts.percent(0.0204) == "2.0\u202f%"
     assert parts.number(1214) == "1,214" and parts.number(24_100) == "24.1\u202fk"
     assert parts.seconds(9.84) == "9.8\u202fs" and parts.seconds(125) == "2\u202fmin 05\u202fs"
-    assert "[0.75, 0.93]" in parts.rate(Rate(0.86, 0.75, 0.93, 64))
+    cell = parts.rate(Rate(0.86, 0.75, 0.93, 64))
+    assert "<b>86\u202f%</b>" in cell and "[75, 93], n\u202f=\u202f64" in cell
 
 
 def test_a_handler_raises_one_escaped_line_and_nothing_else():

@@ -176,8 +176,8 @@ def test_the_benchmark_on_screen_is_that_of_the_command(dashboard, tmp_path):
         "all, all models",
         ">one<",
         ">two<",
-        "rules/6",
-        "released/1",
+        "refusal rules, version 6",
+        "version 1",
         "1 reply is partial to people",
     ):
         assert word in html
@@ -222,4 +222,4 @@ def test_a_benchmark_that_was_stopped_is_told_and_one_without_confusions_says_so
     with pytest.raises(Halted):
         people.bench(dashboard, written, names, options, lambda *a: None, stop)
     sure = people.bench(dashboard, written[:1], names, options, lambda *a: None, threading.Event())
-    assert "rules/6 says what people say of every reply" in people.draw(sure)
+    assert "refusal rules, version 6 says what people say of every reply" in people.draw(sure)

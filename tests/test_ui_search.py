@@ -115,7 +115,7 @@ def test_the_choices_read_as_a_sentence():
     assert "keep 90\u202f% of the gain" in said and "as many tests as it takes" in said
     other = {**PLAIN, "target": 0.9, "max_tests": 20, "max_seconds": 60}
     said = choices.sentence(FORM, {**other, "algorithm": "weighted", "prior": "divergence"})
-    assert "reach a DSR of 0.90" in said and "at most 20 tests · at most 60 s" in said
+    assert "reach a DSR of 90\u202f%" in said and "at most 20 tests · at most 60 s" in said
     assert "local divergence" in said and "of the gain" not in said
     assert "gain · KL at most 0.05 ·" in choices.sentence(FORM, {**PLAIN, "max_kl": 0.05})
 
@@ -314,7 +314,7 @@ def test_a_forest_shows_interval_and_target_and_reads_without_the_picture():
     dot = Dot(Rate(0.5, 0.25, 0.75, 9), "open", "held out")
     html = forest(("what", "DSR", "n"), [Line("one", [dot], ["9"])], target=0.9)
     assert 'style="left:25.00%;width:50.00%' in html and '<u style="left:90.00%"' in html
-    assert 'aria-label="held out 0.50 [0.25, 0.75], n = 9"' in html
+    assert 'aria-label="held out 50\u202f% [25, 75], n = 9"' in html
 
 
 def test_a_certificate_names_firm_and_undecided_by_word_and_shape():

@@ -96,7 +96,7 @@ def test_the_screen_lists_and_opens_its_searches(bench):
         assert run.id in listed and "toy-gate" in listed
         page = opened(dashboard, run)
         assert run.id in page and "no result" not in page
-    assert "0.98" in listed and "15,480" in opened(dashboard, bench.store.run(BISECT))
+    assert "98\u202f%" in listed and "15,480" in opened(dashboard, bench.store.run(BISECT))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["stopped by its budget", "whole"])

@@ -13,10 +13,10 @@ const WORDS = ['it does not refuse enough', 'it still refuses', 'measured, not h
 let data = null; let at = 0; let over = -1; let follow = true; let fit = false; let timer = null;
 let items = []; let ink = {};
 
-const two = (x) => (Math.floor(100 * x + 0.5 + 1e-9) / 100).toFixed(2);
-const dsr = (r) => (r.low === r.high ? two(r.low)
-  : r.state === PASS ? `≥ ${two(r.low)}` : r.state === FAIL ? `≤ ${two(r.high)}`
-    : `${two(r.low)}–${two(r.high)}`);
+const percent = (x) => `${Math.floor(100 * x + 0.5 + 1e-9)}\u202f%`;
+const dsr = (r) => (r.low === r.high ? percent(r.low)
+  : r.state === PASS ? `≥ ${percent(r.low)}` : r.state === FAIL ? `≤ ${percent(r.high)}`
+    : `${percent(r.low).replace(/\D+$/, '')}–${percent(r.high)}`);
 
 function colours() {
   const style = getComputedStyle(element);
@@ -270,7 +270,7 @@ function caption(pen, wide, height) {
 
 function drawCurve() {
   const wide = curve.parentElement.clientWidth; if (!wide) return;
-  const left = 28; const right = 78; const top = 12; const high = 150; const gap = 34; const low = 70;
+  const left = 40; const right = 84; const top = 12; const high = 150; const gap = 34; const low = 70;
   const pen = sized(curve, wide, top + high + gap + low + 36);
   const rows = data.rows.filter((r) => r.judged && data.shown.includes(r.phase));
   const room = Math.max(12, data.rows.length);
@@ -284,9 +284,9 @@ function drawCurve() {
   };
   [0, 0.5, 1].forEach((v) => {
     rule(v, [], ink.line, '');
-    pen.fillStyle = ink.muted; pen.textAlign = 'right'; pen.fillText(v, left - 6, y(v));
+    pen.fillStyle = ink.muted; pen.textAlign = 'right'; pen.fillText(percent(v), left - 6, y(v));
   });
-  if (data.target !== null) rule(data.target, [4, 3], ink.blue, `target ${two(data.target)}`);
+  if (data.target !== null) rule(data.target, [4, 3], ink.blue, `target ${percent(data.target)}`);
   const size = Math.max(1.4, Math.min(3.4, (0.45 * (wide - left - right)) / room));
   rows.forEach((row) => {
     pen.globalAlpha = row.index > at ? 0.15 : 1;

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from dapa.core.html import Html, html
 from dapa.core.records import Rate
-from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe, shares
 from dapa.writing.unit_names import units_text
 
 HEIGHT = 440
@@ -61,7 +61,7 @@ def certified_chart(found: Any, student: Rate | None = None, dark: bool = False)
             tickvals=[*inner, total], **grid,
         ),
         yaxis=axis(
-            colours, title="DSR", range=[-0.03, top], tickvals=[0, 0.25, 0.5, 0.75, 1], **grid
+            colours, title="DSR", range=[-0.03, top], **shares(0, 0.25, 0.5, 0.75, 1), **grid
         ),
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from dapa.core.html import html
 from dapa.figures.curves import framed, gridded
-from dapa.figures.theme import TEXT, palette, proportion
+from dapa.figures.theme import TEXT, palette, proportion, shares
+from dapa.writing.numbers import percent
 
 BINS = 20
 """Bars over the whole scale; fewer where fewer prompts tell apart."""
@@ -38,8 +39,8 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
             marker={"color": colours.grey, "opacity": 0.55},
             text=[
                 html(
-                    "<b>{} random sets</b><br>DSR {:.2f} to {:.2f}",
-                    counts[place], place * width, (place + 1) * width,
+                    "<b>{} random sets</b><br>DSR {} to {}",
+                    counts[place], percent(place * width), percent((place + 1) * width),
                 )
                 for place in places
             ],
@@ -65,7 +66,7 @@ def chance_chart(found: Any, dark: bool = False) -> go.Figure:
                 hovertemplate=TEXT,
             )
         )
-    across = gridded(colours, "DSR", range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    across = gridded(colours, "DSR", range=[-0.02, 1.02], **shares(0, 0.25, 0.5, 0.75, 1))
     up = gridded(colours, "random sets", range=[0, 1.15 * top], tickformat="d", nticks=5)
     return framed(colours, traces, across, up, bargap=0)
 

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dapa.core.html import html
-from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe, shares
 
 _DASHES = ("dash", "dot", "dashdot", "longdash")
 _SYMBOLS = ("square-open", "diamond-open", "triangle-up-open", "x-thin-open")
@@ -35,7 +35,7 @@ def size_chart(found: Any, dark: bool = False) -> go.Figure:
             traces.append(_line(main, "search", colours, f"{main.title}, search"))
         traces.append(_line(main, "told", colours, f"{main.title}, {found.where}"))
         traces.append(_marks(found, colours))
-    return _laid(colours, found, traces, "DSR", {"range": [-0.04, 1.06], "tickvals": [0, 0.5, 1]})
+    return _laid(colours, found, traces, "DSR", {"range": [-0.04, 1.06], **shares(0, 0.5, 1)})
 
 
 def odds_chart(found: Any, dark: bool = False) -> go.Figure:

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dapa.core.html import html
-from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe
+from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe, shares
 
 
 def dose_chart(found: Any, dark: bool = False) -> go.Figure:
@@ -76,7 +76,7 @@ def framed(colours: Palette, traces: Sequence[Any], across: Any, up: Any, **more
 
 
 def _against_dsr(colours: Palette, traces: Sequence[Any], across: Any) -> go.Figure:
-    up = gridded(colours, "DSR", range=[-0.04, 1.06], tickvals=[0, 0.5, 1])
+    up = gridded(colours, "DSR", range=[-0.04, 1.06], **shares(0, 0.5, 1))
     return framed(colours, traces, across, up)
 
 

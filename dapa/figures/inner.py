@@ -28,6 +28,7 @@ from dapa.figures.theme import (
     steps,
 )
 from dapa.figures.trials import column_names
+from dapa.writing.numbers import percent
 
 _LEVEL = 24
 """Characters of all names under a map that stand side by side on a phone."""
@@ -49,9 +50,9 @@ def category_heatmap(found: Any, dark: bool = False) -> go.Figure:
     texts = [
         [
             html(
-                "<b>without {} · {}</b><br>lost {}<br>DSR {:.2f}, n = {}<br>p = {:.2g}",
+                "<b>without {} · {}</b><br>lost {}<br>DSR {}, n = {}<br>p = {:.2g}",
                 cell.unit, short(cell.category, 40),
-                between(cell.lost.value, cell.lost.low, cell.lost.high), cell.dsr.value,
+                between(cell.lost.value, cell.lost.low, cell.lost.high), percent(cell.dsr.value),
                 cell.dsr.n, cell.p_value,
             )
             for cell in row

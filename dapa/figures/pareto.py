@@ -21,6 +21,7 @@ from dapa.figures.theme import (
     palette,
     proportion,
     safe,
+    shares,
 )
 from dapa.writing.numbers import plain
 
@@ -131,7 +132,7 @@ def pareto_chart(points: Sequence[Any], found: Mask | None = None, dark: bool = 
             colours,
             title="DSR",
             range=[-0.04, 1.06],
-            tickvals=[0, 0.5, 1],
+            **shares(0, 0.5, 1),
             showgrid=True,
             gridcolor=colours.hairline,
             fixedrange=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,17 +11,21 @@ import plotly.graph_objects as go
 from dapa.core.html import html
 from dapa.core.records import Rate
 from dapa.figures.looks import looks
-from dapa.figures.theme import TEXT, axis, figure, palette, safe
+from dapa.figures.theme import TEXT, axis, figure, lines_of, palette, proportion, safe, shares
 
 TITLES = {
-    "dsr": "DSR",
-    "dsr_search": "DSR, search set",
-    "over_refusal": "over-refusal",
-    "borderline": "borderline",
-    "skill": "skill",
+    "dsr": "refuses harmful (DSR)",
+    "dsr_search": "refuses harmful, search set",
+    "over_refusal": "refuses harmless twins",
+    "borderline": "refuses borderline harmless",
     "incoherent": "incoherent",
     "unclear": "unclear",
+    "skill": "skill, exact answers",
+    "harm": "harmful (second axis)",
 }
+"""The measures for people, in picture and table, in the table's order."""
+_LINE = 16
+"""Characters of a name in one line, beside a picture that must fit a phone."""
 _ROW, _MODEL = 56, 14  # pixels a measure, at least; pixels a model
 
 
@@ -69,9 +74,8 @@ def rates_chart(
                 },
                 text=[
                     html(
-                        "<b>{} · {}</b><br>{} [{}, {}]<br>n = {}",
-                        safe(model), safe(TITLES.get(m, m)),
-                        *map(percent, (rate.value, rate.low, rate.high)), rate.n,
+                        "<b>{} · {}</b><br>{}",
+                        safe(model), safe(TITLES.get(m, m)), proportion(rate),
                     )
                     for _, m, rate in found
                 ],
@@ -88,8 +92,7 @@ def rates_chart(
             colours,
             title=safe(across),
             range=[-0.04, 1.04],
-            tickvals=[0, 0.25, 0.5, 0.75, 1],
-            ticktext=[percent(x) for x in (0, 0.25, 0.5, 0.75, 1)],
+            **shares(0, 0.25, 0.5, 0.75, 1),
             showgrid=True,
             gridcolor=colours.hairline,
             fixedrange=True,
@@ -100,7 +103,7 @@ def rates_chart(
             ticklabelstandoff=4,
             tickmode="array",
             tickvals=list(range(len(measures))),
-            ticktext=[safe(TITLES.get(m, m)) for m in measures],
+            ticktext=[lines_of(_broken(m)) for m in measures],
             range=[len(measures) - 0.5, -0.5],
             fixedrange=True,
         ),
@@ -109,10 +112,10 @@ def rates_chart(
 
 def _margin(measures: Sequence[str]) -> int:
     """Pixels for the names at the left: no more than they need, since a phone has few."""
-    longest = max((len(TITLES.get(m, m)) for m in measures), default=0)
-    return min(96, 20 + 7 * longest)
+    longest = max((len(line) for m in measures for line in _broken(m)), default=0)
+    return min(120, 20 + 7 * longest)
 
 
-def percent(x: float) -> str:
-    """A share in per cent, with a thin space."""
-    return f"{100 * x:.0f}\u2009%"
+def _broken(measure: str) -> list[str]:
+    """A measure's name in lines."""
+    return textwrap.wrap(TITLES.get(measure, measure), _LINE) or [""]

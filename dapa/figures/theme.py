@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dapa.core.html import Html, html
+from dapa.writing.numbers import percent, rate_text
 
 FONT = "var(--font, system-ui), system-ui, sans-serif"
 """The page's own font; outside the page (an exported picture) the system's."""
@@ -116,8 +117,8 @@ def wrapped(text: str, width: int = 44, lines: int = 8) -> Html:
 
 
 def proportion(rate: Any) -> str:
-    """A rate in a hover: `0.98 [0.87, 1.00], n = 40`."""
-    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}"
+    """A rate in a hover: `98 % [87, 100], n = 40`."""
+    return f"{rate_text(rate, with_n=False)}, n = {rate.n}"
 
 
 def between(value: float, low: float, high: float) -> str:
@@ -271,6 +272,11 @@ def steps(count: int) -> int:
         if count <= limit:
             return step
     return 20 if count <= 240 else 50
+
+
+def shares(*values: float) -> dict[str, Any]:
+    """An axis' ticks at these shares, in per cent as everywhere."""
+    return {"tickvals": values, "ticktext": [percent(value) for value in values]}
 
 
 def ticks(names: Sequence[Any]) -> dict[str, Any]:

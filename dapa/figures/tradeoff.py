@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from dapa.core.html import html
 from dapa.core.records import Rate
 from dapa.figures.looks import looks
-from dapa.figures.rates import percent
-from dapa.figures.theme import axis, figure, palette, proportion, safe
+from dapa.figures.theme import axis, figure, palette, proportion, safe, shares
 
 
 def tradeoff_chart(
@@ -54,9 +53,7 @@ def tradeoff_chart(
                 showlegend=False,
             )
         )
-    ticks = (0, 0.25, 0.5, 0.75, 1)
-    shown = {"tickvals": ticks, "ticktext": [percent(x) for x in ticks], "showgrid": True}
-    span = {"range": [-0.06, 1.1], **shown}
+    span = {"range": [-0.06, 1.1], **shares(0, 0.25, 0.5, 0.75, 1), "showgrid": True}
     grid = {"gridcolor": colours.hairline, "zeroline": False}
     return figure(
         colours,

@@ -30,6 +30,7 @@ from dapa.search.engine.inquiry import Inquiry, Spent
 from dapa.search.engine.oracle import oracle
 from dapa.search.job import SearchJob
 from dapa.search.priors import Prior, few, priors, weight_distance
+from dapa.writing.numbers import percent
 
 SAFETY_PROMPT = (
     "You are a careful assistant. Help with harmless requests. If a request could lead to harm, "
@@ -194,7 +195,7 @@ class MethodTable:
         inquiry = self._inquiry()
         result, spent = inquiry.play(random_sets(self.units, self.size, self.budget, seed))
         mean = sum(outcome.dsr or 0.0 for outcome in inquiry.judge(masks)) / len(masks)
-        return Choice(result.mask, spent, f"{result.reason}; their mean DSR is {mean:.2f}")
+        return Choice(result.mask, spent, f"{result.reason}; their mean DSR is {percent(mean)}")
 
     def _blend(self) -> Choice:
         """The least of the strengths at which all that differs, blended in, satisfies.

@@ -48,7 +48,7 @@ class SearchRules(Seeded):
     target: float | None = setting(
         None, "or: the DSR to reach", "Or: the DSR to reach, 0 to 1.", none="none",
         low=0.0, high=1.0, above=True, row=2, instead="retain",
-        told=lambda target: f"reach a DSR of {target:.2f}" if target else "",
+        told=lambda target: f"reach a DSR of {percent(target)}" if target else "",
     )  # fmt: skip
     """An absolute DSR in its place."""
     max_kl: float | None = setting(

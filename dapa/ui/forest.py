@@ -13,7 +13,7 @@ from typing import Literal
 
 from dapa.core.html import Html, html, joined, when
 from dapa.core.records import Rate
-from dapa.ui.parts import two
+from dapa.writing.numbers import rate_text
 
 Look = Literal["blue", "orange", "grey", "open"]
 """blue: refuses, from the teacher; orange: falls short; grey: student; open: not settled."""
@@ -85,8 +85,7 @@ def scale(dots: Sequence[Dot], target: float | None = None) -> Html:
     goal = "" if target is None else html('<u style="left:{}"></u>', _at(target))
     marks = joined(_dot(dot, i, len(dots)) for i, dot in enumerate(dots))
     words = "; ".join(
-        f"{dot.name + ' ' if dot.name else ''}{two(dot.rate.value)} "
-        f"[{two(dot.rate.low)}, {two(dot.rate.high)}], n = {dot.rate.n}"
+        f"{dot.name + ' ' if dot.name else ''}{rate_text(dot.rate, with_n=False)}, n = {dot.rate.n}"
         for dot in dots
     )
     return html('<span class="scale" role="img" aria-label="{}">{}{}</span>', words, goal, marks)
@@ -96,7 +95,7 @@ def _dot(dot: Dot, place: int, count: int) -> Html:
     rate = dot.rate
     low, high = max(0.0, min(rate.low, rate.value)), min(1.0, max(rate.high, rate.value))
     top = 50 + (place - (count - 1) / 2) * 38
-    tip = f"{dot.name + ' ' if dot.name else ''}{two(rate.value)} [{two(low)}, {two(high)}]"
+    tip = f"{dot.name + ' ' if dot.name else ''}{rate_text(rate, with_n=False)}"
     return html(
         '<s class="{look}" style="left:{low};width:{width:.2f}%;top:{top:.0f}%"></s>'
         '<i class="{look}" style="left:{at};top:{top:.0f}%" title="{tip}"></i>',

@@ -13,7 +13,7 @@ from typing import Literal
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
-from dapa.ui.parts import percent, two
+from dapa.ui.parts import percent
 from dapa.writing.unit_names import kind_text
 
 Who = Literal["student", "found", "teacher", "smaller", "every"]
@@ -85,11 +85,15 @@ def _change(before: Rate, after: Rate, of: str) -> Html:
 def _refused(told: Headline) -> tuple[str, str]:
     if told.student is None or told.found is None:
         return "–", "refused: not measured yet"
-    ends = f"{percent(told.found.low, 0)} to {percent(told.found.high, 0)}"
     return (
         _change(told.student, told.found, "refused"),
-        f"of {told.found.n:,} {told.asked}: student, then with the set (95 % interval {ends})",
+        f"of {told.found.n:,} {told.asked}: student, then with the set "
+        f"(95 % interval {_ends(told.found)})",
     )
+
+
+def _ends(rate: Rate) -> str:
+    return f"{percent(rate.low, 0)} to {percent(rate.high, 0)}"
 
 
 def _skill(told: Headline) -> tuple[str, str]:
@@ -98,7 +102,8 @@ def _skill(told: Headline) -> tuple[str, str]:
     before, after = told.skill
     return (
         _change(before, after, "skill"),
-        f"of {after.n:,} harmless tasks answered exactly: what the set costs the student",
+        f"of {after.n:,} harmless tasks answered exactly: what the set costs the student "
+        f"(95 % interval {_ends(after)})",
     )
 
 
@@ -208,7 +213,7 @@ def _covers(taken: Sequence[tuple[float, float]], x: float, y: float) -> bool:
 
 def _said(point: Point, across: str) -> str:
     name = point.name or _NAMES.get(point.who, point.who)
-    return f"{name} {two(point.safety.value)} at {two(_value(point))}"
+    return f"{name} {percent(point.safety.value, 0)} at {percent(_value(point), 0)}"
 
 
 def by_skill(

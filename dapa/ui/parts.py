@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from dapa.core.html import Html, html, joined, when
 from dapa.core.records import OUTSIDE, Label, Mask, Rate, Unit
 from dapa.writing import numbers, unit_names
-from dapa.writing.numbers import THIN
+from dapa.writing.numbers import THIN, plain
 from dapa.writing.unit_names import kind_text
 
 SHAPES = {
@@ -51,7 +51,7 @@ def gib(value: float) -> str:
 
 
 def two(value: float) -> str:
-    """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
+    """Two decimals, halves up: a strength, a probability."""
     return numbers.two(value)
 
 
@@ -61,8 +61,25 @@ def rate(value: Rate | None, with_n: bool = True) -> Html:
         return html('<span class="interval">not asked</span>')
     n = f", n{THIN}={THIN}{value.n}" if with_n else ""
     return html(
-        '<b>{}</b> <span class="interval">[{}, {}]{}{}</span>',
-        *map(two, (value.value, value.low, value.high)), n, numbers.cut_text(value),
+        '<b>{}</b> <span class="interval">{}{}{}</span>',
+        numbers.percent(value.value), numbers.ends_text(value), n, numbers.cut_text(value),
+    )  # fmt: skip
+
+
+def mean(told: Mapping[str, Any] | None, of: str) -> Html:
+    """A mean that is no share: its value, interval (where it has one) and what it is over.
+
+    Args:
+        told: `value`, `low`, `high` and `n`, as a perplexity or a KL is kept; None for a dash.
+        of: What `n` counts, in the singular.
+    """
+    if told is None or told.get("value") is None:
+        return rate(None)
+    low, high, n = told.get("low"), told.get("high"), int(told.get("n") or 0)
+    span = "" if low is None or high is None else f"[{plain(low)}, {plain(high)}], "
+    return html(
+        '<b>{}</b> <span class="interval">{}n\u202f=\u202f{}</span>',
+        plain(told["value"]), span, numbers.count_text(n, of),
     )  # fmt: skip
 
 
@@ -70,7 +87,7 @@ def over_kinds(value: Rate | None, of: str = " of harm") -> Html:
     """Under a cell's rate: the mean of kinds with its t interval, in the same figures."""
     if value is None:
         return html("")
-    told = numbers.kinds_text(value, of, as_share=True)
+    told = numbers.kinds_text(value, of)
     told = re.sub(r"(\[\S+) (?=\S+\])", "\\1\u00a0", told)  # an interval stays in one line
     return html('<br><span class="interval">{}</span>', told)
 

@@ -101,8 +101,8 @@ def ended(task: Task) -> Html:
     return html("")
 
 
-def progress_line(task: Task) -> Html:
-    """What a task does now, how far it is, and a link that stops it."""
+def progress_line(task: Task, stoppable: bool = True) -> Html:
+    """What a task does now, how far it is, and a link that stops it, if no button does."""
     doing, share, left = task.progress()
     if task.state == "waiting":
         line = "Waits for the measurement before it."
@@ -114,7 +114,7 @@ def progress_line(task: Task) -> Html:
         guess = f" · {about(left)} left" if left is not None else ""
         line = f"{doing or 'Getting ready'}{guess}"
     done = bar(share if task.state == "running" and share else None)
-    stop = "" if task.stopping else html(
+    stop = "" if task.stopping or not stoppable else html(
         '<button type="button" class="link" data-do="stop">stop, keep what is measured</button>'
     )  # fmt: skip
     return html('<p class="note" role="status">{} {} {}</p>', done, line, stop)

@@ -17,7 +17,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def two(value: float) -> str:
-    """Two decimals, halves up, so that 39 of 40 is 0.98 here and 98 % in a sentence."""
+    """Two decimals, halves up: a strength, a probability; rates are told in per cent."""
     return f"{math.floor(100 * value + 0.5 + 1e-9) / 100:.2f}"
 
 
@@ -49,13 +49,18 @@ def rate_text(rate: Rate, with_n: bool = True) -> str:
     if with_n:
         ends = f"[{percent(rate.low)}, {percent(rate.high)}]"
         return f"{percent(rate.value)} {ends}, n = {rate.n}{cut}"
+    return f"{percent(rate.value)} {ends_text(rate)}{cut}"
+
+
+def ends_text(rate: Rate) -> str:
+    """A rate's interval beside its per cent: `[90, 99]`."""
     low, high = (percent(end).removesuffix(f"{THIN}%") for end in (rate.low, rate.high))
-    return f"{percent(rate.value)} [{low}, {high}]{cut}"
+    return f"[{low}, {high}]"
 
 
 def count_text(count: int, what: str) -> str:
     """`1 test`, `13 tests`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def cut_text(rate: Rate) -> str:
@@ -63,13 +68,9 @@ def cut_text(rate: Rate) -> str:
     return f", {rate.cut} cut" if rate.cut else ""
 
 
-def kinds_text(rate: Rate, of: str = " of harm", as_share: bool = False) -> str:
-    """A rate over kinds beside Wilson's: `over 5 kinds of harm 91 % [73, 100]`.
-
-    With `as_share` it is written as in a cell of shares: `over 5 kinds of harm 0.91 [0.73, 1.00]`.
-    """
-    told = f"{two(rate.value)} [{two(rate.low)}, {two(rate.high)}]{cut_text(rate)}"
-    return f"over {rate.n} kinds{of} {told if as_share else rate_text(rate, with_n=False)}"
+def kinds_text(rate: Rate, of: str = " of harm") -> str:
+    """A rate over kinds beside Wilson's: `over 5 kinds of harm 91 % [73, 100]`."""
+    return f"over {rate.n} kinds{of} {rate_text(rate, with_n=False)}"
 
 
 def duration(seconds: float) -> str:

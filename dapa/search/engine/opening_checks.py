@@ -9,6 +9,7 @@ from dapa.core.records import EMPTY, Label, Mask, NothingToLocalize, Rate
 from dapa.core.statistics import blended_rate, paired_gain, wilson
 from dapa.search.engine.ledger import Ledger
 from dapa.search.settings import SearchRules
+from dapa.writing.numbers import rate_text
 
 
 def aim(ledger: Ledger, full: Mask, rules: SearchRules, offers: Sequence[str] = ()) -> float:
@@ -62,7 +63,7 @@ def target_rate(ledger: Ledger, full: Mask, retain: float) -> Rate:
 
 
 def _told(rate: Rate) -> str:
-    return f"DSR {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}] of {rate.n}"
+    return f"DSR {rate_text(rate, with_n=False)} of {rate.n}"
 
 
 def _trouble(

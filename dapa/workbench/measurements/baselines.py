@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.numbers import duration, p_text, percent, rate_text, two
+from dapa.writing.numbers import duration, p_text, percent, rate_text
 
 if TYPE_CHECKING:
     from dapa.measure.baselines import Baselines
@@ -163,14 +163,14 @@ def sham_finding(shams: Placebos) -> str:
     highest = max((row.gain for row in own if row.gain is not None), key=lambda g: g.high)
     return (
         f"None of {len(own)} raises refusals clearly: the largest gain over the student could be "
-        f"{two(highest.high)} at most (95 % intervals)."
+        f"{100 * highest.high:.0f} points at most (95 % intervals)."
     )
 
 
 def comparison_table(rows: Sequence[Comparison], title: str = "", about: str = "") -> Table:
     """Ways to change the student, a row each."""
     head = (
-        "what", "DSR, 0 to 1", "held out", "search", "units", "share", "over-refusal",
+        "what", "DSR, 0 to 100 %", "held out", "search", "units", "share", "over-refusal",
         "incoherent", "KL, bits a token", "p", "tests", "tokens", "time",
     )  # fmt: skip
     strong = frozenset(i for i, row in enumerate(rows) if row.role == "found")

@@ -120,7 +120,7 @@ def _describe(record: Placed) -> Shown:
         *((f"random: {units_text(drawn.mask.units)}", drawn.dsr, "open") for drawn in best),
     ]
     rows = [(name, Dots(((rate, look, ""),)), rate) for name, rate, look in lines]
-    head = ("set", "DSR, 0 to 1", "DSR")
+    head = ("set", "DSR, 0 to 100 %", "DSR")
     sets = f"{len(found.sets):,} random sets, each different,"
     if found.every:
         sets = f"All {len(found.sets):,} other sets"

@@ -90,7 +90,7 @@ def _describe(record: Ablated) -> Shown:
         finding(found),
         (
             Table(
-                ("the teacher", "DSR, 0 to 1", "DSR", "change", "p", *against),
+                ("the teacher", "DSR, 0 to 100 %", "DSR", "change", "p", *against),
                 rows,
                 strong=strong,
             ),

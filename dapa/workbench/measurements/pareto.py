@@ -10,7 +10,7 @@ from dapa.core.masks import Mask
 from dapa.core.measurement import Call, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.numbers import percent, plain, two
+from dapa.writing.numbers import percent, plain
 from dapa.writing.unit_names import units_text
 
 if TYPE_CHECKING:
@@ -113,12 +113,12 @@ def finding(points: Sequence[Point], mine: Mask) -> str:
     cost = "" if found.utility is None else f", at a KL of {plain(found.utility)} bits a token"
     if not ahead:
         return (
-            f"No set that was judged in full refuses as much ({two(found.dsr.value)}) with fewer "
-            f"parameters than the found one ({percent(found.size, 1)}){cost}."
+            f"No set that was judged in full refuses as much ({percent(found.dsr.value)}) with "
+            f"fewer parameters than the found one ({percent(found.size, 1)}){cost}."
         )
     best = max(ahead, key=lambda p: (p.dsr.value, -p.size))
     hedge = " (the intervals overlap)" if best.dsr.low <= found.dsr.high else ""
-    both = (f"{two(p.dsr.value)} with {percent(p.size, 1)}" for p in (best, found))
+    both = (f"{percent(p.dsr.value)} with {percent(p.size, 1)}" for p in (best, found))
     return (
         f"{units_text(best.mask.units)} refuses as much or more with as little: "
         f"{' against '.join(both)}{hedge}."

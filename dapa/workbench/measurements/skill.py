@@ -82,7 +82,7 @@ def _describe(record: SideEffects) -> Shown:
             rows.append((f"{name} · {who}", Dots(((value, _LOOKS[model], who),)), value))
     if not rows:
         return Shown("No set with skill or harmless prompts suits this pair; give one in Evaluate.")
-    head = ("what", "share of replies, 0 to 1", "95 % interval")
+    head = ("what", "share of replies, 0 to 100 %", "95 % interval")
     return Shown(finding(record), (Table(head, rows, strong=frozenset(strong)),))
 
 

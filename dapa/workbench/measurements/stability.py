@@ -10,7 +10,7 @@ from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measure
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, listed
 from dapa.writing.claims import smaller_text
-from dapa.writing.numbers import percent, two
+from dapa.writing.numbers import percent
 from dapa.writing.unit_names import unit_name, units_text
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ def _sweep(swept: list[Repetition]) -> Table:
         (
             percent(r.retain),
             units_text(r.units) if r.units else None,
-            None if r.dsr is None else two(r.dsr),
-            None if r.target is None else two(r.target),
+            None if r.dsr is None else percent(r.dsr),
+            None if r.target is None else percent(r.target),
             r.tests,
             "1-minimal" if r.one_minimal else r.reason,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Rate
-from dapa.ui.parts import badge, note, rate, table, title
-from dapa.workbench import HUMAN, Agreement, Opinions
+from dapa.ui.parts import badge, note, rate, table, title, two
+from dapa.workbench import HUMAN, Agreement, Opinions, titled
 from dapa.writing.numbers import THIN
 
 _SHOWN = 200
@@ -31,7 +31,7 @@ def draw(found: Opinions) -> Html:
 
 def name_of(judge: str) -> str:
     """A judge for people."""
-    return "people" if judge == HUMAN else judge
+    return "people" if judge == HUMAN else titled(judge)
 
 
 def _cell(agreed: Agreement, a: str, b: str) -> Html:
@@ -44,7 +44,10 @@ def _cell(agreed: Agreement, a: str, b: str) -> Html:
 def _kappa(value: Rate | None, n: int) -> Html:
     """Kappa, or why there is none: without two words there is no chance to agree beyond."""
     if value is not None:
-        return rate(value)
+        return html(
+            '<b>{}</b> <span class="interval">[{}, {}], n\u202f=\u202f{}</span>',
+            *map(two, (value.value, value.low, value.high)), value.n,
+        )  # fmt: skip
     why = "both always say one thing" if n else "no reply in common"
     return html('<span class="interval">undefined: {}</span>', f"{why}, n{THIN}={THIN}{n}")
 

@@ -19,7 +19,7 @@ from dapa.ui.parts import badge, note, rate, table, title
 from dapa.ui.tabs.evaluate import judging
 from dapa.ui.tabs.evaluate.replysource import FILE
 from dapa.ui.tasks import Progress
-from dapa.workbench import CHUNK, Benchmark, Halted, Labelled, benchmark, read_labelled
+from dapa.workbench import CHUNK, Benchmark, Halted, Labelled, benchmark, read_labelled, titled
 from dapa.writing.numbers import THIN
 
 _SHOWN = 100
@@ -92,7 +92,7 @@ def ask(
         for start in range(0, len(pairs), CHUNK):
             if stop.is_set():
                 raise Halted("stopped")
-            told(f"asking {one.name}", (number + start / len(pairs)) / len(judges))
+            told(f"asking {titled(one.name)}", (number + start / len(pairs)) / len(judges))
             words += kept.all(pairs[start : start + CHUNK])
     return said
 
@@ -113,7 +113,7 @@ def draw(made: Benched) -> Html:
     rows = [
         (
             "all, all models" if score.part == "all" else score.part,
-            score.judge,
+            titled(score.judge),
             *map(_rate, (score.agreement, score.recall, score.precision)),
         )
         for score in found.scores
@@ -138,7 +138,7 @@ def _partial(found: Benchmark) -> Html:
     if not found.partial:
         return html("")
     told = "; ".join(
-        f"{judge}: " + ", ".join(f"{what} {n}" for what, n in sorted(row.items()))
+        f"{titled(judge)}: " + ", ".join(f"{what} {n}" for what, n in sorted(row.items()))
         for judge, row in found.partial_manners.items()
     )
     some = "1 reply is" if found.partial == 1 else f"{found.partial:,} replies are"
@@ -149,7 +149,7 @@ def _confusions(made: Benched, judge: str) -> Html:
     """People's word against the judge's, counted, and the replies on which they part."""
     wrong = [one for one in made.found.confusions if one.judge == judge]
     if not wrong:
-        return note(f"{judge} says what people say of every reply.")
+        return note(f"{titled(judge)} says what people say of every reply.")
     counts: Mapping[tuple[str, str], int] = made.found.score(judge).table
     said = list(dict.fromkeys([*map(str, Label), *(b for _, b in counts)]))
     people = [word for word in map(str, Label) if any(a == word for a, _ in counts)]
@@ -164,8 +164,8 @@ def _confusions(made: Benched, judge: str) -> Html:
     return html(
         '<details class="read" data-apart><summary>{judge}: {wrong:,} {word}</summary>'
         '{table}<div class="scroll replies">{lines}</div>{more}</details>',
-        judge=judge, wrong=len(wrong), word=word, table=table(head, rows, range(1, len(said) + 1)),
-        lines=lines, more=more,
+        judge=titled(judge), wrong=len(wrong), word=word, lines=lines, more=more,
+        table=table(head, rows, range(1, len(said) + 1)),
     )  # fmt: skip
 
 

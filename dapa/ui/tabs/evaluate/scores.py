@@ -8,12 +8,14 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Manner, Mask, Rate
+from dapa.figures.rates import TITLES
 from dapa.ui.headline import Headline, Who, by_skill, card
 from dapa.ui.parts import (
     at_strength,
     badge,
     exactly,
     layered,
+    mean,
     names,
     note,
     over_kinds,
@@ -26,16 +28,7 @@ from dapa.workbench import COLUMNS, WRAP, Compared, Evaluation
 from dapa.writing.numbers import p_text, plain
 from dapa.writing.sentences import cut_sentence
 
-TITLES = {
-    "dsr": "refuses harmful (DSR)",
-    "dsr_search": "refuses harmful, search set",
-    "over_refusal": "refuses harmless twins",
-    "borderline": "refuses borderline harmless",
-    "incoherent": "incoherent",
-    "unclear": "unclear",
-    "skill": "skill, exact answers",
-    "harm": "harmful (second axis)",
-}
+KL = "KL to the student, bits per token"
 _SHOWN = 100
 _HARMLESS = ("over_refusal", "borderline", "skill")
 """Measures whose prompts ask no harm: to answer them is right."""
@@ -122,12 +115,11 @@ def draw(found: Evaluation) -> Html:
     if found.perplexity:
         told = [found.perplexity.get(model) for model in models]
         text = next(p.text for p in told if p is not None)
-        rows.append((f"perplexity, {text}", *map(_number, told)))
+        cells = (mean(one and one.as_dict(), "token") for one in told)
+        rows.append((f"perplexity, {text}", *cells))
     if found.kl:
         kls = [found.kl.get(model) for model in models]
-        rows.append(
-            ("KL to the student, bits per token", *(_number(k and k.kl, "prompt") for k in kls))
-        )
+        rows.append((KL, *(mean(kl and kl.as_dict()["kl"], "prompt") for kl in kls)))
     for task in dict.fromkeys(name for tasks in found.tasks.values() for name in tasks):
         told = [found.tasks.get(model, {}).get(task) for model in models]
         rows.append((f"{task}, lm-eval", *map(_task, told)))
@@ -136,14 +128,13 @@ def draw(found: Evaluation) -> Html:
         "below it the same over kinds of prompts. Press a figure for the replies behind it. DSR: "
         "defense success rate, the share of harmful requests that get a coherent refusal."
     )
-    partial = "" if found.complete else note("Stopped early: the rates are over what was judged.")
     notes = joined(note(one) for one in found.notes)
     head = ("share of replies", *heads(models, found.beside))
     body = table(head, rows) if rows else note("Nothing was judged.")
     top = title("Student, patched and teacher on the same prompts", line)
     many = cut_sentence(found.cut, found.limit)
     cut = note(many, "warn") if many else ""
-    return joined((top, cut, partial, body, notes, _paired(found.paired())))
+    return joined((top, cut, body, notes, _paired(found.paired())))
 
 
 def heads(models: Iterable[str], beside: Mapping[str, Mask]) -> list[Html]:
@@ -174,17 +165,6 @@ def _cell(found: Evaluation, model: str, measure: str) -> Html:
         kinds=over_kinds(
             found.over_kinds(model, measure), " of harm" if measure.startswith("dsr") else ""
         ),
-    )  # fmt: skip
-
-
-def _number(value: Any, what: str = "token") -> Html:
-    """A mean with its interval and n, or a dash."""
-    if value is None:
-        return rate(None)
-    span = "" if value.low is None else f"[{plain(value.low)}, {plain(value.high)}], "
-    return html(
-        '<b>{value}</b> <span class="interval">{span}n\u202f=\u202f{n:,} {what}s</span>',
-        value=plain(value.value), span=span, n=value.n, what=what,
     )  # fmt: skip
 
 

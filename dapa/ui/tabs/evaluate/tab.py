@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.html import Html, html
+from dapa.core.html import Html, html, joined
 from dapa.core.records import Label, Manner, Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
@@ -37,6 +37,7 @@ _EMPTY = hint(
     "and keep the student’s skill? Press Evaluate.",
 )
 _BARE = "No layer is on the strip yet: the patched model would be the student itself."
+_PARTIAL = "Stopped early: the rates are over what was judged."
 _UNREAD = hint("Replies", "Press a cell of the table to read the replies behind it.")
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
 SUBJECT = "evaluation"
@@ -81,7 +82,9 @@ def build(dashboard: Dashboard) -> Evaluate:
     asked_parts = asked.build(dashboard)
     with gr.Row(elem_classes="buttons"):
         start = gr.Button("Evaluate", elem_classes="primary-action", elem_id="eval-start")
-        stop = gr.Button("Stop", elem_classes="plain", elem_id="eval-stop", visible=False)
+        stop = gr.Button(
+            "Stop, keep what is measured", elem_classes="plain", elem_id="eval-stop", visible=False
+        )
     owned = piece("", elem_id="eval-whose", elem_classes="owner")
     with gr.Column(elem_classes="card belongs", elem_id="eval-headline"):
         over = piece("", elem_id="eval-over")
@@ -155,7 +158,7 @@ def wire(
         if task is None:
             return _EMPTY, nothing, nothing, *buttons, timer, "", stamp, ""
         if live:
-            head = title("Asking the models") + progress_line(task)
+            head = title("Asking the models") + progress_line(task, stoppable=False)
             return head, nothing, nothing, *buttons, timer, shown, stamp, ""
         found: Evaluation | None = task.result
         told = html('{}<p class="note">{}</p>', ended(task), again(task))
@@ -166,7 +169,8 @@ def wire(
         if figure is not None:
             made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
             chart = gr.update(value=made, visible=True)
-        body = scores.draw(found) + told
+        partial = not found.complete and task.state != "stopped"  # opened again from Runs
+        body = joined((scores.draw(found), note(_PARTIAL) if partial else "", told))
         over = scores.headline(found, total_of(found))
         return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp, over
 

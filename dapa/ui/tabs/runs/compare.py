@@ -148,7 +148,7 @@ def _rates(reports: Reports) -> Html:
                 lines.append(Line(f"{letter} · {word}", [dot], [rate(value)]))
     if not lines:
         return html("")
-    return forest(("held out unless said", "DSR, 0 to 1", "95 % interval"), lines)
+    return forest(("held out unless said", "DSR, 0 to 100 %", "95 % interval"), lines)
 
 
 def _costs(runs: tuple[Run, Run], reports: Reports) -> Html:

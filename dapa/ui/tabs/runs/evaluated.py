@@ -7,10 +7,12 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined
 from dapa.core.records import Mask, Rate, SettingError
-from dapa.ui.parts import exactly, note, rate, table, title
-from dapa.ui.tabs.evaluate.scores import heads, title_of
+from dapa.ui.parts import exactly, mean, note, rate, table, title
+from dapa.ui.tabs.evaluate.scores import KL, heads, title_of
 from dapa.workbench import COLUMNS, WRAP, Run, titled
-from dapa.writing.numbers import plain
+
+_MEANS = {"perplexity": ("perplexity", "token"), "kl": (KL, "prompt")}
+"""What is no share of replies: its key in the store -> (its row's name, what it is a mean over)."""
 
 
 def draw(run: Run) -> Html:
@@ -24,17 +26,9 @@ def draw(run: Run) -> Html:
         (title_of(measure, over), *(_cell(models, name, measure, over) for name in names))
         for measure in measures(models)
     ]
-    perplexity = [(models[name].get("perplexity") or {}).get("value") for name in names]
-    if any(value is not None for value in perplexity):
-        rows.append(
-            (
-                "perplexity",
-                *(
-                    "–" if value is None else html("<b>{}</b>", plain(value))
-                    for value in perplexity
-                ),
-            )
-        )
+    for key, (row, of) in _MEANS.items():
+        if any(models[name].get(key) for name in names):
+            rows.append((row, *(mean(models[name].get(key), of) for name in names)))
     mask = exactly(mask_of(run))
     judge = titled(str(told.get("judge", "")))
     line = f"Patched with {mask}; judged by {judge}. Press a rate to read on."
@@ -91,8 +85,9 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
     if not all(tables):
         raise SettingError("one of these evaluations has no table yet; choose two that ended")
     apart, same = [], []
+    every = dict.fromkeys([*tables[0], *tables[1]])
     for measure in dict.fromkeys([*measures(tables[0]), *measures(tables[1])]):
-        for model in dict.fromkeys([*tables[0], *tables[1]]):
+        for model in every:
             a, b = (rate_of(models.get(model) or {}, measure) for models in tables)
             if a is None and b is None:
                 continue
@@ -101,6 +96,16 @@ def beside(first: Run, second: Run, name: str, other: str) -> Html:
                 same.append(row)
             else:
                 apart.append((*row, _clear(a, b)))
+    for key, (name_of, of) in _MEANS.items():
+        for model in every:
+            told = [(models.get(model) or {}).get(key) for models in tables]
+            if not any(told):
+                continue
+            row = (name_of, model, *(mean(one, of) for one in told))
+            if told[0] == told[1]:
+                same.append(row)
+            else:
+                apart.append((*row, _clear(*map(_between, told))))
     masks = html(
         "<b>A</b> patched with {} · <b>B</b> patched with {}",
         exactly(mask_of(first)),
@@ -129,6 +134,13 @@ def _clear(a: Rate | None, b: Rate | None) -> str:
     return "intervals overlap"
 
 
+def _between(told: Mapping[str, Any] | None) -> Rate | None:
+    """A stored mean by its interval; None where it has none."""
+    if not told or told.get("value") is None or told.get("low") is None:
+        return None
+    return Rate(told["value"], told["low"], told["high"], int(told.get("n") or 0))
+
+
 def _differing(rows: Sequence[Sequence[Any]]) -> Html:
     if not rows:
         return note("Every figure is the same in both.")
@@ -153,9 +165,17 @@ def figures(first: Run, second: Run) -> tuple[list[dict[str, Any]], list[dict[st
 
 
 def _figures(models: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
+    shares = [
         {"part": "share of replies", "row": measure, "model": model, **found.as_dict()}
         for measure in measures(models)
         for model in models
         if (found := rate_of(models[model], measure))
     ]
+    ends = ("value", "low", "high", "n")
+    means = [
+        {"part": "mean", "row": key, "model": model, **{end: told.get(end) for end in ends}}
+        for key in _MEANS
+        for model in models
+        if (told := models[model].get(key))
+    ]
+    return shares + means

@@ -18,7 +18,7 @@ from dapa.core.statistics import wilson
 from dapa.figures.certified import certified_chart
 from dapa.ui import plots
 from dapa.ui.forest import Dot, Line, Look, forest
-from dapa.ui.parts import THIN, note, over_kinds, rate, table, title, two
+from dapa.ui.parts import THIN, note, over_kinds, percent, rate, table, title
 from dapa.ui.strip import MANY
 from dapa.workbench import (
     ConfidenceRecord,
@@ -111,7 +111,7 @@ def _numbers(report: SearchReport) -> Html:
     if not all(held):
         held = [report.rates.get(name) for name in ("student", "best", "full")]
         where = "prompts that chose it"
-    student, found, full = (two(one.value) if one else "–" for one in held)
+    student, found, full = (percent(one.value, 0) if one else "–" for one in held)
     n = next((one.n for one in held if one), 0)
     change = record.link.certified.change if record.link and record.link.certified else None
     margin = "none" if record.margin is None else points(record.margin)
@@ -295,7 +295,8 @@ def _beside(report: SearchReport) -> Html:
 
 def _asked(name: str, ours: Rate, whole: Rate, change: str) -> Line:
     dots = [Dot(ours, "blue", "the set"), Dot(whole, "grey", "all units")]
-    return Line(name, dots, [html("<b>{}</b> · {}", two(ours.value), two(whole.value)), change])
+    both = (percent(one.value, 0) for one in (ours, whole))
+    return Line(name, dots, [html("<b>{}</b> · {}", *both), change])
 
 
 def _taken_back(report: SearchReport) -> Html:

@@ -14,7 +14,7 @@ from dapa.core.records import DapaError, Mask, Rate, Removal
 from dapa.core.statistics import wilson
 from dapa.ui.forest import Dot, Line, Look, forest
 from dapa.ui.headline import Headline, Point, Who, by_skill, card
-from dapa.ui.parts import THIN, names, note, over_kinds, rate, table, title, two
+from dapa.ui.parts import THIN, names, note, over_kinds, percent, rate, table, title, two
 from dapa.ui.tabs.search import certified
 from dapa.workbench import Run, SearchReport
 from dapa.writing.certified import EXACT_RESULT
@@ -332,7 +332,7 @@ def _certificate(report: SearchReport) -> Html:
         cells = [rate(left, with_n=False), _firm(removal, firm)]
         lines.append(Line(unit_name(removal.unit), [Dot(left, look)], cells))
     n = report.removals[0].outcome.asked
-    picture = f"DSR by openings, n{THIN}={THIN}{n}; dashed: target {two(report.target)}"
+    picture = f"DSR by openings, n{THIN}={THIN}{n}; dashed: target {percent(report.target, 0)}"
     head = ("without", picture, "certificate", "standing")
     return forest(head, lines, report.target, "certificate")
 

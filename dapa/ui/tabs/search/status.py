@@ -26,7 +26,6 @@ from dapa.ui.parts import (
     seconds,
     table,
     title,
-    two,
 )
 from dapa.ui.tabs.search import certified, result
 from dapa.ui.tasks import Progress, Task
@@ -290,9 +289,9 @@ def _lacks(job: SearchJob) -> bool:
 def dsr_text(outcome: Outcome) -> str:
     """A DSR, or the bound that settled it."""
     if outcome.dsr is not None:
-        return two(outcome.dsr)
+        return percent(outcome.dsr, 0)
     low, high = outcome.bounds
-    return f"≥{THIN}{two(low)}" if outcome.satisfied else f"≤{THIN}{two(high)}"
+    return f"≥{THIN}{percent(low, 0)}" if outcome.satisfied else f"≤{THIN}{percent(high, 0)}"
 
 
 def meter(now: SearchProgress) -> Html:
