@@ -313,6 +313,19 @@ def test_fewer_than_a_hundred_to_certify_claim_nothing():
     assert "60 prompts are left to certify" in record.ended
 
 
+@pytest.mark.parametrize("choose", [1, 2, 3])
+def test_a_prompt_or_two_choose_without_a_claim_and_without_an_error(choose):
+    """Their log-odds and verdicts correlate fully, of which no interval can be told."""
+    truth = Truth(TruthShape("concentrated", units=12), (3, 1))
+    for seed in range(12):
+        table = VerdictTable(truth, choose, np.random.default_rng(seed))
+        places = tuple(range(choose))
+        course = Course(plan_of(12, choose, 0, 0, 0), truth.units,
+                        truth.prior(np.random.default_rng(1)), places, (), ())  # fmt: skip
+        answered(confident(course), table)
+        assert course.record().form == "unclaimed" and course.finished
+
+
 def test_a_frozen_chain_of_an_earlier_start_stands():
     truth = Truth(TruthShape("concentrated"), (3, 1))
     first, _ = searched(truth, (3, 1, 0))

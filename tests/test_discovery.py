@@ -147,16 +147,31 @@ def test_a_stored_run_of_a_confirmed_family_resumes_in_another_process(unknown, 
     ("model_type", "told"),
     [
         ("glm4_moe", "layer 1 has another MLP than layer 0"),
-        ("qwen3_next", "of a layer's blocks"),
-        ("mamba", "of a layer's blocks mixer"),
+        ("lfm2", "of a layer's blocks self_attn, feed_forward, 0 compute"),
     ],
 )
 def test_what_is_found_in_one_layer_alone_or_nowhere_is_one_line(model_type, told):
-    extra = {"glm4_moe": {"n_routed_experts": 4}, "qwen3_next": {"num_experts": 4}}
+    extra = {"glm4_moe": {"n_routed_experts": 4}}
     model = tiny(model_type, **extra.get(model_type, {}))
     with pytest.raises(PairError, match=told) as caught:
         structure_of(model.to("meta"), model_type)
     assert "\n" not in str(caught.value) and "architectures.py" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "extra"),
+    [
+        ("recurrent_gemma", {"lru_width": 32, "block_types": ["recurrent", "attention"]}),
+        ("mamba", {}),
+        ("qwen3_next", {"num_experts": 4}),
+    ],
+)
+def test_layers_that_carry_a_state_from_token_to_token_are_refused(model_type, extra):
+    """A batch keeps keys and values a row; with a recurrent layer's state goes its padding."""
+    model = tiny(model_type, **extra)
+    with pytest.raises(PairError, match="carry a state from token to token") as caught:
+        structure_of(model.to("meta"), model_type)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_known_family_is_never_overruled(planted_folders):

@@ -311,3 +311,23 @@ def test_a_patched_student_may_end_as_its_teacher_does():
     ids = encode(pair, render(pair, [Turn("user", "use malware")], how), how)
     (row,) = complete(pair, [Row(ids, Mask.of(pair.units("gate")))])
     assert (row.text, row.ending) == ("I'm sorry, but we", "end")
+
+
+LONG_ROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0, "short_factor": [1.0] * 4,
+    "long_factor": [4.0, 8.0, 16.0, 30.0], "original_max_position_embeddings": 24,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", ["phi3", "llama"])
+def test_a_row_ends_where_longrope_would_turn_every_position_of_its_batch_otherwise(model_type):
+    """Transformers asks the longest row of a batch which factors all of its rows take."""
+    extra = {"original_max_position_embeddings": 24} if model_type == "phi3" else {}
+    trio = random_trio(model_type, rope_parameters=LONG_ROPE, sliding_window=None, **extra)
+    assert trio.pair.context_length == 24 < trio.student.config.max_position_embeddings
+    rows = [row(tuple(range(5, 5 + n)), max_new_tokens=9) for n in (3, 21, 12, 23)]
+    for one in complete(trio.pair, rows):
+        told = generated(trio.student, one.ids, min(9, 24 - len(one.ids)))
+        assert one.new_ids == told and len(one.ids) + len(told) <= 24
+    with pytest.raises(PromptError, match="24"):
+        complete(trio.pair, [row(tuple(range(5, 35))), row()])

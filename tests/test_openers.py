@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support import BASE, TOKENIZER, planted_models
+from support import BASE, TOKENIZER, planted_models, random_trio
 from transformers import MistralConfig, MistralForCausalLM
 
 from dapa.core.assets import asset
@@ -22,6 +22,7 @@ from dapa.model.decode.log_odds import (
     past_blanks,
     refusal_log_odds,
 )
+from dapa.model.decode.log_odds_reader import LogOddsReader
 from dapa.model.decode.openers import _STEM, NoOpeners, find_openers
 from dapa.model.template import encode, render
 from dapa.planted.pairs import harmful_prompts, harmless_prompts
@@ -231,3 +232,32 @@ def test_a_sliding_window_is_kept_for_what_is_read_behind_a_prompt():
             for i, before in enumerate(((), (5,), (5, 6), (7,))):
                 wanted = model(torch.tensor([[*read, *before]])).logits[0, -1]
                 torch.testing.assert_close(found[row, i], wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_where_attention_fades_by_places_in_the_row_openers_of_one_token_count():
+    """Falcon's smaller models have ALiBi, which no tree of beginnings can stand behind."""
+    trio = random_trio("falcon", alibi=True, multi_query=False)
+    openers = find_openers(trio.pair)
+    assert openers.ids and not openers.nodes and find_openers(random_trio("falcon").pair).nodes
+    ids = [(7, 9, 11), (5, 8, 13, 21, 34, 6, 10, 12, 9), (6,)]
+    masks = [EMPTY, Mask.of([Unit(0, "up"), Unit(2, "mlp")])]
+    wanted = [[by_hand(trio.materialised(m), i, openers) for i in ids] for m in masks]
+    found = refusal_log_odds(trio.pair, ids, masks, openers=openers)
+    read = LogOddsReader(trio.pair, ids, openers)(masks, range(len(ids)))
+    assert found == pytest.approx(np.array(wanted), abs=1e-4)
+    assert read == pytest.approx(np.array(wanted), abs=1e-4)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_beginnings_stand_at_the_contexts_last_place_where_it_ends(model_type):
+    """Learned positions have no row beyond it, and none is asked for."""
+    pair = random_trio(model_type).pair
+    openers = find_openers(pair)
+    deeper = Node(0, 9, (10, 11), ("", ""))
+    openers = replace(openers, nodes=(*openers.nodes, deeper))
+    ids = [tuple(range(4, 4 + pair.context_length - 1)), (7, 9, 11)]
+    found = refusal_log_odds(pair, ids, openers=openers)[0]
+    assert np.isfinite(found).all()
+    assert found[1] == pytest.approx(refusal_log_odds(pair, ids[1:], openers=openers)[0, 0])
+    read = LogOddsReader(pair, ids, openers)([EMPTY], [0, 1])
+    assert read[0] == pytest.approx(found, abs=1e-4)

@@ -88,6 +88,17 @@ def low_rank_pair(folder, model_type="llama", rank=3):
     return saved(folder, student, teacher)
 
 
+@pytest.mark.parametrize("kind", ["router", "experts", "mlp", "layer"])
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen2_moe"])
+def test_a_lora_of_a_mixtures_routed_parts_is_refused_as_peft_cannot_load_it(
+    model_type, kind, tmp_path
+):
+    pair = saved(tmp_path, *two(model_type))
+    with pytest.raises(SettingError, match="of a mixture; export a patch"):
+        export_lora(pair, Evidence(Mask.of([Unit(0, kind)])), tmp_path / "lora", rank=64)
+    assert not (tmp_path / "lora").exists()
+
+
 @pytest.mark.parametrize(("model_type", "kinds"), [("llama", ("mlp", "q")), ("gpt2", ("mlp",))])
 def test_a_lora_loaded_by_peft_gives_the_exported_model(model_type, kinds, tmp_path):
     pair = low_rank_pair(tmp_path, model_type)

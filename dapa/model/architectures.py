@@ -297,7 +297,7 @@ def inside_name(name: str) -> str | None:
 def family_of(model_type: str, config: Any = None) -> Family:
     """The row for a config's `model_type`; PairError names what is supported.
 
-    With a config, sites that its models lack are left out.
+    With a config, as its models have it: sites that they lack are left out.
     """
     if model_type in FAMILIES:
         family = FAMILIES[model_type]

@@ -81,6 +81,11 @@ def structure_of(model: Any, name: str) -> Structure:
     def missing(what: str) -> PairError:
         return PairError(f"model_type {name!r} is not a supported family: {what}; {_WHERE}")
 
+    if getattr(model, "_is_stateful", False):  # transformers' word for recurrent layers
+        raise PairError(
+            f"model_type {name!r} is not a supported family: its layers carry a state from token "
+            "to token, and what is kept here of a row is its keys and values; choose another model"
+        )
     names = {id(module): path for path, module in model.named_modules()}
     count = int(model.config.get_text_config().num_hidden_layers)
     stacks = [

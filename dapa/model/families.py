@@ -153,8 +153,8 @@ class Family:
     tuples: bool = False
     """Do its layers return a tuple, states first?"""
     banded: bool = False
-    """Do layers that slide go by places in the row, not by its mask, so that no tree of beginnings
-    can stand behind a prompt?"""
+    """Does attention go by places in the row, be it how far it slides or by how much it fades
+    (ALiBi), so that no tree of beginnings can stand behind a prompt?"""
     inner: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(kind, its parameters' names), where these are not a weight and a bias."""
     each: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -267,12 +267,13 @@ class Family:
         return (first, *inside, *last)
 
     def fitted(self, config: Any) -> Family:
-        """This family without the optional sites that a model of this config lacks."""
+        """This family as a model of this config has it: sites that it lacks are left out."""
         out = {path for path, there in self.optional if not there(config)}
-        if not out:
+        banded = self.banded or bool(getattr(config, "alibi", False))
+        if not out and banded == self.banded:
             return self
         sites = tuple((kind, path) for kind, path in self.sites if path not in out)
-        return replace(self, sites=sites)
+        return replace(self, sites=sites, banded=banded)
 
 
 def submodule(root: Any, path: str) -> Any:

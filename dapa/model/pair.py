@@ -15,6 +15,7 @@ from dapa.core.masks import HEADS
 from dapa.core.records import ENDS, Mask, SettingError, Site, Unit
 from dapa.model.carried import no_such_kind, units_exist
 from dapa.model.compatibility import Report
+from dapa.model.context import context_of
 from dapa.model.digests import joined
 from dapa.model.distances import kinds_that_differ
 from dapa.model.factored import Factored
@@ -165,7 +166,7 @@ class Pair:
     def context_length(self) -> int:
         """The most tokens that prompt and reply may have together."""
         configs = (self.student.config, self.teacher.config)  # one prompt is read by both
-        return min(int(getattr(c, "max_position_embeddings", 0) or 2**30) for c in configs)
+        return min(map(context_of, configs))
 
     def layer(self, role: str, index: int) -> nn.Module:
         """One decoder layer of `student` or `teacher`."""

@@ -32,6 +32,9 @@ MOST_LEFT = 0.05
 """Of a difference's norm: above it the change is not of low rank."""
 
 
+_ROUTED = {"experts", "router", "shared_gate"}
+
+
 @dataclass(frozen=True)
 class Cut:
     """One matrix's difference as a product: (out, rank) by (rank, in)."""
@@ -58,6 +61,11 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     changed = changed_by(pair, evidence.mask)
     if isinstance(changed.student, Adapted):
         raise SettingError("the student has an adapter already; export a model or a patch")
+    routed = {site.module for site, _ in changed.sites} & _ROUTED
+    if routed & {*pair.family.mixture}:  # PEFT keeps these in a form of its own, or not at all
+        raise SettingError(
+            f"a LoRA holds no {' and no '.join(sorted(routed))} of a mixture; export a patch"
+        )
     told = told_of(pair, changed.digests, evidence)
     found = {name: _cut_of(changed, name, rank) for name in changed.tensors}
     name_of = changed.student.in_class

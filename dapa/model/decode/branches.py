@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dapa.model.context import context_of
+
 
 @dataclass(frozen=True)
 class Node:
@@ -49,7 +51,7 @@ def branched(
     rows, length, device = first.shape[0], first.shape[1], first.device
     real = inputs.get("attention_mask", torch.ones(rows, length, device=device)).bool()
     positions = inputs.get("position_ids", torch.arange(length, device=device).expand(rows, -1))
-    positions, seen = tree_of(real, positions, nodes)
+    positions, seen = tree_of(model, real, positions, nodes)
     tokens = torch.tensor([node.token for node in nodes], device=device).expand(rows, -1)
     told: dict[str, Any] = {**inputs, "position_ids": positions}
     if "input_ids" in inputs:
@@ -61,10 +63,15 @@ def branched(
     return told, 1 + len(nodes)
 
 
-def tree_of(real: Tensor, positions: Tensor, nodes: Sequence[Node]) -> tuple[Tensor, Tensor]:
+def tree_of(
+    model: Any, real: Tensor, positions: Tensor, nodes: Sequence[Node]
+) -> tuple[Tensor, Tensor]:
     """Where tokens stand and at whom they look, with the nodes behind every prompt.
 
+    A node that the context has no place for stands at its last one.
+
     Args:
+        model: Who reads.
         real: Which places of the prompts hold a token, (rows, tokens), padded on the left.
         positions: Of those places, (rows, tokens).
         nodes: Each behind its parent.
@@ -81,7 +88,7 @@ def tree_of(real: Tensor, positions: Tensor, nodes: Sequence[Node]) -> tuple[Ten
             sees[at] |= sees[node.parent]
     count = real.sum(1, keepdim=True)  # (rows, 1)
     behind = count - 1 + torch.tensor(depth, dtype=torch.long, device=device)  # (rows, nodes)
-    positions = torch.cat([positions, behind], 1)
+    positions = torch.cat([positions, behind.clamp_max(context_of(model.config) - 1)], 1)
     seen = torch.zeros(rows, length + len(nodes), length + len(nodes), dtype=torch.bool)
     seen = seen.to(device)
     seen[:, :length, :length] = real[:, None] & torch.ones_like(seen[0, :length, :length]).tril()

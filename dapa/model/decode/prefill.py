@@ -183,7 +183,7 @@ class Prefiller:
         attention: Any = real.to(device)
         if nodes:
             end = before + length - len(nodes)
-            places, seen = tree_of(real[:, :end], places[:, :end], nodes)
+            places, seen = tree_of(self.model, real[:, :end], places[:, :end], nodes)
             attention = attention_of(self.model, seen[:, before:].to(device), places.to(device))
         positions = places[:, before:]
         entry = None

@@ -114,6 +114,8 @@ def correlation(odds: Floats, said: Floats) -> float | None:
 
 
 def upper(r: float, n: int) -> float:
-    """Upper end of a correlation's one-sided 95 % interval (Fisher's z)."""
+    """Upper end of a correlation's one-sided 95 % interval (Fisher's z); 1 of three or fewer."""
+    if n <= 3:
+        return 1.0
     z = math.atanh(min(max(r, -0.999999), 0.999999)) + 1.645 / math.sqrt(n - 3)
     return math.tanh(z)
