@@ -187,7 +187,7 @@ def test_a_map_looks_where_it_is_told_and_subtracts_only_from_harmful_prompts():
     assert settings(position="token", token=-2).place == -2 and settings(position="5").place == "5"
     assert settings(contrast=True).contrasts and settings(harmless="x").contrasts
     assert not settings(contrast=True, role="borderline").contrasts and not settings().contrasts
-    with pytest.raises(SettingError, match="metric 'knee' does not exist"):
+    with pytest.raises(SettingError, match=r"\(metric\) 'knee' does not exist"):
         settings(metric="knee")
 
 

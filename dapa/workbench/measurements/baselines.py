@@ -245,7 +245,7 @@ def _refuses(job: Any) -> str:
 
 measurements.add("baselines")(
     Measurement(
-        "Compare baselines",
+        "Baselines",
         "The found set beside everything simpler, and beside shams",
         "Put the found set beside everything simpler, and beside shams, with the same budget.",
         "Same judge, same budget of tests, whole replies. A row is one way to change the student.",

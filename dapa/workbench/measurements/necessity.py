@@ -80,7 +80,9 @@ def _describe(record: Ablated) -> Shown:
         label = f"{name}: {units_text(line.units)}" if line.units else name
         if line.role == "all":
             label = f"{name}, {len(line.units)} in all"
-        change = line.change and Interval(line.change.value, line.change.low, line.change.high)
+        change = line.change and Interval(
+            *(100 * x for x in (line.change.value, line.change.low, line.change.high)), "+.0f"
+        )
         dots = Dots(((line.dsr, look, ""),))
         told = (p_text(line.p_value), *((p_text(line.beyond_p),) if beyond else ()))
         rows.append((label, dots, line.dsr, change, *told))
@@ -90,7 +92,7 @@ def _describe(record: Ablated) -> Shown:
         finding(found),
         (
             Table(
-                ("the teacher", "DSR, 0 to 1", "DSR", "change", "p", *against),
+                ("the teacher", "DSR, 0 to 1", "DSR", "change\npoints", "p", *against),
                 rows,
                 strong=strong,
             ),

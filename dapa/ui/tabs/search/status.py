@@ -314,7 +314,7 @@ def meter(now: SearchProgress) -> Html:
     what = "of the search prompts refused (DSR)" + (f" · {scores}" if scores else "")
     now_dsr = (dsr_text(best) if best else "–", what)
     if made is not None:
-        units = f"units in the set now{' · ' + scores if scores else ''}"
+        units = "units in the set now" + (f" · on prompts that choose: {scores}" if scores else "")
         now_dsr = (f"{len(made.units)} of {made.total}", units)
     cards = [
         (f"{costs.tests}", tests),
