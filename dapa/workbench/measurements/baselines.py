@@ -22,6 +22,10 @@ _LEVEL = 0.05
 _LOOKS: dict[str, Literal["blue", "orange", "grey", "open"]] = {
     "found": "blue", "reference": "grey", "baseline": "grey", "placebo": "open",
 }  # fmt: skip
+MARKS = (
+    "In a row the upper mark: held-out prompts; the lower: the search prompts that chose the set."
+)
+"""What the two dots of a row are."""
 _RATES = ("search", "held_out", "over_refusal", "incoherent", "kl", "kl_first", "gain")
 
 
@@ -108,7 +112,7 @@ def _describe(record: BesideBaselines) -> Shown:
         tuple(tables),
         (
             f"Every method could spend {found.tests:,} tests{same}. "
-            "Squares: held-out prompts; hollow: the search prompts that chose the set. p: exact "
+            f"{MARKS} p: exact "
             "paired McNemar against the found set on held-out prompts, Holm-adjusted.",
         ),
         tuple(remarks_on((*rows, *(own_shams(shams) if shams else ())))),
