@@ -161,6 +161,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             found.costs.tests,
             found.costs.seconds,
             one_minimal=claim.one_minimal,
+            recalled=found.costs.all_recalled,
         ),
         moved_sentence(job.share) if job.share else "",
         f"Ended: {found.stop_reason}. {standing(claim)} "

@@ -149,6 +149,7 @@ def _headline(evidence: Evidence, kind: str) -> str:
         skill=_skill(evidence),
         held_out=known,
         one_minimal=report.claimed.one_minimal,
+        recalled=report.costs.all_recalled,
     )
 
 

@@ -115,6 +115,7 @@ def result_sentence(
     skill: tuple[Rate, Rate] | None = None,
     held_out: bool = True,
     one_minimal: bool = True,
+    recalled: bool = False,
 ) -> str:
     """What a search found, in one sentence, hedged where the intervals overlap.
 
@@ -127,6 +128,7 @@ def result_sentence(
         skill: The student's skill and the patched one's on the same items, where measured.
         held_out: Are the two rates of prompts that chose nothing?
         one_minimal: Does the search vouch that nothing can be spared?
+        recalled: Did every verdict come from memory, so that the time tells nothing?
     """
     moved, total, kind, share = what.units, what.total, what.kind, what.share
     layers, outside = what.layers, what.outside
@@ -139,7 +141,8 @@ def result_sentence(
     head = f"Moving {many} ({where}),{size}{best} "
     cost = (
         f"{skill_clause(*skill) if skill else ''}; "
-        f"{tests} {'test' if tests == 1 else 'tests'}, {duration(seconds)}."
+        f"{tests} {'test' if tests == 1 else 'tests'}, "
+        f"{'all from memory' if recalled else duration(seconds)}."
     )
     if student is None or found is None:
         return head + "has not been measured on held-out prompts" + cost

@@ -103,6 +103,7 @@ def sentence(
         skill=skill,
         held_out=held_out,
         one_minimal=report.claimed.one_minimal,
+        recalled=report.costs.all_recalled,
     )
 
 

@@ -362,6 +362,8 @@ def _left(now: SearchProgress) -> tuple[str, str]:
             under_way = stage_now(now.confidence.as_dict())
             phase = under_way.lower() if under_way else phase
         return phase or "starting", guess + line
+    if now.costs.all_recalled:  # a guess of what is left would stand for less than a second
+        return "from memory", "what was judged before is not asked again" + line
     low, high = now.left
     many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
     return many, f"tests left{' · ' + guess if guess else ''}" + line
