@@ -30,7 +30,6 @@ from dapa.ui.tabs.localize import pairviews
 from dapa.ui.tabs.localize.inside import bare
 from dapa.ui.tabs.localize.pairviews import Ask, Watched
 from dapa.workbench import ChatSettings, PairSpec, SearchSettings, Workbench
-from dapa.workbench.measurements.baselines import MARKS
 
 
 class Shape:
@@ -445,10 +444,6 @@ def test_a_choice_of_long_titles_has_a_field_that_they_fit():
         parts = forms.build(SearchSettings, "x").parts
     assert "roomy" in parts["algorithm"].elem_classes and "roomy" in parts["claim"].elem_classes
     assert "roomy" not in parts["mode"].elem_classes
-
-
-def test_marks_of_two_prompt_sets_are_told_by_their_place_as_a_sham_has_no_filled_one():
-    assert "upper" in MARKS and "lower" in MARKS and "square" not in MARKS.lower()
 
 
 def test_what_is_fine_of_two_checkpoints_is_folded_and_what_is_not_stands_first():

@@ -374,7 +374,8 @@ def test_what_is_not_known_is_left_out_of_the_sentence():
 
 
 def test_a_search_out_of_memory_tells_no_time_and_no_tests_to_come():
-    assert said(LOW, HIGH, recalled=True).endswith("38 tests, all from memory.")
+    told = result_sentence(MovedUnits(2, 12, "gate", (3, 5), 0.04), LOW, HIGH, 38, None)
+    assert told.endswith("38 tests, all from memory.")
     assert Costs(recalled=9).all_recalled and not Costs(recalled=9, prompts_judged=1).all_recalled
     known = Costs(tests=3, recalled=9)
     now = SearchProgress("running", "search", (), (), (), None, 0.9, None, None, known, (5, 6), 1.0)

@@ -159,9 +159,8 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             found.rates.get("student_held_out"),
             found.rates.get("held_out"),
             found.costs.tests,
-            found.costs.seconds,
+            found.costs.own_seconds,
             one_minimal=claim.one_minimal,
-            recalled=found.costs.all_recalled,
         ),
         moved_sentence(job.share) if job.share else "",
         f"Ended: {found.stop_reason}. {standing(claim)} "

@@ -158,7 +158,9 @@ def _component(
         titles = [(title, name) for name, title in known.items()]
         none = [("as it suits", "")] if shape.optional and "" not in known else []
         empty = "" if none or "" in known else None
-        roomy = {"elem_classes": "roomy"} if max(map(len, known.values())) > _SHORT else {}
+        roomy: dict[str, Any] = (
+            {"elem_classes": "roomy"} if max(map(len, known.values())) > _SHORT else {}
+        )
         return gr.Dropdown([*none, *titles], value=value or empty, **made, **roomy)
     if shape.base in (int, float):
         return _number(one, shape, value, made)

@@ -111,11 +111,10 @@ def result_sentence(
     student: Rate | None,
     found: Rate | None,
     tests: int,
-    seconds: float,
+    seconds: float | None,
     skill: tuple[Rate, Rate] | None = None,
     held_out: bool = True,
     one_minimal: bool = True,
-    recalled: bool = False,
 ) -> str:
     """What a search found, in one sentence, hedged where the intervals overlap.
 
@@ -124,11 +123,10 @@ def result_sentence(
         student: The student's DSR, preferably on held-out prompts.
         found: The found set's DSR on the same prompts.
         tests: Tests the search made.
-        seconds: How long it took.
+        seconds: How long it took; None where every verdict came from memory.
         skill: The student's skill and the patched one's on the same items, where measured.
         held_out: Are the two rates of prompts that chose nothing?
         one_minimal: Does the search vouch that nothing can be spared?
-        recalled: Did every verdict come from memory, so that the time tells nothing?
     """
     moved, total, kind, share = what.units, what.total, what.kind, what.share
     layers, outside = what.layers, what.outside
@@ -142,7 +140,7 @@ def result_sentence(
     cost = (
         f"{skill_clause(*skill) if skill else ''}; "
         f"{tests} {'test' if tests == 1 else 'tests'}, "
-        f"{'all from memory' if recalled else duration(seconds)}."
+        f"{'all from memory' if seconds is None else duration(seconds)}."
     )
     if student is None or found is None:
         return head + "has not been measured on held-out prompts" + cost

@@ -65,6 +65,11 @@ class Costs:
         """Did every verdict come from an earlier run, so that this one's time tells nothing?"""
         return self.recalled > 0 and not self.prompts_judged
 
+    @property
+    def own_seconds(self) -> float | None:
+        """How long it took; None where every verdict was known."""
+        return None if self.all_recalled else self.seconds
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         spent = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
-from dapa.writing.numbers import duration, p_text, percent, rate_text, two
+from dapa.writing.confidence import points
+from dapa.writing.numbers import duration, p_text, percent, rate_text
 
 if TYPE_CHECKING:
     from dapa.measure.baselines import Baselines
@@ -22,10 +23,8 @@ _LEVEL = 0.05
 _LOOKS: dict[str, Literal["blue", "orange", "grey", "open"]] = {
     "found": "blue", "reference": "grey", "baseline": "grey", "placebo": "open",
 }  # fmt: skip
-MARKS = (
-    "In a row the upper mark: held-out prompts; the lower: the search prompts that chose the set."
-)
-"""What the two dots of a row are."""
+MARKS = "upper: held out, lower: search"
+"""What the two dots of a row are; with the dots it leaves where there is no picture."""
 _RATES = ("search", "held_out", "over_refusal", "incoherent", "kl", "kl_first", "gain")
 
 
@@ -112,7 +111,7 @@ def _describe(record: BesideBaselines) -> Shown:
         tuple(tables),
         (
             f"Every method could spend {found.tests:,} tests{same}. "
-            f"{MARKS} p: exact "
+            "p: exact "
             "paired McNemar against the found set on held-out prompts, Holm-adjusted.",
         ),
         tuple(remarks_on((*rows, *(own_shams(shams) if shams else ())))),
@@ -167,14 +166,14 @@ def sham_finding(shams: Placebos) -> str:
     highest = max((row.gain for row in own if row.gain is not None), key=lambda g: g.high)
     return (
         f"None of {len(own)} raises refusals clearly: the largest gain over the student could be "
-        f"{two(highest.high)} at most (95 % intervals)."
+        f"{points(highest.high)} at most (95 % intervals)."
     )
 
 
 def comparison_table(rows: Sequence[Comparison], title: str = "", about: str = "") -> Table:
     """Ways to change the student, a row each."""
     head = (
-        "what", "DSR, 0 to 1", "held out", "search", "units", "share", "over-refusal",
+        "what", f"DSR, 0 to 1\n{MARKS}", "held out", "search", "units", "share", "over-refusal",
         "incoherent", "KL, bits a token", "p", "tests", "tokens", "time",
     )  # fmt: skip
     strong = frozenset(i for i, row in enumerate(rows) if row.role == "found")

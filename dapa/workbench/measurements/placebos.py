@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from dapa.core.measurement import Call, Measurement, Shown, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.baselines import (
-    MARKS,
     comparison_sheet,
     comparison_table,
     remarks_on,
@@ -60,10 +59,7 @@ def _describe(record: Shammed) -> Shown:
     return Shown(
         sham_finding(record.found),
         (comparison_table(rows),),
-        (
-            f"{MARKS} p: exact "
-            "paired McNemar against the found set on held-out prompts, Holm-adjusted.",
-        ),
+        ("p: exact paired McNemar against the found set on held-out prompts, Holm-adjusted.",),
         tuple(remarks_on(rows)),
     )
 

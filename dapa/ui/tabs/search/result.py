@@ -99,11 +99,10 @@ def sentence(
         ),
         *both,
         report.costs.tests,
-        report.costs.seconds,
+        report.costs.own_seconds,
         skill=skill,
         held_out=held_out,
         one_minimal=report.claimed.one_minimal,
-        recalled=report.costs.all_recalled,
     )
 
 
