@@ -165,6 +165,10 @@ def test_the_theme_is_chosen_by_a_switch_and_kept(board, visit):
     page.reload()
     page.wait_for_selector("#strip [data-layer]")
     until(lambda: not page.evaluate("() => document.body.classList.contains('dark')"))
+    page.wait_for_selector("#heatmap .main-svg", state="attached")
+    shown = "getComputedStyle(document.querySelector('#heatmap .main-svg')).backgroundColor"
+    assert page.evaluate(shown) == "rgba(0, 0, 0, 0)", "no plot keeps the other theme's ground"
+    page.wait_for_function("() => !document.body.classList.contains('turning')")
     page.select_option("select.theme", "system")
     until(lambda: page.evaluate("() => document.body.classList.contains('dark')"))
 

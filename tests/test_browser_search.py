@@ -77,7 +77,7 @@ def job_of(board):
 
 def test_the_cost_is_told_before_the_search_and_forgotten_with_the_settings(board, page):
     page.click("#search-cost")
-    until(lambda: re.search(r"About \d+ to \d+ .* tests", page.inner_text("#cost")))
+    until(lambda: re.search(r"About .* machine: \d+ to \d+ tests", page.inner_text("#cost")))
     assert "on this machine" in page.inner_text("#cost")
     page.click("#search-settings button.label-wrap")
     box = page.locator("#search-settings").get_by_label("seed", exact=True)

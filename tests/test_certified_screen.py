@@ -161,7 +161,7 @@ def test_removals_and_prompts_stand_in_tables_with_their_losses():
     assert "4,912 replies were judged and 5,003 prompts only read" in said
     assert "What these words mean" in said and "Every set of the chain" in said
     spread = unescape(certified.below(report("spread"), "mlp"))
-    assert "The point of best return" in spread and "gap budget" in spread
+    assert "The point of best return" in spread and "“Where at all?” in Localize" in spread
 
 
 def repeated(*sets):

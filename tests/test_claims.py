@@ -408,6 +408,15 @@ def test_a_result_says_how_often_its_held_out_set_was_looked_at(tmp_path):
     assert "looked at 3 times" in " ".join(map(str, told(again, again.report)))
 
 
+def test_a_search_that_is_opened_again_is_no_new_look(tmp_path):
+    bench = Workbench(tmp_path, planted_pair(AND))
+    bench.prompts = lambda *_: prompt_set()
+    first = bench.search_job(SearchSettings(max_new_tokens=12))
+    assert first.run().looks == 1
+    again = bench.search_job(first.settings)
+    assert again.run().looks == 1 and again.id != first.id and again.report.costs.all_recalled
+
+
 @pytest.mark.parametrize(
     ("role", "told"),
     [

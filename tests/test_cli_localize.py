@@ -149,7 +149,9 @@ def test_a_summary_without_twins_or_a_run_says_so_and_goes_on(dapa, files):
     body = json.loads(out)
     assert code == 0 and {row["trace"] for row in body["rows"]} == {None}
     assert {row["in_search"] for row in body["rows"]} == {None}
-    assert "trace is left out" in err and "in_search is left out" in err and err.count("\n") == 2
+    assert "Left out, causal trace of the MLP: " in err and "in_search" not in err
+    assert "Left out, found by the search: no search of this pair" in err
+    assert "dapa search" not in err and err.count("\n") == 2
     code, out, err = dapa("summary", *options, "--sites", "up")
     assert (code, out) == (2, "") and "up" in err
 

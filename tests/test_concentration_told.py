@@ -111,6 +111,9 @@ def test_what_was_stopped_claims_nothing(sharp):
 def test_the_price_says_replies_and_readings_and_where_it_ends_early():
     said = price_text(CurvePrice(12, 26, 64, 64, 6048), "opening")
     assert "26 sets x (64 search and 64 held-out prompts) = 3,328 replies" in said
+    assert said.startswith("How long") and "Estimate cost" in said
+    paced = price_text(CurvePrice(12, 26, 64, 64, 6048), "opening", 0.05)
+    assert paced.startswith("About 2 min 46 s by the pace") and "times one" not in paced
     assert "6,048 readings" in said and "after 256 replies" in said
     assert "nothing is decoded" in price_text(CurvePrice(0, 0, 9, 9, 0), "full")
 

@@ -140,4 +140,5 @@ def test_the_rest_is_told_beside_it():
     assert "On 90 kinds" in unseen_text({**told, "unseen": many})
     assert "kind 5 and 84 more; n =" in unseen_text({**told, "unseen": many})
     assert "have certified 2 times" in certify_text(told)
+    assert not [row for row in standing_rows(told) if "[-" in row[2] or "+0.0" in row[2]], "signs"
     assert len(chain_rows(told)) == 3 and standing_rows(told)[0][-1] == "firm"

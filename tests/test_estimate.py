@@ -76,6 +76,12 @@ def test_gpu_seconds_are_told_where_there_are_gpus():
     assert "GPU" in estimate_sentence(body) and "GPU" not in estimate_sentence(costs().as_dict())
 
 
+def test_an_estimate_is_told_in_one_breath_with_its_time_first():
+    told = estimate_sentence(costs().as_dict())
+    assert told.startswith("About ") and told.index("on this machine") < told.index("tests")
+    assert len(told) < 200 and "middle" not in told and "bisect" not in told
+
+
 def test_a_pairs_estimate_holds_its_search_and_begins_none():
     store, pair = Store(tempfile.mkdtemp()), searched().pair
     settings = SearchSettings(algorithm="bisect", max_new_tokens=12)

@@ -23,6 +23,7 @@ from dapa.ui.measurements.html import drawn
 from dapa.workbench import Workbench
 from dapa.workbench.keeping import _plain
 from dapa.workbench.measurements import measurements
+from dapa.workbench.measurements.baselines import MARKS
 
 TABLE = {name: measurements[name] for name in measurements}
 COMMANDS = {one.command or name: one for name, one in TABLE.items() if one.command != "-"}
@@ -187,7 +188,7 @@ def test_a_map_looks_where_it_is_told_and_subtracts_only_from_harmful_prompts():
     assert settings(position="token", token=-2).place == -2 and settings(position="5").place == "5"
     assert settings(contrast=True).contrasts and settings(harmless="x").contrasts
     assert not settings(contrast=True, role="borderline").contrasts and not settings().contrasts
-    with pytest.raises(SettingError, match="metric 'knee' does not exist"):
+    with pytest.raises(SettingError, match=r"\(metric\) 'knee' does not exist"):
         settings(metric="knee")
 
 
@@ -215,3 +216,17 @@ def test_a_wide_table_with_a_scale_stands_alone():
     short = Table(("set", "times"), [("y", 1)])
     assert "two uneven" not in drawn(Shown("", (wide, short)))
     assert "two uneven" in drawn(Shown("", (short, short)))
+
+
+def test_a_report_writes_all_rates_of_a_table_alike_and_explains_no_marks_that_it_lacks():
+    told = _plain(
+        Table(
+            ("way", f"DSR, 0 to 1\n{MARKS}", "dsr", "tokens"),
+            [
+                ("a", Dots(()), Rate(0.5, 0.4, 0.6, 8), 25929),
+                ("b", Dots(()), Rate(0.5, 0.4, 0.6, 9), None),
+            ],
+        )
+    )
+    assert MARKS not in str(told) and told["rows"][0][-1] == "25,929"
+    assert told["rows"][1][1].replace("\u202f", " ") == "50 % [40, 60], n = 9"

@@ -15,7 +15,7 @@ from dapa.core.records import EMPTY, Label, Mask, PairError, Rate, SettingError,
 from dapa.core.settings import Settings
 from dapa.model.compatibility import Report
 from dapa.model.findings import Finding
-from dapa.ui import parts, strip
+from dapa.ui import forms, parts, strip
 from dapa.ui.dashboard import Dashboard, guarded, one_of, real, text, whole
 from dapa.ui.header import report_html
 from dapa.ui.measurements.html import _name as column_name
@@ -29,7 +29,7 @@ from dapa.ui.tabs.chat.shown import picture
 from dapa.ui.tabs.localize import pairviews
 from dapa.ui.tabs.localize.inside import bare
 from dapa.ui.tabs.localize.pairviews import Ask, Watched
-from dapa.workbench import ChatSettings, PairSpec, Workbench
+from dapa.workbench import ChatSettings, PairSpec, SearchSettings, Workbench
 
 
 class Shape:
@@ -430,6 +430,21 @@ def test_negative_numbers_of_a_page_have_minus_signs_and_ranges_keep_their_hyphe
     ):
         assert word in said
     assert said.count('<td class="num">') == 2, "negative numbers stand at the right too"
+
+
+def test_what_rounds_to_nothing_has_no_sign_in_a_cell_or_a_sentence():
+    rows = [("-0.00", "gate 7 (+0.00), gate 8 (+0.01)", "+0"), ("-0.04", "x", "-10")]
+    said = drawn(Shown("missed by +0.000, of -0.5 [-0.05, +0.0]", (Table(("a", "b", "c"), rows),)))
+    assert "missed by 0.000, of −0.5 [−0.05, 0.0]" in said
+    assert ">0.00<" in said and "gate 7 (0.00), gate 8 (+0.01)" in said and ">0<" in said
+    assert ">−0.04<" in said and ">−10<" in said
+
+
+def test_a_choice_of_long_titles_has_a_field_that_they_fit():
+    with gr.Blocks():
+        parts = forms.build(SearchSettings, "x").parts
+    assert "roomy" in parts["algorithm"].elem_classes and "roomy" in parts["claim"].elem_classes
+    assert "roomy" not in parts["mode"].elem_classes
 
 
 def test_what_is_fine_of_two_checkpoints_is_folded_and_what_is_not_stands_first():

@@ -17,7 +17,7 @@ from dapa.core.records import DapaError, Mask, Outcome, Rate, SettingError, Tria
 from dapa.core.settings import presets
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.control import Halted
-from dapa.search.engine.report import SearchReport
+from dapa.search.engine.report import Costs, SearchProgress, SearchReport
 from dapa.store.runs import Run
 from dapa.ui import replay
 from dapa.ui.dashboard import Dashboard
@@ -30,7 +30,7 @@ from dapa.ui.tabs.runs import compare
 from dapa.ui.tabs.search import closer, result
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.closer import offered
-from dapa.ui.tabs.search.status import SearchStatus
+from dapa.ui.tabs.search.status import SearchStatus, meter
 from dapa.ui.tasks import Tasks
 from dapa.workbench import SearchSettings, Workbench
 from dapa.workbench.measurements import measurements
@@ -371,6 +371,16 @@ def test_what_is_not_known_is_left_out_of_the_sentence():
     told = result_sentence(MovedUnits(1, 0, "gate", (3,), None), LOW, HIGH, 1, 130.0)
     assert told.startswith("Moving 1 gate (layer 3), raises") and "parameters" not in told
     assert told.endswith("1 test, 2 min 10 s.")
+
+
+def test_a_search_out_of_memory_tells_no_time_and_no_tests_to_come():
+    told = result_sentence(MovedUnits(2, 12, "gate", (3, 5), 0.04), LOW, HIGH, 38, None)
+    assert told.endswith("38 tests, all from memory.")
+    assert Costs(recalled=9).all_recalled and not Costs(recalled=9, prompts_judged=1).all_recalled
+    known = Costs(tests=3, recalled=9)
+    now = SearchProgress("running", "search", (), (), (), None, 0.9, None, None, known, (5, 6), 1.0)
+    assert "from memory" in meter(now) and "tests left" not in meter(now)
+    assert "tests left" in meter(replace(now, costs=Costs(tests=3, prompts_judged=9)))
 
 
 def test_two_sets_are_compared_with_a_hedge():

@@ -25,6 +25,8 @@ function colours() {
   }
   ink.font = style.fontFamily;
 }
+// Does a target decide here? Where sets are only measured, no dot refuses still and none fails.
+const held = () => data.opening >= 0 || data.counting.length > 0;
 const tint = (r) => [ink.orange, ink.blue, ink.muted, ink.muted][r.state];
 
 function read(value) {
@@ -271,7 +273,9 @@ function caption(pen, wide, height) {
 function drawCurve() {
   const wide = curve.parentElement.clientWidth; if (!wide) return;
   const left = 40; const right = 84; const top = 12; const high = 150; const gap = 34; const low = 70;
-  const pen = sized(curve, wide, top + high + gap + low + 36);
+  const plain = !held(); // no single test makes a set the best, so there is no second part
+  const base = plain ? top + high - low : top + high + gap;
+  const pen = sized(curve, wide, base + low + 36);
   const rows = data.rows.filter((r) => r.judged && data.shown.includes(r.phase));
   const room = Math.max(12, data.rows.length);
   const x = (i) => left + ((wide - left - right) * (i + 0.5)) / room;
@@ -300,12 +304,26 @@ function drawCurve() {
     mark(pen, x(row.index), y(row.state === FAIL ? row.high : row.low), size, row.state);
   });
   pen.globalAlpha = 1;
-  if (data.opening < 0 && !data.counting.length) return; // no single test makes a set the best
-  const base = top + high + gap; const most = data.columns.length;
+  if (!plain) best(pen, wide - right, left, base, low, x);
+  pen.fillStyle = ink.muted; pen.textAlign = 'center';
+  pen.fillText('step', left + (wide - left - right) / 2, base + low + 26);
+  const every = [1, 2, 5, 10, 20, 50, 100, 200].find((n) => x(n) - x(0) >= 26) || 500;
+  for (let i = 0; i < data.rows.length; i += 1) {
+    if (!i || (i + 1) % every === 0) pen.fillText(i + 1, x(i), base + low + 10);
+  }
+  if (at < data.rows.length - 1) {
+    pen.strokeStyle = ink.ink; pen.lineWidth = 1; pen.globalAlpha = 0.5; pen.beginPath();
+    pen.moveTo(x(at), top); pen.lineTo(x(at), base + low); pen.stroke(); pen.globalAlpha = 1;
+  }
+}
+
+// How large the best set was after each step, under the curve.
+function best(pen, end, left, base, low, x) {
+  const most = data.columns.length;
   const z = (n) => base + low * (1 - n / most);
   pen.fillStyle = ink.muted; pen.textAlign = 'left';
   pen.fillText(`${data.axis}s in the best set so far`, left, base - 14);
-  pen.strokeStyle = ink.line; pen.beginPath(); pen.moveTo(left, z(0)); pen.lineTo(wide - right, z(0));
+  pen.strokeStyle = ink.line; pen.beginPath(); pen.moveTo(left, z(0)); pen.lineTo(end, z(0));
   pen.stroke(); pen.textAlign = 'right'; pen.fillText('0', left - 6, z(0));
   pen.fillText(most, left - 6, z(most));
   pen.strokeStyle = ink.blue; pen.lineWidth = 2; pen.beginPath();
@@ -318,17 +336,7 @@ function drawCurve() {
   });
   pen.stroke();
   if (before !== null) {
-    pen.fillStyle = ink.ink; pen.textAlign = 'left'; pen.fillText(before, wide - right + 6, z(before));
-  }
-  pen.fillStyle = ink.muted; pen.textAlign = 'center';
-  pen.fillText('step', left + (wide - left - right) / 2, base + low + 26);
-  const every = [1, 2, 5, 10, 20, 50, 100, 200].find((n) => x(n) - x(0) >= 26) || 500;
-  for (let i = 0; i < data.rows.length; i += 1) {
-    if (!i || (i + 1) % every === 0) pen.fillText(i + 1, x(i), base + low + 10);
-  }
-  if (at < data.rows.length - 1) {
-    pen.strokeStyle = ink.ink; pen.lineWidth = 1; pen.globalAlpha = 0.5; pen.beginPath();
-    pen.moveTo(x(at), top); pen.lineTo(x(at), base + low); pen.stroke(); pen.globalAlpha = 1;
+    pen.fillStyle = ink.ink; pen.textAlign = 'left'; pen.fillText(before, end + 6, z(before));
   }
 }
 
@@ -364,7 +372,10 @@ function update() {
   if (live && !data.live && follow) scroll.scrollTop = 0; // ended: it is read from its first step
   if (before !== data.id) { follow = true; fit = false; over = -1; halt(); scroll.scrollTop = 0; }
   if (follow || at > data.rows.length - 1) at = data.rows.length - 1;
-  $('head').textContent = data.head;
+  $('head').textContent = data.head.charAt(0).toUpperCase() + data.head.slice(1);
+  for (const key of root.querySelectorAll('.rp-held')) key.hidden = !held();
+  $('line').textContent = held() ? 'Dots still refuse, triangles do not; a line spans what was left unasked.'
+    : 'A circle is the share of requests that a set refused; none of them decides by itself.';
   $('unit').textContent = data.axis;
   $('count').textContent = data.tests === null ? '' : ` ${data.rows.length} steps: ${data.tests} `
     + `${data.tests === 1 ? 'is the test' : 'are the tests'} that the search counts; the others `
@@ -393,7 +404,8 @@ function whole() {
   pen.fillStyle = ink.ink; pen.font = `600 15px ${ink.font}`; pen.fillText(data.head, edge, edge);
   pen.fillStyle = ink.muted; pen.font = `11px ${ink.font}`;
   pen.fillText(`A row is one step, a column one ${data.axis}; filled: transplanted. `
-    + '● still refuses, ▲ does not, grey: measured only, hatched: from memory.', edge, edge + 22);
+    + (held() ? '● still refuses, ▲ does not, grey: measured only, hatched: from memory.'
+      : 'Hatched: from memory.'), edge, edge + 22);
   pen.fillText(`DAPA Dashboard · ${data.id}`, edge, edge + 36);
   pen.fillText('DSR of each step', edge + 28, 2 * edge + head + grid.height / scale);
   [fit, over, follow, MOST] = kept;

@@ -14,6 +14,10 @@ const tell = () => {
     || document.documentElement.classList.contains('dark');
   if (dark === last) return;
   if (last !== null || dark) trigger('select', { dark });
+  if (last !== null) { // until the server has drawn the pictures anew, their cells are the other theme's
+    document.body.classList.add('turning');
+    setTimeout(() => document.body.classList.remove('turning'), 900);
+  }
   last = dark;
 };
 if (choice) {

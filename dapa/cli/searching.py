@@ -159,7 +159,7 @@ def told(job: SearchJob, found: SearchReport) -> list[RenderableType]:
             found.rates.get("student_held_out"),
             found.rates.get("held_out"),
             found.costs.tests,
-            found.costs.seconds,
+            found.costs.own_seconds,
             one_minimal=claim.one_minimal,
         ),
         moved_sentence(job.share) if job.share else "",

@@ -248,3 +248,8 @@ def parse_units(text: str) -> Mask:
     if twice:
         raise SettingError(f"{twice[0]} is named twice; name each unit once")
     return Mask(tuple(entries))
+
+
+def moved_text(key: str) -> str:
+    """A mask in a line that tells where numbers come from; nobody calls an empty one a mask."""
+    return f"mask {key}" if key else "nothing moved"

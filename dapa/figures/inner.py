@@ -156,8 +156,8 @@ def _map(
         colorbar=colorbar(colours, -most, most),
     )
     dots = go.Scatter(
-        x=[j + (0.38 if labels else 0) for _, j in unclear],
-        y=[i for i, _ in unclear],
+        x=[j + (0.42 if labels else 0) for _, j in unclear],
+        y=[i - (0.34 if labels else 0) for i, _ in unclear],  # in a corner, off the number
         mode="markers",
         marker={"size": 4, "color": colours.ink, "opacity": 0.7},
         hoverinfo="skip",

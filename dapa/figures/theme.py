@@ -128,7 +128,7 @@ def between(value: float, low: float, high: float) -> str:
 
 def number(value: float) -> str:
     """Three digits, no exponent until it is needed."""
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    text = f"{value + 0.0:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return text.replace("-", "\u2212")
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dapa.core.masks import moved_text
 from dapa.core.records import EMPTY, Mask, PromptError, Rate
 from dapa.core.running import Running
 from dapa.core.settings import check_seed
@@ -77,7 +78,7 @@ class DirectionMap:
         return (
             f"{self.pair} · refusal direction (difference of means, last token, residual), fitted "
             f"on {self.n_fit[0]} + {self.n_fit[1]} prompts, tested on {self.n[0]} harmful + "
-            f"{self.n[1]} harmless{stopped} · mask {self.mask or 'empty'}"
+            f"{self.n[1]} harmless{stopped} · {moved_text(self.mask)}"
         )
 
     def behind(self, pane: str, layer: int) -> list[tuple[str, str, float]]:

@@ -129,7 +129,7 @@ class GapBudget:
         """One line that says where the numbers come from."""
         n = counted(self.whole.n, self.asked)
         less = f" less {self.harmless} harmless" if self.harmless else ""
-        return f"{self.pair} · gap budget in refusal log-odds · {n}{less}"
+        return f"{self.pair} · each part's share of the gap in refusal log-odds · {n}{less}"
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Headers and rows, for a file: parts first, templates below."""

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dapa.core.masks import moved_text
 from dapa.core.records import EMPTY, Mask, PromptError
 from dapa.localize.directions import CLASSES
 from dapa.localize.divergence.maps import plain
@@ -51,7 +52,7 @@ class Projection:
         counted = f"{n} prompts" + (f" of {self.asked}" if n < self.asked else "")
         return (
             f"{self.pair} · two principal components of student's and teacher's last-token "
-            f"residuals, per layer · {counted} · mask {self.mask or 'empty'}"
+            f"residuals, per layer · {counted} · {moved_text(self.mask)}"
         )
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

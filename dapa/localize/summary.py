@@ -27,6 +27,7 @@ from dapa.localize.divergence.recording import sites_of_pair
 from dapa.localize.divergence.tokens import encoded
 from dapa.localize.rank_agreement import RankAgreement, best_agreement, rank_agreement
 from dapa.model.decode.log_odds import past_blanks, refusal_log_odds
+from dapa.model.families import KIND_TITLES
 from dapa.model.pair import Pair
 from dapa.prompts.format import PromptFormat
 
@@ -115,7 +116,8 @@ class Summary:
     def provenance(self) -> str:
         """One line that says where the numbers come from."""
         run = f" · search {self.run}" if self.run else ""
-        return f"{self.pair} · summary by layer, sites {self.kind} · {self.n} prompts{run}"
+        kind = KIND_TITLES.get(self.kind, self.kind)
+        return f"{self.pair} · every measure by layer, {kind} · {self.n} prompts{run}"
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Headers and rows, for a file."""
@@ -261,7 +263,7 @@ def summary(
 
     def in_search() -> Column:
         if found is None:
-            raise SettingError("no stored search of this pair and sites; run `dapa search` first")
+            raise SettingError("no search of this pair and kind of site is stored yet")
         values = np.zeros(len(layers))
         for unit in found[1]:
             if 0 <= unit.layer < len(layers):

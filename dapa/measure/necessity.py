@@ -28,6 +28,15 @@ from dapa.search.algorithms.questions import without
 from dapa.search.engine.control import Halted
 from dapa.search.job import SearchJob
 
+_UNDER_WAY = {
+    "teacher": "the whole teacher",
+    "found": "the teacher without the found set",
+    "all": "the teacher without every unit",
+    "control": "the teacher without as many others",
+    "single": "the teacher without one of them",
+}
+"""What is measured now, by an ablation's role."""
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -158,7 +167,7 @@ def necessity(
     try:
         for done, (name, role, chosen) in enumerate(sets):
             if progress:
-                progress(f"teacher without {name}", done / len(sets))
+                progress(_UNDER_WAY[role], done / len(sets))
             mask = Mask.of(chosen)
             view = Substituted(job.pair, "teacher", given_back(job.pair, mask), mask.key or "whole")
             told = Bench(job, on=view, stop=stop).telling

@@ -121,9 +121,9 @@ class ContrastSettings(BothSettings):
 
     contrast: bool = setting(
         False,
-        "less harmless prompts",
+        "subtract what harmless prompts show",
         "Subtract the same effect on harmless prompts: what moves both is no refusal.",
-        told=lambda contrast: "less harmless prompts" if contrast else "",
+        told=lambda contrast: "minus harmless" if contrast else "",
     )
 
 

@@ -253,7 +253,11 @@ class PreparedSearch:
         """Count a look at the held-out prompts; how many there are by now, on this pair."""
         # another seed, or the other form, deals the same set out anew: parts may hold the same
         texts = self._set if self.confident else [prompt.text for prompt in self.held_out]
-        return look(self.store, self.pair.digest, texts, f"{who} {self.id}") if texts else 0
+        if not texts:
+            return 0
+        # opened again it is the same job: nothing that it tells could be chosen by
+        asked = {key: value for key, value in self.settings.decisive().items() if key != "date"}
+        return look(self.store, self.pair.digest, texts, f"{who} {digest(asked, sorted(texts))}")
 
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:
         how, limit = self.settings.format(), self.settings.max_new_tokens

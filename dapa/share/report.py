@@ -232,7 +232,7 @@ def _tests(store: Store, run: Run | None) -> str:
         return ""
     trials = [Trial.from_dict(body) for body in store.trials(run.id)]
     result = run.result or {}
-    head = f"The search: {method_of(run.settings)}"
+    head = f"The search · {method_of(run.settings)}"
     return encode(run.id, head, trials, target=result.get("target"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dapa.core.records import Rate
+from dapa.core.records import Rate, Unit
 from dapa.search.kinds import kinds_from
 from dapa.share.card import MEASURES, MODELS
 from dapa.share.evidence import Evidence
@@ -70,7 +70,7 @@ def _rates(evidence: Evidence) -> list[Sheet]:
         rows = [
             (
                 WHO.get(name, name),
-                rate_text(rate),
+                f"{rate_text(rate, with_n=False)}, n = {rate.n}",
                 _over_kinds(kinds[name]) if name in kinds else "",
             )
             for name, rate in report.rates.items()
@@ -102,7 +102,8 @@ def _certificate(evidence: Evidence) -> list[Sheet]:
         record = report.confidence.as_dict()
         heads = tuple(name or "state" for name in CHAIN_HEADS)
         chain = Sheet("The frozen chain", heads, chain_rows(record))
-        removals = Sheet("Single removals", STANDING_HEADS, standing_rows(record))
+        alone = [(unit_name(Unit.parse(unit)), *said) for unit, *said in standing_rows(record)]
+        removals = Sheet("Single removals", STANDING_HEADS, alone)
         return [sheet for sheet in (chain, removals) if sheet.rows]
     firm = report.claimed.firm
     rows = [

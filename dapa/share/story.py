@@ -145,7 +145,7 @@ def _headline(evidence: Evidence, kind: str) -> str:
         ),
         *held,
         report.costs.tests,
-        report.costs.seconds,
+        report.costs.own_seconds,
         skill=_skill(evidence),
         held_out=known,
         one_minimal=report.claimed.one_minimal,

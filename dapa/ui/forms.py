@@ -21,6 +21,8 @@ from dapa.ui.dashboard import guarded, piece
 S = TypeVar("S", bound=Settings)
 Offers = Mapping[str, Mapping[str, str]]
 """Field -> name -> title: choices that depend on the server rather than on the program."""
+_SHORT = 20
+"""Characters of a choice that fit a field of usual width; where one is longer it takes two."""
 _UNTOLD = "Settings"
 """The line over fields that are no part of a sentence."""
 
@@ -156,7 +158,10 @@ def _component(
         titles = [(title, name) for name, title in known.items()]
         none = [("as it suits", "")] if shape.optional and "" not in known else []
         empty = "" if none or "" in known else None
-        return gr.Dropdown([*none, *titles], value=value or empty, **made)
+        roomy: dict[str, Any] = (
+            {"elem_classes": "roomy"} if max(map(len, known.values())) > _SHORT else {}
+        )
+        return gr.Dropdown([*none, *titles], value=value or empty, **made, **roomy)
     if shape.base in (int, float):
         return _number(one, shape, value, made)
     return gr.Textbox(

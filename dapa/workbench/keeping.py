@@ -141,9 +141,11 @@ def _cell(value: Any, with_n: bool) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, Rate):
-        return rate_text(value, with_n=with_n)
+        return rate_text(value, with_n=False) + (f", n = {value.n}" if with_n else "")
     if isinstance(value, Interval):
         return value.text
     if isinstance(value, Unit):
         return unit_name(value)
+    if isinstance(value, int):
+        return f"{value:,}"
     return plain(value, 1e-4) if isinstance(value, float) else str(value)

@@ -32,6 +32,9 @@ from dapa.search.priors import opening_ids, weight_distance
 from dapa.store.database import FILE as RUN_FILE
 from dapa.workbench.holding import Holding
 
+FEW_TIMED = 20
+"""Replies that a search must have judged for its time to tell how long one takes."""
+
 
 class Seeing(Holding):
     """Every view of the loaded pair."""
@@ -156,6 +159,19 @@ class Seeing(Holding):
             ours = theirs == mine and run.settings.get("kind") == kind
             if units is not None and ours and self.made(run):
                 return run.id, tuple(map(Unit.parse, units))
+        return None
+
+    def reply_pace(self) -> float | None:
+        """Seconds a reply took in the newest stored search of the pair; None where none tells."""
+        if not (self.run_dir / RUN_FILE).is_file():
+            return None
+        for run in self.store.runs():
+            told = run.result or {}
+            judged, spent = told.get("prompts_judged"), told.get("seconds")
+            if not isinstance(judged, int) or not isinstance(spent, float) or judged < FEW_TIMED:
+                continue
+            if run.kind == "search" and self.made(run):
+                return spent / judged
         return None
 
 

@@ -40,7 +40,7 @@ EXACT_RESULT = (
     "of others the held-out figures tell."
 )
 """What the result of an exact search says of itself."""
-BY_KIND = "other kinds of site (the gap budget in Localize compares them) or blocks of neurons"
+BY_KIND = "other kinds of site (“Where at all?” in Localize compares them) or blocks of neurons"
 """What to try where refusal is spread."""
 
 
@@ -87,8 +87,8 @@ def chosen_text(told: Told) -> str:
             by += f"nor well enough the DSR of {step['sets']} sets (r = {step['over_sets']:.2f}), "
         by += "so verdicts chose."
     return (
-        f"{by} In all {told['replies']:,} replies were judged and {told['readings']:,} prompts "
-        "only read."
+        f"{by} To choose and to certify, {told['replies']:,} replies were judged and "
+        f"{told['readings']:,} prompts only read."
     )
 
 
@@ -159,7 +159,7 @@ def plan_text(plan: Told) -> str:
     return (
         f"{name}: {plan['choose']} prompts choose, {plan['certify']} certify what was chosen"
         f"{locked}. With so many a loss of {points(plan['margin'])} of the refusals can be ruled "
-        "out, at an error rate of 5 %."
+        f"out, at an error rate of {percent(0.05)}."
     )
 
 

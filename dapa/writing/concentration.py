@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dapa.writing.numbers import percent, rate_text
+from dapa.writing.numbers import duration, percent, rate_text
 from dapa.writing.unit_names import kind_text
 
 OPENINGS = {"opening": "judged by their openings", "full": "whole replies"}
@@ -144,18 +144,27 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def price_text(price: Any, mode: str) -> str:
+def price_text(price: Any, mode: str, pace: float | None = None) -> str:
     """What asking takes, before it starts.
 
     Args:
         price: As `measure.pair_concentration.CurvePrice`.
         mode: How replies are judged.
+        pace: Seconds a reply takes, where a search of the pair told.
     """
     if not price.units:
         return "Nothing differs there, so nothing is decoded: only where else to look is measured."
+    time = (
+        "How long that takes is not known before a search of this pair; Estimate cost in Search "
+        "times one."
+        if pace is None
+        else f"About {duration(pace * price.replies)} by the pace of this pair's newest search, or "
+        "less."
+    )
     return (
-        f"At most {price.sets:,} sets x ({price.search:,} search and {price.held_out:,} held-out "
-        f"prompts) = {price.replies:,} replies, {OPENINGS[mode]}, and {price.readings:,} readings "
-        "of refusal log-odds to order the units. Where all units together gain nothing it ends "
+        f"{time} At most {price.sets:,} sets x ({price.search:,} search and "
+        f"{price.held_out:,} held-out prompts) = {price.replies:,} replies, "
+        f"{OPENINGS[mode]}, and {price.readings:,} readings of refusal log-odds to order the "
+        "units. Where all units together gain nothing it ends "
         f"after {price.least:,} replies. It can be stopped at any time, and goes on from there."
     )

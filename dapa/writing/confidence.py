@@ -63,7 +63,13 @@ def change_text(change: Told, beside: str = "") -> str:
     else:
         size = f"{abs(value):.1f} points {'less' if value < 0 else 'more'}"
         size += f" than {beside}" if beside else ""
-    return f"{size} [{low:+.1f}, {high:+.1f}]"
+    return f"{size} [{_end(low)}, {_end(high)}]"
+
+
+def _end(value: float) -> str:
+    """An end of an interval, with a minus that is no hyphen; what rounds to nothing has no sign."""
+    told = f"{value:+.1f}"
+    return "0" if float(told) == 0 else told.replace("-", "−")
 
 
 def headline(told: Told, kind: str) -> str:
@@ -172,8 +178,8 @@ def overfit_text(told: Told) -> str:
     if not seen:
         return ""
     drop, beyond = (
-        f"{100 * seen[key]['value']:+.1f} [{100 * seen[key]['low']:+.1f}, "
-        f"{100 * seen[key]['high']:+.1f}]"
+        f"{_end(100 * seen[key]['value'])} [{_end(100 * seen[key]['low'])}, "
+        f"{_end(100 * seen[key]['high'])}]"
         for key in ("drop", "beyond")
     )
     chance = "" if seen["beyond"]["low"] > 0 else " That is within chance."

@@ -111,7 +111,7 @@ def result_sentence(
     student: Rate | None,
     found: Rate | None,
     tests: int,
-    seconds: float,
+    seconds: float | None,
     skill: tuple[Rate, Rate] | None = None,
     held_out: bool = True,
     one_minimal: bool = True,
@@ -123,7 +123,7 @@ def result_sentence(
         student: The student's DSR, preferably on held-out prompts.
         found: The found set's DSR on the same prompts.
         tests: Tests the search made.
-        seconds: How long it took.
+        seconds: How long it took; None where every verdict came from memory.
         skill: The student's skill and the patched one's on the same items, where measured.
         held_out: Are the two rates of prompts that chose nothing?
         one_minimal: Does the search vouch that nothing can be spared?
@@ -139,7 +139,8 @@ def result_sentence(
     head = f"Moving {many} ({where}),{size}{best} "
     cost = (
         f"{skill_clause(*skill) if skill else ''}; "
-        f"{tests} {'test' if tests == 1 else 'tests'}, {duration(seconds)}."
+        f"{tests} {'test' if tests == 1 else 'tests'}, "
+        f"{'all from memory' if seconds is None else duration(seconds)}."
     )
     if student is None or found is None:
         return head + "has not been measured on held-out prompts" + cost
@@ -169,23 +170,17 @@ def estimate_sentence(costs: Mapping[str, Any]) -> str:
     """What a search would cost, from `search.estimate`'s JSON form."""
 
     def between(name: str, show: Callable[[float], str]) -> str:
-        low, middle, high = (costs[name][key] for key in ("low", "middle", "high"))
-        if show(low) == show(high):
-            return show(low)
-        return f"{show(low)} to {show(high)} (middle {show(middle)})"
+        low, high = (show(costs[name][key]) for key in ("low", "high"))
+        return low if low == high else f"{low} to {high}"
 
-    held_out = f" and {costs['held_out']} held out" if costs["held_out"] else ""
     sure = costs["algorithm"] in ("confidence", "quick")
-    needed = "refusal concentrated or spread" if sure else "if 1 to 8 units are needed"
-    gpus = f", as many GPU seconds: {between('gpu_seconds', lambda x: f'{x:.0f}')}"
+    needed = "whether refusal is concentrated or spread" if sure else "if 1 to 8 units are needed"
+    gpus = f" ({between('gpu_seconds', lambda x: f'{x:.0f}')} GPU seconds)"
     return (
-        f"About {between('tests', lambda x: f'{x:.0f}')} tests, "
-        f"{between('tokens', lambda x: f'{x:,.0f}')} tokens, "
-        f"{between('seconds', duration)} on this machine"
+        f"About {between('seconds', duration)} on this machine"
         + (gpus if costs["gpu_seconds"]["high"] else "")
-        + f". Reckoned for {costs['algorithm']} over {costs['units']} units, {costs['prompts']} "
-        f"search prompts{held_out}, {needed}. Timed on this pair in "
-        f"{duration(costs['timing_seconds'])}."
+        + f": {between('tests', lambda x: f'{x:.0f}')} tests, "
+        f"{between('tokens', lambda x: f'{x:,.0f}')} tokens decoded, {needed}."
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from dapa.core.masks import moved_text
 from dapa.core.records import EMPTY, Mask, PromptError, SettingError, Unit
 from dapa.core.statistics import LEVEL, mean_interval
 from dapa.model.decode.log_odds import Ids, refusal_log_odds
@@ -121,7 +122,7 @@ class WhatIfs:
         """One line that says where the numbers come from."""
         return (
             f"{self.pair} · what if one of {len(self.cells)} were flipped, refusal log-odds · "
-            f"mask {self.mask.key or 'empty'} · 1 prompt"
+            f"{moved_text(self.mask.key)} · 1 prompt"
         )
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

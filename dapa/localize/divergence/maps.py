@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapa.core.masks import moved_text
 from dapa.localize.divergence.significance import adjusted, significant
 
 Floats = NDArray[np.float64]
@@ -97,7 +98,7 @@ class DivergenceMap:
             )
         if self.sinks:
             parts.append(f"{self.sinks[0]} sinks of {self.sinks[1]} tokens left out")
-        parts += [f"mask {self.mask or 'empty'}", f"seed {self.seed}"]
+        parts += [moved_text(self.mask), f"seed {self.seed}"]
         return " · ".join(parts)
 
     def behind(self, layer: int, site: str) -> list[tuple[str, float]]:
@@ -179,7 +180,7 @@ class TokenMap:
         """One line that says where the numbers come from."""
         return (
             f"{self.pair} · {self.title}, {self.reading} reading, along one prompt of "
-            f"{len(self.tokens)} tokens · 1 prompt · mask {self.mask or 'empty'}"
+            f"{len(self.tokens)} tokens · 1 prompt · {moved_text(self.mask)}"
         )
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -60,6 +60,16 @@ class Costs:
     work: Mapping[str, float] = field(default_factory=dict)
     """What the model computed and what it was spared, in this run: see `optimizations.Work`."""
 
+    @property
+    def all_recalled(self) -> bool:
+        """Did every verdict come from an earlier run, so that this one's time tells nothing?"""
+        return self.recalled > 0 and not self.prompts_judged
+
+    @property
+    def own_seconds(self) -> float | None:
+        """How long it took; None where every verdict was known."""
+        return None if self.all_recalled else self.seconds
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         spent = {field.name: getattr(self, field.name) for field in fields(self)}

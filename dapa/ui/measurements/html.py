@@ -17,6 +17,8 @@ from dapa.writing.unit_names import unit_name
 
 _NUMBER = re.compile(r"([<>] )?[+\-−]?[\d.,]+(e[+\-−]?\d+)?(\s?(%|s)| of [\d,]+)?")
 _NEGATIVE = re.compile(r"(?:(?<=[\s\[(])|(?<=\de)|^)-(?=\d)")
+_NOTHING = re.compile(r"(?<![\w.,])[+\-−](?=0(?:\.0+)?(?!\d|\.\d))")
+"""The sign of a number that rounds to nothing."""
 _WIDE = 5
 """Two tables stand beside each other where neither has more columns; a scale takes two."""
 _LEAST = 1e-4
@@ -156,10 +158,10 @@ def _cell(value: Any) -> str:
 
 
 def _signed(number: str) -> str:
-    """A number with minus signs, not hyphens, as its picture has them."""
-    return number.replace("-", "−")
+    """A number with minus signs, not hyphens, as its picture has them; nothing has no sign."""
+    return _NOTHING.sub("", number).replace("-", "−")
 
 
 def _spoken(line: str) -> str:
     """A sentence whose negative numbers have minus signs; ranges such as 3-6 stay."""
-    return _NEGATIVE.sub("−", line)
+    return _NEGATIVE.sub("−", _NOTHING.sub("", line))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapa.core.measurement import Call, Dots, Measurement, Shown, Table, measurements
 from dapa.core.settings import Settings, setting
 from dapa.workbench.measurements.beside import Beside, Sheet, ends, listed, numbers
+from dapa.writing.confidence import points
 from dapa.writing.numbers import duration, p_text, percent, rate_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _LEVEL = 0.05
 _LOOKS: dict[str, Literal["blue", "orange", "grey", "open"]] = {
     "found": "blue", "reference": "grey", "baseline": "grey", "placebo": "open",
 }  # fmt: skip
+MARKS = "upper: held out, lower: search"
+"""What the two dots of a row are; with the dots it leaves where there is no picture."""
 _RATES = ("search", "held_out", "over_refusal", "incoherent", "kl", "kl_first", "gain")
 
 
@@ -108,7 +111,7 @@ def _describe(record: BesideBaselines) -> Shown:
         tuple(tables),
         (
             f"Every method could spend {found.tests:,} tests{same}. "
-            "Squares: held-out prompts; hollow: the search prompts that chose the set. p: exact "
+            "p: exact "
             "paired McNemar against the found set on held-out prompts, Holm-adjusted.",
         ),
         tuple(remarks_on((*rows, *(own_shams(shams) if shams else ())))),
@@ -163,14 +166,14 @@ def sham_finding(shams: Placebos) -> str:
     highest = max((row.gain for row in own if row.gain is not None), key=lambda g: g.high)
     return (
         f"None of {len(own)} raises refusals clearly: the largest gain over the student could be "
-        f"{100 * highest.high:.0f} points at most (95 % intervals)."
+        f"{points(highest.high)} at most (95 % intervals)."
     )
 
 
 def comparison_table(rows: Sequence[Comparison], title: str = "", about: str = "") -> Table:
     """Ways to change the student, a row each."""
     head = (
-        "what", "DSR, 0 to 100 %", "held out", "search", "units", "share", "over-refusal",
+        "what", f"DSR, 0 to 100 %\n{MARKS}", "held out", "search", "units", "share", "over-refusal",
         "incoherent", "KL, bits a token", "p", "tests", "tokens", "time",
     )  # fmt: skip
     strong = frozenset(i for i, row in enumerate(rows) if row.role == "found")
@@ -245,7 +248,7 @@ def _refuses(job: Any) -> str:
 
 measurements.add("baselines")(
     Measurement(
-        "Compare baselines",
+        "Baselines",
         "The found set beside everything simpler, and beside shams",
         "Put the found set beside everything simpler, and beside shams, with the same budget.",
         "Same judge, same budget of tests, whole replies. A row is one way to change the student.",

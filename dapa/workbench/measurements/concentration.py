@@ -176,7 +176,7 @@ def cost(call: Call, settings: ConcentrationSettings) -> str:
 
     asked = _question(call)
     told = price(call.bench.pair, call.bench.named_set(settings), asked)
-    return price_text(told, asked.mode)
+    return price_text(told, asked.mode, call.bench.reply_pace())
 
 
 def _describe(record: Concentrated) -> Shown:

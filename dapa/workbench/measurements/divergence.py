@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _ROLES = {"harmful": "harmful", "harmless": "harmless twins", "borderline": "borderline harmless"}
 _READINGS = {
-    "local": "local: on the student’s input",
-    "total": "total: each on its own input",
+    "local": "both the student’s input",
+    "total": "each its own model’s input",
 }
 _POSITIONS = {
     "last": "last token",
     "instruction": "end of the instruction",
-    "all": "mean of all",
+    "all": "mean of all tokens",
     "token": "a chosen token",
 }
 
@@ -42,17 +42,17 @@ class MapSettings(BothSettings):
 
     metric: str = setting(
         "cosine",
-        "metric",
+        "measure of distance",
         "cosine, l2, cka, kl or another metric; an unknown name lists all.",
         choices=_metrics,
         told=lambda metric: _metrics()[metric],
     )
     reading: str = setting(
         "local",
-        "reading",
+        "what the two modules read",
         "local: both on the student's input; total: each on its own.",
         choices=lambda: _READINGS,
-        told=lambda reading: f"{reading} reading",
+        told=lambda reading: f"{_READINGS[reading]} ({reading} reading)",
     )
     role: str = setting(
         "harmful",
@@ -64,14 +64,14 @@ class MapSettings(BothSettings):
     )
     position: str = setting(
         "last",
-        "position",
+        "at which token",
         "last, all, instruction, or a token's index from either end.",
         offered=lambda: _POSITIONS,
         told=lambda position: _POSITIONS.get(position, f"token {position}"),
     )
     token: int = setting(
         0,
-        "chosen token (from the end below 0)",
+        "the chosen token (below 0: from the end)",
         low=-100_000,
         high=100_000,
         flag="-",
@@ -87,14 +87,14 @@ class MapSettings(BothSettings):
     )
     behind: bool = setting(
         False,
-        "behind the activation too",
+        "also behind the gate’s activation, and each neuron",
         "Look behind the activation too: at the activated gate and at the neurons.",
         row=1,
         told=lambda behind: "behind the activation too" if behind else "",
     )
     sinks: bool = setting(
         False,
-        "count attention sinks in the mean of all",
+        "count attention sinks, such as the first token, in the mean of all",
         "With --position all, count attention sinks too.",
         row=1,
         told=lambda sinks: "sinks counted" if sinks else "",

@@ -15,7 +15,7 @@ from dapa.workbench.measurements.asking import (
     openers_note,
     origin,
 )
-from dapa.writing.numbers import percent
+from dapa.writing.numbers import percent, plain
 
 if TYPE_CHECKING:
     from dapa.localize.gap import GapBudget
@@ -39,6 +39,11 @@ def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
+def _above(value: float) -> str:
+    """A gap to a tenth; a smaller one with the digits that it has."""
+    return f"{value:.1f}" if value >= 0.05 else plain(value)
+
+
 def _finding(found: GapBudget) -> str:
     """Where the gap sits, hedged where the interval includes zero."""
     whole = found.whole
@@ -49,8 +54,8 @@ def _finding(found: GapBudget) -> str:
         )
     largest = found.largest
     start = (
-        f"The teacher's refusal log-odds ({_signed(found.teacher.value)}) stand {whole.value:.1f} "
-        f"above the student's ({_signed(found.student.value)}; n = {whole.n})"
+        f"The teacher's refusal log-odds ({_signed(found.teacher.value)}) stand "
+        f"{_above(whole.value)} above the student's ({_signed(found.student.value)}; n = {whole.n})"
         f"{', less what harmless prompts show' if found.harmless else ''}."
     )
     if largest is None:

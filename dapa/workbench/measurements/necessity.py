@@ -80,7 +80,8 @@ def _describe(record: Ablated) -> Shown:
         label = f"{name}: {units_text(line.units)}" if line.units else name
         if line.role == "all":
             label = f"{name}, {len(line.units)} in all"
-        change = line.change and Interval(line.change.value, line.change.low, line.change.high)
+        gap = line.change
+        change = gap and Interval(100 * gap.value, 100 * gap.low, 100 * gap.high, "+.0f")
         dots = Dots(((line.dsr, look, ""),))
         told = (p_text(line.p_value), *((p_text(line.beyond_p),) if beyond else ()))
         rows.append((label, dots, line.dsr, change, *told))
@@ -90,7 +91,7 @@ def _describe(record: Ablated) -> Shown:
         finding(found),
         (
             Table(
-                ("the teacher", "DSR, 0 to 100 %", "DSR", "change", "p", *against),
+                ("the teacher", "DSR, 0 to 100 %", "DSR", "change\npoints", "p", *against),
                 rows,
                 strong=strong,
             ),

@@ -59,10 +59,7 @@ def _describe(record: Shammed) -> Shown:
     return Shown(
         sham_finding(record.found),
         (comparison_table(rows),),
-        (
-            "Squares: held-out prompts; hollow: the search prompts that chose the set. p: exact "
-            "paired McNemar against the found set on held-out prompts, Holm-adjusted.",
-        ),
+        ("p: exact paired McNemar against the found set on held-out prompts, Holm-adjusted.",),
         tuple(remarks_on(rows)),
     )
 

@@ -60,7 +60,9 @@ def _describe(found: Summary) -> Shown:
         _finding(found),
         (Table(head, rows, sortable=True),),
         (f"Higher matters more in every column. n = {found.n} prompts.",),
-        warnings=tuple(f"{name} is left out: {why}" for name, why in found.missing.items()),
+        warnings=tuple(
+            f"Left out, {COLUMNS[name][0]}: {why}." for name, why in found.missing.items()
+        ),
     )
 
 

@@ -19,10 +19,10 @@ from dapa.workbench.measurements.divergence import map_sites_of
 from dapa.writing.unit_names import SITE_TITLES
 
 VIEWS = ("by prompt", "along one prompt")
-_BARE = " Each prompt by itself: the picture above subtracts harmless prompts, this one does not."
+_BARE = " Each prompt by itself: the map at the top subtracts harmless prompts, this one does not."
 _EMPTY = hint(
     "Inside one site",
-    "Unfold the picture above: a row per prompt, or a column per token of one prompt.",
+    "Unfold the map at the top: a row per prompt, or a column per token of one prompt.",
 )
 
 
@@ -65,7 +65,7 @@ def build() -> Inside:
 def wire(
     dashboard: Dashboard, parts: Inside, maps: Localize, found_of: Any, epoch: gr.State
 ) -> None:
-    """Draw on demand; `found_of` gives the map that the picture above shows, or None."""
+    """Draw on demand; `found_of` gives the map that the map shows, or None."""
 
     @guarded
     def turn(view: Any) -> Any:

@@ -28,7 +28,7 @@ from dapa.ui.tasks import Task
 from dapa.ui.watching import OPS, again, clock, ended, framed, progress_line, stage, toolbar
 from dapa.workbench.measurements import measurements
 
-_LINE = "Each button measures one thing, in the background; the strip’s kind of site is measured."
+_LINE = "Each button measures one thing, in the background, of the kind of site on the strip above."
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "views"}
 
 

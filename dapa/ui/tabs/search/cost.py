@@ -15,7 +15,7 @@ from dapa.ui.tabs.search import form as choices
 from dapa.ui.tasks import Task
 from dapa.ui.watching import clock
 from dapa.workbench import digest
-from dapa.writing.confidence import EXACT
+from dapa.writing.confidence import CERTIFIED, EXACT
 from dapa.writing.sentences import estimate_sentence
 
 
@@ -97,5 +97,7 @@ def told(task: Task) -> Html:
     if task.result is None:
         return note(task.error or "The estimate was stopped.", "fail")
     costs = task.result.as_dict()
-    shows = costs["shows"].removeprefix(EXACT).strip()  # which the plan above says already
-    return note(estimate_sentence(costs)) + (note(shows) if shows else html(""))
+    said = note(estimate_sentence(costs))
+    if costs["algorithm"] in CERTIFIED:  # what it can show, the plan above says already
+        return said
+    return said + note(costs["shows"].removeprefix(EXACT).strip())

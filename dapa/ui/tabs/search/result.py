@@ -99,7 +99,7 @@ def sentence(
         ),
         *both,
         report.costs.tests,
-        report.costs.seconds,
+        report.costs.own_seconds,
         skill=skill,
         held_out=held_out,
         one_minimal=report.claimed.one_minimal,

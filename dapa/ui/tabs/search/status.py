@@ -313,7 +313,7 @@ def meter(now: SearchProgress) -> Html:
     what = "of the search prompts refused (DSR)" + (f" · {scores}" if scores else "")
     now_dsr = (dsr_text(best) if best else "–", what)
     if made is not None:
-        units = f"units in the set now{' · ' + scores if scores else ''}"
+        units = "units in the set now" + (f" · on prompts that choose: {scores}" if scores else "")
         now_dsr = (f"{len(made.units)} of {made.total}", units)
     cards = [
         (f"{costs.tests}", tests),
@@ -361,6 +361,8 @@ def _left(now: SearchProgress) -> tuple[str, str]:
             under_way = stage_now(now.confidence.as_dict())
             phase = under_way.lower() if under_way else phase
         return phase or "starting", guess + line
+    if now.costs.all_recalled:  # a guess of what is left would stand for less than a second
+        return "from memory", "what was judged before is not asked again" + line
     low, high = now.left
     many = f"{low} to {high}" if low < high else f"≤{THIN}{high}"
     return many, f"tests left{' · ' + guess if guess else ''}" + line
