@@ -16,7 +16,7 @@ from dapa.search.confidence.record import ConfidenceRecord
 from dapa.search.engine.report import Costs, SearchProgress, SearchReport
 from dapa.search.stability import Repetition, Stability
 from dapa.ui import replay
-from dapa.ui.tabs.search import certified, plan, result
+from dapa.ui.tabs.search import certified, certifying, plan, result
 from dapa.writing.certified import form_title, stages
 
 FORMS = list(SHAPES)
@@ -137,7 +137,7 @@ def test_a_loss_beyond_chance_leads_the_sentence():
 
 
 def test_each_unit_is_firm_undecided_in_the_set_or_out():
-    cells = certified.units_row(record("spread").as_dict())
+    cells = certifying.units_row(record("spread").as_dict())
     count = {
         word: cells.count(f'<span class="{word}"') for word in ("firm", "undecided", "in", "out")
     }
@@ -148,7 +148,7 @@ def test_each_unit_is_firm_undecided_in_the_set_or_out():
 
 def test_while_nothing_has_passed_the_units_are_those_that_choosing_has_left():
     at = replace(record("graded"), chain=(), units=UNITS, standings=())
-    cells = certified.units_row(at.as_dict(), choosing=True)
+    cells = certifying.units_row(at.as_dict(), choosing=True)
     assert cells.count('<span class="left"') == 12 and cells.count('<span class="gone"') == 18
 
 
@@ -209,7 +209,7 @@ def test_several_kinds_of_site_have_a_row_each_and_a_matrix_without_a_layer_its_
     units = (Unit(0), Unit(1), Unit(0, "mlp"), Unit.parse("embeddings"))
     made = replace(record("unclaimed"), units=units[:2], chain=(), chosen=())
     chosen = replace(record("graded").chosen[0], units=units)
-    cells = certified.units_row(replace(made, chosen=(chosen,)).as_dict())
+    cells = certifying.units_row(replace(made, chosen=(chosen,)).as_dict())
     assert cells.count('class="strip-row"') == 2 and 'class="alone"' in cells
 
 
@@ -265,7 +265,7 @@ def test_a_search_under_way_is_drawn_with_its_stages():
         "running", "certify", (), (), UNITS, None, 0.6, None, None, Costs(), None, 12.0,
         confidence=at_stage(2),
     )  # fmt: skip
-    said = certified.running(now, "mlp", "Searching: 30 whole MLPs, 310 prompts")
+    said = certifying.running(now, "mlp", "Searching: 30 whole MLPs, 310 prompts")
     assert said.count("<li") == 5 and said.count('aria-current="step"') == 1
     assert "set 3 of 9" in said
 

@@ -12,7 +12,7 @@ from dapa.ui.dashboard import Dashboard
 from dapa.ui.parts import note, rate, seconds, table, title
 from dapa.ui.tabs.runs import evaluated
 from dapa.ui.tabs.runs.listing import how, pair_of
-from dapa.ui.tabs.search import certified, result
+from dapa.ui.tabs.search import certified, certifying, result
 from dapa.workbench import AGAIN, KIND, Run, SearchReport, kinds_from
 
 
@@ -109,10 +109,10 @@ def picture(dashboard: Dashboard, run_id: str, dark: bool) -> Any:
     run = dashboard.workbench.store.run(run_id) if run_id else None
     found = result.report_of(run) if run is not None and run.kind == "search" else None
     if run is None or found is None:
-        return certified.picture(None, None, ("", ""), dark)
+        return certifying.picture(None, None, ("", ""), dark)
     student = found.rates.get("student_held_out") or found.rates.get("student")
     where = f"{run.title} · seed {run.settings.get('seed', 0)} · {run.id}"
-    return certified.picture(found.confidence, student, (run.id, where), dark)
+    return certifying.picture(found.confidence, student, (run.id, where), dark)
 
 
 def replayed(dashboard: Dashboard, run: Run) -> str:

@@ -27,7 +27,7 @@ from dapa.ui.parts import (
     table,
     title,
 )
-from dapa.ui.tabs.search import certified, result
+from dapa.ui.tabs.search import certified, certifying, result
 from dapa.ui.tasks import Progress, Task
 from dapa.ui.watching import pace, stage
 from dapa.workbench import (
@@ -153,7 +153,7 @@ class SearchStatus:
         if job.confident:
             count = len(job.prompts) + len(job.held_out)
             words = f"{word}: {units}, {count} prompts"
-            return certified.running(job.progress(), job.unit_kind, words)
+            return certifying.running(job.progress(), job.unit_kind, words)
         return title(
             f"{word}: {units}, {len(job.prompts)} prompts",
             "It runs in the server: close this tab, chat or toggle meanwhile; nothing is lost.",
@@ -261,7 +261,7 @@ def below(job: SearchJob, now: SearchProgress) -> Html:
     record = now.confidence
     if record is None or not record.chosen:
         return html("")
-    return certified.units_row(record.as_dict(), len(record.units) == record.total)
+    return certifying.units_row(record.as_dict(), len(record.units) == record.total)
 
 
 def pictured(job: SearchJob, now: SearchProgress) -> tuple[Any, ...]:

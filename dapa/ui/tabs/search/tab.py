@@ -14,7 +14,7 @@ from dapa.ui.belonging import owner_of, title_of
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
 from dapa.ui.session import Session, fresh
-from dapa.ui.tabs.search import certified, closer, cost, plan
+from dapa.ui.tabs.search import certifying, closer, cost, plan
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.status import SearchStatus
 from dapa.workbench import SearchJob
@@ -233,7 +233,7 @@ def wire(
     @guarded
     def draw(job_id: Any, dark: Any) -> Any:
         """The picture of a confidence search, as far as it is."""
-        return certified.chart(status.job(job_id), dark is True)
+        return certifying.chart(status.job(job_id), dark is True)
 
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     out, settings = status.outputs, parts.choices.values
