@@ -167,11 +167,11 @@ def wire(
             made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
             chart = gr.update(value=made, visible=True)
         body = scores.draw(found) + told
-        over = scores.headline(found, total_of(found))
+        over = scores.headline(found, found.total or total_of(found))
         return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp, over
 
     def total_of(found: Evaluation) -> int:
-        """Of how many units the mask is a choice; 0 where the loaded pair is another."""
+        """Of a table stored before it was told: what the loaded pair says, if it is its own."""
         bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
         if not bench.loaded or not found.run or len(kinds) != 1:
             return 0
