@@ -96,11 +96,13 @@ def test_stop_is_let_go_when_a_request_is_refused(board, chat):
     until(lambda: pressable(page) == {"send"})
 
 
-def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat):
-    page = chat(4, 5, 6, 7, 8, viewport={"width": 1024, "height": 860})
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat, width):
+    page = chat(4, 5, 6, 7, 8, viewport={"width": width, "height": 860})
     ask(page, PROMPT)
     head = page.locator("#panes .pane.patched header h2")
     assert head.inner_text() == "Patched · layers 4, 5, 6, 7, 8"
+    head.evaluate("(h) => { h.textContent = 'Patched · layers 20, 21, 22, 23, 24' }")
     assert head.evaluate("(h) => h.getClientRects().length && h.offsetHeight") <= 24
 
 

@@ -136,6 +136,22 @@ def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, vis
     until(lambda: page.locator("#composer").is_visible())
 
 
+def test_who_leaves_the_presenter_shows_nobody_the_blurred_reply(board, visit):
+    page = visit()
+    page.click("#present")
+    until(lambda: "blurred" in page.locator(".story-line").inner_text())
+    page.keyboard.press("Escape")
+    until(lambda: page.locator("#composer").is_visible())
+    blur = "(node) => getComputedStyle(node).filter"
+    said = page.locator("#panes .pane.student .text")
+    assert "blur" in said.evaluate(blur)
+    page.click("#panes .pane.student [data-show]")
+    until(lambda: said.evaluate(blur) == "none")
+    ask(page, PROMPT)
+    until(lambda: said.evaluate(blur) == "none")
+    assert not page.locator("#panes .pane.student [data-show]").is_visible(), "as it was set"
+
+
 def test_a_blind_blurred_pane_is_revealed_alone(board, visit):
     page = visit()
     tab(page, "Chat")

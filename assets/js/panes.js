@@ -84,5 +84,8 @@ watch('value', agree);
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';
   if (now !== asked) { asked = now; delete element.dataset.shown; }
+  const stage = document.getElementById('page'); // what was presented stays blurred, and no more
+  const told = stage?.dataset.presented;
+  if (told && !now.endsWith(` ${told.slice(0, 80)}`)) delete stage.dataset.presented;
   unveil();
 });
