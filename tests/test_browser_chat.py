@@ -106,6 +106,19 @@ def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat,
     assert head.evaluate("(h) => h.getClientRects().length && h.offsetHeight") <= 24
 
 
+def test_who_rules_by_keys_stays_at_the_verdict(board, chat):
+    page = chat(4, 5, 6, 7, 8)
+    ask(page, PROMPT)
+    page.focus("#panes .pane.patched .ruling summary")
+    for key in ("Enter", "Tab", "Tab", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: page.locator("#panes .pane.patched .ruling sup").count() == 1)
+    at = "() => document.activeElement.closest('.pane.patched .ruling')?.innerText"
+    until(lambda: "compliance" in (page.evaluate(at) or ""))
+    page.keyboard.press("Enter")
+    assert page.locator("#panes .pane.patched .ruling .menu").is_visible()
+
+
 def test_first_tokens_and_where_replies_part_are_told(board, chat):
     page = chat(4, 5, 6, 7, 8)
     ask(page, PROMPT)
