@@ -8,6 +8,7 @@ is not of low rank is refused, since an adapter would then be another model.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def left_at_best(difference: Tensor, rank: int, rounds: int = 3) -> float:
     for _ in range(rounds):
         span = difference.T @ torch.linalg.qr(difference @ span).Q
     kept = torch.linalg.svdvals(torch.linalg.qr(span).Q.T @ difference.T)[:rank]
-    return max(0.0, 1.0 - float(kept.double().norm() / size) ** 2) ** 0.5
+    return math.sqrt(max(0.0, 1.0 - float(kept.double().norm() / size) ** 2))
 
 
 def _cut_of(changed: Changed, name: str, rank: int) -> Cut | None:
