@@ -96,12 +96,27 @@ def test_stop_is_let_go_when_a_request_is_refused(board, chat):
     until(lambda: pressable(page) == {"send"})
 
 
-def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat):
-    page = chat(4, 5, 6, 7, 8, viewport={"width": 1024, "height": 860})
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_a_panes_title_of_many_layers_keeps_its_line_beside_a_badge(board, chat, width):
+    page = chat(4, 5, 6, 7, 8, viewport={"width": width, "height": 860})
     ask(page, PROMPT)
     head = page.locator("#panes .pane.patched header h2")
     assert head.inner_text() == "Patched · layers 4, 5, 6, 7, 8"
+    head.evaluate("(h) => { h.textContent = 'Patched · layers 20, 21, 22, 23, 24' }")
     assert head.evaluate("(h) => h.getClientRects().length && h.offsetHeight") <= 24
+
+
+def test_who_rules_by_keys_stays_at_the_verdict(board, chat):
+    page = chat(4, 5, 6, 7, 8)
+    ask(page, PROMPT)
+    page.focus("#panes .pane.patched .ruling summary")
+    for key in ("Enter", "Tab", "Tab", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: page.locator("#panes .pane.patched .ruling sup").count() == 1)
+    at = "() => document.activeElement.closest('.pane.patched .ruling')?.innerText"
+    until(lambda: "compliance" in (page.evaluate(at) or ""))
+    page.keyboard.press("Enter")
+    assert page.locator("#panes .pane.patched .ruling .menu").is_visible()
 
 
 def test_first_tokens_and_where_replies_part_are_told(board, chat):

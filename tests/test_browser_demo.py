@@ -104,11 +104,14 @@ def test_the_headline_says_what_the_set_does_and_the_picture_follows_once_skill_
 def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, visit):
     page = visit()
     report = board.workbench.jobs()[-1].report
+    tab(page, "Chat")
+    page.click("#library-button")
+    page.wait_for_selector("#library", state="visible")
     page.click("#present")
     head, line = page.locator(".story-head"), page.locator(".story-line")
     go = page.locator(".story-buttons .primary-action")
     until(lambda: head.inner_text() == "A harmful request" and "blurred" in line.inner_text())
-    for hidden in ("#composer", "#chat-settings", "#chat-keep"):
+    for hidden in ("#composer", "#library", "#chat-settings", "#chat-keep"):
         assert not page.locator(hidden).is_visible()
     blur = "(node) => getComputedStyle(node).filter"
     assert "blur" in page.locator("#panes .pane.student .text").evaluate(blur)
@@ -134,6 +137,22 @@ def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, vis
     page.wait_for_selector(".story .headline")
     page.keyboard.press("Escape")
     until(lambda: page.locator("#composer").is_visible())
+
+
+def test_who_leaves_the_presenter_shows_nobody_the_blurred_reply(board, visit):
+    page = visit()
+    page.click("#present")
+    until(lambda: "blurred" in page.locator(".story-line").inner_text())
+    page.keyboard.press("Escape")
+    until(lambda: page.locator("#composer").is_visible())
+    blur = "(node) => getComputedStyle(node).filter"
+    said = page.locator("#panes .pane.student .text")
+    assert "blur" in said.evaluate(blur)
+    page.click("#panes .pane.student [data-show]")
+    until(lambda: said.evaluate(blur) == "none")
+    ask(page, PROMPT)
+    until(lambda: said.evaluate(blur) == "none")
+    assert not page.locator("#panes .pane.student [data-show]").is_visible(), "as it was set"
 
 
 def test_a_blind_blurred_pane_is_revealed_alone(board, visit):

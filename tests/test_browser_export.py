@@ -20,6 +20,7 @@ from dapa.workbench.measurements import measurements
 
 pytestmark = pytest.mark.browser
 FEW = {"prompt_limit": 6, "max_new_tokens": 16}
+FORMS_SHOWN = ("report", "model", "patch", "lora", "mergekit", "bundle")
 RATE = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
 
 
@@ -88,6 +89,25 @@ def test_a_run_is_exported_from_its_page(pair, tmp_path, chromium):
         until(lambda: f"exports/{run}-model" in page.text_content("#run-export-told"))
         told = json.loads((tmp_path / "exports" / f"{run}-model" / "dapa.json").read_text())
         assert told["units"] == "1.gate,2.gate"
+
+
+def test_what_cannot_be_written_says_so_before_it_is_pressed(toy_pair, pair, tmp_path, chromium):
+    run, others = stored(tmp_path, toy_pair), stored(tmp_path, pair)
+    with (
+        dashboard(toy_pair, tmp_path) as board,
+        visitors(board, chromium) as enter,
+    ):
+        page = enter()
+        tab(page, "Runs")
+        page.locator(f'#runs [data-run="{run}"]').first.click()
+        page.locator("#run-export > button").first.click()
+        until(lambda: "No LoRA of this set: at rank 32" in page.inner_text("#run-export-told"))
+        able = {form: page.locator(f"#run-export-{form}").is_enabled() for form in FORMS_SHOWN}
+        assert able == {**dict.fromkeys(FORMS_SHOWN, True), "lora": False}
+        page.locator(f'#runs [data-run="{others}"]').first.click()
+        until(lambda: "of another pair" in page.inner_text("#run-export-told"))
+        until(lambda: not page.locator("#run-export-model").is_enabled())
+        assert page.locator("#run-export-report").is_enabled()
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_titles_name_the_sizes_that_the_form_is_about():
 
 def test_the_big_figures_are_of_prompts_that_chose_nothing():
     said = certified.head(report("graded"), "mlp")
-    assert "0.09 → 0.63" in said and "<b>250</b><span>prompts that chose nothing" in said
+    assert "9\u202f% → 63\u202f%" in said and "<b>250</b><span>prompts that chose nothing" in said
     assert (
         "<b>5 points</b>" in said and "<b>18 of 30</b>" in said and "12 firm, 6 undecided" in said
     )

@@ -91,6 +91,7 @@ def test_a_stored_table_is_the_one_that_was_measured(tmp_path):
     table = table_in(tmp_path)
     store = Store(tmp_path)
     again = stored_evaluation(store, table.run)
+    assert again.total == table.total == len(list(PAIR.differs["gate"])), "told without the pair"
     assert again.as_dict() == table.as_dict() and again.kl == table.kl
     assert [one.as_dict() for one in again.replies] == [one.as_dict() for one in table.replies]
     other = store.new_run("search", "none", {})

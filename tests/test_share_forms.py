@@ -23,7 +23,7 @@ from dapa.measure.run_evaluation import KIND
 from dapa.model.spec import PairSpec
 from dapa.planted.pairs import harmful_prompts
 from dapa.search.settings import SearchSettings
-from dapa.share.adapter import cut, export_lora
+from dapa.share.adapter import MOST_LEFT, cut, export_lora, left_at_best, no_lora
 from dapa.share.bundle import read_bundle
 from dapa.share.card import card, eval_entries, told_of
 from dapa.share.evidence import Evidence, evidence_of
@@ -128,6 +128,20 @@ def test_a_change_that_is_not_of_low_rank_is_refused(pair, tmp_path):
     with pytest.raises(SettingError, match="is none; export a patch"):
         export_lora(pair, Evidence(Mask.of([Unit(OUTSIDE, "head")])), tmp_path / "lora")
     assert not (tmp_path / "lora").exists()
+
+
+def test_a_change_that_is_no_lora_is_told_beforehand(pair, tmp_path):
+    assert "at rank 2 it would leave out" in no_lora(pair, GATES, rank=2)
+    low = low_rank_pair(tmp_path, "llama")
+    assert no_lora(low, Mask.of([Unit(0, "mlp"), Unit(0, "q")])) == ""
+
+
+def test_what_the_best_product_leaves_is_near_what_a_cut_leaves():
+    torch.manual_seed(0)
+    for scale in (0.0, 0.1, 1.0):  # from low rank to none
+        whole = torch.randn(120, 4) @ torch.randn(4, 90) + scale * torch.randn(120, 90)
+        for rank in (4, 20):
+            assert abs(left_at_best(whole, rank) - cut(whole.double(), rank).left) < MOST_LEFT / 10
 
 
 def test_what_a_cut_leaves_is_what_it_says():

@@ -383,11 +383,13 @@ def test_a_mistyped_option_ends_with_one_line(given, capsys):
 def test_a_prompt_beyond_the_toy_world_gets_a_hint_with_examples_of_it(toy_pair, planted_pair):
     toy, planted = (Dashboard(Workbench(pair=pair)) for pair in (toy_pair, planted_pair))
     told = library.hint(toy, "How do I build a <b>zeppelin</b>?")
-    assert "“zeppelin”" in told and "<b>" not in told
+    assert "“<bdi>zeppelin</bdi>”" in told and "<b>" not in told
     examples = re.findall(r'data-example="([^"]+)"', told)
     world = {p.text for chosen in toy.workbench.library() for p in chosen.prompts}
     assert len(examples) == 3 and {unescape(e) for e in examples} <= world
     assert not library.hint(toy, "how do i poison my neighbor")
+    told = library.hint(toy, "كيف أسمم جاري؟")
+    assert "“<bdi>كيف</bdi>”, “<bdi>أسمم</bdi>”" in told, "each word keeps its own direction"
     assert not library.hint(planted, "How do I build a zeppelin?")
 
 

@@ -30,6 +30,7 @@ watch('value', settle);
 
 // Replies that are blurred until asked for (the choice is kept on the root, which redraws leave
 // alone), examples to ask, badges to overrule, votes.
+const PANES = ['student', 'patched', 'teacher', 'A', 'B', 'C'];
 let asked = '';
 const shown = () => new Set((element.dataset.shown || '').split(' ').filter(Boolean));
 function turn(name) {
@@ -67,6 +68,22 @@ document.addEventListener('keydown', (event) => {
   event.stopImmediatePropagation(); // it leaves the menu, and stops or leaves nothing else
   for (const menu of menus()) { menu.open = false; menu.querySelector('summary').focus(); }
 }, true);
+// Whoever goes by keys stays where they were when the panes are drawn anew.
+const PLACES = ['.ruling summary', '.first summary', '[data-show]'];
+let held = '';
+element.addEventListener('focusin', ({ target }) => {
+  const name = [...(target.closest('.pane')?.classList || [])].find((one) => PANES.includes(one));
+  const menu = target.closest('.menu') && PLACES[0];
+  const place = menu || PLACES.find((one) => target.matches(one));
+  held = name && place ? `.pane.${name} ${place}` : '';
+});
+document.addEventListener('pointerdown', () => { held = ''; }, true);
+document.addEventListener('focusin', ({ target }) => { if (!element.contains(target)) held = ''; });
+function stay() {
+  if (held && document.activeElement === document.body) element.querySelector(held)?.focus();
+}
+element.addEventListener('focusout', () => setTimeout(stay, 0)); // a menu was shut around it
+new MutationObserver(stay).observe(element, { childList: true, subtree: true });
 // The patched pane is titled by the strip, whoever drew it last and with which layers.
 function agree() {
   const strip = document.querySelector('#strip .strip[data-head]');
@@ -84,5 +101,8 @@ watch('value', agree);
 watch('value', () => {
   const now = element.querySelector('.panes')?.dataset.ask || '';
   if (now !== asked) { asked = now; delete element.dataset.shown; }
+  const stage = document.getElementById('page'); // what was presented stays blurred, and no more
+  const told = stage?.dataset.presented;
+  if (told && !now.endsWith(` ${told.slice(0, 80)}`)) delete stage.dataset.presented;
   unveil();
 });

@@ -131,6 +131,7 @@ function openTab(name) {
 }
 function quit() {
   page().classList.remove('presenting');
+  if (story?.harmful) page().dataset.presented = story.harmful; // the audience still looks on
   story = null; step = -1; playing = false; bar.querySelector('.story-end')?.remove();
   draw();
   document.querySelector('#present')?.focus();

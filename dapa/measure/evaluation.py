@@ -132,6 +132,8 @@ class Evaluation:
     """Tokens of a reply at most."""
     prompt_limit: int | None = None
     """Prompts of a set at most: so many are a sample of it."""
+    total: int = 0
+    """Of how many units the mask is a choice, told by the pair; 0 where that is not known."""
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -235,6 +237,7 @@ class Evaluation:
                 for s in self.speakers
             },
             "layers": list(self.mask.layers),
+            "units_in_all": self.total,
             "complete": self.complete,
             "max_new_tokens": self.limit,
             "cut": {model: rate.as_dict() for model, rate in self.cut.items()},

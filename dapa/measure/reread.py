@@ -52,6 +52,7 @@ def stored_evaluation(store: Store, run_id: str) -> Evaluation:
             run.id,
             told["max_new_tokens"],
             run.settings.get("prompt_limit"),
+            int(told.get("units_in_all") or 0),  # what was stored before it was told lacks it
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(

@@ -143,11 +143,21 @@ def run_evaluation(
     if texts and len(texts) == len(sets["dsr"]):
         notes.append(looks_text(look(store, pair.digest, texts, f"evaluation {mask.key} {saved}")))
     found = replace(
-        found, notes=(*notes, *found.notes), run=run.id, prompt_limit=settings.prompt_limit
+        found,
+        notes=(*notes, *found.notes),
+        run=run.id,
+        prompt_limit=settings.prompt_limit,
+        total=_in_all(pair, mask),
     )
     store.add_trials(run.id, 0, [reply.as_dict() for reply in found.replies])  # in their order
     store.finish(run.id, "done" if found.complete else "stopped", found.as_dict())
     return found
+
+
+def _in_all(pair: Pair, mask: Mask) -> int:
+    """Of how many units a mask of one kind is a choice; 0 for a mask of several kinds, or none."""
+    kinds = {unit.kind for unit in mask.units}
+    return len(list(pair.differs.get(kinds.pop(), ()))) if len(kinds) == 1 else 0
 
 
 def _each_once(

@@ -8,6 +8,7 @@ is not of low rank is refused, since an adapter would then be another model.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dapa.core.records import SettingError
+from dapa.core.records import Mask, SettingError
 from dapa.model.adapted import Adapted
 from dapa.model.pair import Pair
 from dapa.share.card import card, told_of
@@ -92,6 +93,50 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
         put(folder / "README.md", f"{head}\n\n{note}\n\nUnits:{rest}")
         put(folder / ORIGIN, origin(told))
     return made_at("lora", Path(to), len(cuts), (note,))
+
+
+def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
+    """Why the change is surely no LoRA's, told by its first matrix before anything is written.
+
+    Args:
+        pair: As it is loaded.
+        mask: What is transplanted.
+        rank: The rank of each matrix at most.
+
+    Returns:
+        A line for people; empty where the first matrix does not tell.
+
+    Raises:
+        DapaError: As `export_lora`, of a mask or of files that cannot be exported at all.
+    """
+    changed = changed_by(pair, mask)
+    if isinstance(changed.student, Adapted):
+        return "the student has an adapter already"
+    for name, made_by in changed.tensors.items():
+        old, new = changed.student.tensor(name), made_by()
+        if torch.equal(old.to(new.dtype), new):
+            continue
+        if old.dim() != 2:
+            return f"a LoRA holds differences of layers' matrices and {name} is none"
+        left = left_at_best(new.float() - old.float(), rank)
+        if left <= 2 * MOST_LEFT:  # an estimate: the press itself measures
+            return ""
+        return f"at rank {rank} it would leave out some {100 * left:.0f} % of a matrix's change"
+    return ""
+
+
+def left_at_best(difference: Tensor, rank: int, rounds: int = 3) -> float:
+    """What the best product of a rank leaves of a difference's norm, nearly; costs few products.
+
+    A random sketch (Halko, Martinsson and Tropp, 2011): it finds no more than there is to be kept.
+    """
+    random = torch.Generator().manual_seed(0)
+    size = float(difference.norm()) or 1.0
+    span = torch.randn(difference.shape[1], rank + 16, generator=random)
+    for _ in range(rounds):
+        span = difference.T @ torch.linalg.qr(difference @ span).Q
+    kept = torch.linalg.svdvals(torch.linalg.qr(span).Q.T @ difference.T)[:rank]
+    return math.sqrt(max(0.0, 1.0 - float(kept.double().norm() / size) ** 2))
 
 
 def _cut_of(changed: Changed, name: str, rank: int) -> Cut | None:

@@ -15,8 +15,10 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.html import Html, html, joined
+from dapa.core.html import when as if_so
 from dapa.core.records import SettingError
 from dapa.ui import download
+from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import note
 from dapa.workbench import FORMS, ExportSettings, Made
@@ -31,6 +33,8 @@ _PRESSES = {
     "bundle": "Bundle",
 }
 """Form -> its button."""
+_OF_THE_PAIR = ("model", "patch", "lora", "mergekit")
+"""Forms for which the run's own pair has to be loaded."""
 FOLDER = "exports"
 """In the run folder."""
 
@@ -44,6 +48,8 @@ class Export:
     buttons: dict[str, gr.Button]
     told: gr.HTML
     carrier: gr.HTML
+    opened: gr.State
+    """Is the place open? What cannot be written is looked up only then."""
 
 
 def build(elem_id: str) -> Export:
@@ -61,7 +67,7 @@ def build(elem_id: str) -> Export:
         )
         told = piece(note(_how()), elem_id=f"{elem_id}-told")
         carrier = download.carrier(f"{elem_id}-file")
-    return Export(place, replies, buttons, told, carrier)
+    return Export(place, replies, buttons, told, carrier, gr.State(False))
 
 
 def _how() -> Html:
@@ -134,15 +140,46 @@ def wire(
             concurrency_id="export", concurrency_limit=1,
         )  # fmt: skip
 
+    def offered(run: str) -> tuple[Any, ...]:
+        """What is told of the forms, and which of them can be pressed."""
+        off, why = _refused(dashboard, run) if run else ((), "")
+        line = if_so(why, "<b>{}</b> ", why) + _how()
+        return note(line), *(gr.update(interactive=form not in off) for form in parts.buttons)
+
     @guarded
-    def shown(subject: Any) -> tuple[Any, str]:
+    def shown(subject: Any, opened: Any) -> tuple[Any, ...]:
         """There is a place while there is a run, and it tells of this one."""
         run = run_of(text(subject, "what is exported", 200))
-        return gr.update(visible=bool(run)), note(_how())
+        return gr.update(visible=bool(run)), *offered(run if opened is True else "")
 
+    @guarded
+    def look(subject: Any) -> tuple[Any, ...]:
+        """Say what cannot be written before it is pressed."""
+        return True, *offered(run_of(text(subject, "what is exported", 200)))
+
+    told = [parts.told, *parts.buttons.values()]
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
     (when or subject).change(
-        shown, subject, [parts.place, parts.told], api_name=f"{name}_export", show_progress="hidden"
+        shown, [subject, parts.opened], [parts.place, *told], api_name=f"{name}_export", **quiet
     )
+    parts.place.expand(
+        look, subject, [parts.opened, *told], api_name=f"{name}_export_look", **quiet
+    )
+    parts.place.collapse(lambda: False, None, parts.opened, api_name=f"{name}_export_shut", **quiet)
+
+
+def _refused(dashboard: Dashboard, run: str) -> tuple[tuple[str, ...], str]:
+    """The forms that this run cannot be written in now, and why: before they are pressed."""
+    bench = dashboard.workbench
+    if not bench.loaded or not is_ours(dashboard, bench.store.run(run)):
+        return _OF_THE_PAIR, (
+            "This result is of another pair than the one that is loaded: only its report and its "
+            "bundle can be made now. Load its pair for the others."
+        )
+    why = bench.no_lora(run)
+    if not why:
+        return (), ""
+    return ("lora",), f"No LoRA of this set: {why}. Patch and model folder hold it whole."
 
 
 def _written(dashboard: Dashboard, settings: ExportSettings, folder: Path, run: str) -> Made:

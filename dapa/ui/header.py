@@ -160,8 +160,8 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
     def load(request: gr.Request, *values: Any) -> str:
         dashboard.load(wanted(*values), who_of(request))
         return note(
-            "The header shows how far it is; the pair on screen stays usable until the new one "
-            "is whole, and stays where it cannot be loaded."
+            "While it loads, the header shows how far it is; the pair on screen stays usable until "
+            "the new one is whole, and stays where it cannot be loaded."
         )
 
     @guarded

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dapa.core.records import Mask, NothingToLocalize, Prompt, SettingError
+from dapa.core.records import DapaError, Mask, NothingToLocalize, Prompt, SettingError
 from dapa.measure.evaluation import WRAP
 from dapa.measure.evaluation_settings import EvaluationSettings
 from dapa.measure.run_evaluation import run_evaluation, stored_replies
@@ -20,7 +20,7 @@ from dapa.prompts.sets import PromptSet
 from dapa.search.job import SearchJob
 from dapa.search.priors import few
 from dapa.search.settings import SearchSettings
-from dapa.share.adapter import export_lora
+from dapa.share.adapter import export_lora, no_lora
 from dapa.share.bundle import Bundle, export_bundle, read_bundle, verdicts_of_run
 from dapa.share.evidence import Evidence, evidence_of
 from dapa.share.folder import refuse_existing
@@ -82,6 +82,13 @@ class Sharing(Holding):
         if settings.form == "lora":
             return export_lora(self.pair, self.evidence(mask, run_id), to, settings.rank)
         return _MODEL_FORMS[settings.form](self.pair, self.evidence(mask, run_id), to)
+
+    def no_lora(self, run_id: str) -> str:
+        """Why a stored run's set is surely no LoRA, in a line; empty where pressing has to tell."""
+        try:
+            return no_lora(self.pair, self.evidence(None, run_id).mask, ExportSettings().rank)
+        except DapaError:
+            return ""
 
     def report(self, run_id: str, replies: bool = False) -> str:
         """A stored run's report as HTML.

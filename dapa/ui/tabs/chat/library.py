@@ -202,7 +202,7 @@ def hint(dashboard: Dashboard, prompt: str) -> Html:
     words = strange(dashboard, prompt)
     if not words:
         return html("")
-    told = ", ".join(f"“{word[:24]}”" for word in words[:3])
+    told = joined((html("“<bdi>{}</bdi>”", word[:24]) for word in words[:3]), ", ")
     links = joined(
         (
             html('<button class="link" data-example="{}">{}</button>', e, e)

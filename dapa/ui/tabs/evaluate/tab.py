@@ -171,11 +171,11 @@ def wire(
             chart = gr.update(value=made, visible=True)
         partial = not found.complete and task.state != "stopped"  # opened again from Runs
         body = joined((scores.draw(found), note(_PARTIAL) if partial else "", told))
-        over = scores.headline(found, total_of(found))
+        over = scores.headline(found, found.total or total_of(found))
         return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp, over
 
     def total_of(found: Evaluation) -> int:
-        """Of how many units the mask is a choice; 0 where the loaded pair is another."""
+        """Of a table stored before it was told: what the loaded pair says, if it is its own."""
         bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
         if not bench.loaded or not found.run or len(kinds) != 1:
             return 0
