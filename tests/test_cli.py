@@ -227,7 +227,7 @@ def test_nothing_to_localize_tells_both_scores_and_what_to_try(dapa, files, tmp_
     save_file(tensors, weights, {"format": "pt"})
     pair = ["--student", student, "--teacher", "teacher", *files["prompts"]]
     result = dapa("search", *pair, "--sites", "up", "--json", "-")
-    assert is_mistake(result, "nothing to localize", "student DSR 0\u202f%", "try --sites mlp")
+    assert is_mistake(result, "nothing to localize", "student DSR 0 %", "try --sites mlp")
     assert result[2].count("--sites") == 1, "one way on, no list"
 
 

@@ -255,7 +255,7 @@ def refused(says: Says, **chosen: Any) -> NothingToLocalize:
 
 def test_a_full_mask_that_gains_nothing_is_refused_with_scores_and_what_to_try() -> None:
     error = refused(lambda mask, prompt, mode: prompt < 4 or (prompt == 5 and len(mask) == 12))
-    assert "DSR 0.10" in str(error) and "--sites mlp or --sites up" in str(error)
+    assert "DSR 10\u202f%" in str(error) and "--sites mlp or --sites up" in str(error)
     assert (error.student.value, error.full.value) == (0.1, 0.125)
     assert "\n" not in str(error)
 
