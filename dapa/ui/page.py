@@ -90,7 +90,8 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         newest = {"Search": (reopen, None, filled), "Evaluate": tables}
         reopened = runs.wire(dashboard, past, session, wheel, _STEER, newest, maps.dark, epoch)
         prompts = {
-            "map": maps.cell, "view": around.cell, "evaluate": scored.replies, "runs": past.below,
+            "map": maps.cell, "view": around.cell, "evaluate": scored.behind.replies,
+            "runs": past.below,
         }  # fmt: skip
         picked = {
             name: cell.select(

@@ -12,25 +12,23 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.html import Html, html, joined
-from dapa.core.records import Label, Manner, Mask, Rate, SettingError
+from dapa.core.records import Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.ui import download, exporting, plots, strip
-from dapa.ui.belonging import is_ours, owner_of, title_of, under, whose
+from dapa.ui import exporting, plots, strip
+from dapa.ui.belonging import is_ours, owner_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import exactly, hint, note, title
 from dapa.ui.session import Session, fresh
+from dapa.ui.tabs.evaluate import behind, scores
 from dapa.ui.tabs.evaluate import form as asked
-from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.localize import viewfiles
 from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, clock, ended, progress_line, stage
 from dapa.workbench import WRAP, Evaluation, EvaluationSettings, digest, titled
-from dapa.writing.tables import csv_text
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
-_ANY, _HOW = "any verdict", "any manner"
 _EMPTY = hint(
     "Does the transplant cost anything?",
     "Ask the three models the same prompts: do they refuse what is harmful, answer what is not, "
@@ -38,7 +36,6 @@ _EMPTY = hint(
 )
 _BARE = "No layer is on the strip yet: the patched model would be the student itself."
 _PARTIAL = "Stopped early: the rates are over what was judged."
-_UNREAD = hint("Replies", "Press a cell of the table to read the replies behind it.")
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "evaluate"}
 SUBJECT = "evaluation"
 """Of the server's tasks: the evaluations."""
@@ -62,17 +59,10 @@ class Evaluate:
     files: viewfiles.Files
     """The table itself, to take away."""
     export: exporting.Export
-    words: gr.Textbox
-    verdict: gr.Dropdown
-    order: gr.Dropdown
-    manner: gr.Dropdown
-    csv: gr.Button
-    replies: gr.HTML
-    carrier: gr.HTML
     timer: gr.Timer
     shown: gr.State
     drawn: gr.State
-    cell: gr.State
+    behind: behind.Behind
     whose: gr.HTML
     """Says so where the table is of another pair, or of other layers than the strip's."""
 
@@ -101,30 +91,9 @@ def build(dashboard: Dashboard) -> Evaluate:
         )
         table = piece(_EMPTY, "scores.js", elem_id="eval-table")
         files = viewfiles.build("eval-files")
-    with gr.Column(elem_classes="card belongs", visible=True, elem_id="eval-card"):
-        replies = piece(_UNREAD, "shelf.js", elem_id="eval-replies")
-        with gr.Row(elem_classes="buttons"):
-            words = gr.Textbox(
-                "", label="words", max_length=200, scale=1, min_width=160, elem_id="eval-words"
-            )
-            verdict = gr.Dropdown(
-                [_ANY, *map(str, Label)], value=_ANY, label="verdict", scale=0, min_width=160,
-                filterable=False,
-            )  # fmt: skip
-            order = gr.Dropdown(
-                list(scores.ORDERS), value="as asked", label="order", scale=0, min_width=180,
-                filterable=False, elem_id="eval-order",
-            )  # fmt: skip
-            manner = gr.Dropdown(
-                [_HOW, *map(str, Manner)], value=_HOW, label="manner", scale=0, min_width=160,
-                filterable=False, elem_id="eval-manner",
-            )  # fmt: skip
-            csv = gr.Button("Download CSV", elem_classes="plain", elem_id="eval-csv")
     return Evaluate(
-        asked_parts, start, stop, over, actions, ask, table, picture, chart, files, export, words,
-        verdict, order, manner, csv, replies,
-        download.carrier("eval-file"), gr.Timer(0.5, active=False), gr.State(""), gr.State(()),
-        gr.State(()), owned,
+        asked_parts, start, stop, over, actions, ask, table, picture, chart, files, export,
+        gr.Timer(0.5, active=False), gr.State(""), gr.State(()), behind.build(), owned,
     )  # fmt: skip
 
 
@@ -281,52 +250,6 @@ def wire(
             return begin(here, picture, dark, *beside, **values)
         return view(text(shown, "the evaluation", 80), picture, dark, ())
 
-    @guarded
-    def open_cell(event: gr.EventData, shown: Any, *how: Any) -> tuple[Any, str]:
-        data = getattr(event, "_data", None)
-        data = data if isinstance(data, dict) else {}
-        cell = (str(data.get("model"))[:200], str(data.get("measure"))[:200])
-        return cell, replies_of(shown, cell, *how)
-
-    @guarded
-    def filtered(shown: Any, cell: Any, *how: Any) -> Any:
-        return replies_of(shown, cell, *how) if cell else gr.skip()
-
-    def rows_of(shown: Any, cell: Any) -> list[dict[str, Any]]:
-        task = task_of(shown)
-        found = task.result if task is not None else None
-        if found is None or not isinstance(cell, tuple) or len(cell) != 2:
-            raise SettingError("no table is on the screen; press Evaluate, then a cell")
-        model, measure = cell
-        if model not in found.models:
-            raise SettingError(f"there is no column {model[:40]!r}; press a cell of the table")
-        return [row.as_dict() for row in found.cell(model, measure)]
-
-    def read(
-        words: Any = "", verdict: Any = _ANY, order: Any = "as asked", manner: Any = _HOW
-    ) -> tuple[str, str, str, str]:
-        """Which replies of a cell are wanted, and in what order."""
-        said = one_of(verdict, "verdict", [_ANY, *map(str, Label)])
-        only = "" if said == _ANY else said
-        how = one_of(manner, "manner", [_HOW, *map(str, Manner)])
-        by = one_of(order, "order", list(scores.ORDERS))
-        return text(words or "", "words", 200), only, by, "" if how == _HOW else how
-
-    def replies_of(shown: Any, cell: Any, *how: Any) -> str:
-        return scores.replies(rows_of(shown, cell), *cell, *read(*how))
-
-    def as_csv(shown: Any, cell: Any, *how: Any) -> tuple[str, str]:
-        rows = scores.chosen(rows_of(shown, cell), *read(*how))
-        task = task_of(shown)
-        over = task.result.asked if task is not None else ""
-        head = (
-            "prompt", "category", "reply", "verdict", "manner", "judge", "reason", "hit", "tokens",
-            "cut",
-        )  # fmt: skip
-        what = f"{cell[0]} · {scores.title_of(cell[1], over)}"
-        origin = f"{title_of(task.owner) if task is not None else ''} · {what}"
-        return "dapa-replies.csv", csv_text(head, [[r.get(k) for k in head] for r in rows], origin)
-
     def exported(shown: str) -> str:
         """The stored run of the table on the screen."""
         task = task_of(shown)
@@ -365,27 +288,7 @@ def wire(
         press, [parts.shown, parts.picture, dark, session, *beside], out,
         inputs_kwargs=values, api_name="evaluate_again", **_QUIET,
     )  # fmt: skip
-    how = [parts.words, parts.verdict, parts.order, parts.manner]
-    parts.shown.change(  # another table: what was read of the last one is not of this
-        lambda: ((), _UNREAD), None, [parts.cell, parts.replies], api_name="evaluate_unread",
-        show_progress="hidden",
-    )  # fmt: skip
-    parts.table.select(
-        open_cell,
-        [parts.shown, *how],
-        [parts.cell, parts.replies],
-        api_name="evaluate_cell",
-        **_QUIET,
-    )
-    chosen = [parts.shown, parts.cell, *how]
-    for name, event in (
-        ("words", parts.words.submit),
-        ("verdict", parts.verdict.input),
-        ("order", parts.order.input),
-        ("manner", parts.manner.input),
-    ):
-        event(filtered, chosen, parts.replies, api_name=f"evaluate_{name}", **_QUIET)
-    download.offer(parts.csv, as_csv, chosen, parts.carrier, "evaluate_csv")
+    behind.wire(parts.behind, parts.table, parts.shown, task_of)
     gr.on(
         [epoch.change, session.change, parts.shown.change], belongs, [parts.shown, session],
         parts.whose, api_name="evaluate_whose", trigger_mode="always_last", show_progress="hidden",
