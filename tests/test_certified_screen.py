@@ -294,6 +294,8 @@ def test_the_plan_says_what_can_be_shown_and_folds_the_chances():
     assert "a loss of 5 points" in said and "<details" in said and "a set that loses" in said
     quick = unescape(plan.told(plan_of(30, 60, 0, 100, 0, "quick")))
     assert quick.count("Quick form") == 1 and "10 points" in quick
+    spared = unescape(plan.told(plan_of(30, 60, 0, 100, 100, "quick")))
+    assert "100 stay locked away, unasked" in spared and "asked once" not in spared
     few = unescape(plan.told(plan_of(30, 60, 0, 40, 0)))
     assert "no claim will be made" in few and "warn" in few and "<details" not in few
     assert "Exact mode" in plan.told(None)
