@@ -68,6 +68,18 @@ def test_where_nothing_is_claimed_there_is_neither_band_nor_shade_and_nothing_pa
     assert all(shape.type == "line" for shape in figure.layout.shapes)
 
 
+def test_a_hover_of_a_set_that_loses_has_the_p_of_losing_and_one_unit_is_no_plural():
+    found = record("spread")
+    floor = found.floors[0]
+    failed = next(link for link in found.chain if link.certified)
+    look = replace(failed.looks[-1], p_holds=0.992, p_loses=0.008)
+    tried = replace(failed, units=failed.units[:1], state="failed", looks=(look,))
+    found = replace(found, floors=(replace(floor, tried=(tried,)),))
+    (told,) = named(certified_chart(found))["shown to lose"].text
+    assert told.startswith("<b>1 unit, shown") and told.endswith("p 0.008")
+    assert "-" not in told
+
+
 def test_sets_that_were_not_asked_are_told_from_those_that_chose():
     made = named(certified_chart(record("graded")))
     assert [round(x) for x in made["not asked"].x] == [16, 14, 12]
@@ -283,6 +295,9 @@ def test_no_test_of_a_confidence_search_is_held_against_a_target():
 
     body = json.loads(replay.encode("run", "head", [trial(0, 18)], UNITS, 0.6))
     assert body["target"] is None and body["opening"] == -1 and body["shown"] == [0]
+    # one that ended at its opening checks had no target either: nothing is best, nothing held
+    none = json.loads(replay.encode("run", "head", [trial(0, 18, "opening")], UNITS))
+    assert none["opening"] == -1 and none["counting"] == []
 
 
 # -- before it starts ----------------------------------------------------------------------------
