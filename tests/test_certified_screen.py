@@ -68,6 +68,18 @@ def test_where_nothing_is_claimed_there_is_neither_band_nor_shade_and_nothing_pa
     assert all(shape.type == "line" for shape in figure.layout.shapes)
 
 
+def test_a_hover_of_a_set_that_loses_has_the_p_of_losing_and_one_unit_is_no_plural():
+    found = record("spread")
+    floor = found.floors[0]
+    failed = next(link for link in found.chain if link.certified)
+    look = replace(failed.looks[-1], p_holds=0.992, p_loses=0.008)
+    tried = replace(failed, units=failed.units[:1], state="failed", looks=(look,))
+    found = replace(found, floors=(replace(floor, tried=(tried,)),))
+    (told,) = named(certified_chart(found))["shown to lose"].text
+    assert told.startswith("<b>1 unit, shown") and told.endswith("p 0.008")
+    assert "-" not in told
+
+
 def test_sets_that_were_not_asked_are_told_from_those_that_chose():
     made = named(certified_chart(record("graded")))
     assert [round(x) for x in made["not asked"].x] == [16, 14, 12]
@@ -283,6 +295,9 @@ def test_no_test_of_a_confidence_search_is_held_against_a_target():
 
     body = json.loads(replay.encode("run", "head", [trial(0, 18)], UNITS, 0.6))
     assert body["target"] is None and body["opening"] == -1 and body["shown"] == [0]
+    # one that ended at its opening checks had no target either: nothing is best, nothing held
+    none = json.loads(replay.encode("run", "head", [trial(0, 18, "opening")], UNITS))
+    assert none["opening"] == -1 and none["counting"] == []
 
 
 # -- before it starts ----------------------------------------------------------------------------
@@ -294,6 +309,8 @@ def test_the_plan_says_what_can_be_shown_and_folds_the_chances():
     assert "a loss of 5 points" in said and "<details" in said and "a set that loses" in said
     quick = unescape(plan.told(plan_of(30, 60, 0, 100, 0, "quick")))
     assert quick.count("Quick form") == 1 and "10 points" in quick
+    spared = unescape(plan.told(plan_of(30, 60, 0, 100, 100, "quick")))
+    assert "100 stay locked away, unasked" in spared and "asked once" not in spared
     few = unescape(plan.told(plan_of(30, 60, 0, 40, 0)))
     assert "no claim will be made" in few and "warn" in few and "<details" not in few
     assert "Exact mode" in plan.told(None)

@@ -203,6 +203,8 @@ def test_a_run_is_listed_shown_and_resumed_without_judging_again(dapa, files):
     assert code == 0 and shown["result"]["layers"] == NEEDED and shown["trials"]
     code, out, _ = dapa("runs", "show", run["id"], "--run-dir", "kept")
     assert code == 0 and "found set, held out" in out and "spared by stopping early" in out
+    facts = next(line for line in out.splitlines() if "target" in line)
+    assert "%" in facts and "0." not in facts
     code, out, _ = dapa("runs", "resume", run["id"], "--run-dir", "kept", "--json", "-")
     again = json.loads(out)
     assert code == 0 and again["run"] == run["id"] and again["layers"] == NEEDED

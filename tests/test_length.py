@@ -111,6 +111,7 @@ def test_where_only_the_largest_will_do_and_replies_are_cut_no_length_is_shown_t
     assert cut.settled("student") is None and cut.enough is None
     assert "No length up to 64 tokens" in finding(cut) and "with 128" in finding(cut)
     assert "student 3 of 20" in finding(cut)
+    assert length_chart(cut).data[0].text[-1].count("3 cut") == 1  # told once, with the rate
     ended = finding(made(curve("student", 0.5, 1.0, 1.0)))
     assert "32 tokens are enough" in ended and "ended by itself" in ended
 

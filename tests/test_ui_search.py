@@ -383,6 +383,14 @@ def test_a_search_out_of_memory_tells_no_time_and_no_tests_to_come():
     assert "tests left" in meter(replace(now, costs=Costs(tests=3, prompts_judged=9)))
 
 
+def test_the_meter_of_a_search_that_was_cut_short_does_not_say_that_nothing_is_left():
+    now = SearchProgress("done", "search", (), (), (), None, 0.9, None, None, Costs(), None, None)
+    assert "nothing left to test" in meter(now, "done")
+    for ended in ("stopped", "budget: 3 tests"):
+        told = meter(now, ended)
+        assert "stopped" in told and "nothing left" not in told and "is kept" in told
+
+
 def test_two_sets_are_compared_with_a_hedge():
     assert "same 2 units" in overlap_sentence(["3", "5"], ["5", "3"], LOW, LOW)
     told = overlap_sentence(["3", "5"], ["5", "7"], LOW, MID)

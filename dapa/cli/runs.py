@@ -20,6 +20,7 @@ from dapa.workbench import Run, Store, checked_title
 from dapa.writing.claims import standing
 from dapa.writing.confidence import CHAIN_HEADS, chain_rows, headline
 from dapa.writing.costs import cost_lines
+from dapa.writing.numbers import percent
 from dapa.writing.sentences import role_text
 
 runs = typer.Typer(
@@ -69,6 +70,8 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
             else [_tests(trials)]
         )
         plain = {key: plain[key] for key in _FACTS if plain.get(key) is not None}
+        if "target" in plain:
+            plain["target"] = percent(plain["target"])
         if "units" in result:
             from dapa.workbench import SearchReport
 
@@ -78,6 +81,8 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
             told.insert(0, headline(record, kind) if record else standing(report.claimed))
             if record:
                 told.insert(1, table(CHAIN_HEADS, chain_rows(record)))
+                for key in _HELD_AGAINST:
+                    plain.pop(key, None)
     else:
         told.append(f"{len(trials)} rows; of an evaluation: python -m dapa runs replies {run}")
     output.result(
@@ -91,6 +96,8 @@ def show(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> N
 
 _FACTS = ("error", "algorithm", "stop_reason", "target", "need", "supersets")
 """What a search's result says in one word each; its costs is told apart."""
+_HELD_AGAINST = ("target", "need", "supersets")
+"""What a confidence search has not: none of its tests is held against a target."""
 
 
 def _tests(trials: list[dict[str, Any]]) -> RenderableType:

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from dapa.core.html import Html, html
 from dapa.core.records import Rate
 from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe, shares
+from dapa.writing.numbers import count_text
 from dapa.writing.unit_names import units_text
 
 HEIGHT = 440
@@ -244,14 +245,19 @@ def _said(link: Any, rate: Rate, name: str) -> Html:
     """A mark's hover: the set, its rate, and what asking it showed."""
     units = units_text(link.units)
     units = units if len(units) <= 44 else f"{units[:44].rpartition(',')[0]} …"
-    told = html("<b>{} units, {}</b><br>{}<br>{}", link.size, name, units, _rate(rate))
+    many = count_text(link.size, "unit")
+    told = html("<b>{}, {}</b><br>{}<br>{}", many, name, units, _rate(rate))
     if link.certified is None or rate != link.certified.rate:
         return told
     change = link.certified.change
     ends = ", ".join(f"{100 * end:+.1f}" for end in (change.low, change.high))
-    p = "" if link.p is None else f", p {link.p:.3f}"
-    more = f"{100 * change.value:+.1f} points against all units [{ends}]{p}"
-    return html("{}<br>{}", told, more)
+    p = ""
+    if link.looks:  # of what the mark says: that the set loses, or that it holds
+        last = link.looks[-1]
+        loses = name == _LOOKS["shown to lose"][0]
+        p = f", p {last.p_loses if loses else last.p_holds:.3f}"
+    more = f"{100 * change.value:+.1f} points against all units [{ends}]"
+    return html("{}<br>{}{}", told, more.replace("-", "−"), p)
 
 
 def _rate(rate: Rate) -> str:

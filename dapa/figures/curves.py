@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dapa.core.html import html
 from dapa.figures.theme import TEXT, Palette, axis, figure, palette, proportion, safe, shares
+from dapa.writing.numbers import percent
 
 
 def dose_chart(found: Any, dark: bool = False) -> go.Figure:
@@ -50,9 +51,7 @@ def length_chart(found: Any, dark: bool = False) -> go.Figure:
             found.curve(model),
             lambda p: p.tokens,
             lambda p: f"{p.tokens} tokens",
-            lambda p: html(
-                "<br>{} cut, {:.0f} % of verdicts as at the end", p.dsr.cut, 100 * p.same.value
-            ),
+            lambda p: html("<br>{} of verdicts as at the end", percent(p.same.value)),
         )
         for model in found.models
     ]

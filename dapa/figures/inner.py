@@ -29,6 +29,7 @@ from dapa.figures.theme import (
 )
 from dapa.figures.trials import column_names
 from dapa.writing.numbers import percent
+from dapa.writing.unit_names import unit_name
 
 _LEVEL = 24
 """Characters of all names under a map that stand side by side on a phone."""
@@ -95,7 +96,8 @@ def interaction_heatmap(found: Any, dark: bool = False) -> go.Figure:
             if i == j
             else html(
                 "<b>{} and {}</b><br>beyond the sum {}<br>n = {}",
-                a, b, between(found.values[i, j], found.low[i, j], found.high[i, j]), found.n,
+                unit_name(a), unit_name(b),
+                between(found.values[i, j], found.low[i, j], found.high[i, j]), found.n,
             )
             for j, b in enumerate(found.units)
         ]

@@ -54,6 +54,8 @@ def encode(
     columns = tuple(units) or max((t.outcome.mask.units for t in trials), key=len)
     phases = list(dict.fromkeys(trial.phase for trial in trials))
     confident = any(phase in _CONFIDENT for phase in phases)
+    if not live and target is None:  # it ended before there was a target: nothing was held to one
+        confident |= all(trial.outcome.satisfied is None for trial in trials)
     body = {
         "id": name,
         "head": head,

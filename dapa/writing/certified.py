@@ -154,8 +154,10 @@ def plan_text(plan: Told) -> str:
     """
     if plan["margin"] is None:
         return plan_sentence(plan)
-    locked = f", {plan['locked']} are locked away and asked once" if plan["locked"] else ""
-    name = "Quick form" if plan["claim"] == "quick" else "Choose freely, certify once"
+    quick = plan["claim"] == "quick"
+    fate = "stay locked away, unasked" if quick else "are locked away and asked once"
+    locked = f", {plan['locked']} {fate}" if plan["locked"] else ""
+    name = "Quick form" if quick else "Choose freely, certify once"
     return (
         f"{name}: {plan['choose']} prompts choose, {plan['certify']} certify what was chosen"
         f"{locked}. With so many a loss of {points(plan['margin'])} of the refusals can be ruled "

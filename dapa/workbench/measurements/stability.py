@@ -87,7 +87,7 @@ def _describe(record: Repeated) -> Shown:
     included = Table(
         (
             "unit",
-            "how often it is found, 0 to 1\nfilled: other orders, hollow: resampled prompts",
+            "how often it is found, 0 to 100 %\nfilled: other orders, hollow: resampled prompts",
             *(f"{_NAMES[kind]}\nn = {counts[kind]}" for kind in shares),
             "in the found set",
         ),

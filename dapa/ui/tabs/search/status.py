@@ -92,7 +92,7 @@ class SearchStatus:
         return (
             self.headline(job, state),
             below(job, now),
-            "" if empty else meter(now),
+            "" if empty else meter(now, job.report.stop_reason if job.report else ""),
             replay.encode(
                 job.id,
                 job.method,
@@ -294,8 +294,13 @@ def dsr_text(outcome: Outcome) -> str:
     return f"≥{THIN}{percent(low, 0)}" if outcome.satisfied else f"≤{THIN}{percent(high, 0)}"
 
 
-def meter(now: SearchProgress) -> Html:
-    """The cost cards: what was spent, what was saved, what is to come."""
+def meter(now: SearchProgress, ended: str = "") -> Html:
+    """The cost cards: what was spent, what was saved, what is to come.
+
+    Args:
+        now: The search as far as it is.
+        ended: Its report's reason, once there is one.
+    """
     costs = now.costs
     mine = [
         t.outcome for t in now.trials if t.outcome.satisfied and t.outcome.mask.units == now.best
@@ -324,7 +329,7 @@ def meter(now: SearchProgress) -> Html:
         (number(costs.tokens), f"tokens decoded{_reused(costs)}"),
         (seconds(costs.seconds), _clock(costs)),
         now_dsr,
-        _left(now),
+        _left(now, ended),
     ]
     inner = joined(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in cards)
     return html('<div class="meter" role="status" aria-label="Cost of the search">{}</div>', inner)
@@ -344,12 +349,14 @@ def _clock(costs: Costs) -> str:
     return "elapsed, pauses not counted"
 
 
-def _left(now: SearchProgress) -> tuple[str, str]:
+def _left(now: SearchProgress, ended: str) -> tuple[str, str]:
     if now.state == "paused":
         return "paused", "nothing is lost"
     if now.state != "running":
         off = now.costs.eta_error
         told = f" · guesses of the time were off by {percent(off, 0)}" if off is not None else ""
+        if ended.startswith(("stopped", "budget")):
+            return "stopped", "what was judged is kept, and not asked again"
         word = {"done": "done", "failed": "ended"}.get(now.state, "ready")
         return word, f"nothing left to test{told}"
     guess = about(now.eta) if now.eta is not None else ""
