@@ -82,6 +82,22 @@ def test_exports_hide_what_is_no_refusal_unless_asked():
     assert "Sure, go." in kept.to_json() and "Sure, go." in kept.to_markdown()
 
 
+def test_the_document_tells_its_settings_and_each_patch_in_plain_words():
+    ways = {"goes_on": True, "system": "# Be\nkind", "never": "sorry\nalas", "mode": "raw text"}
+    rounds = (round_of(mask=Mask()), round_of("more?"))
+    text = ChatSession(PAIR, "", ways, Talk(rounds)).to_markdown()
+    assert "On the strip: nothing transplanted." in text
+    assert "raw text · system prompt · greedy · at most 128 tokens" in text
+    assert "the conversation goes on." in text and "replies shown" not in text
+    assert "```text\n# Be\nkind\n```" in text and "```text\nsorry\nalas\n```" in text
+    assert "goes_on" not in text and "False" not in text and "1.0" not in text
+    first, second = text.index("## 1"), text.index("## 2")
+    assert "**patched** with nothing transplanted (" in text[first:second]
+    assert f"**patched** with `{MASK.key}` from the teacher (" in text[second:]
+    strange = ChatSession(PAIR, "", {"tokens": "many"}, Talk(rounds)).to_markdown()
+    assert "## 1" in strange and "Asked so" not in strange
+
+
 def test_a_reply_cannot_break_out_of_its_fence():
     text = session(Round("```", (pane("student", "````\n# head"),))).to_markdown()
     assert "`````text\n````\n# head\n`````" in text

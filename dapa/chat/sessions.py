@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dapa.chat.conversation import PANES, Exchange, Pane, PaneName
+from dapa.chat.settings import ChatSettings
 from dapa.core.owner import Owner
 from dapa.core.records import EMPTY, Label, Manner, Mask, SettingError, Verdict
 from dapa.prompts.format import Turn
@@ -123,16 +124,33 @@ class ChatSession:
 
     def to_markdown(self, show: bool = True) -> str:
         """A document to read; prompts and replies stand in fences, so they stay text."""
-        lines = [f"# Conversation on {self.title}", ""]
-        told = ", ".join(f"{key}: {value}" for key, value in self.settings.items() if value != "")
-        lines += [f"Patched with `{self.mask or 'no unit'}`. {told}".strip(), ""]
+        lines = [f"# Conversation on {self.title}", "", *self._settings_told()]
         for number, one in enumerate(self.talk.rounds, 1):
             lines += [f"## {number}", "", *_fenced(one.prompt), ""]
             for pane in one.panes:
                 verdict = str(pane.verdict.label) if pane.verdict else "not judged"
-                lines += [f"**{pane.name}** ({verdict}, {pane.tokens} tokens, seed {pane.seed})"]
+                by = f" with {_with(one.mask)}" if pane.name == "patched" else ""
+                told = f"{verdict}, {pane.tokens} tokens, seed {pane.seed}"
+                lines += [f"**{pane.name}**{by} ({told})"]
                 lines += ["", *_fenced(pane.text if show or _safe(pane) else HIDDEN), ""]
         return "\n".join(lines)
+
+    def _settings_told(self) -> list[str]:
+        """The settings in plain words; texts that a person wrote stand in fences."""
+        lines = [f"On the strip: {_with(Mask.parse(self.mask))}.", ""]
+        try:
+            ways = ChatSettings.restored(self.settings)
+        except SettingError:  # of a file that another version wrote
+            return lines
+        lines += [f"Asked so: {ways.asking()}.", ""]
+        texts = {
+            "System prompt": ways.system,
+            "Also counted as a refusal": "\n".join(ways.also),
+            "Never counted as a refusal": "\n".join(ways.never),
+        }
+        for title, text in texts.items():
+            lines += [f"{title}:", "", *_fenced(text), ""] if text else []
+        return lines
 
     @classmethod
     def from_json(cls, text: str) -> ChatSession:
@@ -179,6 +197,11 @@ def ruled(pane: Pane, prompt: str, rulings: Mapping[str, Mapping[str, Any]]) -> 
     body = rulings.get(ruling_key(prompt, pane.text))
     label = body.get("label") if body else None
     return Label(label) if label in set(Label) else None
+
+
+def _with(mask: Mask) -> str:
+    """What is transplanted, for a document."""
+    return f"`{mask.key}` from the teacher" if mask.entries else "nothing transplanted"
 
 
 def _safe(pane: Pane) -> bool:

@@ -85,8 +85,8 @@ class ChatSettings(FormatSettings):
 
         return rules(self.also, self.never)
 
-    def sentence(self) -> str:
-        """The settings as one line that reads as a sentence."""
+    def asking(self) -> str:
+        """How replies come about, without what only a screen does with them."""
         told = [f"{self.whose}'s template" if self.mode == "chat template" else self.mode]
         told += ["system prompt"] if self.system else []
         told += ["thinking"] if self.thinking else []
@@ -99,6 +99,11 @@ class ChatSettings(FormatSettings):
         told += [how, f"at most {self.tokens} tokens", f"seed {self.seed}"]
         told += ["own rules"] if self.also or self.never else []
         told += ["the conversation goes on" if self.goes_on else "each question stands alone"]
+        return " · ".join(told)
+
+    def sentence(self) -> str:
+        """The settings as one line that reads as a sentence."""
+        told = [self.asking()]
         told += ["toggles answer again" if self.follow else "toggles wait"]
         told += ["blind"] if self.blind else []
         told += ["replies blurred until asked for" if self.blur else "replies shown"]
