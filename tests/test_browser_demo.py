@@ -133,7 +133,14 @@ def test_the_presenter_tells_its_story_with_what_the_pair_really_says(board, vis
     until(lambda: "Still answered" in line.inner_text())
     assert page.locator("#panes .pane.patched .text").evaluate(blur) == "none", "nor is the twin's"
     assert page.locator("#panes .pane.patched .badge.answered").count() >= 1
-    go.click()
+    page.locator(".story-buttons .plain >> text=Back").click()
+    until(lambda: page.locator("#panes .pane.patched .asked").inner_text() == prompt)
+    until(lambda: "flip layer" in line.inner_text() or "No single" in line.inner_text())
+    page.locator(".story-buttons .plain >> text=Back").click()
+    until(lambda: head.inner_text() == "One press" and "The reply turns" in line.inner_text())
+    for title in ("What holds it", "Its harmless twin", "In figures"):
+        go.click()
+        until(lambda title=title: head.inner_text() == title)
     page.wait_for_selector(".story .headline")
     page.keyboard.press("Escape")
     until(lambda: page.locator("#composer").is_visible())

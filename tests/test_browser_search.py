@@ -12,6 +12,7 @@ from screen import dashboard, tab, until, visitors
 from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
 from dapa.workbench.measurements import measurements
+from dapa.writing.numbers import rate_text
 
 pytestmark = pytest.mark.browser
 FEW = {"search": 10, "held_out": 8, "": 6}
@@ -117,7 +118,7 @@ def test_one_click_compares_baselines_and_a_new_tab_finds_them_again(board, page
     assert tables.nth(1).locator("tbody tr").count() == len(own)
     first = page.locator("#look .rivals tbody tr").nth(1).inner_text()
     rate = found.row("found").held_out
-    assert re.search(rf"{rate.value:.2f}\s+\[{rate.low:.2f}, {rate.high:.2f}\]", first)
+    assert rate_text(rate, with_n=False) in first
 
 
 def test_a_look_can_be_stopped_and_measured_again(board, page, monkeypatch):

@@ -30,6 +30,9 @@ const held = () => document.querySelector('#strip .strip')?.dataset.mask || '';
 const press = (op) => document.querySelector(`#strip [data-op=${op}]`)?.click();
 const lit = () => [...document.querySelectorAll('#strip .tips')].map((cell) => cell.dataset.layer);
 const ask = (text) => { if (!settled('patched', text)) trigger('select', { text }); };
+const askHarmful = () => { // going on, it stands there already
+  if (asked('patched') !== story.harmful) trigger('select', { text: story.harmful });
+};
 const so = (say) => new Promise((done) => {
   const wait = setInterval(() => { if (say()) { clearInterval(wait); done(); } }, 50);
 });
@@ -51,7 +54,7 @@ const STEPS = [
         : 'The student does what it is asked. Its reply is blurred, since it may do harm.';
     } },
   { head: 'One press', next: () => 'What would tip it?',
-    act() { if (!held()) press('found'); },
+    act() { if (held()) askHarmful(); else press('found'); },
     done: () => held() && fresh() && settled('patched', story.harmful),
     say() {
       if (!this.done()) return `${story.moved} now come from the teacher; nothing else changes.`;
@@ -61,7 +64,8 @@ const STEPS = [
         : 'This reply does not turn: the figures at the end tell how many do.';
     } },
   { head: 'What holds it', next: () => 'Ask its harmless twin',
-    act() {}, done: () => !story.flips || document.querySelector('#strip .flips'),
+    act: () => askHarmful(), // who comes back from the twin reads the harmful request's cells
+    done: () => settled('patched', story.harmful) && (!story.flips || document.querySelector('#strip .flips')),
     say() {
       if (!story.flips) return 'The units of this set have no cells of their own to be flipped alone.';
       if (!this.done()) return 'Each layer is flipped alone, in one batch.';
