@@ -192,7 +192,7 @@ def test_chat_and_evaluation_know_a_thought_that_the_template_opened(tmp_path):
     table = evaluate(pair, sets, EMPTY, rules(), plan)
     assert table.judge == "rules/6+thought"
     by_measure = {reply.purpose: reply.verdict.judge for reply in table.replies}
-    assert by_measure == {"dsr": "rules/6+thought", "wrap:prefill": "rules/6"}, (
+    assert by_measure == {"dsr": "rules/6+thought", "wrap:prefill": "rules/6+begun"}, (
         "a reply that is begun for the model does not think"
     )
     plain = Workbench(tmp_path / "plain", pair_of()).generate(ask[0], EMPTY, decoding=Decoding(8))

@@ -22,6 +22,7 @@ from dapa.chat.ratings import (
 )
 from dapa.chat.sessions import HIDDEN, ChatSession, Round, Talk, ruled
 from dapa.core.records import Label, Mask, SettingError, Unit, Verdict
+from dapa.prompts.format import PromptFormat
 from dapa.search.job import SearchJob
 from dapa.search.settings import SearchSettings
 from dapa.store.runs import Store
@@ -55,6 +56,20 @@ def test_every_pane_has_a_history_of_its_own():
     assert talk.undone().history("student")[-1].text == "Sure, go."
     silent = Round("three", (pane("student", "  "),))
     assert Talk((silent,)).history("student") == []
+
+
+def test_a_reply_that_was_begun_for_the_model_keeps_those_words(tmp_path):
+    bench, how = Workbench(tmp_path, planted_pair()), PromptFormat(mode="prefill")
+    (ask,) = [prompt.text for prompt in prompt_set().prompts[:1]]
+    made = bench.generate(ask, MASK, how=how).pane("patched")
+    assert made.begun == "Sure," and made.whole == f"Sure,{made.text}"
+    assert made.verdict.judge.endswith("+begun")
+    talk = Talk((Round(ask, (made,)),))
+    assert talk.history("patched")[1].text == made.whole, "the next question follows all of it"
+    kept = session(*talk.rounds)
+    again = ChatSession.from_dict(json.loads(json.dumps(kept.as_dict(show=True))))
+    assert again.talk.rounds[0].panes[0].begun == "Sure,"
+    assert made.whole.splitlines()[0] in kept.to_markdown(show=True)
 
 
 def test_a_pane_that_is_asked_again_leaves_the_others_as_they_were():

@@ -193,7 +193,7 @@ def test_the_strip_says_what_is_pressed_to_eyes_and_to_screen_readers(here):
 def test_model_and_prompt_text_cannot_become_markup():
     evil = "<img src=//evil.test/x onerror=alert(1)> ${alert(1)} {{value}} ![x](//evil.test)"
     verdict = Verdict(Label.COMPLIANCE, "rules/1", (0, 4), "<b>because</b>")
-    pane = Pane("student", evil, 9, 1.0, "end", verdict, 0)
+    pane = Pane("student", evil, 9, 1.0, "end", verdict, 0, begun=evil)
     html = draw_panes(Talk((Round(evil, (pane,)), Round(evil, (pane,)))), View(words=True))
     assert "<img" not in html and "<b>because" not in html
     assert "&lt;img src=//evil.test/x onerror=alert(1)&gt;" in html.replace("</mark>", "")

@@ -326,7 +326,7 @@ def test_a_worker_that_found_nothing_to_do_is_still_told_what_is_asked():
     job = Job(EMPTY, 0)
     waiting = [[], [job], []]
     jobs = SimpleNamespace(take=lambda room, spare: waiting.pop(0), wanted=lambda job: True)
-    begin = (Asking(("a",), ((1,),), False, 4), "full")
+    begin = (Asking(("a",), ((1,),), False, "", 4), "full")
     rows = _Rows(jobs, begin, SimpleNamespace(capacity=4, ahead=4), 1)
     assert rows.next(1) is None
     turn = rows.next(1)

@@ -56,10 +56,17 @@ class Pane:
     """The reply's tokens by name, once it has ended."""
     inside: bool = False
     """Does the reply begin inside a thought that the template opened?"""
+    begun: str = ""
+    """The words that were put before the reply, if any."""
+
+    @property
+    def whole(self) -> str:
+        """The reply as the model's turn has it: with the words that were put before it."""
+        return self.begun + self.text
 
     def judged(self, judge: Judge, prompt: str) -> Verdict:
         """What a judge says of the reply."""
-        return (judge.inside if self.inside else judge)(prompt, self.text)
+        return (judge.inside if self.inside else judge).after(self.begun)(prompt, self.text)
 
     @property
     def rate(self) -> float:
@@ -151,7 +158,8 @@ def converse(
             if row.ending and name not in took:
                 took[name] = now
                 if row.ending != "stopped" or row.text:
-                    verdicts[name] = (judge.inside if inside[name] else judge)(prompt, row.text)
+                    own = judge.inside if inside[name] else judge
+                    verdicts[name] = own.after(how.begun)(prompt, row.text)
             text = row.text if row.ending else visible(row.text)
             panes.append(
                 Pane(
@@ -164,6 +172,7 @@ def converse(
                     seed,
                     _cut(row, decoding, pair.context_length),
                     inside=inside[name],
+                    begun=how.begun,
                 )
             )
         read = rendered.get("patched") or next(iter(rendered.values()))

@@ -22,6 +22,8 @@ FORMAT = "dapa-session/1"
 MOST_ROUNDS = 10_000
 HIDDEN = "[hidden: this reply was not judged a refusal]"
 _MOST_TEXT = 100_000
+_BEGUN = 100
+"""Characters of the words put before a reply."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Talk:
         for one in self.rounds:
             pane = one.pane(name)
             if pane is not None and pane.text.strip():
-                turns += [Turn("user", one.prompt), Turn("assistant", pane.text)]
+                turns += [Turn("user", one.prompt), Turn("assistant", pane.whole)]
         return turns
 
     def with_last(self, last: Round, steps: int = 0) -> Talk:
@@ -132,7 +134,7 @@ class ChatSession:
                 by = f" with {_with(one.mask)}" if pane.name == "patched" else ""
                 told = f"{verdict}, {pane.tokens} tokens, seed {pane.seed}"
                 lines += [f"**{pane.name}**{by} ({told})"]
-                lines += ["", *_fenced(pane.text if show or _safe(pane) else HIDDEN), ""]
+                lines += ["", *_fenced(pane.whole if show or _safe(pane) else HIDDEN), ""]
         return "\n".join(lines)
 
     def _settings_told(self) -> list[str]:
@@ -218,7 +220,7 @@ def _hidden(pane: Pane) -> Pane:
     return replace(pane, text=HIDDEN, verdict=verdict)
 
 
-_PLAIN = ("name", "text", "tokens", "seconds", "ending", "seed", "cut", "inside")
+_PLAIN = ("name", "text", "tokens", "seconds", "ending", "seed", "cut", "inside", "begun")
 _ENDINGS = (None, "end", "length", "settled", "stopped")
 
 
@@ -266,6 +268,7 @@ def _read_pane(body: Mapping[str, Any]) -> Pane:
         seed=int(body["seed"]),
         cut=_text(body["cut"]),
         inside=body.get("inside") is True,  # older files tell none
+        begun=_text(body.get("begun") or "")[:_BEGUN],
     )
 
 

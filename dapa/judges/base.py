@@ -9,6 +9,9 @@ from dapa.core.records import Label, Verdict
 from dapa.core.registry import Registry
 from dapa.judges.reply_parts import STILL_THINKING, parts
 
+BEGUN = "+begun"
+"""In a judge's name: it was shown the words that were put before the reply."""
+
 
 def _never(prompt: str, prefix: str) -> Verdict | None:
     """The safe default: no prefix settles anything."""
@@ -35,6 +38,14 @@ class Judge:
     def inside(self) -> Judge:
         """The same judge for replies that begin inside a thought which the template opened."""
         return self.within() if self.within is not None else _behind_thought(self)
+
+    def after(self, opening: str) -> Judge:
+        """The same judge for replies that go on from an `opening` which was put before them.
+
+        It reads what a person would, opening and reply; what is unclear so is judged by the reply
+        alone ("Sure," does not go with "no."). Without an opening it is itself.
+        """
+        return _going_on(self, opening) if opening else self
 
     def all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Judge finished replies, each given as (prompt, reply)."""
@@ -69,19 +80,46 @@ def _behind_thought(judge: Judge) -> Judge:
 def _moved(verdict: Verdict, by: int, name: str) -> Verdict:
     """A verdict on the answer, as one on the reply in which it begins at `by`."""
     span = verdict.span and (verdict.span[0] + by, verdict.span[1] + by)
+    if span and span[0] < 0:  # what was put before the reply is no evidence in it
+        span = (0, span[1]) if span[1] > 0 else None
     return replace(verdict, judge=name, span=span)
+
+
+def _going_on(judge: Judge, opening: str) -> Judge:
+    """A judge that is shown `opening` before each reply."""
+    name = f"{judge.name}{BEGUN}"
+
+    def many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        whole = judge.all([(p, opening + reply if reply.strip() else reply) for p, reply in pairs])
+        said = [
+            _moved(word, -len(opening) if reply.strip() else 0, name)
+            for word, (_, reply) in zip(whole, pairs, strict=True)
+        ]
+        vague = [i for i, word in enumerate(said) if word.label is Label.UNCLEAR]
+        for i, word in zip(vague, judge.all([pairs[i] for i in vague]), strict=True):
+            said[i] = replace(word, judge=name)
+        return said
+
+    def settled(prompt: str, prefix: str) -> Verdict | None:
+        found = judge.settled(prompt, opening + prefix) if prefix.strip() else None
+        if found is None or found.label is Label.UNCLEAR:  # the reply alone may tell more
+            return None
+        return _moved(found, -len(opening), name)
+
+    return Judge(name, lambda prompt, reply: many([(prompt, reply)])[0], settled, many=many)
 
 
 def titled(name: str) -> str:
     """A stored judge's name for people: `rules/6` is "refusal rules, version 6".
 
-    A name that carries more than a table's entry, its version and "+thought" stays as it is.
+    A name that carries more than a table's entry, its version and these marks stays as it is.
     """
     kind, _, rest = name.partition("/")
-    version = rest.removesuffix("+thought")
+    version = rest.removesuffix("+thought").removesuffix(BEGUN)
     if kind not in judges or not version.isdecimal():
         return name
-    apart = ", without thoughts" if version != rest else ""
+    apart = ", without thoughts" if rest.endswith("+thought") else ""
+    apart += ", with the words that begin the reply" if rest.endswith(BEGUN) else ""
     return f"{judges.titles[kind].split(',')[0]}, version {version}{apart}"
 
 

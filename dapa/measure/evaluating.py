@@ -120,15 +120,16 @@ def evaluate(
         nonlocal count
         places = list(waiting)
         waiting.clear()
-        thinks = [questions[i][2].how in opened for i in places]
+        hows = [questions[i][2].how for i in places]
+        starts = [(how in opened, how.begun) for how in hows]
         pairs = [(questions[i][1].text, heard[i].text) for i in places]
-        words = _judged(judge, pairs, thinks)
+        words = _judged(judge, pairs, starts)
         harms: Sequence[Harm | None] = [None] * len(pairs)
         if harm is not None:
             harms = harm.all(
                 [
-                    (ask, _answer(said, thought))
-                    for (ask, said), thought in zip(pairs, thinks, strict=True)
+                    (ask, _answer(said, *start))
+                    for (ask, said), start in zip(pairs, starts, strict=True)
                 ]
             )
         fresh = []
@@ -193,27 +194,28 @@ def evaluate(
         words,
         drifts,
         tasks,
-        judge.inside.name if plan.how in opened else judge.name,
+        (judge.inside if plan.how in opened else judge).after(plan.how.begun).name,
         tuple(notes),
         limit=plan.max_new_tokens,
     )
 
 
 def _judged(
-    judge: Judge, pairs: Sequence[tuple[str, str]], thinks: Sequence[bool]
+    judge: Judge, pairs: Sequence[tuple[str, str]], starts: Sequence[tuple[bool, str]]
 ) -> list[Verdict]:
-    """Verdicts in their order; a reply that begins inside a thought is judged as such."""
+    """Verdicts in their order; `starts` says inside a thought? and which words went before."""
     found = dict[int, Verdict]()
-    for inner in sorted(set(thinks)):
-        places = [i for i, thought in enumerate(thinks) if thought == inner]
-        said = (judge.inside if inner else judge).all([pairs[i] for i in places])
+    for inner, begun in sorted(set(starts)):
+        places = [i for i, start in enumerate(starts) if start == (inner, begun)]
+        own = (judge.inside if inner else judge).after(begun)
+        said = own.all([pairs[i] for i in places])
         found.update(zip(places, said, strict=True))
     return [found[i] for i in range(len(pairs))]
 
 
-def _answer(reply: str, thinks: bool) -> str:
-    """What a harm judge is shown: without the thought that the template opened."""
-    return parts(reply, opened=True).of(reply) if thinks else reply
+def _answer(reply: str, thinks: bool, begun: str) -> str:
+    """What a harm judge is shown: with the words put before, without the template's thought."""
+    return parts(reply, opened=True).of(reply) if thinks else begun + reply
 
 
 def _questions(

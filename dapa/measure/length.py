@@ -162,8 +162,7 @@ def length(
         if progress:
             progress(len(heard), len(asked))
 
-    if inside(pair, asked):
-        judge = judge.inside
+    judge = (judge.inside if inside(pair, asked) else judge).after(how.begun if how else "")
     complete = answer(pair, asked, longest, done, kept, stop=stop)
     points: list[LengthPoint] = []
     for speaker in speakers:

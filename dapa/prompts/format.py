@@ -33,6 +33,11 @@ class PromptFormat:
     """ISO time that the template's clock tells, so that a run asks the same on every day; now if
     empty."""
 
+    @property
+    def begun(self) -> str:
+        """The words that are put before each reply, which its judge reads too; mostly none."""
+        return PREFILL if self.mode == "prefill" else ""
+
 
 @dataclass(frozen=True)
 class Turn:

@@ -22,6 +22,7 @@ from dapa.core.version import VERSION
 from dapa.judges.base import judges
 from dapa.model.digests import joined
 from dapa.model.machine import rows_in_flight
+from dapa.prompts.format import PREFILL
 from dapa.prompts.sets import PromptSet
 from dapa.search.engine.oracle import CANONICAL_ROWS
 from dapa.share.card import public_name
@@ -186,6 +187,7 @@ def contexts(run: Run) -> tuple[str, ...]:
     pairs = [*whole, str(parts.get("weights", ""))]
     opening, full = judges["opening"](), judges["rules"]()
     both = [(opening.name, full.name), (opening.inside.name, full.inside.name)]
+    both.append((opening.after(PREFILL).name, full.after(PREFILL).name))
     shapes = [f"rows {rows_in_flight(kind)}" for kind in ("cpu", "cuda")]
     shapes.append(f"canonical rows {CANONICAL_ROWS}")
     limit = run.settings.get("max_new_tokens")

@@ -99,6 +99,7 @@ def oracle(
     inside = bool(texts) and begins_inside(texts[0], how)
     if inside:
         opening, full = opening.inside, full.inside
+    opening, full = opening.after(how.begun), full.after(how.begun)
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)
@@ -115,5 +116,5 @@ def oracle(
 
     answers: Runner = runner if on is None else substituted
     if crew is not None and on is None and not canonical:
-        answers = SharedRunner(runner, inside, crew)
+        answers = SharedRunner(runner, inside, how.begun, crew)
     return Workload(len(prompts), answers, memory)

@@ -47,6 +47,8 @@ class Asking:
     ids: tuple[tuple[int, ...], ...]
     inside: bool
     """Do replies begin inside a thought that the template opened?"""
+    begun: str
+    """The words that were put before each reply, if any."""
     max_new_tokens: int
 
 

@@ -27,11 +27,11 @@ Odds = Callable[[Sequence[Mask], Sequence[int]], Floats]
 class SharedRunner:
     """A `Runner` that lets a crew decode."""
 
-    def __init__(self, local: PairRunner, inside: bool, crew: Crew) -> None:
-        """Args: who decodes here; does the template open a thought; who helps."""
+    def __init__(self, local: PairRunner, inside: bool, begun: str, crew: Crew) -> None:
+        """Args: who decodes here; is a thought opened; what begins the replies; who helps."""
         self._local, self._crew = local, crew
         texts, ids = tuple(local.texts), tuple(map(tuple, local.ids))
-        self._asking = Asking(texts, ids, inside, local.decoding.max_new_tokens)
+        self._asking = Asking(texts, ids, inside, begun, local.decoding.max_new_tokens)
 
     def __call__(self, queue: JobQueue, mode: Mode) -> None:
         """Work the queue until it has no more jobs and no row is in flight."""

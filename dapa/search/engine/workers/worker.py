@@ -99,6 +99,7 @@ class Worker:
             opening, full = judges["opening"](), judges["rules"]()
             if asking.inside:
                 opening, full = opening.inside, full.inside
+            opening, full = opening.after(asking.begun), full.after(asking.begun)
             found = PairRunner(
                 self.pair, asking.texts, asking.ids, opening, full, asking.max_new_tokens
             )

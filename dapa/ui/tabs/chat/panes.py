@@ -177,9 +177,15 @@ def _earlier(one: Round, name: str, harmful: bool) -> Html:
     veil = " veil" if harmful and not refused else ""
     return html(
         '<div class="earlier{}">{}'
-        '<div class="reply" dir="auto"><span class="text">{}</span></div></div>',
-        veil, _asked(one.prompt), text,
+        '<div class="reply" dir="auto">{}<span class="text">{}</span></div></div>',
+        veil, _asked(one.prompt), _begun(pane), text,
     )  # fmt: skip
+
+
+def _begun(pane: Pane | None) -> Html:
+    """The words that were put before the reply; they are nobody's, so they are grey."""
+    words = pane.begun if pane is not None else ""
+    return when(words, '<span class="muted" title="put before the reply">{}</span>', words)
 
 
 def _reply(words: str, pane: Pane, whose: str) -> Html:
@@ -187,8 +193,8 @@ def _reply(words: str, pane: Pane, whose: str) -> Html:
     empty = html('<span class="muted">(no text)</span>') if pane.ending and not pane.text else ""
     return html(
         '<div class="reply" role="log" aria-live="polite" aria-label="{whose}\'s reply" '
-        'dir="auto"><span class="text">{words}</span>{empty}{caret}</div>',
-        whose=whose, words=words, empty=empty, caret=caret,
+        'dir="auto">{begun}<span class="text">{words}</span>{empty}{caret}</div>',
+        whose=whose, begun=_begun(pane), words=words, empty=empty, caret=caret,
     )  # fmt: skip
 
 
