@@ -1,7 +1,6 @@
 """The evaluation in Chromium: table, charts, replies behind cells, own files, further columns."""
 
 import json
-import re
 from uuid import uuid4
 
 import pytest
@@ -10,6 +9,7 @@ from screen import choose, dashboard, press, set_number, tab, typed, until, visi
 
 from dapa.core.records import Mask, Unit
 from dapa.measure.evaluation_settings import EvaluationSettings
+from dapa.writing.numbers import rate_text
 
 pytestmark = pytest.mark.browser
 
@@ -56,7 +56,7 @@ def test_the_table_shows_what_a_plain_evaluation_says(board, evaluate):
     found = board.workbench.evaluation(settings, sets=sets)
     for model in ("student", "patched", "teacher"):
         rate = found.rate(model, "dsr")
-        assert re.search(rf"{rate.value:.2f}\s+\[{rate.low:.2f}, {rate.high:.2f}\]", shown)
+        assert rate_text(rate, with_n=False) in shown
     assert "perplexity" in shown and "KL to the student" in shown
     for picture in ("safety against skill", "by category", "rates"):
         page.get_by_label(picture, exact=True).check()

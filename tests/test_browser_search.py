@@ -12,7 +12,7 @@ from screen import dashboard, tab, until, visitors
 from dapa.prompts.sets import PromptSet
 from dapa.search.settings import SearchSettings
 from dapa.workbench.measurements import measurements
-from dapa.writing.numbers import rate_text
+from dapa.writing.numbers import percent, rate_text
 
 pytestmark = pytest.mark.browser
 FEW = {"search": 10, "held_out": 8, "": 6}
@@ -96,7 +96,7 @@ def test_the_certificate_is_a_picture_with_words(board, page):
     assert rows.count() == len(report.removals) > 0
     for row, removal in zip(rows.all(), report.removals, strict=True):
         said = row.inner_text()
-        assert f"layer {removal.unit.layer}" in said and f"{removal.outcome.dsr:.2f}"[:3] in said
+        assert f"layer {removal.unit.layer}" in said and percent(removal.outcome.dsr) in said
         assert ("■ firm" if removal.firm else "◇ undecided") in said
         assert row.locator(".scale u").count() == 1, "the target's line"
 

@@ -3,9 +3,10 @@
 import gc
 import re
 import threading
+from dataclasses import replace
 
 import pytest
-from screen import PATIENCE, dashboard, tab, until, visitors
+from screen import PATIENCE, dashboard, set_number, tab, until, visitors
 from searched import prompt_set
 
 from dapa.core.records import PairError
@@ -32,9 +33,13 @@ def test_nothing_to_localize_is_told_with_both_scores_and_a_way_on(
         page.wait_for_selector("#elsewhere")
         told = page.inner_text("#result")
         assert "Nothing to find here" in told and "--sites" not in told
-        assert len(re.findall(r"\[\d\.\d\d, \d\.\d\d\]", told)) == 2
+        assert len(re.findall(r"\d\s% \[\d+, \d+\]", told)) == 2
+        asked = served.workbench.jobs()[-1].settings
+        page.click("#search-settings button.label-wrap")
+        set_number(page, "seed", 7)  # the form has moved on; the button is the result's
         page.click("#elsewhere")
         until(lambda: served.workbench.jobs()[-1].settings.kind == "mlp")
+        assert served.workbench.jobs()[-1].settings == replace(asked, kind="mlp")
         assert served.workbench.jobs()[-1].wait(120)
         page.wait_for_selector("#search-start:has-text('Search again')")
         page.close()

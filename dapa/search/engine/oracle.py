@@ -116,5 +116,5 @@ def oracle(
 
     answers: Runner = runner if on is None else substituted
     if crew is not None and on is None and not canonical:
-        answers = SharedRunner(runner, inside, how.begun, crew)
+        answers = SharedRunner(runner, inside, crew, how.begun)
     return Workload(len(prompts), answers, memory)

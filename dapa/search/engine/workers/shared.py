@@ -27,8 +27,8 @@ Odds = Callable[[Sequence[Mask], Sequence[int]], Floats]
 class SharedRunner:
     """A `Runner` that lets a crew decode."""
 
-    def __init__(self, local: PairRunner, inside: bool, begun: str, crew: Crew) -> None:
-        """Args: who decodes here; is a thought opened; what begins the replies; who helps."""
+    def __init__(self, local: PairRunner, inside: bool, crew: Crew, begun: str = "") -> None:
+        """Args: who decodes here; is a thought opened; who helps; what begins the replies."""
         self._local, self._crew = local, crew
         texts, ids = tuple(local.texts), tuple(map(tuple, local.ids))
         self._asking = Asking(texts, ids, inside, begun, local.decoding.max_new_tokens)

@@ -151,11 +151,13 @@ def wire(
         return (job.id, *status.view(job, ()))
 
     @guarded
-    def start_elsewhere(job_id: Any, **values: Any) -> tuple[Any, ...]:
-        kind = status.elsewhere(_needed(status.job(job_id)))
+    def start_elsewhere(job_id: Any) -> tuple[Any, ...]:
+        """The same search of another kind of site, whatever the form says by now."""
+        found = _needed(status.job(job_id))
+        kind = status.elsewhere(found)
         if not kind:
             raise SettingError("no other kind of site is known to try; choose one in the settings")
-        settings = replace(parts.choices.read(values), kind=kind)
+        settings = replace(found.settings, kind=kind)
         job = begin(dashboard, lambda: dashboard.workbench.search_job(settings))
         return (job.id, kind, *status.view(job, ()))
 
@@ -247,7 +249,6 @@ def wire(
         start_elsewhere,
         parts.job,
         [parts.job, parts.choices.form.parts["kind"], *out],
-        inputs_kwargs=settings,
         api_name="search_elsewhere",
         **quiet,
     )
