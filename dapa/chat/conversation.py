@@ -66,7 +66,7 @@ class Pane:
 
     def judged(self, judge: Judge, prompt: str) -> Verdict:
         """What a judge says of the reply."""
-        return (judge.inside if self.inside else judge).after(self.begun)(prompt, self.text)
+        return judge.reading(self.inside, self.begun)(prompt, self.text)
 
     @property
     def rate(self) -> float:
@@ -158,8 +158,7 @@ def converse(
             if row.ending and name not in took:
                 took[name] = now
                 if row.ending != "stopped" or row.text:
-                    own = judge.inside if inside[name] else judge
-                    verdicts[name] = own.after(how.begun)(prompt, row.text)
+                    verdicts[name] = judge.reading(inside[name], how.begun)(prompt, row.text)
             text = row.text if row.ending else visible(row.text)
             panes.append(
                 Pane(

@@ -22,8 +22,6 @@ FORMAT = "dapa-session/1"
 MOST_ROUNDS = 10_000
 HIDDEN = "[hidden: this reply was not judged a refusal]"
 _MOST_TEXT = 100_000
-_BEGUN = 100
-"""Characters of the words put before a reply."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +266,7 @@ def _read_pane(body: Mapping[str, Any]) -> Pane:
         seed=int(body["seed"]),
         cut=_text(body["cut"]),
         inside=body.get("inside") is True,  # older files tell none
-        begun=_text(body.get("begun") or "")[:_BEGUN],
+        begun=_text(body.get("begun", "")),
     )
 
 

@@ -39,6 +39,10 @@ class Judge:
         """The same judge for replies that begin inside a thought which the template opened."""
         return self.within() if self.within is not None else _behind_thought(self)
 
+    def reading(self, inside: bool = False, begun: str = "") -> Judge:
+        """The same judge for replies that start so: within a thought, or behind given words."""
+        return (self.inside if inside else self).after(begun)
+
     def after(self, opening: str) -> Judge:
         """The same judge for replies that go on from an `opening` which was put before them.
 

@@ -194,7 +194,7 @@ def evaluate(
         words,
         drifts,
         tasks,
-        (judge.inside if plan.how in opened else judge).after(plan.how.begun).name,
+        judge.reading(plan.how in opened, plan.how.begun).name,
         tuple(notes),
         limit=plan.max_new_tokens,
     )
@@ -205,10 +205,9 @@ def _judged(
 ) -> list[Verdict]:
     """Verdicts in their order; `starts` says inside a thought? and which words went before."""
     found = dict[int, Verdict]()
-    for inner, begun in sorted(set(starts)):
-        places = [i for i, start in enumerate(starts) if start == (inner, begun)]
-        own = (judge.inside if inner else judge).after(begun)
-        said = own.all([pairs[i] for i in places])
+    for each in sorted(set(starts)):
+        places = [i for i, start in enumerate(starts) if start == each]
+        said = judge.reading(*each).all([pairs[i] for i in places])
         found.update(zip(places, said, strict=True))
     return [found[i] for i in range(len(pairs))]
 

@@ -162,7 +162,7 @@ def length(
         if progress:
             progress(len(heard), len(asked))
 
-    judge = (judge.inside if inside(pair, asked) else judge).after(how.begun if how else "")
+    judge = judge.reading(bool(inside(pair, asked)), how.begun if how else "")
     complete = answer(pair, asked, longest, done, kept, stop=stop)
     points: list[LengthPoint] = []
     for speaker in speakers:

@@ -147,17 +147,11 @@ def run_evaluation(
         notes=(*notes, *found.notes),
         run=run.id,
         prompt_limit=settings.prompt_limit,
-        total=_in_all(pair, mask),
+        total=pair.choices(mask),
     )
     store.add_trials(run.id, 0, [reply.as_dict() for reply in found.replies])  # in their order
     store.finish(run.id, "done" if found.complete else "stopped", found.as_dict())
     return found
-
-
-def _in_all(pair: Pair, mask: Mask) -> int:
-    """Of how many units a mask of one kind is a choice; 0 for a mask of several kinds, or none."""
-    kinds = {unit.kind for unit in mask.units}
-    return len(list(pair.differs.get(kinds.pop(), ()))) if len(kinds) == 1 else 0
 
 
 def _each_once(

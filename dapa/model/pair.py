@@ -164,9 +164,13 @@ class Pair:
 
     @property
     def context_length(self) -> int:
-        """The most tokens that prompt and reply may have together."""
-        configs = (self.student.config, self.teacher.config)  # one prompt is read by both
-        return min(map(context_of, configs))
+        """The most tokens that prompt and reply may have together: both models read a prompt."""
+        return min(context_of(model.config) for model in (self.student, self.teacher))
+
+    def choices(self, mask: Mask) -> int:
+        """Of how many units a mask of one kind is a choice; 0 for one of several kinds, or none."""
+        kinds = {unit.kind for unit in mask.units}
+        return len(list(self.differs.get(kinds.pop(), ()))) if len(kinds) == 1 else 0
 
     def layer(self, role: str, index: int) -> nn.Module:
         """One decoder layer of `student` or `teacher`."""

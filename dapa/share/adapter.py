@@ -34,6 +34,7 @@ MOST_LEFT = 0.05
 
 
 _ROUTED = {"experts", "router", "shared_gate"}
+"""Of a mixture: PEFT keeps these in a form of its own, or cannot load them."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,8 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     """
     refuse_existing(Path(to).expanduser())
     changed = changed_by(pair, evidence.mask)
-    if isinstance(changed.student, Adapted):
-        raise SettingError("the student has an adapter already; export a model or a patch")
-    routed = {site.module for site, _ in changed.sites} & _ROUTED
-    if routed & {*pair.family.mixture}:  # PEFT keeps these in a form of its own, or not at all
-        raise SettingError(
-            f"a LoRA holds no {' and no '.join(sorted(routed))} of a mixture; export a patch"
-        )
+    if never := _never(pair, changed):
+        raise SettingError(f"{never}; export a patch or a model")
     told = told_of(pair, changed.digests, evidence)
     found = {name: _cut_of(changed, name, rank) for name in changed.tensors}
     name_of = changed.student.in_class
@@ -95,6 +91,14 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
     return made_at("lora", Path(to), len(cuts), (note,))
 
 
+def _never(pair: Pair, changed: Changed) -> str:
+    """Why no rank at all would make this change a LoRA's; empty where one may."""
+    if isinstance(changed.student, Adapted):
+        return "the student has an adapter already"
+    routed = {site.module for site, _ in changed.sites} & _ROUTED & {*pair.family.mixture}
+    return f"a LoRA holds no {' and no '.join(sorted(routed))} of a mixture" if routed else ""
+
+
 def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
     """Why the change is surely no LoRA's, told by its first matrix before anything is written.
 
@@ -110,8 +114,8 @@ def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
         DapaError: As `export_lora`, of a mask or of files that cannot be exported at all.
     """
     changed = changed_by(pair, mask)
-    if isinstance(changed.student, Adapted):
-        return "the student has an adapter already"
+    if never := _never(pair, changed):
+        return never
     for name, made_by in changed.tensors.items():
         old, new = changed.student.tensor(name), made_by()
         if torch.equal(old.to(new.dtype), new):

@@ -99,7 +99,7 @@ class Asking(Holding):
             speakers.append(Speaker("teacher", "teacher"))
         form = how or PromptFormat()
         asked = [Question(speaker, prompt, form) for prompt in prompts for speaker in speakers]
-        judge = (judge.inside if inside(pair, asked) else judge).after(form.begun)
+        judge = judge.reading(bool(inside(pair, asked)), form.begun)
         found: dict[int, str] = {}
         answer(
             pair, asked, max_new_tokens, lambda i, said: found.update({i: said.text}),

@@ -97,9 +97,7 @@ def oracle(
     ids = [encode(on or pair, text, how) for text in texts]
     opening, full = judges["opening"](), judges["rules"]()
     inside = bool(texts) and begins_inside(texts[0], how)
-    if inside:
-        opening, full = opening.inside, full.inside
-    opening, full = opening.after(how.begun), full.after(how.begun)
+    opening, full = (judge.reading(inside, how.begun) for judge in (opening, full))
     asked = [prompt.text for prompt in prompts]
     rows, optimizations = (CANONICAL_ROWS, UNHINTED) if canonical else (None, None)
     runner = PairRunner(on or pair, asked, ids, opening, full, max_new_tokens, rows, optimizations)

@@ -97,9 +97,7 @@ class Worker:
         found = self._runners.pop(asking, None)
         if found is None:
             opening, full = judges["opening"](), judges["rules"]()
-            if asking.inside:
-                opening, full = opening.inside, full.inside
-            opening, full = opening.after(asking.begun), full.after(asking.begun)
+            opening, full = (each.reading(asking.inside, asking.begun) for each in (opening, full))
             found = PairRunner(
                 self.pair, asking.texts, asking.ids, opening, full, asking.max_new_tokens
             )

@@ -145,12 +145,9 @@ def wire(
 
     def total_of(found: Evaluation) -> int:
         """Of a table stored before it was told: what the loaded pair says, if it is its own."""
-        bench, kinds = dashboard.workbench, {unit.kind for unit in found.mask.units}
-        if not bench.loaded or not found.run or len(kinds) != 1:
-            return 0
-        if not is_ours(dashboard, bench.store.run(found.run)):
-            return 0
-        return len(list(bench.pair.differs.get(kinds.pop(), ())))
+        bench = dashboard.workbench
+        known = bench.loaded and found.run and is_ours(dashboard, bench.store.run(found.run))
+        return bench.pair.choices(found.mask) if known else 0
 
     @guarded
     def use(here: Session, shown: Any) -> tuple[Session, str]:
