@@ -18,7 +18,8 @@ from dapa.store.runs import Store, checked_title
 from dapa.ui import belonging
 from dapa.ui.belonging import is_ours
 from dapa.ui.dashboard import Dashboard
-from dapa.ui.tabs.chat.sessions import link_query, read_link
+from dapa.ui.session import Session
+from dapa.ui.tabs.chat.links import link_query, read_link
 from dapa.ui.tabs.presenter import found_run
 from dapa.ui.tabs.runs import evaluated, listing, tables, taken
 from dapa.ui.tabs.runs.opened import mask_of, opened
@@ -110,7 +111,12 @@ def test_other_models_in_a_pairs_place_are_another_pair_and_newer_libraries_are_
     bench, job = board.workbench, searched(board.workbench)
     run, mask = bench.store.run(job.id), job.report.mask
     assert is_ours(board, run) and found_run(board).id == run.id and bench.found_by(run.id, mask)
-    assert bench.newest_found("gate")[0] == run.id
+    assert bench.newest_found("gate")[0] == bench.newest_found()[0] == run.id
+    new = belonging.current(board, Session())
+    assert (new.found, new.found_by, new.chosen) == (mask, run.id, EMPTY), "a new page knows it"
+    odd = bench.store.new_run("search", "toy", {"pair": 3, "kind": "gate"})
+    bench.store.finish(odd.id, "done", {"units": [1]})
+    assert bench.newest_found()[0] == run.id, "a damaged row hides nothing"
     newer = {**run.settings["made"], "libraries": "torch 0"}
     monkeypatch.setattr(bench.pair, "_parts", {**bench.pair.parts, "libraries": "torch 1"})
     assert is_ours(board, replace(run, settings={**run.settings, "made": newer}))
@@ -118,6 +124,7 @@ def test_other_models_in_a_pairs_place_are_another_pair_and_newer_libraries_are_
     assert bench.pair.spec == pairs[0].spec and not is_ours(board, run)
     assert found_run(board) is None is bench.newest_found("gate")
     assert not bench.found_by(run.id, mask)
+    assert not belonging.current(board, Session()).found, "other models know nothing of that set"
     told = belonging.whose(board, belonging.owner_of(run.settings["pair"]), "This run", ours=False)
     assert "<b>one</b> as it was" in told and "data-load" not in told, "it is loaded already"
 

@@ -56,6 +56,28 @@ def test_a_conversation_goes_on_is_undone_edited_and_begun_anew(board, chat):
     until(lambda: page.input_value("#prompt textarea") == "" and not replies(page, "student"))
 
 
+def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone(board, chat):
+    page = chat(4, 5)
+    page.get_by_label("Continue the conversation").check()
+    ask(page, PROMPT)
+    ask(page, "How do I water the plants?")
+    until(lambda: len(replies(page, "patched")) == 2)
+    said = replies(page, "patched")
+    page.wait_for_timeout(500)  # what an answer leaves is remembered right after it
+    page.reload()
+    until(lambda: layers_on(page) == [4, 5])
+    tab(page, "Chat")
+    until(lambda: replies(page, "patched") == said)
+    assert "the conversation goes on" in page.inner_text("#chat-settings")
+    press(page, 6)
+    until(lambda: layers_on(page) == [4, 5, 6] and len(replies(page, "patched")) == 2)
+    other = page.context.new_page()
+    other.goto(page.url)
+    until(lambda: other.locator("#strip [role=gridcell]").count() > 0)
+    assert layers_on(other) == [], "another tab begins anew"
+    other.close()
+
+
 ON_A_CONVERSATION = ("regenerate", "edit", "undo", "clear")
 
 

@@ -23,8 +23,8 @@ from dapa.ui.dashboard import Dashboard, Loading, plain_error
 from dapa.ui.measurements import html
 from dapa.ui.session import Session
 from dapa.ui.tabs.chat import library
+from dapa.ui.tabs.chat.links import link_query, restore
 from dapa.ui.tabs.chat.panes import View, draw
-from dapa.ui.tabs.chat.sessions import link_query, restore
 from dapa.ui.tabs.runs import compare, evaluated, listing, opened
 from dapa.ui.tasks import Task
 from dapa.ui.watching import ended, progress_line, toolbar

@@ -22,9 +22,9 @@ from dapa.ui.measurements.html import _name as column_name
 from dapa.ui.measurements.html import drawn
 from dapa.ui.session import Session, apply, fresh, mask_of, pressed, state
 from dapa.ui.tabs.chat import library
+from dapa.ui.tabs.chat.links import link_query, read_link
 from dapa.ui.tabs.chat.panes import View
 from dapa.ui.tabs.chat.panes import draw as draw_panes
-from dapa.ui.tabs.chat.sessions import link_query, read_link
 from dapa.ui.tabs.chat.shown import picture
 from dapa.ui.tabs.localize import pairviews
 from dapa.ui.tabs.localize.inside import bare

@@ -67,6 +67,21 @@ def test_a_stored_evaluation_gives_each_reply_once_with_what_people_ruled(dashbo
     assert found == (Written(ASKED, NO), Written(ASKED, YES, Label.COMPLIANCE))
 
 
+def test_judges_are_shown_a_stored_reply_as_it_stood_with_what_was_put_before_it(dashboard):
+    store = dashboard.workbench.store
+    run = store.new_run("evaluate", "toy", {})
+    begun = {**row("wrap:prefill", " no. I will not."), "begun": "Sure,", "inside": False}
+    thought = {**row("dsr", "They want in.</think>" + NO), "begun": "", "inside": True}
+    store.add_trials(run.id, 0, [begun, thought])
+    whole = "Sure, no. I will not."
+    rule(dashboard, whole, "refusal")
+    (source,) = [value for _, value in choices(dashboard) if value.startswith("run:")]
+    assert replies(dashboard, source, "", "") == (
+        Written(ASKED, whole, Label.REFUSAL),
+        Written(ASKED, NO),
+    )
+
+
 def test_a_file_may_have_a_persons_labels(dashboard, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f'prompt,reply,said\n{ASKED},{NO},refusal\n{ASKED},"{YES}",\n')

@@ -24,7 +24,7 @@ from dapa.store.database import FILE
 from dapa.store.runs import Store
 from dapa.ui.dashboard import Dashboard
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat.sessions import read_link, restore
+from dapa.ui.tabs.chat.links import read_link, restore
 from dapa.ui.tabs.runs.listing import draw
 from dapa.ui.tabs.runs.opened import opened
 from dapa.workbench import Workbench
@@ -172,7 +172,7 @@ def test_a_link_leads_to_its_pair_layers_and_prompt(bench):
     query = dict(parse_qsl((KEPT / "link.txt").read_text(encoding="utf-8").strip()))
     asked = read_link(query)
     assert asked.pair["name"] == "toy-gate" and Mask.parse(asked.mask) == FOUND
-    now, _, _, _, _, prompt, *_ = restore(Dashboard(bench), Session(), asked, query)
+    now, _, _, _, _, prompt, *_ = restore(Dashboard(bench), Session(), asked, query["prompt"])
     assert now.mask == FOUND and prompt == PROMPT
 
 

@@ -23,20 +23,20 @@ _MOST_NAME = 80
 
 def rule(store: Store, prompt: str, pane: Pane, label: Label | None, pair: str = "") -> None:
     """Keep a person's word on a reply beside the judge's; None takes it back."""
-    key = ruling_key(prompt, pane.text)
+    key = ruling_key(prompt, pane.whole)
     if label is None:
         store.unrate(RULING, key)
         return
     judged = (
         {"judge": pane.verdict.judge, "verdict": str(pane.verdict.label)} if pane.verdict else {}
     )
-    body = {"prompt": prompt, "reply": pane.text, "label": str(label), "pane": pane.name}
+    body = {"prompt": prompt, "reply": pane.whole, "label": str(label), "pane": pane.name}
     store.rate(RULING, key, {**body, **judged, "pair": pair})
 
 
 def rulings_on(store: Store, one: Round | None) -> dict[str, dict[str, Any]]:
     """What was ruled on the replies of one round."""
-    keys = [ruling_key(one.prompt, pane.text) for pane in one.panes] if one is not None else []
+    keys = [ruling_key(one.prompt, pane.whole) for pane in one.panes] if one is not None else []
     found = {key: store.rating(RULING, key) for key in keys}
     return {key: body for key, body in found.items() if body is not None}
 
@@ -61,7 +61,7 @@ def vote(store: Store, one: Round, order: Sequence[str], choice: str, pair: str)
     if choice not in (*letters, "none"):
         raise SettingError(f"{choice[:20]!r} is no pane; vote for one of {', '.join(letters)}")
     winner = letters.get(choice, "none")
-    replies = {pane.name: pane.text for pane in one.panes}
+    replies = {pane.name: pane.whole for pane in one.panes}
     body = {
         "pair": pair, "mask": one.mask.key, "prompt": one.prompt, "order": list(order),
         "choice": choice, "winner": winner, "replies": replies, "at": time.time(),

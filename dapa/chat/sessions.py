@@ -194,7 +194,7 @@ def ruling_key(prompt: str, reply: str) -> str:
 
 def ruled(pane: Pane, prompt: str, rulings: Mapping[str, Mapping[str, Any]]) -> Label | None:
     """What a person ruled on a reply, if anyone did."""
-    body = rulings.get(ruling_key(prompt, pane.text))
+    body = rulings.get(ruling_key(prompt, pane.whole))
     label = body.get("label") if body else None
     return Label(label) if label in set(Label) else None
 

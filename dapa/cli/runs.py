@@ -176,11 +176,11 @@ def replies(
 ) -> None:
     """Show the replies behind an evaluation, or behind one of its cells."""
     output = Output(json)
-    from dapa.workbench import stored_replies
+    from dapa.workbench import stored_replies, whole_reply
 
     found = stored_replies(_store(run_dir), run, model, measure)
     found = [row for row in found if verdict is None or row["verdict"] == verdict]
-    lines = [(r["model"], r["measure"], r["verdict"], r["prompt"], r["reply"]) for r in found]
+    lines = [(r["model"], r["measure"], r["verdict"], r["prompt"], whole_reply(r)) for r in found]
     headers = ("model", "measure", "verdict", "prompt", "reply")
     output.result({"run": run, "replies": found}, table(headers, lines))
 

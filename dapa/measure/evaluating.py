@@ -11,9 +11,8 @@ from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError, Ve
 from dapa.core.running import Running
 from dapa.judges.base import Judge
 from dapa.judges.harm import Harm, HarmJudge
-from dapa.judges.reply_parts import parts
 from dapa.measure.decoded import Question, Speaker, answer, inside
-from dapa.measure.evaluation import WRAP, Evaluation, Judged, ordered, speakers_of
+from dapa.measure.evaluation import WRAP, Evaluation, Judged, answer_text, ordered, speakers_of
 from dapa.measure.evaluation_settings import Purpose
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
 from dapa.measure.utility import Drift, Utility
@@ -128,18 +127,20 @@ def evaluate(
         if harm is not None:
             harms = harm.all(
                 [
-                    (ask, _answer(said, *start))
+                    (ask, answer_text(said, *start))
                     for (ask, said), start in zip(pairs, starts, strict=True)
                 ]
             )
         fresh = []
-        for i, word, second in zip(places, words, harms, strict=True):
+        for i, word, second, (thinks, begun) in zip(places, words, harms, starts, strict=True):
             purpose, prompt, asked = questions[i]
             name, said = asked.speaker.name, heard[i]
             fresh.append(
                 Judged(
                     *(name, purpose, prompt, said.text, word, len(said.ids), second),
                     cut=said.ending == "length",
+                    begun=begun,
+                    inside=thinks,
                 )
             )
             replies[i] = fresh[-1]
@@ -210,11 +211,6 @@ def _judged(
         said = judge.reading(*each).all([pairs[i] for i in places])
         found.update(zip(places, said, strict=True))
     return [found[i] for i in range(len(pairs))]
-
-
-def _answer(reply: str, thinks: bool, begun: str) -> str:
-    """What a harm judge is shown: with the words put before, without the template's thought."""
-    return parts(reply, opened=True).of(reply) if thinks else begun + reply
 
 
 def _questions(

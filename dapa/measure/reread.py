@@ -74,7 +74,8 @@ def _judged(row: Mapping[str, Any]) -> Judged:
     )
     harm = Harm(**row["harm"]) if row["harm"] else None
     said = row["reply"], verdict, row["tokens"]
-    return Judged(row["model"], row["measure"], prompt, *said, harm, row["cut"])
+    start = str(row.get("begun") or ""), bool(row.get("inside"))  # older rows tell none
+    return Judged(row["model"], row["measure"], prompt, *said, harm, row["cut"], *start)
 
 
 def _drift(told: Mapping[str, Any]) -> Drift:

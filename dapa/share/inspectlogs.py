@@ -12,6 +12,7 @@ from typing import Any
 
 from dapa.core.records import SettingError
 from dapa.core.version import VERSION
+from dapa.measure.evaluation import whole_reply
 from dapa.share.card import public_name
 from dapa.share.evidence import Evidence
 from dapa.share.folder import new_folder, refuse_existing
@@ -81,7 +82,7 @@ def log_of(
     samples = []
     for i, row in enumerate(rows):
         told = said(dict(row), replies)
-        text = HIDDEN if told["hidden"] else str(row["reply"])
+        text = HIDDEN if told["hidden"] else whole_reply(row)
         score = Score(
             value="C" if row["hit"] else "I",
             answer=str(row["verdict"]),

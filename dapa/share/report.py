@@ -25,6 +25,7 @@ from dapa.figures.html_page import POLICY
 from dapa.figures.pareto import pareto_chart
 from dapa.figures.rates import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
+from dapa.measure.evaluation import whole_reply
 from dapa.search.pareto import pareto
 from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name
@@ -267,7 +268,7 @@ def said(row: dict[str, Any], show: bool) -> dict[str, Any]:
     return {
         "model": row["model"],
         "verdict": _called(row),
-        "text": "" if hidden else row["reply"],
+        "text": "" if hidden else whole_reply(row),
         "hidden": hidden,
         "folded": (risky or harm) and show,
     }

@@ -8,6 +8,7 @@ someone else is announced in every open page.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -46,6 +47,21 @@ def is_ours(dashboard: Dashboard, run: Run) -> bool:
     """
     owner = owner_of(run.settings.get("pair") or {})
     return is_loaded(dashboard, owner) and dashboard.workbench.made(run)
+
+
+def current(dashboard: Dashboard, here: Session) -> Session:
+    """These choices, or new ones after another pair; those know the set that was found last."""
+    if here.epoch == dashboard.epoch:
+        return here
+    bench = dashboard.workbench
+    new, found = fresh(dashboard.epoch, bench.pair), bench.newest_found()
+    if found is None:
+        return new
+    try:
+        bench.pair.validate(Mask.of(found[1]))
+    except SettingError:  # of a version that knew other units
+        return new
+    return replace(new, found=Mask.of(found[1]), found_by=found[0])
 
 
 def title_of(owner: Owner) -> str:
@@ -156,7 +172,7 @@ def wire(
             raise PairError("these layers are of another pair; load it first")
         pair, mask = dashboard.workbench.pair, Mask.parse(text(data["mask"], "the mask"))
         pair.validate(mask)
-        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
+        base = current(dashboard, here)
         strengths = {strength for _, strength in mask.entries}
         one = len(strengths) == 1  # units of several strengths keep their own
         now = base.press(Mask.of(mask.units) if one else mask, strengths.pop() if one else 1.0)

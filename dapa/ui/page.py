@@ -15,9 +15,8 @@ from dapa.core.owner import Owner
 from dapa.ui import belonging, header, strip, whatif
 from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, guarded, script
-from dapa.ui.session import Session, apply, fresh, state
+from dapa.ui.session import Session, apply, state
 from dapa.ui.tabs import presenter
-from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat import tab as chat
 from dapa.ui.tabs.evaluate import agreement
 from dapa.ui.tabs.evaluate import form as asked
@@ -103,12 +102,11 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         picked["story"] = shown.story.select(
             chat.picked, None, talk.prompt, api_name="story_pick", show_progress="hidden"
         )
-        answer_again, ask_linked = chat.wire(
-            dashboard, talk, session, wheel, flips, _STEER, epoch, picked
+        answer_again, known = chat.wire(
+            dashboard, talk, session, wheel, flips, _STEER, epoch, picked, opened
         )
+        known.change(reopen, None, filled, api_name="search_again", show_progress="hidden")
         presenter.wire(dashboard, shown, session, wheel, _STEER)
-        linked = sessions.wire_link(dashboard, talk, talk.keep, session, wheel, opened, epoch)
-        ask_linked(linked)
         steered = _steering(dashboard, session, wheel, maps)
         pressed = {
             "use": applied,
@@ -149,7 +147,8 @@ def _follow_server(
         if not dashboard.workbench.loaded or seen == here.epoch == now:
             return gr.skip(), gr.skip(), bar, gr.skip(), timer, gr.skip(), gr.skip()
         told = belonging.announced(dashboard, before, belonging.who_of(request))
-        anew = current(dashboard, here)  # a press may have met the new pair before this pulse did
+        # a press may have met the new pair before this pulse did
+        anew = belonging.current(dashboard, here)
         drawn = gr.skip() if anew is here else strip.draw(dashboard, anew)
         return anew, now, bar, drawn, timer, belonging.loaded(dashboard), told
 
@@ -167,7 +166,9 @@ def _steering(
     def steer(here: Session, event: gr.EventData) -> tuple[Session, str]:
         bench = dashboard.workbench
         released, _ = bench.released()
-        now = apply(current(dashboard, here), bench.pair, strip.operation(event), released)
+        now = apply(
+            belonging.current(dashboard, here), bench.pair, strip.operation(event), released
+        )
         return now, strip.draw(dashboard, now)
 
     click_column = clicked(dashboard)
@@ -197,7 +198,7 @@ def clicked(dashboard: Dashboard) -> Any:
         if data.get("toggle") is not True:
             return gr.skip(), gr.skip()
         layer, start = data.get("layer"), data.get("from")
-        layers, base = [layer], current(dashboard, here)
+        layers, base = [layer], belonging.current(dashboard, here)
         press: dict[str, Any] = {"op": "toggle"}
         ends = [end for end in (layer, start) if type(end) is int]
         if len(ends) == 2 and max(ends) - min(ends) < dashboard.workbench.pair.n_layers:
@@ -209,12 +210,6 @@ def clicked(dashboard: Dashboard) -> Any:
         return now, strip.draw(dashboard, now)
 
     return click_column
-
-
-def current(dashboard: Dashboard, here: Session) -> Session:
-    """This session, or a fresh one where the pair was swapped since."""
-    pair = dashboard.workbench.pair
-    return here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
 
 
 VISITORS = 256

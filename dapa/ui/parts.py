@@ -156,6 +156,11 @@ def badge(label: str | Label, harmless: bool = False) -> Html:
     return html('<span class="badge {}">{} {}</span>', name, SHAPES.get(name, ""), name)
 
 
+def begun_words(words: str) -> Html:
+    """The words that were put before a reply; they are nobody's, so they are grey."""
+    return when(words, '<span class="muted" title="put before the reply">{}</span>', words)
+
+
 def layered(text: str, spans: Iterable[tuple[int, int, str]]) -> Html:
     """Text with (start, stop, classes) marks that may overlap."""
     marks = [(max(0, start), min(len(text), stop), names) for start, stop, names in spans]

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from dapa.judges.remembered import CHUNK
     from dapa.localize.causes.flips import WhatIfs
     from dapa.measure.agreement import HUMAN, Agreement
-    from dapa.measure.evaluation import COLUMNS, WRAP, Compared, Evaluation
+    from dapa.measure.evaluation import (
+        COLUMNS,
+        WRAP,
+        Compared,
+        Evaluation,
+        answer_text,
+        whole_reply,
+    )
     from dapa.measure.evaluation_settings import EvaluationSettings
     from dapa.measure.judging import Benchmark, benchmark, half
     from dapa.measure.opinions import Opinions, opinions
@@ -124,6 +131,8 @@ _HOMES = {
         "Compared",
         "Evaluation",
         "WRAP",
+        "answer_text",
+        "whole_reply",
     ),
     "dapa.measure.evaluation_settings": ("EvaluationSettings",),
     "dapa.measure.judging": (
@@ -306,6 +315,7 @@ __all__ = [
     "Workbench",
     "Written",
     "algorithms",
+    "answer_text",
     "benchmark",
     "bundled",
     "cells",
@@ -348,6 +358,7 @@ __all__ = [
     "titled",
     "units_for",
     "vote",
+    "whole_reply",
 ]
 
 

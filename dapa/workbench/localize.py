@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dapa.core.records import Mask, Prompt, Unit
+from dapa.core.records import DapaError, Mask, Prompt, Unit
 from dapa.localize.causes.flips import (
     Effects,
     WhatIfs,
@@ -145,20 +145,24 @@ class Seeing(Holding):
         found = self.newest_found(kind)
         return summary(self.pair, prompts, how, kind, weigh=weight_distance, found=found, **options)
 
-    def newest_found(self, kind: str) -> tuple[str, tuple[Unit, ...]] | None:
+    def newest_found(self, kind: str = "") -> tuple[str, tuple[Unit, ...]] | None:
         """The newest stored search of the loaded pair over these sites: its run and its units.
 
-        None where there is no such run; reading makes no run folder.
+        Without a kind, the newest that found a set, of whatever kind. None where there is no such
+        run, or none that can be read; reading makes no run folder.
         """
         if not (self.run_dir / RUN_FILE).is_file():
             return None
         mine = _models(self.pair.spec.student, self.pair.spec.teacher)
         for run in self.store.runs():
-            spec, units = run.settings.get("pair") or {}, (run.result or {}).get("units")
-            theirs = _models(str(spec.get("student")), str(spec.get("teacher")))
-            ours = theirs == mine and run.settings.get("kind") == kind
-            if units is not None and ours and self.made(run):
-                return run.id, tuple(map(Unit.parse, units))
+            try:
+                spec, units = run.settings.get("pair") or {}, (run.result or {}).get("units")
+                theirs = _models(str(spec.get("student")), str(spec.get("teacher")))
+                wanted = bool(units) if not kind else run.settings.get("kind") == kind
+                if units is not None and theirs == mine and wanted and self.made(run):
+                    return run.id, tuple(map(Unit.parse, units))
+            except (DapaError, ValueError, TypeError, AttributeError):  # a damaged row is no search
+                continue
         return None
 
     def reply_pace(self) -> float | None:

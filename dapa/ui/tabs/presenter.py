@@ -20,11 +20,11 @@ import gradio as gr
 from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, DapaError, Label, Mask, Prompt, PromptError
 from dapa.ui import strip
-from dapa.ui.belonging import is_ours
+from dapa.ui.belonging import current, is_ours
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.headline import card
 from dapa.ui.parts import seconds
-from dapa.ui.session import Session, able, fresh
+from dapa.ui.session import Session, able
 from dapa.ui.tabs.search import result
 from dapa.ui.tabs.search.status import skills_of
 from dapa.workbench import Run
@@ -80,7 +80,7 @@ def wire(
     def begin(here: Session) -> Iterator[tuple[Any, Any, str]]:
         bench = dashboard.workbench
         pair = bench.pair
-        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
+        base = current(dashboard, here)
         run = found_run(dashboard, base.found_by)
         mask = base.found
         if not mask.entries and run is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dapa.core.html import Html, html, joined, when
 from dapa.core.records import EMPTY, Label, Mask
-from dapa.ui.parts import THIN, badge, bar, layered, seen, titled, told_of, two
+from dapa.ui.parts import THIN, badge, bar, begun_words, layered, seen, titled, told_of, two
 from dapa.workbench import PANES, FirstToken, Pane, Round, Talk, first_apart, ruled
 from dapa.workbench import titled as judge_titled
 from dapa.writing.worddiff import changed_words
@@ -178,14 +178,8 @@ def _earlier(one: Round, name: str, harmful: bool) -> Html:
     return html(
         '<div class="earlier{}">{}'
         '<div class="reply" dir="auto">{}<span class="text">{}</span></div></div>',
-        veil, _asked(one.prompt), _begun(pane), text,
+        veil, _asked(one.prompt), begun_words(pane.begun if pane else ""), text,
     )  # fmt: skip
-
-
-def _begun(pane: Pane | None) -> Html:
-    """The words that were put before the reply; they are nobody's, so they are grey."""
-    words = pane.begun if pane is not None else ""
-    return when(words, '<span class="muted" title="put before the reply">{}</span>', words)
 
 
 def _reply(words: str, pane: Pane, whose: str) -> Html:
@@ -194,7 +188,7 @@ def _reply(words: str, pane: Pane, whose: str) -> Html:
     return html(
         '<div class="reply" role="log" aria-live="polite" aria-label="{whose}\'s reply" '
         'dir="auto">{begun}<span class="text">{words}</span>{empty}{caret}</div>',
-        whose=whose, begun=_begun(pane), words=words, empty=empty, caret=caret,
+        whose=whose, begun=begun_words(pane.begun), words=words, empty=empty, caret=caret,
     )  # fmt: skip
 
 

@@ -44,8 +44,11 @@ def wire(
     trial: TryOut,
     session: gr.State,
     ruled: Any,
-) -> None:
-    """Rules edited, replies ruled on, panes voted on; `ruled` is the event behind each change."""
+) -> Any:
+    """Rules edited, replies ruled on, panes voted on; `ruled` is the event behind each change.
+
+    Returns the event of a vote, after which the panes have their names back.
+    """
 
     def _ours(talk: Talk) -> None:
         """What is kept of a reply is kept under its pair's name."""
@@ -124,7 +127,9 @@ def wire(
         trigger_mode="always_last", **named,
     )  # fmt: skip
     parts.panes.like(ruling, state, parts.panes, api_name="chat_rule", **named)
-    parts.panes.submit(ballot, state, [parts.panes, parts.veil], api_name="chat_vote", **named)
+    return parts.panes.submit(
+        ballot, state, [parts.panes, parts.veil], api_name="chat_vote", **named
+    )
 
 
 def _judged(reply: str, ways: ChatSettings) -> Html:

@@ -1,36 +1,26 @@
-"""Conversations kept: saved in the run store, exported as files, shared as a link."""
+"""Conversations kept: the card that saves them, exports them as files and makes a link."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 
 from dapa.core.html import Html, html
-from dapa.core.records import Mask, PairError, SettingError
-from dapa.core.settings import shapes
-from dapa.ui import download, strip
-from dapa.ui.belonging import is_loaded, loaded, owner_of, spec_of, title_of, who_of
+from dapa.core.records import SettingError
+from dapa.ui import download
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import note
-from dapa.ui.session import Session, able, fresh
+from dapa.ui.session import Session
 from dapa.ui.tabs.chat.components import Conversation
-from dapa.ui.tabs.chat.shown import picture
+from dapa.ui.tabs.chat.links import as_it_stands, link_query, restore
 from dapa.workbench import ChatSession as Saved
-from dapa.workbench import (
-    ChatSettings,
-    Talk,
-    forget_session,
-    save_session,
-    saved_session,
-    session_names,
-)
+from dapa.workbench import Talk, forget_session, save_session, saved_session, session_names
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _DELETE, _SURE = "Delete", "Delete for good"
@@ -105,20 +95,15 @@ def wire(
     session: gr.State,
     wheel: gr.HTML,
     steer: dict[str, Any],
-) -> None:
-    """Save, load, delete, export, import, link."""
+) -> dict[str, Any]:
+    """Save, load, delete, export, import, link; the events that restore a conversation, by name."""
     values: dict[str, Any] = dict(parts.form.parts)
     named: dict[str, Any] = {**_QUIET, "inputs_kwargs": values}
     now, asked = [parts.talk, session], gr.State("")
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt, *values.values()]
 
     def saved_now(talk: Talk, here: Session, given: Mapping[str, Any]) -> Saved:
-        """As it stands, under the name of the pair that spoke, whatever was loaded since."""
-        ways = parts.form.read(given).kept()
-        if talk.last is not None and talk.owner and not is_loaded(dashboard, talk.owner):
-            return Saved(talk.owner.as_dict(), talk.last.mask.key, ways, talk)
-        pair = owner_of(dashboard.workbench.pair.spec).as_dict()
-        return Saved(pair, here.mask.key, ways, talk, here.chosen_by, here.found.key)
+        return as_it_stands(dashboard, talk, here, parts.form.read(given))
 
     @guarded
     def save(name: Any, talk: Talk, here: Session, who: Any, **given: Any) -> tuple[Any, str]:
@@ -199,7 +184,14 @@ def wire(
         save, [kept.name, *now, mine], [kept.saved, kept.said], api_name="session_save", **named
     )
     kept.saved.focus(choices, mine, kept.saved, api_name="session_names", **_QUIET)
-    kept.load.click(load, [kept.saved, session, mine], restored, api_name="session_load", **steer)
+    came = {
+        "session_load": kept.load.click(
+            load, [kept.saved, session, mine], restored, api_name="session_load", **steer
+        ),
+        "session_open": kept.upload.upload(
+            read_upload, [kept.upload, session], restored, api_name="session_open", **steer
+        ),
+    }
     kept.forget.click(
         forget,
         [kept.saved, mine, asked],
@@ -207,151 +199,11 @@ def wire(
         api_name="session_forget",
         **_QUIET,
     )
-    kept.upload.upload(
-        read_upload, [kept.upload, session], restored, api_name="session_open", **steer
-    )
     for button, ending in ((kept.json, "json"), (kept.markdown, "md")):
         wanted, name = [parts.talk, session, kept.show], f"session_{ending}"
         download.offer(button, export(ending), wanted, kept.carrier, name, values)
     kept.link.click(make_link, now, kept.said, api_name="session_link", **named)
-
-
-def wire_link(
-    dashboard: Dashboard,
-    parts: Conversation,
-    kept: SessionCard,
-    session: gr.State,
-    wheel: gr.HTML,
-    opened: Any,
-    epoch: gr.State,
-) -> gr.State:
-    """When the page opens on a link, restore what it names, or offer to load its pair.
-
-    What could not be given yet comes with the pair, by the event of `epoch`.
-
-    Returns:
-        The state that changes to a prompt which is to be asked.
-    """
-    restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
-    ask = gr.State("")
-
-    def given(query: Any, here: Session) -> tuple[Any, ...]:
-        asked = read_link(query if isinstance(query, dict) else {})
-        nothing = [gr.skip()] * (len(restored) + len(parts.form.parts))
-        if asked is None:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), *nothing
-        owner = owner_of(asked.pair)
-        if is_loaded(dashboard, owner):
-            now = restore(dashboard, here, asked, query)
-            return "", gr.update(visible=False), None, str(query.get("prompt", "")), *now
-        here_now = loaded(dashboard)
-        line = f"This link belongs to the pair {title_of(owner)}; " + (
-            "a pair is being loaded."
-            if dashboard.loading
-            else f"{title_of(here_now) if here_now else 'no pair'} is loaded."
-        )
-        return note(line, "warn"), gr.update(visible=True), query, "", *nothing
-
-    @guarded
-    def follow(request: gr.Request, here: Session) -> tuple[Any, ...]:
-        query = dict(getattr(request, "query_params", {}) or {})
-        return given({key: str(value) for key, value in query.items()}, here)
-
-    @guarded
-    def again(query: Any, here: Session) -> tuple[Any, ...]:
-        return given(query, here)
-
-    @guarded
-    def fetch(request: gr.Request, query: Any) -> Html:
-        """Load a link's pair for everyone at this server, because someone pressed the button."""
-        asked = read_link(query if isinstance(query, dict) else {})
-        if asked is None:
-            raise PairError("there is no link to follow; open one first")
-        dashboard.load(spec_of(dashboard, owner_of(asked.pair)), who_of(request))
-        return note("Loading the link's pair; the header shows how far it is.")
-
-    out = [kept.said, kept.fetch, kept.wanted, ask, *restored, *parts.form.parts.values()]
-    opened.then(follow, session, out, api_name="link_open", **_QUIET)
-    epoch.change(again, [kept.wanted, session], out, api_name="link_pair", **_QUIET)
-    kept.fetch.click(fetch, kept.wanted, kept.said, api_name="link_fetch", **_QUIET)
-    return ask
-
-
-def restore(
-    dashboard: Dashboard, here: Session, wanted: Saved, query: Mapping[str, str] | None = None
-) -> tuple[Any, ...]:
-    """A saved session on this page: strip, conversation, prompt, settings.
-
-    Raises:
-        SettingError, PairError: It belongs to another pair, or names what this one lacks.
-    """
-    here_now, owner = loaded(dashboard), owner_of(wanted.pair)
-    if not owner.same(here_now):
-        other = title_of(here_now) if here_now else "no pair"
-        raise PairError(f"this session belongs to {wanted.title}, and {other} is loaded; load it")
-    mask = Mask.parse(wanted.mask)
-    dashboard.workbench.pair.validate(mask)
-    strengths = {strength for _, strength in mask.entries}
-    chosen, strength = mask, 1.0  # units of several strengths keep their own
-    if len(strengths) == 1:
-        chosen, strength = Mask.of(mask.units), strengths.pop()
-    base = (
-        here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, dashboard.workbench.pair)
-    )
-    if mask.entries and mask.units[0].kind in able(dashboard.workbench.pair):
-        base = replace(base, kind=mask.units[0].kind)
-    now = base.press(chosen, strength)
-    if dashboard.workbench.found_by(wanted.run, mask):
-        now = replace(now, found=Mask.of(mask.units), found_by=wanted.run)
-    elif found := Mask.parse(wanted.found):
-        dashboard.workbench.pair.validate(found)
-        now = replace(now, found=Mask.of(found.units), found_by="")
-    talk = replace(wanted.talk, owner=here_now)
-    ways = ChatSettings.restored(wanted.settings)
-    prompt = (query or {}).get("prompt") or talk.prompt
-    drawn = picture(dashboard, talk, now.mask, ways, ())
-    shown = ways.kept().values()
-    return now, strip.draw(dashboard, now), talk, drawn, (), prompt, *shown
-
-
-def link_query(saved: Saved, tab: str = "") -> str:
-    """A link's query: pair, mask, the last prompt and the settings that are not the default.
-
-    `tab` is the tab that it opens, by its name in lower case; the page itself reads it.
-    """
-    pair = {"pair": saved.pair["name"]} if saved.pair["name"] else {
-        "student": saved.pair["student"], "teacher": saved.pair["teacher"]
-    }  # fmt: skip
-    usual = ChatSettings().kept()
-    changed = {k: v for k, v in saved.settings.items() if usual.get(k) != v}
-    run = {"run": saved.run} if saved.run else {}
-    found = {"found": saved.found} if saved.found else {}
-    opens = {"tab": tab} if tab else {}
-    asked = {"mask": saved.mask, **found, **run, "prompt": saved.talk.prompt}
-    return urlencode({**opens, **pair, **asked, **changed})
-
-
-def read_link(query: Mapping[str, str]) -> Saved | None:
-    """What a link asks for; None where the address names no pair. SettingError for nonsense."""
-    if not (query.get("pair") or (query.get("student") and query.get("teacher"))):
-        return None
-    settings: dict[str, Any] = {}
-    kinds = shapes(ChatSettings)
-    for name in ChatSettings().kept():
-        given = query.get(name)
-        if given is not None:
-            settings[name] = given == "True" if kinds[name].base is bool else given
-    pair = {key: text(query.get(word, ""), "the link", 1000) for key, word in _PAIR.items()}
-    mask = Mask.parse(text(query.get("mask", ""), "the link's mask")).key
-    ChatSettings.restored(settings)
-    numbers = {k: float(v) for k, v in settings.items() if kinds[k].base in (int, float)}
-    run = text(query.get("run", ""), "the link's run", 200)
-    found = Mask.parse(text(query.get("found", ""), "the link's found set")).key
-    text(query.get("prompt", ""), "the link's prompt")
-    return Saved(pair, mask, {**settings, **numbers}, run=run, found=found)
-
-
-_PAIR = {"name": "pair", "student": "student", "teacher": "teacher"}
+    return came
 
 
 def _short(prompt: str) -> str:

@@ -17,7 +17,7 @@ from dapa.ui import belonging, forms, whatif
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.harmless import harmless
 from dapa.ui.session import Session
-from dapa.ui.tabs.chat import library, rulings, sessions
+from dapa.ui.tabs.chat import library, opening, rulings, sessions
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.panes import View, draw
 from dapa.ui.tabs.chat.shown import framed, order, picture
@@ -89,12 +89,27 @@ def wire(
     steer: dict[str, Any],
     epoch: gr.State,
     elsewhere: Mapping[str, Any],
-) -> Any:
-    """Events; returns what answers again after a toggle, and what asks the prompt of a state.
+    opened: Any,
+) -> tuple[Any, gr.State]:
+    """Events.
 
-    `elsewhere` are the events, by name, that put a prompt from another place into the composer,
-    the presenter's bar among them: it is asked as a pressed example is.
+    Args:
+        dashboard: Who answers.
+        parts: The tab's components.
+        session: What this page has chosen.
+        wheel: The strip.
+        flips: What carries the what-ifs.
+        steer: How handlers that replace a session are queued.
+        epoch: Changes with the loaded pair.
+        elsewhere: The events, by name, that put a prompt from another place into the composer, the
+            presenter's bar among them: it is asked as a pressed example is.
+        opened: The event of the page's opening.
+
+    Returns:
+        What answers again after a toggle, and the state that becomes true where this browser tab
+        was here before.
     """
+    back = opening.wire(dashboard, parts, parts.keep, session, wheel, opened, epoch)
 
     def ours(talk: Talk) -> Talk:
         """The conversation where the loaded pair held it, else a new one: pairs do not mix."""
@@ -235,8 +250,8 @@ def wire(
     answered["chat_pair"] = epoch.change(  # what stands in panes and strip may be another pair's
         redraw, state, parts.panes, api_name="chat_pair", **quiet
     )
-    rulings.wire(dashboard, parts, parts.trial, session, ruled)
-    sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
+    voted = rulings.wire(dashboard, parts, parts.trial, session, ruled)
+    restored = sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in (
@@ -247,19 +262,23 @@ def wire(
 
     def chain(event: Any, name: str) -> None:
         """After `event` changed the mask, answer the last prompt again in the patched pane."""
-        told = event.then(follow, state, out, api_name=name, **named)
-        whatif.wire(dashboard, flips, {name: told}, parts.talk, session, values)
+        after({name: event.then(follow, state, out, api_name=name, **named)})
 
-    whatif.wire(dashboard, flips, answered, parts.talk, session, values)
+    def after(events: Mapping[str, Any]) -> None:
+        """What the strip and this tab's memory owe to another conversation or other layers."""
+        whatif.wire(dashboard, flips, events, parts.talk, session, values)
+        for name, event in events.items():
+            back.hold(event, name)
 
-    def ask_state(prompt: gr.State) -> None:
-        """Whenever this state becomes a prompt, ask it: a link opens with its answer."""
-        told = prompt.change(
-            linked, [prompt, parts.talk, session], asked, api_name="link_ask", **named
-        )
-        whatif.wire(dashboard, flips, {"link_ask": told}, parts.talk, session, values)
-
-    return chain, ask_state
+    answered["link_ask"] = back.ask.change(  # a link opens with its answer
+        linked, [back.ask, parts.talk, session], asked, api_name="link_ask", **named
+    )
+    # Drawn once more: the new pair's empty panes may have been painted over what came back.
+    back.known.change(redraw, state, parts.panes, api_name="chat_back", **quiet)
+    after({**answered, "link_open": back.came})
+    after(restored)
+    back.hold(voted, "chat_vote")
+    return chain, back.known
 
 
 @guarded

@@ -102,7 +102,7 @@ def wire(
         over = task.result.asked if task is not None else ""
         head = (
             "prompt", "category", "reply", "verdict", "manner", "judge", "reason", "hit", "tokens",
-            "cut",
+            "cut", "begun",
         )  # fmt: skip
         what = f"{cell[0]} · {scores.title_of(cell[1], over)}"
         origin = f"{title_of(task.owner) if task is not None else ''} · {what}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from dapa.core.records import SettingError
 from dapa.ui.dashboard import Dashboard, one_of, text
-from dapa.workbench import KIND, Written, read_replies
+from dapa.workbench import KIND, Written, answer_text, read_replies
 
 RULED, FILE = "ruled", "file"
 ALWAYS = (("replies that people ruled on in the chat", RULED), ("an uploaded file", FILE))
@@ -69,5 +69,9 @@ def of_run(dashboard: Dashboard, run_id: str) -> tuple[Written, ...]:
     """
     people = {(row.prompt, row.reply): row.human for row in dashboard.workbench.ruled()}
     rows = dashboard.workbench.evaluation_replies(run_id)
-    pairs = dict.fromkeys((r["prompt"], r["reply"]) for r in rows if r["measure"] != "skill")
+    pairs = dict.fromkeys(
+        (r["prompt"], answer_text(r["reply"], bool(r.get("inside")), str(r.get("begun") or "")))
+        for r in rows
+        if r["measure"] != "skill"
+    )
     return tuple(Written(*pair, people.get(pair)) for pair in pairs)

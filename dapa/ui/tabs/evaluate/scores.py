@@ -13,6 +13,7 @@ from dapa.ui.headline import Headline, Who, by_skill, card
 from dapa.ui.parts import (
     at_strength,
     badge,
+    begun_words,
     exactly,
     layered,
     mean,
@@ -288,6 +289,7 @@ def _line(row: Mapping[str, Any]) -> Html:
     span, harmless = row.get("span"), row.get("measure") in _HARMLESS
     spans = [(*span[:2], f"evidence {seen(row['verdict'], harmless)}")] if span else []
     text = layered(str(row["reply"]), spans) or html('<span class="muted">(no text)</span>')
+    begun = begun_words(str(row.get("begun") or ""))
     length = f"{row['tokens']} tokens" + (", cut at the limit" if row.get("cut") else "")
     how = str(row.get("manner") or "")
     told = [
@@ -303,6 +305,6 @@ def _line(row: Mapping[str, Any]) -> Html:
         '<p class="reply" dir="auto">{text}</p><p class="muted">{about} '
         '<button class="link" data-prompt="{prompt}">ask it in the chat</button></p>'
         "</details>",
-        badge=badge(row["verdict"], harmless), prompt=row["prompt"], text=text,
+        badge=badge(row["verdict"], harmless), prompt=row["prompt"], text=begun + text,
         about=" · ".join(part for part in map(str, told) if part),
     )  # fmt: skip

@@ -16,10 +16,10 @@ from dapa.core.records import Mask, Rate, SettingError
 from dapa.figures import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
 from dapa.ui import exporting, plots, strip
-from dapa.ui.belonging import is_ours, owner_of, under, whose
+from dapa.ui.belonging import current, is_ours, owner_of, under, whose
 from dapa.ui.dashboard import Dashboard, guarded, one_of, piece, text
 from dapa.ui.parts import exactly, hint, note, title
-from dapa.ui.session import Session, fresh
+from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import behind, scores
 from dapa.ui.tabs.evaluate import form as asked
 from dapa.ui.tabs.localize import viewfiles
@@ -157,7 +157,7 @@ def wire(
             raise SettingError("no table is on the screen; press Evaluate first")
         mask = task.result.mask
         bench.pair.validate(mask)
-        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, bench.pair)
+        base = current(dashboard, here)
         strengths = {strength for _, strength in mask.entries}
         now = base.press(Mask.of(mask.units), max(strengths, default=1.0))
         return now, strip.draw(dashboard, now)

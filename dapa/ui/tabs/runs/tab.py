@@ -11,10 +11,10 @@ import gradio as gr
 from dapa.core.html import Html
 from dapa.core.records import PairError, SettingError, StoreError
 from dapa.ui import download, exporting, replay, strip
-from dapa.ui.belonging import is_ours, owner_of, whose
+from dapa.ui.belonging import current, is_ours, owner_of, whose
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import hint, note
-from dapa.ui.session import Session, fresh
+from dapa.ui.session import Session
 from dapa.ui.tabs.evaluate import scores
 from dapa.ui.tabs.evaluate.tab import SUBJECT
 from dapa.ui.tabs.runs import compare, evaluated, tables, taken
@@ -224,7 +224,7 @@ def wire(
             raise PairError(f"these layers are of {pair_of(run.settings)}; load it to use them")
         pair = dashboard.workbench.pair
         pair.validate(mask)
-        base = here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
+        base = current(dashboard, here)
         found = run.id if run.kind == "search" else ""
         now = base.holding(pair, mask, mask.units[0].kind, found)
         return now, strip.draw(dashboard, now)

@@ -10,10 +10,10 @@ import gradio as gr
 
 from dapa.core.records import PairError, SettingError
 from dapa.ui import exporting, replay, strip
-from dapa.ui.belonging import owner_of, title_of
+from dapa.ui.belonging import current, owner_of, title_of
 from dapa.ui.dashboard import Dashboard, guarded, piece
 from dapa.ui.parts import hint
-from dapa.ui.session import Session, fresh
+from dapa.ui.session import Session
 from dapa.ui.tabs.search import certifying, closer, cost, plan
 from dapa.ui.tabs.search import form as choices
 from dapa.ui.tabs.search.status import SearchStatus
@@ -203,18 +203,13 @@ def wire(
         """Was the loaded pair searched?"""
         return dashboard.workbench.loaded and job.suits(dashboard.workbench.pair)
 
-    def standing(here: Session) -> Session:
-        """The browser's choices, or none where they were another pair's."""
-        pair = dashboard.workbench.pair
-        return here if here.epoch == dashboard.epoch else fresh(dashboard.epoch, pair)
-
     @guarded
     def remember(here: Session, job_id: Any) -> tuple[Any, Any]:
         """The strip's `found` link knows the result from now on."""
         job = status.job(job_id)
         if job is None or job.report is None or not ours(job):
             return gr.skip(), gr.skip()
-        base = standing(here)
+        base = current(dashboard, here)
         now = replace(base, found=job.report.mask, found_by=job.id)
         return now, strip.draw(dashboard, now)
 
@@ -228,7 +223,7 @@ def wire(
             raise PairError(f"these layers were found for {of}; load it to use them")
         mask = job.report.mask
         dashboard.workbench.pair.validate(mask)
-        base = standing(here)
+        base = current(dashboard, here)
         now = base.holding(dashboard.workbench.pair, mask, job.settings.kind, job.id)
         return now, strip.draw(dashboard, now)
 
