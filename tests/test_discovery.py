@@ -70,6 +70,19 @@ def test_what_is_found_of_a_known_family_is_what_its_row_says(model_type):
     assert all(ours[kind] == path for kind, path in found.sites)
 
 
+@pytest.mark.parametrize("model_type", ["glm_moe_dsa", "deepseek_v32"])
+def test_attention_that_chooses_by_weights_of_its_own_is_refused_before_it_is_loaded(model_type):
+    config = AutoConfig.for_model(
+        model_type, vocab_size=99, hidden_size=32, intermediate_size=24, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=4, first_k_dense_replace=3,
+    )  # fmt: skip
+    config.mlp_layer_types = ["dense"] * 3
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(PairError, match="attention holds indexer"):
+        structure_of(model, model_type)
+
+
 def test_gate_and_up_are_told_apart_by_numbers_and_not_by_name():
     model = random_model("llama", 0)
     for layer in model.model.layers:

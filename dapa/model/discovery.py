@@ -121,6 +121,11 @@ def structure_of(model: Any, name: str) -> Structure:
         )
     (mlp, (parts, formula, error)) = next(iter(found.items()))
     (attention,) = blocks.keys() - {mlp}
+    if chooser := _chooser(blocks[attention]):
+        raise missing(
+            f"its attention holds {chooser}, weights of their own that choose what is looked at; "
+            "what they keep of a row is not among its keys and values"
+        )
     for index, other in enumerate(stack):
         kinds = {type(getattr(each, mlp, None)).__name__ for each in (layer, other)}
         if len(kinds) > 1:
@@ -164,6 +169,14 @@ def learn(checkpoint: Checkpoint) -> Structure | None:
     found = discover(checkpoint)
     FAMILIES[name] = found.family
     return found
+
+
+def _chooser(attention: nn.Module) -> str:
+    """A part of the attention with weights of its own beside the projections; empty if none."""
+    parts = [(p, m) for p, m in attention.named_children() if not isinstance(m, nn.Linear)]
+    beside = [p for p, m in parts if any(isinstance(x, nn.Linear) for x in m.modules())]
+    direct = len(parts) < len(list(attention.children()))
+    return beside[0] if beside and direct else ""
 
 
 def _is_norm(module: nn.Module) -> bool:
