@@ -85,6 +85,17 @@ class Searching(Holding):
         self._jobs[job.id] = job
         return job
 
+    def bring_forward(self, run_id: str) -> bool:
+        """Make an ended search of this process the newest one again; False where there is none.
+
+        One of another pair, or without a result, stays where it is.
+        """
+        job = self._jobs.get(run_id)
+        if job is None or not job.wait(0) or job.report is None or not job.suits(self.pair):
+            return False
+        self._jobs[run_id] = self._jobs.pop(run_id)
+        return True
+
     def harmless(self, job: SearchJob, source: str | Path | None = None) -> tuple[Prompt, ...]:
         """Prompts for a search's over-refusal: the held-out ones of a set, or all of it.
 

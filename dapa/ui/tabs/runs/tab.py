@@ -229,6 +229,8 @@ def wire(
         now = base.holding(pair, mask, mask.units[0].kind, found)
         return now, strip.draw(dashboard, now)
 
+    reopened: dict[str, str] = {}  # stored runs, and the searches that show them again
+
     @guarded
     def again(run_id: Any) -> None:
         """Go on with a stored search, or search the same again: memory has its answers."""
@@ -237,10 +239,11 @@ def wire(
             raise SettingError(f"this run is of {pair_of(run.settings)}; load that pair first")
         if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
             return  # it is running here: the Search tab shows it
-        if run.state == "done":  # a new run, so that the old one keeps its costs
-            begin(dashboard, lambda: bench.search_job(SearchSettings.from_dict(run.settings)))
-        else:
+        if run.state != "done":
             begin(dashboard, lambda: bench.resume_job(run.id))
+        elif not bench.bring_forward(reopened.get(run.id, run.id)):
+            settings = SearchSettings.from_dict(run.settings)  # a new run: the old keeps its costs
+            reopened[run.id] = begin(dashboard, lambda: bench.search_job(settings)).id
 
     @guarded
     def table(run_id: Any) -> None:
