@@ -292,7 +292,7 @@ def test_the_card_gives_rates_with_interval_and_n_and_the_hubs_own_entries(pair,
     told = told_of(pair, ("a", "b"), evidence_of(store, pair.parts["weights"], GATES))
     text = card(told)
     assert (
-        "90\u202f% [80\u202f%, 95\u202f%], n = 50" in text
+        "90\u202f% [80, 95], n = 50" in text
         and "Judge refusal rules, version 4 (rules/4)" in text
     )
     assert "type: over_refusal" in text

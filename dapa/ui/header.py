@@ -151,6 +151,7 @@ def wire(dashboard: Dashboard, parts: Header) -> None:
 
     @guarded
     def check(*values: Any) -> str:
+        dashboard.failure = ""  # of a load before; this answer takes its place
         spec = wanted(*values)
         report = dashboard.workbench.check(spec)
         memory = dashboard.workbench.memory(spec) if report.compatible else None

@@ -44,12 +44,9 @@ def size_text(count: float) -> str:
 
 
 def rate_text(rate: Rate, with_n: bool = True) -> str:
-    """A rate with its interval, as in `96 % [90 %, 99 %], n = 64`, or short: `96 % [90, 99]`."""
-    cut = cut_text(rate)
-    if with_n:
-        ends = f"[{percent(rate.low)}, {percent(rate.high)}]"
-        return f"{percent(rate.value)} {ends}, n = {rate.n}{cut}"
-    return f"{percent(rate.value)} {ends_text(rate)}{cut}"
+    """A rate with its interval, as in `96 % [90, 99], n = 64`, or short: `96 % [90, 99]`."""
+    count = f", n = {rate.n}" if with_n else ""
+    return f"{percent(rate.value)} {ends_text(rate)}{count}{cut_text(rate)}"
 
 
 def ends_text(rate: Rate) -> str:

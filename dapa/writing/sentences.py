@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dapa.core.records import Rate, Unit
-from dapa.writing.numbers import duration, percent, rate_text, size_text
+from dapa.writing.numbers import duration, ends_text, percent, rate_text, size_text
 from dapa.writing.unit_names import kind_text, where_text
 
 DSR = (
@@ -146,7 +146,7 @@ def result_sentence(
         return head + "has not been measured on held-out prompts" + cost
     change = (
         f"refusals from {percent(student.value)} to {percent(found.value)} "
-        f"[{percent(found.low)}, {percent(found.high)}] of {found.n} "
+        f"{ends_text(found)} of {found.n} "
         f"{'held-out' if held_out else 'search'} harmful prompts"
     )
     if not held_out:
