@@ -133,7 +133,12 @@ def test_a_change_that_is_not_of_low_rank_is_refused(pair, tmp_path):
 def test_a_change_that_is_no_lora_is_told_beforehand(pair, tmp_path):
     assert "at rank 2 it would leave out" in no_lora(pair, GATES, rank=2)
     low = low_rank_pair(tmp_path, "llama")
-    assert no_lora(low, Mask.of([Unit(0, "mlp"), Unit(0, "q")])) == ""
+    both = Mask.of([Unit(0, "mlp"), Unit(0, "q")])
+    assert no_lora(low, both) == ""
+    late = low.teacher.get_submodule("model.layers.0.self_attn.q_proj").weight
+    with torch.no_grad():
+        late.add_(torch.randn_like(late))
+    assert "at rank 3 it would leave out" in no_lora(low, both, rank=3), "whichever matrix it is"
 
 
 def test_what_the_best_product_leaves_is_near_what_a_cut_leaves():
@@ -292,8 +297,7 @@ def test_the_card_gives_rates_with_interval_and_n_and_the_hubs_own_entries(pair,
     told = told_of(pair, ("a", "b"), evidence_of(store, pair.parts["weights"], GATES))
     text = card(told)
     assert (
-        "90\u202f% [80, 95], n = 50" in text
-        and "Judge refusal rules, version 4 (rules/4)" in text
+        "90\u202f% [80, 95], n = 50" in text and "Judge refusal rules, version 4 (rules/4)" in text
     )
     assert "type: over_refusal" in text
     entries = eval_entries(told)

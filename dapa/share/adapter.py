@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ EXACT = 1e-5
 """Of a difference's norm: below it nothing is left to keep."""
 MOST_LEFT = 0.05
 """Of a difference's norm: above it the change is not of low rank."""
+PATIENCE = 2.0
+"""Seconds for telling before the press whether a change is a LoRA's; the first matrix is always
+looked at."""
 
 
 _ROUTED = {"experts", "router", "shared_gate"}
@@ -100,7 +104,7 @@ def _never(pair: Pair, changed: Changed) -> str:
 
 
 def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
-    """Why the change is surely no LoRA's, told by its first matrix before anything is written.
+    """Why the change is surely no LoRA's, told by as many matrices as `PATIENCE` allows for.
 
     Args:
         pair: As it is loaded.
@@ -108,7 +112,7 @@ def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
         rank: The rank of each matrix at most.
 
     Returns:
-        A line for people; empty where the first matrix does not tell.
+        A line for people; empty where those matrices do not tell.
 
     Raises:
         DapaError: As `export_lora`, of a mask or of files that cannot be exported at all.
@@ -116,16 +120,18 @@ def no_lora(pair: Pair, mask: Mask, rank: int = 32) -> str:
     changed = changed_by(pair, mask)
     if never := _never(pair, changed):
         return never
+    until = time.monotonic() + PATIENCE
     for name, made_by in changed.tensors.items():
+        if time.monotonic() > until:
+            break
         old, new = changed.student.tensor(name), made_by()
         if torch.equal(old.to(new.dtype), new):
             continue
         if old.dim() != 2:
             return f"a LoRA holds differences of layers' matrices and {name} is none"
         left = left_at_best(new.float() - old.float(), rank)
-        if left <= 2 * MOST_LEFT:  # an estimate: the press itself measures
-            return ""
-        return f"at rank {rank} it would leave out some {100 * left:.0f} % of a matrix's change"
+        if left > 2 * MOST_LEFT:  # an estimate: the press itself measures
+            return f"at rank {rank} it would leave out some {100 * left:.0f} % of a matrix's change"
     return ""
 
 
