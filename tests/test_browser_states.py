@@ -70,6 +70,13 @@ def test_where_attention_refuses_a_search_of_gates_says_nothing_here_and_leads_t
         assert job.settings.kind == "attention"
         assert {unit.layer for unit in job.report.units} == {1, 3}
         page.wait_for_selector("#elsewhere", state="hidden")
+        runs = served.workbench.store.runs()
+        nothing = next(run for run in runs if run.outcome == "nothing found")
+        tab(page, "Runs")
+        page.click(f"#runs [data-run='{nothing.id}']")
+        page.click("#run-again:has-text('Open in Search')")
+        page.wait_for_selector("#elsewhere:has-text('Search whole attentions instead')")
+        assert len(served.workbench.store.runs()) == len(runs), "shown again, not searched again"
 
 
 def test_a_slow_load_shows_what_it_does_and_a_failed_one_why(chromium, planted_pair, tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dapa.core.records import Prompt
+from dapa.core.records import NothingToLocalize, Prompt
 from dapa.measure.baselines import Baselines, baselines
 from dapa.measure.categories import CategoryMap, categories
 from dapa.measure.necessity import Necessity, necessity
@@ -88,10 +88,12 @@ class Searching(Holding):
     def bring_forward(self, run_id: str) -> bool:
         """Make an ended search of this process the newest one again; False where there is none.
 
-        One of another pair, or without a result, stays where it is.
+        One of another pair stays where it is, as one that came to no result: it can be resumed.
         """
         job = self._jobs.get(run_id)
-        if job is None or not job.wait(0) or job.report is None or not job.suits(self.pair):
+        if job is None or not job.wait(0) or not job.suits(self.pair):
+            return False
+        if job.report is None and not isinstance(job.error, NothingToLocalize):
             return False
         self._jobs[run_id] = self._jobs.pop(run_id)
         return True

@@ -36,6 +36,7 @@ _TO_TAB = (
 )
 _NONE = hint("No run is open", "Choose one of the list.")
 _DELETE, _SURE = "Delete", "Delete for good"
+_ENDED = ("done", "nothing found")
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,15 @@ def wire(
 
     def about(run: Run) -> tuple[Any, ...]:
         """Whose it is, the run itself, and what may be done with it."""
-        ours, goes_on = is_ours(dashboard, run), run.kind == "search" and run.state != "failed"
+        ours, ended = is_ours(dashboard, run), run.outcome in _ENDED
+        goes_on = run.kind == "search" and (ended or run.state != "failed")
         return (
             whose(dashboard, owner_of(run.settings.get("pair") or {}), "This run", ours),
             opened(dashboard, run),
             gr.update(visible=ours and mask_of(run) is not None),
             gr.update(
                 visible=ours and goes_on,
-                value="Open in Search" if run.state == "done" else "Resume in Search",
+                value="Open in Search" if ended else "Resume in Search",
             ),
             gr.update(visible=run.kind == KIND and bool((run.result or {}).get("models"))),
         )
@@ -239,9 +241,11 @@ def wire(
             raise SettingError(f"this run is of {pair_of(run.settings)}; load that pair first")
         if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
             return  # it is running here: the Search tab shows it
-        if run.state != "done":
+        if run.outcome in _ENDED and bench.bring_forward(reopened.get(run.id, run.id)):
+            return
+        if run.state != "done":  # where nothing was found, memory says so again
             begin(dashboard, lambda: bench.resume_job(run.id))
-        elif not bench.bring_forward(reopened.get(run.id, run.id)):
+        else:
             settings = SearchSettings.from_dict(run.settings)  # a new run: the old keeps its costs
             reopened[run.id] = begin(dashboard, lambda: bench.search_job(settings)).id
 
