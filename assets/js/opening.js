@@ -1,15 +1,15 @@
-// This tab's own secret, made once for each address that it opens: a reload finds by it what the
-// tab held, a link that is followed in the same tab does not.
+// Each page that opens makes a secret of its own, under which the server remembers what its tab
+// holds, and hands over the one that this tab had at the same address before: a reload, going back
+// and a duplicated tab find the conversation, and two tabs never write under one secret.
 (_, ...rest) => {
+  let before = '';
   let secret = '';
   try {
-    const kept = JSON.parse(sessionStorage.getItem('dapa-tab') ?? 'null');
-    secret = kept?.at === location.search ? kept.secret : '';
-    if (!secret) {
-      const bytes = crypto.getRandomValues(new Uint8Array(16));
-      secret = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-      sessionStorage.setItem('dapa-tab', JSON.stringify({ at: location.search, secret }));
-    }
+    const kept = JSON.parse(sessionStorage.getItem('dapa-tab') ?? '{}');
+    before = kept[location.search] ?? '';
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    secret = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    sessionStorage.setItem('dapa-tab', JSON.stringify({ ...kept, [location.search]: secret }));
   } catch { /* storage is forbidden: a reload then begins anew */ }
-  return [secret, ...rest];
+  return [`${before} ${secret}`, ...rest];
 }

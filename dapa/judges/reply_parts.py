@@ -8,7 +8,9 @@ knows marks, not meanings: whether an answer refuses it does not know.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Span = tuple[int, int]
 STILL_THINKING = "still thinking"
@@ -139,3 +141,13 @@ def _role(reply: str, start: int) -> int:
         found = mark.match(reply, start)
         start = found.end() if found else start
     return start
+
+
+def answer_text(reply: str, inside: bool = False, begun: str = "") -> str:
+    """What a judge that knows nothing of a reply's start is shown: a whole answer, no thought."""
+    return parts(reply, opened=True).of(reply) if inside else begun + reply
+
+
+def whole_reply(row: Mapping[str, Any]) -> str:
+    """A stored row's reply as the model's turn had it: with the words that were put before it."""
+    return f"{row.get('begun') or ''}{row['reply']}"  # rows of older versions tell no such words

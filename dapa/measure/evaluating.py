@@ -11,8 +11,9 @@ from dapa.core.records import EMPTY, Mask, Prompt, PromptError, SettingError, Ve
 from dapa.core.running import Running
 from dapa.judges.base import Judge
 from dapa.judges.harm import Harm, HarmJudge
+from dapa.judges.reply_parts import answer_text
 from dapa.measure.decoded import Question, Speaker, answer, inside
-from dapa.measure.evaluation import WRAP, Evaluation, Judged, answer_text, ordered, speakers_of
+from dapa.measure.evaluation import WRAP, Evaluation, Judged, ordered, speakers_of
 from dapa.measure.evaluation_settings import Purpose
 from dapa.measure.perplexity import STRIDE, WINDOW, Perplexity, perplexity
 from dapa.measure.utility import Drift, Utility

@@ -15,7 +15,6 @@ from typing import Any
 from dapa.core.records import Label, Mask, Prompt, Rate, Verdict
 from dapa.core.statistics import discordant, holm, mcnemar_exact, over_kinds, paired_gain, wilson
 from dapa.judges.harm import Harm
-from dapa.judges.reply_parts import parts
 from dapa.measure.decoded import Speaker
 from dapa.measure.perplexity import Perplexity
 from dapa.measure.utility import Drift
@@ -84,16 +83,6 @@ class Judged:
             "inside": self.inside,
             "harm": self.harm and self.harm.as_dict(),
         }
-
-
-def answer_text(reply: str, inside: bool = False, begun: str = "") -> str:
-    """What a judge that knows nothing of a reply's start is shown: a whole answer, no thought."""
-    return parts(reply, opened=True).of(reply) if inside else begun + reply
-
-
-def whole_reply(row: Mapping[str, Any]) -> str:
-    """A stored row's reply as the model's turn had it: with the words that were put before it."""
-    return f"{row.get('begun') or ''}{row['reply']}"  # rows of older versions tell no such words
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dapa.core.records import SettingError
 from dapa.core.version import VERSION
-from dapa.measure.evaluation import whole_reply
+from dapa.judges.reply_parts import whole_reply
 from dapa.share.card import public_name
 from dapa.share.evidence import Evidence
 from dapa.share.folder import new_folder, refuse_existing

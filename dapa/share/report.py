@@ -25,7 +25,7 @@ from dapa.figures.html_page import POLICY
 from dapa.figures.pareto import pareto_chart
 from dapa.figures.rates import rates_chart
 from dapa.figures.tradeoff import tradeoff_chart
-from dapa.measure.evaluation import whole_reply
+from dapa.judges.reply_parts import whole_reply
 from dapa.search.pareto import pareto
 from dapa.search.settings import SearchSettings, method_of
 from dapa.share.card import MODELS, public_name

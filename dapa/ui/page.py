@@ -17,6 +17,7 @@ from dapa.ui.checked_blocks import Page
 from dapa.ui.dashboard import Dashboard, guarded, script
 from dapa.ui.session import Session, apply, state
 from dapa.ui.tabs import presenter
+from dapa.ui.tabs.chat import opening
 from dapa.ui.tabs.chat import tab as chat
 from dapa.ui.tabs.evaluate import agreement
 from dapa.ui.tabs.evaluate import form as asked
@@ -102,10 +103,9 @@ def build(dashboard: Dashboard) -> gr.Blocks:
         picked["story"] = shown.story.select(
             chat.picked, None, talk.prompt, api_name="story_pick", show_progress="hidden"
         )
-        answer_again, known = chat.wire(
-            dashboard, talk, session, wheel, flips, _STEER, epoch, picked, opened
-        )
-        known.change(reopen, None, filled, api_name="search_again", show_progress="hidden")
+        back = opening.wire(dashboard, talk, talk.keep, session, wheel, _STEER, opened, epoch)
+        answer_again = chat.wire(dashboard, talk, session, flips, epoch, picked, back)
+        back.known.change(reopen, None, filled, api_name="search_again", show_progress="hidden")
         presenter.wire(dashboard, shown, session, wheel, _STEER)
         steered = _steering(dashboard, session, wheel, maps)
         pressed = {

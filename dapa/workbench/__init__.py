@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dapa.judges.classifier import classes_of, mapping
     from dapa.judges.harm import refuse_other_classes
     from dapa.judges.remembered import CHUNK
+    from dapa.judges.reply_parts import answer_text, whole_reply
     from dapa.localize.causes.flips import WhatIfs
     from dapa.measure.agreement import HUMAN, Agreement
     from dapa.measure.evaluation import (
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
         WRAP,
         Compared,
         Evaluation,
-        answer_text,
-        whole_reply,
     )
     from dapa.measure.evaluation_settings import EvaluationSettings
     from dapa.measure.judging import Benchmark, benchmark, half
@@ -121,6 +120,10 @@ _HOMES = {
     ),
     "dapa.judges.harm": ("refuse_other_classes",),
     "dapa.judges.remembered": ("CHUNK",),
+    "dapa.judges.reply_parts": (
+        "answer_text",
+        "whole_reply",
+    ),
     "dapa.localize.causes.flips": ("WhatIfs",),
     "dapa.measure.agreement": (
         "Agreement",
@@ -131,8 +134,6 @@ _HOMES = {
         "Compared",
         "Evaluation",
         "WRAP",
-        "answer_text",
-        "whole_reply",
     ),
     "dapa.measure.evaluation_settings": ("EvaluationSettings",),
     "dapa.measure.judging": (

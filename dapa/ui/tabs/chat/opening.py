@@ -1,7 +1,7 @@
 """What a page opens on: what its browser tab held before a reload, else what its link names.
 
 A tab is known by a secret that it keeps itself (`opening.js`); the server remembers the newest
-conversation and layers of so many tabs, in memory only.
+conversation and layers of so many, by pair, in memory only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 import gradio as gr
 
 from dapa.core.html import Html
+from dapa.core.owner import Owner
 from dapa.core.records import PairError
 from dapa.ui.belonging import is_loaded, loaded, owner_of, spec_of, title_of, who_of
-from dapa.ui.dashboard import Dashboard, guarded, script
+from dapa.ui.dashboard import Dashboard, guarded, script, text
 from dapa.ui.parts import note
 from dapa.ui.session import Session
+from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.links import as_it_stands, read_link, restore
 from dapa.ui.tabs.chat.sessions import SessionCard
@@ -28,9 +30,12 @@ from dapa.ui.tabs.chat.shown import order
 from dapa.workbench import ChatSession as Saved
 from dapa.workbench import Talk
 
-TABS = 256
-"""How many tabs are remembered; the one that was heard of longest ago goes first."""
+TABS = 512
+"""How many openings are remembered; the one that was heard of longest ago goes first."""
+_PAIRS = 4
+"""Of how many pairs each is remembered."""
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
+_NOBODY = Owner()
 _SECRET = re.compile(r"[0-9a-f]{32}")
 
 
@@ -49,9 +54,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Tabs:
-    """What each browser tab held last, by its secret."""
+    """What each browser tab held last, by its secret; the newest pair's first."""
 
-    _held: OrderedDict[str, Wanted] = field(default_factory=OrderedDict)
+    _held: OrderedDict[str, tuple[Wanted, ...]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hold(self, secret: Any, wanted: Wanted) -> None:
@@ -59,15 +64,27 @@ class Tabs:
         if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
             return
         with self._lock:
-            self._held[secret] = wanted
-            self._held.move_to_end(secret)
-            while len(self._held) > TABS:
-                self._held.popitem(last=False)
+            others = [w for w in self._held.get(secret, ()) if w.saved.pair != wanted.saved.pair]
+            self._put(secret, (wanted, *others[: _PAIRS - 1]))
 
-    def of(self, secret: Any) -> Wanted | None:
-        """What this tab held; None where nothing is known of it."""
+    def hand_over(self, before: Any, secret: Any) -> None:
+        """A page that opens goes on with what its tab held before; that stays what it was."""
+        known = isinstance(before, str) and before in self._held
+        if known and isinstance(secret, str) and _SECRET.fullmatch(secret):
+            with self._lock:
+                self._put(secret, self._held[before])
+
+    def _put(self, secret: str, held: tuple[Wanted, ...]) -> None:
+        self._held[secret] = held
+        self._held.move_to_end(secret)
+        while len(self._held) > TABS:
+            self._held.popitem(last=False)
+
+    def of(self, secret: Any, owner: Owner = _NOBODY) -> Wanted | None:
+        """What this tab held with the pair of `owner`, else with another; None where unknown."""
         with self._lock:
-            return self._held.get(secret) if isinstance(secret, str) else None
+            held = self._held.get(secret, ()) if isinstance(secret, str) else ()
+        return next((w for w in held if owner.same(owner_of(w.saved.pair))), next(iter(held), None))
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,8 @@ class Opening:
 
     ask: gr.State
     """Changes to a prompt that is to be asked: a link's."""
-    came: Any
-    """The event after which what was held, or a link names, is on the page."""
+    came: dict[str, Any]
+    """The events, by name, after which a conversation is on the page again."""
     known: gr.State
     """Becomes true where the tab was here before."""
     hold: Callable[[Any, str], None]
@@ -90,12 +107,14 @@ def wire(
     kept: SessionCard,
     session: gr.State,
     wheel: gr.HTML,
+    steer: dict[str, Any],
     opened: Any,
     epoch: gr.State,
 ) -> Opening:
     """When the page opens, restore what its tab held or its link names, or offer to load its pair.
 
-    What could not be given yet comes with the pair, by the event of `epoch`.
+    The card of what is kept is wired too: it brings conversations back by a press. What could not be
+    given yet comes with the pair, by the event of `epoch`.
     """
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
     ask, known, tabs = gr.State(""), gr.State(False), Tabs()
@@ -120,8 +139,10 @@ def wire(
 
     @guarded
     def follow(request: gr.Request, tab: Any, here: Session) -> tuple[Any, ...]:
-        held = tabs.of(tab)
-        return (held is not None, tab, *given(held or _linked(request), here))
+        before, _, now = text(tab or "", "the tab", 100).partition(" ")
+        tabs.hand_over(before, now)
+        held = tabs.of(now, loaded(dashboard))
+        return (held is not None, now, *given(held or _linked(request), here))
 
     @guarded
     def again(wanted: Any, here: Session) -> tuple[Any, ...]:
@@ -131,7 +152,7 @@ def wire(
     def fetch(request: gr.Request, wanted: Any) -> Html:
         """Load a link's pair for everyone at this server, because someone pressed the button."""
         if not isinstance(wanted, Wanted):
-            raise PairError("there is no link to follow; open one first")
+            raise PairError("nothing waits for a pair here; choose one under Change pair")
         dashboard.load(spec_of(dashboard, owner_of(wanted.saved.pair)), who_of(request))
         return note("Loading that pair; the header shows how far it is.")
 
@@ -148,7 +169,8 @@ def wire(
         )  # fmt: skip
 
     out = [kept.said, kept.fetch, kept.wanted, ask, *restored, *parts.form.parts.values()]
-    came = opened.then(
+    came = sessions.wire(dashboard, parts, kept, session, wheel, steer)
+    came["link_open"] = opened.then(
         follow, [secret, session], [known, mine, *out], api_name="link_open",
         js=script("opening.js"), **_QUIET,
     )  # fmt: skip

@@ -84,32 +84,23 @@ def wire(
     dashboard: Dashboard,
     parts: Chat,
     session: gr.State,
-    wheel: gr.HTML,
     flips: gr.HTML,
-    steer: dict[str, Any],
     epoch: gr.State,
     elsewhere: Mapping[str, Any],
-    opened: Any,
-) -> tuple[Any, gr.State]:
-    """Events.
+    back: opening.Opening,
+) -> Any:
+    """Events; returns what answers again after a toggle.
 
     Args:
         dashboard: Who answers.
         parts: The tab's components.
         session: What this page has chosen.
-        wheel: The strip.
         flips: What carries the what-ifs.
-        steer: How handlers that replace a session are queued.
         epoch: Changes with the loaded pair.
         elsewhere: The events, by name, that put a prompt from another place into the composer, the
             presenter's bar among them: it is asked as a pressed example is.
-        opened: The event of the page's opening.
-
-    Returns:
-        What answers again after a toggle, and the state that becomes true where this browser tab
-        was here before.
+        back: What the page's opening brings back.
     """
-    back = opening.wire(dashboard, parts, parts.keep, session, wheel, opened, epoch)
 
     def ours(talk: Talk) -> Talk:
         """The conversation where the loaded pair held it, else a new one: pairs do not mix."""
@@ -251,7 +242,6 @@ def wire(
         redraw, state, parts.panes, api_name="chat_pair", **quiet
     )
     voted = rulings.wire(dashboard, parts, parts.trial, session, ruled)
-    restored = sessions.wire(dashboard, parts, parts.keep, session, wheel, steer)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
     for event, name in (
@@ -275,10 +265,9 @@ def wire(
     )
     # Drawn once more: the new pair's empty panes may have been painted over what came back.
     back.known.change(redraw, state, parts.panes, api_name="chat_back", **quiet)
-    after({**answered, "link_open": back.came})
-    after(restored)
+    after({**answered, **back.came})
     back.hold(voted, "chat_vote")
-    return chain, back.known
+    return chain
 
 
 @guarded
