@@ -96,6 +96,17 @@ def test_a_file_may_have_a_persons_labels(dashboard, tmp_path):
     assert "undefined: both always say one thing" in matrix.draw(found)
 
 
+def test_compare_finds_the_labels_that_the_benchmark_finds(dashboard, tmp_path):
+    """The card said "none with a person's word" above the benchmark on just those words."""
+    path = people_file(tmp_path)
+    assert "3 of them with a person’s word" in agreement.line_of(dashboard, FILE, path, "", BOTH)
+    found = compared(dashboard, FILE, path, "", ["rules"], "", "")
+    assert found.agreement.judges == ("rules/6", "human")
+    other = tmp_path / "topic.csv"
+    other.write_text(f"prompt,reply,label\n{ASKED},{NO},harmful\n")
+    assert "none with a person’s word" in agreement.line_of(dashboard, FILE, str(other), "", BOTH)
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

@@ -19,7 +19,7 @@ from dapa.cli.signature import options
 from dapa.core.records import Mask, SettingError
 from dapa.workbench import EvaluationSettings, PairOptions
 from dapa.writing.numbers import plain, rate_text
-from dapa.writing.sentences import cut_sentence
+from dapa.writing.sentences import ENDED_FIRST, cut_sentence
 
 if TYPE_CHECKING:
     from dapa.workbench import Evaluation
@@ -150,7 +150,7 @@ def told(found: Evaluation) -> list[RenderableType]:
         shown.append(table(headers, lines))
     shown += found.notes
     if not found.complete:
-        shown.append("Stopped early: the rates are over what was judged.")
+        shown.append(f"Stopped early: the rates are over what was judged. {ENDED_FIRST}")
     shown.append(
         f"Judged by {found.judge}. Every reply: python -m dapa runs replies {found.run} "
         "--model patched --measure dsr"

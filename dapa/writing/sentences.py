@@ -56,6 +56,11 @@ def role_text(role: str) -> str:
     return f"{who}, {where}"
 
 
+ENDED_FIRST = (
+    "Where a row's n is smaller than it would have been, the replies that ended first were judged, "
+    "short ones above all: they are no fair sample, and columns of different n do not compare."
+)
+"""What a table that was stopped early must say of its unfinished rows."""
 MANY_CUT = 0.2
 """Beyond this share of cut replies a run says so before anything else."""
 

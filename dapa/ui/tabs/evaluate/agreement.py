@@ -82,7 +82,7 @@ def build(dashboard: Dashboard) -> Agree:
             )  # fmt: skip
             human = gr.Textbox(
                 "", label="the file’s column with a person’s labels", max_length=200, max_lines=1,
-                placeholder="empty where it has none",
+                placeholder="empty: found by its name, such as label",
             )  # fmt: skip
         judges = gr.CheckboxGroup(
             [(words, name) for name, words in judging.offered(dashboard).items()],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dapa.core.records import SettingError
+from dapa.core.records import Label, PromptError, SettingError
 from dapa.ui.dashboard import Dashboard, one_of, text
-from dapa.workbench import KIND, Written, answer_text, read_replies
+from dapa.workbench import KIND, Written, answer_text, read_labelled, read_replies
 
 RULED, FILE = "ruled", "file"
 ALWAYS = (("replies that people ruled on in the chat", RULED), ("an uploaded file", FILE))
@@ -38,7 +39,7 @@ def replies(dashboard: Dashboard, source: Any, given: Any, human: Any) -> tuple[
         dashboard: Whose store is read.
         source: A value out of `choices`.
         given: The path of an uploaded file, if any.
-        human: The file's column with a person's labels; empty where it has none.
+        human: The file's column with a person's labels; empty where its name tells, or it has none.
 
     Raises:
         SettingError: No such source, or nothing in it, with what to do.
@@ -52,7 +53,7 @@ def replies(dashboard: Dashboard, source: Any, given: Any, human: Any) -> tuple[
         if not isinstance(given, str) or not given:
             raise SettingError("no file is here yet; upload one with columns prompt and reply")
         column = text(human or "", "the column's name", 200).strip()
-        found = read_replies(Path(given), column or None)
+        found = of_file(Path(given), column)
         missing = "the file holds no replies; add some rows"
     else:
         found = of_run(dashboard, chosen.removeprefix(_RUN))
@@ -60,6 +61,22 @@ def replies(dashboard: Dashboard, source: Any, given: Any, human: Any) -> tuple[
     if not found:
         raise SettingError(missing)
     return found
+
+
+def of_file(path: Path, column: str) -> tuple[Written, ...]:
+    """What a file holds, with people's labels: of the column named, or found as the benchmark does.
+
+    Both buttons so read one file alike. Words that are no label, partial too, count as none.
+    """
+    found = read_replies(path, column or None)
+    if column:
+        return found
+    try:
+        people = [one.people for one in read_labelled(path)]
+    except PromptError:
+        return found
+    words = [Label(word) if word in list(Label) else None for word in people]
+    return tuple(replace(row, human=word) for row, word in zip(found, words, strict=True))
 
 
 def of_run(dashboard: Dashboard, run_id: str) -> tuple[Written, ...]:

@@ -27,6 +27,7 @@ from dapa.ui.tabs.search.tab import TO_CHAT
 from dapa.ui.tasks import Task
 from dapa.ui.watching import again, clock, ended, progress_line, stage
 from dapa.workbench import WRAP, Evaluation, EvaluationSettings, digest, titled
+from dapa.writing.sentences import ENDED_FIRST
 
 _CHARTS = ("rates", "safety against skill", "safety against harmless answered", "by category")
 _EMPTY = hint(
@@ -139,7 +140,8 @@ def wire(
             made = plots.drawn(figure, f"evaluate {picture}", origin(found), dark is True)
             chart = gr.update(value=made, visible=True)
         partial = not found.complete and task.state != "stopped"  # opened again from Runs
-        body = joined((scores.draw(found), note(_PARTIAL) if partial else "", told))
+        first = html("") if found.complete else note(ENDED_FIRST, "warn")
+        body = joined((scores.draw(found), note(_PARTIAL) if partial else "", told, first))
         over = scores.headline(found, found.total or total_of(found))
         return body, gr.update(visible=True), chart, *buttons, timer, shown, stamp, over
 

@@ -10,6 +10,7 @@ from dapa.core.records import Mask, Rate, SettingError
 from dapa.ui.parts import exactly, mean, note, rate, table, title
 from dapa.ui.tabs.evaluate.scores import KL, heads, title_of
 from dapa.workbench import COLUMNS, WRAP, Run, titled
+from dapa.writing.sentences import ENDED_FIRST
 
 _MEANS = {"perplexity": ("perplexity", "token"), "kl": (KL, "prompt")}
 """What is no share of replies: its key in the store -> (its row's name, what it is a mean over)."""
@@ -32,7 +33,8 @@ def draw(run: Run) -> Html:
     mask = exactly(mask_of(run))
     judge = titled(str(told.get("judge", "")))
     line = f"Patched with {mask}; judged by {judge}. Press a rate to read on."
-    partial = "" if told.get("complete", True) else note("Stopped early: of what was judged.")
+    whole = told.get("complete", True)
+    partial = "" if whole else note(f"Stopped early: of what was judged. {ENDED_FIRST}")
     notes = joined(note(one) for one in told.get("notes") or [])
     body = table(("share of replies", *heads(names, beside_of(run))), rows)
     return title("What each model did", line) + partial + body + notes
