@@ -24,7 +24,6 @@ from dapa.ui.tabs.search.tab import begin
 from dapa.workbench import (
     KIND,
     Run,
-    SearchSettings,
     checked_title,
     stored_evaluation,
     stored_replies,
@@ -237,10 +236,7 @@ def wire(
             raise SettingError(f"this run is of {pair_of(run.settings)}; load that pair first")
         if any(job.id == run.id and not job.wait(0) for job in bench.jobs()):
             return  # it is running here: the Search tab shows it
-        if run.state == "done":  # a new run, so that the old one keeps its costs
-            begin(dashboard, lambda: bench.search_job(SearchSettings.from_dict(run.settings)))
-        else:
-            begin(dashboard, lambda: bench.resume_job(run.id))
+        begin(dashboard, lambda: bench.again_job(run.id))
 
     @guarded
     def table(run_id: Any) -> None:
