@@ -295,8 +295,9 @@ def _warnings(evidence: Evidence) -> list[str]:
     for one in report.rechecks if report else ():
         if one.role == "best" and (one.lost or one.gained):
             told.append(
-                f"Of the found set's replies, read to their end, {rate_text(one.rate)}, refuse: "
-                f"openings that go on to comply: {one.lost}; that refuse only later: {one.gained}."
+                f"Read to their end, {percent(one.rate.value, 0)} of the found set's {one.rate.n} "
+                f"replies refuse: {one.lost} open with a refusal and go on to comply, {one.gained} "
+                "refuse only later."
             )
     if evidence.search is not None and evidence.search.state == "stopped":
         told.append("The search was stopped early: this is the best it had.")
