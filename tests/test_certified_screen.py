@@ -202,12 +202,17 @@ def test_what_all_repetitions_agree_on_leads_and_alternatives_are_named():
     assert "agreed" not in certified.head(report("graded"), "mlp")
 
 
-def test_a_refusal_that_is_taken_back_is_told():
+def test_a_refusal_that_is_taken_back_or_comes_late_is_told():
     made = report("graded")
     from dapa.search.engine.checked import Recheck
 
-    back = Recheck("best", made.mask, wilson(60, 100), 3, 0, True)
-    assert "3 of 100 replies" in certified.below(replace(made, rechecks=(back,)), "mlp")
+    def said(lost, gained):
+        line = Recheck("best", made.mask, wilson(60, 100), lost, gained, True)
+        return certified.below(replace(made, rechecks=(line,)), "mlp")
+
+    assert "Of 100 replies of the set 3 open with a refusal and go on" in said(3, 0)
+    assert "Refuse only later" in said(0, 5) and "5 refuse only later" in said(0, 5)
+    assert "refuse only later" not in said(0, 0)
 
 
 def test_words_from_outside_stay_words():

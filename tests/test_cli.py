@@ -207,7 +207,11 @@ def test_a_run_is_listed_shown_and_resumed_without_judging_again(dapa, files):
     assert "%" in facts and "0." not in facts
     code, out, _ = dapa("runs", "resume", run["id"], "--run-dir", "kept", "--json", "-")
     again = json.loads(out)
-    assert code == 0 and again["run"] == run["id"] and again["layers"] == NEEDED
+    assert code == 0 and again["run"] != run["id"] and again["layers"] == NEEDED
+    assert again["looks"] == shown["result"]["looks"], "the same job again is no new look"
+    code, out, _ = dapa("runs", "show", run["id"], "--run-dir", "kept", "--json", "-")
+    kept = json.loads(out)["result"]
+    assert code == 0 and kept == shown["result"], "what was done keeps its result and its costs"
     assert again["prompts_judged"] == 0 and again["tests"] == shown["result"]["tests"]
     assert run["id"] in dapa("runs", "list", "--run-dir", "kept")[1]
 

@@ -1,8 +1,14 @@
 """The costs of a search say everything that was counted, for screen and terminal alike."""
 
+from types import SimpleNamespace
+
 from searched import searched
 
 from dapa.cli.searching import told
+from dapa.core.masks import Mask, Unit
+from dapa.core.rates import Rate
+from dapa.search.engine.checked import Recheck
+from dapa.share import story
 from dapa.ui.tabs.search import result
 from dapa.writing.costs import PHASES, cost_lines
 
@@ -44,3 +50,26 @@ def test_a_real_search_s_phases_sum_to_its_time_on_screen_and_in_the_terminal():
         column.header for part in told(job, job.report) for column in getattr(part, "columns", ())
     ]
     assert "cost" in [str(head) for head in rows]
+
+
+def test_a_report_tells_what_was_known_beforehand():
+    def said(**counts):
+        run = SimpleNamespace(result=BODY | counts)
+        return story._cost(SimpleNamespace(search=run))
+
+    assert said().startswith("19 tests, 2,357 replies judged and 9 verdicts recalled, 29,104")
+    assert said(recalled=0).startswith("19 tests, 2,357 replies judged, 29,104")
+    known = said(prompts_judged=0, recalled=2071, tokens=0, seconds=0.4)
+    assert "all 2,071 verdicts were known from an earlier run" in known
+    assert "0 replies" not in known and "0.4" not in known
+
+
+def test_a_report_tells_where_whole_replies_say_else_than_openings():
+    def said(lost, gained):
+        line = Recheck("best", Mask.of([Unit(1)]), Rate(0.66, 0.56, 0.75, 100), lost, gained, True)
+        report = SimpleNamespace(rates={}, rechecks=(line,))
+        return story._warnings(SimpleNamespace(report=report, search=None))
+
+    assert said(0, 0) == []
+    (line,) = said(0, 5)
+    assert "66" in line and "100 replies" in line and line.endswith("comply, 5 refuse only later.")

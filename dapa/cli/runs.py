@@ -187,7 +187,10 @@ def replies(
 
 @runs.command()
 def resume(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) -> None:
-    """Start a search or an evaluation again; what it had asked is answered from the store."""
+    """Start a search or an evaluation again; what it had asked is answered from the store.
+
+    A search that was done becomes a run of its own, so that the old one keeps its costs.
+    """
     output = Output(json)
     kind = _store(run_dir).run(run).kind  # a wrong id costs no loading
     from dapa.workbench import Workbench
@@ -202,7 +205,7 @@ def resume(run: RunId, run_dir: o.RunDir = Path("runs"), json: o.Json = None) ->
         raise StoreError(f"run {run} is a {kind}; give its command again to go on with it")
     with progress() as report:
         report("loading the pair", None)
-        job = Workbench(run_dir).resume_job(run)
+        job = Workbench(run_dir).again_job(run)
         found = watch(job, report)
     output.result(body_of(job, found), *told(job, found))
     if job.control.stopped:

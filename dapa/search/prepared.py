@@ -255,8 +255,9 @@ class PreparedSearch:
         texts = self._set if self.confident else [prompt.text for prompt in self.held_out]
         if not texts:
             return 0
-        # opened again it is the same job: nothing that it tells could be chosen by
-        asked = {key: value for key, value in self.settings.decisive().items() if key != "date"}
+        # opened again it is the same job: nothing that it tells could be chosen by. A stored one's
+        # settings name the pair, a new one's do not yet; the look is of this pair in any case
+        asked = {k: v for k, v in self.settings.decisive().items() if k != "date"} | {"pair": {}}
         return look(self.store, self.pair.digest, texts, f"{who} {digest(asked, sorted(texts))}")
 
     def _asked(self, prompts: Sequence[Prompt], canonical: bool = False) -> Workload:

@@ -273,8 +273,15 @@ def _cost(evidence: Evidence) -> str:
         return ""
     costs = run.result
     gpu = f", {costs['gpu_seconds']:.0f} GPU-seconds" if costs.get("gpu_seconds") else ""
+    judged, known = costs.get("prompts_judged", 0), costs.get("recalled", 0)
+    if known and not judged:
+        return (
+            f"{costs['tests']} tests; all {known:,} verdicts were known from an earlier run, so "
+            "what this one took tells nothing of what they cost."
+        )
     return (
-        f"{costs['tests']} tests, {costs.get('prompts_judged', 0):,} replies judged, "
+        f"{costs['tests']} tests, {judged:,} replies judged"
+        f"{f' and {known:,} verdicts recalled' if known else ''}, "
         f"{costs.get('tokens', 0):,} tokens decoded, {duration(costs.get('seconds', 0.0))}{gpu}."
     )
 
@@ -284,12 +291,14 @@ def _warnings(evidence: Evidence) -> list[str]:
     if evidence.search is not None:
         limit = evidence.search.settings.get("max_new_tokens")
     many = cut_sentence(report.rates, limit) if report else ""
-    lost = [one.lost for one in report.rechecks if one.role == "best"] if report else []
     told = [many]
-    if any(lost):
-        what = "reply of the found set opens" if lost[0] == 1 else "replies of the found set open"
-        goes = "goes" if lost[0] == 1 else "go"
-        told.append(f"{lost[0]} {what} with a refusal and {goes} on to comply.")
+    for one in report.rechecks if report else ():
+        if one.role == "best" and (one.lost or one.gained):
+            told.append(
+                f"Read to their end, {percent(one.rate.value, 0)} of the found set's {one.rate.n} "
+                f"replies refuse: {one.lost} open with a refusal and go on to comply, {one.gained} "
+                "refuse only later."
+            )
     if evidence.search is not None and evidence.search.state == "stopped":
         told.append("The search was stopped early: this is the best it had.")
     return [line for line in told if line]

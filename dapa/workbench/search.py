@@ -98,6 +98,19 @@ class Searching(Holding):
         self._jobs[run_id] = self._jobs.pop(run_id)
         return True
 
+    def again_job(self, run_id: str) -> SearchJob:
+        """Go on with a stored search, or do a finished one again: memory has its answers.
+
+        What was finished is searched as a new run, so that the old one keeps its costs.
+        """
+        run = self.store.run(run_id)
+        if run.state != "done":
+            return self.resume_job(run_id)
+        settings = SearchSettings.from_dict(run.settings)
+        if self._pair is None:
+            self.load_again(settings.pair, settings.beside)
+        return self.search_job(settings)
+
     def harmless(self, job: SearchJob, source: str | Path | None = None) -> tuple[Prompt, ...]:
         """Prompts for a search's over-refusal: the held-out ones of a set, or all of it.
 

@@ -113,8 +113,8 @@ def wire(
 ) -> Opening:
     """When the page opens, restore what its tab held or its link names, or offer to load its pair.
 
-    The card of what is kept is wired too: it brings conversations back by a press. What could not be
-    given yet comes with the pair, by the event of `epoch`.
+    The card of what is kept is wired too: it brings conversations back by a press. What could not
+    be given yet comes with the pair, by the event of `epoch`.
     """
     restored = [session, wheel, parts.talk, parts.panes, parts.veil, parts.prompt]
     ask, known, tabs = gr.State(""), gr.State(False), Tabs()

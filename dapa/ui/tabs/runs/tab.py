@@ -24,7 +24,6 @@ from dapa.ui.tabs.search.tab import begin
 from dapa.workbench import (
     KIND,
     Run,
-    SearchSettings,
     checked_title,
     stored_evaluation,
     stored_replies,
@@ -243,11 +242,9 @@ def wire(
             return  # it is running here: the Search tab shows it
         if run.outcome in _ENDED and bench.bring_forward(reopened.get(run.id, run.id)):
             return
-        if run.state != "done":  # where nothing was found, memory says so again
-            begin(dashboard, lambda: bench.resume_job(run.id))
-        else:
-            settings = SearchSettings.from_dict(run.settings)  # a new run: the old keeps its costs
-            reopened[run.id] = begin(dashboard, lambda: bench.search_job(settings)).id
+        job = begin(dashboard, lambda: bench.again_job(run.id))
+        if job.id != run.id:
+            reopened[run.id] = job.id
 
     @guarded
     def table(run_id: Any) -> None:

@@ -221,18 +221,22 @@ def _asked(name: str, ours: Rate, whole: Rate, change: str) -> Line:
 
 
 def _taken_back(report: SearchReport) -> Html:
-    """Replies that open with a refusal and go on to comply."""
-    lost = [one for one in report.rechecks if one.role == "best" and one.lost]
-    if not lost:
+    """Whole replies against openings: who goes on to comply, and who refuses only later."""
+    said = [one for one in report.rechecks if one.role == "best" and (one.lost or one.gained)]
+    if not said:
         return html("")
+    one = said[0]
     return note(
         html(
-            "<b>Refuse, then comply.</b> {} of {} replies of the set open "
-            "with a refusal and go on to comply; the figures above count openings.",
-            lost[0].lost,
-            lost[0].rate.n,
+            "<b>{}.</b> Of {} replies of the set {} open with a refusal and go on to comply, {} "
+            "refuse only later; read to their end {} refuse. The figures above count openings.",
+            "Refuse, then comply" if one.lost else "Refuse only later",
+            one.rate.n,
+            one.lost,
+            one.gained,
+            percent(one.rate.value, 0),
         ),
-        "warn",
+        "warn" if one.lost else "",
     )
 
 
