@@ -66,7 +66,7 @@ def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone
     page.wait_for_timeout(500)  # what an answer leaves is remembered right after it
     page.reload()
     until(lambda: layers_on(page) == [4, 5])
-    tab(page, "Chat")
+    page.wait_for_selector("#tabs button[role=tab][aria-selected=true]:has-text('Chat')")
     until(lambda: replies(page, "patched") == said)
     assert "the conversation goes on" in page.inner_text("#chat-settings")
     press(page, 6)

@@ -38,9 +38,16 @@
     if (!event.target.closest('#tabs .tab-wrapper button')) return;
     if (event.isTrusted) chosen = true;
     else scrollTo(0, 0); // a button further down led here: its answer begins at the top
+    keep(event.target.textContent.trim().toLowerCase());
   }, true);
+  const shown = 'dapa-shown'; // the tab that a reload opens again
+  const keep = (name) => { try { sessionStorage.setItem(shown, name); } catch { /* forbidden */ } };
+  const before = () => {
+    if (performance.getEntriesByType('navigation')[0]?.type !== 'reload') return '';
+    try { return sessionStorage.getItem(shown) ?? ''; } catch { return ''; }
+  };
   const query = new URLSearchParams(location.search);
-  const linked = query.get('tab') || (query.has('pair') || query.has('student') ? 'chat' : '');
+  const linked = before() || query.get('tab') || (query.has('pair') || query.has('student') ? 'chat' : '');
   const opening = linked && setInterval(() => {
     const tab = tabs().find((b) => b.textContent.trim().toLowerCase() === linked);
     if (tab && !chosen) tab.click();

@@ -81,9 +81,11 @@ def export_lora(pair: Pair, evidence: Evidence, to: Path | str, rank: int = 32) 
         )
     ranks = {name: cut.a.shape[0] for name, cut in cuts.items()}
     low, high = min(ranks.values()), max(ranks.values())
+    left = cuts[worst].left
     note = (
         f"{f'Rank {high}' if low == high else f'Ranks {low} to {high}'}; at most "
-        f"{100 * cuts[worst].left:.2g} % of a matrix's difference (its norm) is left out, in "
+        f"{f'{100 * left:.2g}' if left >= 1e-4 else '0.01'} % of a matrix's difference (its norm) "
+        "is left out, in "
         f"{worst}. The rates on this page are of the exact weights."
     )
     head, _, rest = card(told, "lora").partition("\n\nUnits:")
