@@ -31,3 +31,12 @@ def test_the_tab_that_was_heard_of_longest_ago_is_forgotten_first():
     tabs.hold(secret(0), Wanted(SAVED))
     tabs.hold(secret(TABS), Wanted(SAVED))
     assert tabs.of(secret(0)) and tabs.of(secret(TABS)) and tabs.of(secret(1)) is None
+
+
+def test_a_duplicated_tab_gets_a_copy_and_the_two_part():
+    tabs, other = Tabs(), ChatSession(SAVED.pair, "5.gate")
+    tabs.hold(secret(1), Wanted(SAVED))
+    assert tabs.come(secret(2), secret(1)) == Wanted(SAVED)
+    tabs.hold(secret(2), Wanted(other))
+    assert tabs.come(secret(1), "").saved == SAVED and tabs.come(secret(2), "").saved == other
+    assert tabs.come(secret(3), "") is None is tabs.of(secret(3))
