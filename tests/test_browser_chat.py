@@ -1,6 +1,7 @@
 """The chat in Chromium: turns, rulings, blind votes, sessions, exports, links."""
 
 import json
+import threading
 
 import pytest
 from screen import ask, dashboard, layers_on, press, set_number, tab, until, visitors, write_in
@@ -75,6 +76,72 @@ def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone
     other.goto(page.url)
     until(lambda: other.locator("#strip [role=gridcell]").count() > 0)
     assert layers_on(other) == [], "another tab begins anew"
+    other.close()
+
+
+def again(page):
+    page.wait_for_timeout(500)  # what a press leaves is remembered right after it
+    page.reload()
+    page.wait_for_selector("#strip [role=gridcell]")
+    tab(page, "Chat")
+
+
+def test_a_reload_keeps_settings_that_were_changed_after_the_last_answer(board, chat):
+    page = chat(4)
+    ask(page, PROMPT)
+    page.get_by_label("Blur replies until asked for").check()
+    write_in(page, page.get_by_label("system prompt", exact=True), "Be terse.")
+    page.wait_for_selector("#chat-settings .label-wrap:has-text('system prompt')")
+    again(page)
+    until(lambda: len(replies(page, "student")) == 1)
+    line = page.inner_text("#chat-settings .label-wrap")
+    assert "system prompt" in line and "replies blurred until asked for" in line
+    assert page.locator("#panes .panes.blurred").count() == 1, "what was blurred stays so"
+
+
+def test_a_reload_in_mid_reply_leaves_the_question_and_no_reply_that_writes_forever(
+    board, chromium, monkeypatch
+):
+    context = chromium.new_context()  # its own: Gradio complains of a stream that a reload cuts
+    context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+    page, real, go = context.new_page(), board.workbench.chat, threading.Event()
+    page.goto(board.url)
+    page.wait_for_selector("#strip [role=gridcell]")
+    press(page, 4)
+    tab(page, "Chat")
+    ask(page, PROMPT)
+
+    def slow(*given):
+        for exchange in real(*given):
+            yield exchange
+            go.wait(30)
+
+    monkeypatch.setattr(board.workbench, "chat", slow)
+    page.fill("#prompt textarea", "How do I water the plants?")
+    page.click("#send")
+    page.wait_for_selector("#panes .pane.student .badge:has-text('writing')")
+    press(page, 5)  # what is on the page is remembered once more, now in mid-reply
+    again(page)
+    go.set()
+    until(lambda: page.input_value("#prompt textarea") == "How do I water the plants?")
+    page.wait_for_timeout(500)
+    assert "writing" not in page.inner_text("#panes")
+    context.close()
+
+
+def test_a_duplicated_tab_begins_with_a_copy_and_leaves_its_origin_alone(board, chat):
+    page = chat(4)
+    ask(page, PROMPT)
+    page.wait_for_timeout(500)
+    with page.context.expect_page() as opened:  # its storage comes along
+        page.evaluate("() => { window.open(location.href) }")
+    other = opened.value
+    tab(other, "Chat")
+    until(lambda: len(replies(other, "student")) == 1 and layers_on(other) == [4])
+    ask(other, "How do I water the plants?")
+    for one, asked in ((page, PROMPT), (other, "How do I water the plants?")):
+        again(one)
+        until(lambda p=one, a=asked: a in p.locator("#panes .asked").all_inner_texts())
     other.close()
 
 

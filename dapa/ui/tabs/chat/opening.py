@@ -17,7 +17,7 @@ import gradio as gr
 
 from dapa.core.html import Html
 from dapa.core.owner import Owner
-from dapa.core.records import PairError
+from dapa.core.records import PairError, SettingError
 from dapa.ui.belonging import is_loaded, loaded, owner_of, spec_of, title_of, who_of
 from dapa.ui.dashboard import Dashboard, guarded, script, text
 from dapa.ui.parts import note
@@ -46,6 +46,8 @@ class Wanted:
     saved: Saved
     prompt: str = ""
     """What a link asks at once."""
+    typed: str = ""
+    """What stood in the composer when the tab was heard of last."""
     veil: tuple[str, ...] = ()
     """The order of panes that were unnamed."""
     held: bool = False
@@ -69,10 +71,11 @@ class Tabs:
 
     def hand_over(self, before: Any, secret: Any) -> None:
         """A page that opens goes on with what its tab held before; that stays what it was."""
-        known = isinstance(before, str) and before in self._held
-        if known and isinstance(secret, str) and _SECRET.fullmatch(secret):
-            with self._lock:
-                self._put(secret, self._held[before])
+        if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
+            return
+        with self._lock:
+            if held := self._held.get(before) if isinstance(before, str) else None:
+                self._put(secret, held)
 
     def _put(self, secret: str, held: tuple[Wanted, ...]) -> None:
         self._held[secret] = held
@@ -98,7 +101,7 @@ class Opening:
     known: gr.State
     """Becomes true where the tab was here before."""
     hold: Callable[[Any, str], None]
-    """(event, its name): after it the tab's conversation and layers are remembered."""
+    """(listener, its name): at it the tab's conversation, layers and settings are remembered."""
 
 
 def wire(
@@ -126,7 +129,9 @@ def wire(
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), *nothing
         owner = owner_of(wanted.saved.pair)
         if is_loaded(dashboard, owner):
-            now = restore(dashboard, here, wanted.saved, wanted.prompt, wanted.veil)
+            now = restore(
+                dashboard, here, wanted.saved, wanted.prompt or wanted.typed, wanted.veil
+            )  # fmt: skip
             return "", gr.update(visible=False), None, wanted.prompt, *now
         here_now = loaded(dashboard)
         what = "What this tab showed before the reload" if wanted.held else "This link"
@@ -157,15 +162,23 @@ def wire(
         return note("Loading that pair; the header shows how far it is.")
 
     @guarded
-    def hold(tab: Any, talk: Talk, here: Session, veil: Any, **values: Any) -> None:
+    def hold(
+        tab: Any, talk: Talk, here: Session, veil: Any, typed: Any, awaited: Any, **values: Any
+    ) -> None:
+        if talk.last is None and isinstance(awaited, Wanted) and awaited.held:
+            return  # what waits for its pair is not forgotten for an empty page
         if dashboard.workbench.loaded:
-            saved = as_it_stands(dashboard, talk, here, parts.form.read(values))
-            tabs.hold(tab, Wanted(saved, veil=order(veil), held=True))
+            try:
+                ways = parts.form.read(values)
+            except SettingError:
+                return  # half a number: the button that asks will say what is wrong
+            saved = as_it_stands(dashboard, _ended(talk), here, ways)
+            tabs.hold(tab, Wanted(saved, typed=_typed(typed), veil=order(veil), held=True))
 
-    def holding(event: Any, name: str) -> None:
-        event.then(
-            hold, [mine, parts.talk, session, parts.veil], None, api_name=f"{name}_held",
-            inputs_kwargs=dict(parts.form.parts), **_QUIET,
+    def holding(listen: Any, name: str) -> None:
+        listen(
+            hold, [mine, parts.talk, session, parts.veil, parts.prompt, kept.wanted], None,
+            api_name=f"{name}_held", inputs_kwargs=dict(parts.form.parts), **_QUIET,
         )  # fmt: skip
 
     out = [kept.said, kept.fetch, kept.wanted, ask, *restored, *parts.form.parts.values()]
@@ -177,6 +190,20 @@ def wire(
     epoch.change(again, [kept.wanted, session], out, api_name="link_pair", **_QUIET)
     kept.fetch.click(fetch, kept.wanted, kept.said, api_name="link_fetch", **_QUIET)
     return Opening(ask, came, known, holding)
+
+
+def _ended(talk: Talk) -> Talk:
+    """The conversation without a round that is being written: a reload ends its writing."""
+    last = talk.last
+    return talk if last is None or all(pane.ending for pane in last.panes) else talk.undone()
+
+
+def _typed(words: Any) -> str:
+    """The composer's words; none that could not be asked."""
+    try:
+        return text(words or "", "the prompt")
+    except SettingError:
+        return ""
 
 
 def _linked(request: gr.Request) -> Wanted | None:

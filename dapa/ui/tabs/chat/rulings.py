@@ -44,10 +44,10 @@ def wire(
     trial: TryOut,
     session: gr.State,
     ruled: Any,
-) -> Any:
+) -> dict[str, Any]:
     """Rules edited, replies ruled on, panes voted on; `ruled` is the event behind each change.
 
-    Returns the event of a vote, after which the panes have their names back.
+    Returns the events, by name, after which replies have other verdicts or panes their names.
     """
 
     def _ours(talk: Talk) -> None:
@@ -114,11 +114,11 @@ def wire(
     # judge twice is cheap, and without it a change that got lost would leave old verdicts.
     left = [parts.form.parts[name].blur for name in ("also", "never")]
     judged = [parts.talk, parts.panes, trial.verdict]
-    ruled.then(
+    anew = ruled.then(
         reshape, [*state, trial.reply], judged, api_name="chat_rules",
         trigger_mode="always_last", **named,
     )  # fmt: skip
-    gr.on(
+    after = gr.on(
         left, reshape, [*state, trial.reply], judged, api_name="chat_rules_left",
         trigger_mode="always_last", **named,
     )  # fmt: skip
@@ -127,9 +127,10 @@ def wire(
         trigger_mode="always_last", **named,
     )  # fmt: skip
     parts.panes.like(ruling, state, parts.panes, api_name="chat_rule", **named)
-    return parts.panes.submit(
+    voted = parts.panes.submit(
         ballot, state, [parts.panes, parts.veil], api_name="chat_vote", **named
     )
+    return {"chat_vote": voted, "chat_rules": anew, "chat_rules_left": after}
 
 
 def _judged(reply: str, ways: ChatSettings) -> Html:

@@ -228,27 +228,31 @@ def wire(
     }
     parts.stop.click(stop, None, None, api_name="chat_stop", queue=False, **_QUIET)
     answered["chat_undo"] = parts.undo.click(take_back, state, out, api_name="chat_undo", **quiet)
-    parts.edit.click(edit, state, [*out, parts.prompt], api_name="chat_edit", **quiet)
+    answered["chat_edit"] = parts.edit.click(
+        edit, state, [*out, parts.prompt], api_name="chat_edit", **quiet
+    )
     answered["chat_clear"] = parts.clear.click(
         clear, [session], [*out, parts.prompt, parts.veil], api_name="chat_clear", **quiet
     )
     rules, looks = ("also", "never"), ("blur", "words")
-    parts.form.follow("chat_say", [n for n in values if n not in (*rules, *looks)])
+    said = parts.form.follow("chat_say", [n for n in values if n not in (*rules, *looks)])
     ruled = parts.form.follow("chat_say_rules", rules)
-    parts.form.follow("chat_say_looks", looks).then(
+    looked = parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
     answered["chat_pair"] = epoch.change(  # what stands in panes and strip may be another pair's
         redraw, state, parts.panes, api_name="chat_pair", **quiet
     )
-    voted = rulings.wire(dashboard, parts, parts.trial, session, ruled)
+    told = rulings.wire(dashboard, parts, parts.trial, session, ruled)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
     example = parts.panes.select(picked, None, parts.prompt, api_name="chat_example", **_QUIET)
+    asking: dict[str, Any] = {}
     for event, name in (
         (shelved, "chat_pick"), (example, "chat_ask_example"),
         *((event, f"{name}_asked") for name, event in elsewhere.items()),
     ):  # fmt: skip
         answered[name] = event.then(send, ask, asked, api_name=name, **named)
+        asking[f"{name}_begun"] = event
 
     def chain(event: Any, name: str) -> None:
         """After `event` changed the mask, answer the last prompt again in the patched pane."""
@@ -258,7 +262,7 @@ def wire(
         """What the strip and this tab's memory owe to another conversation or other layers."""
         whatif.wire(dashboard, flips, events, parts.talk, session, values)
         for name, event in events.items():
-            back.hold(event, name)
+            back.hold(event.then, name)
 
     answered["link_ask"] = back.ask.change(  # a link opens with its answer
         linked, [back.ask, parts.talk, session], asked, api_name="link_ask", **named
@@ -266,7 +270,11 @@ def wire(
     # Drawn once more: the new pair's empty panes may have been painted over what came back.
     back.known.change(redraw, state, parts.panes, api_name="chat_back", **quiet)
     after({**answered, **back.came})
-    back.hold(voted, "chat_vote")
+    # Settings stay as well, and a question that a reload cuts short stands in the composer again.
+    for name, event in {"chat_say": said, "chat_redraw": looked, **told, **asking}.items():
+        back.hold(event.then, name)
+    back.hold(parts.send.click, "chat_send_begun")
+    back.hold(parts.prompt.submit, "chat_submit_begun")
     return chain
 
 
