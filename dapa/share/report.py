@@ -149,9 +149,7 @@ def _figures(store: Store, evidence: Evidence) -> list[tuple[str, Callable[[bool
         record = report.confidence
         found.append(("Size against refusals", lambda d: certified_chart(record, student, d)))
     elif report is not None and evidence.search is not None and (chart := _sizes(store, evidence)):
-        found.append(
-            ("Every set that was judged in full, on the prompts that the search asked", chart)
-        )
+        found.append(("Every set judged in full, on the search prompts", chart))
     columns = _columns(evidence)
     if columns:
         found.append(("Rates with their intervals", lambda d: rates_chart(columns, d)))
