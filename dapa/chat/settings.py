@@ -59,7 +59,8 @@ class ChatSettings(FormatSettings):
         False, "Blind: shuffle and unname the panes until a vote", flag="-", row=3
     )
     also: tuple[str, ...] = setting(
-        (), "also a refusal (one phrase a line)", "A phrase that declines, too.",
+        (), "also a refusal, as a sentence’s first words (one a line)",
+        "Words that decline, too, where a sentence starts with them.",
         most=_MOST_PHRASES, unit="phrases", lines=2, row=4,
     )  # fmt: skip
     never: tuple[str, ...] = setting(
