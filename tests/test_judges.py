@@ -285,6 +285,12 @@ def test_a_judge_is_told_in_words_and_a_name_that_says_more_as_it_is():
     assert titled("rules/6") == "refusal rules, version 6"
     assert titled("rules/6+thought") == "refusal rules, version 6, without thoughts"
     assert titled("rules/6+begun").endswith("version 6, with the words that begin the reply")
+    both = "version 6, without thoughts, with the words that begin the reply"
+    assert titled("rules/6+thought+begun").endswith(both)
+    assert titled("rules/6+surprise/1@6.17").endswith(
+        "version 6, incoherent above 6.17 bits a token"
+    )
+    assert titled("rules/6+0a1b2c3d").endswith("version 6, with own phrases")
     assert titled("released/1") == "released 35-substring rule, version 1"
     for other in ("rules/6+0a1b2c", "harm-chat/1:gpt:0a1b", "human", ""):
         assert titled(other) == other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -116,15 +117,26 @@ def _going_on(judge: Judge, opening: str) -> Judge:
 def titled(name: str) -> str:
     """A stored judge's name for people: `rules/6` is "refusal rules, version 6".
 
-    A name that carries more than a table's entry, its version and these marks stays as it is.
+    A name that carries more than a table's entry, its version and known marks stays as it is.
     """
-    kind, _, rest = name.partition("/")
-    version = rest.removesuffix("+thought").removesuffix(BEGUN)
-    if kind not in judges or not version.isdecimal():
+    plain, *marks = name.split("+")
+    kind, _, version = plain.partition("/")
+    told = [_told(mark) for mark in marks]
+    if kind not in judges or not version.isdecimal() or None in told:
         return name
-    apart = ", without thoughts" if rest.endswith("+thought") else ""
-    apart += ", with the words that begin the reply" if rest.endswith(BEGUN) else ""
-    return f"{judges.titles[kind].split(',')[0]}, version {version}{apart}"
+    return ", ".join([f"{judges.titles[kind].split(',')[0]}, version {version}", *map(str, told)])
+
+
+def _told(mark: str) -> str | None:
+    """One mark of a judge's name in words; None for one that is not known."""
+    if found := re.fullmatch(r"surprise/\d+@([\d.e+-]+)", mark):
+        return f"incoherent above {found[1]} bits a token"
+    if re.fullmatch(r"[0-9a-f]{8}", mark):
+        return "with own phrases"
+    return {
+        "thought": "without thoughts",
+        BEGUN.removeprefix("+"): "with the words that begin the reply",
+    }.get(mark)
 
 
 judges: Registry[Callable[..., Judge]] = Registry("judge")
