@@ -57,7 +57,7 @@ def wire(
         event.then(
             look, [talk, session], carrier, inputs_kwargs=dict(values), api_name=f"{name}_whatif",
             show_progress="hidden", trigger_mode="always_last", concurrency_id="whatif",
-            concurrency_limit=2,
+            concurrency_limit=1,  # in their order: the newest figures come last
         )  # fmt: skip
 
 

@@ -26,14 +26,16 @@ from dapa.ui.tabs.chat import sessions
 from dapa.ui.tabs.chat.components import Conversation
 from dapa.ui.tabs.chat.links import as_it_stands, read_link, restore
 from dapa.ui.tabs.chat.sessions import SessionCard
-from dapa.ui.tabs.chat.shown import order
+from dapa.ui.tabs.chat.shown import order, picture
 from dapa.workbench import ChatSession as Saved
-from dapa.workbench import Talk
+from dapa.workbench import ChatSettings, Talk
 
 TABS = 512
 """How many openings are remembered; the one that was heard of longest ago goes first."""
 _PAIRS = 4
 """Of how many pairs each is remembered."""
+IN_ORDER: dict[str, Any] = {"concurrency_id": "panes", "concurrency_limit": 1}
+"""How pictures are queued of which the later must stand."""
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
 _NOBODY = Owner()
 _SECRET = re.compile(r"[0-9a-f]{32}")
@@ -97,7 +99,7 @@ class Opening:
     ask: gr.State
     """Changes to a prompt that is to be asked: a link's."""
     came: dict[str, Any]
-    """The events, by name, after which a conversation is on the page again."""
+    """The events, by name, after which a kept conversation is on the page again."""
     known: gr.State
     """Becomes true where the tab was here before."""
     hold: Callable[[Any, str], None]
@@ -181,11 +183,24 @@ def wire(
             api_name=f"{name}_held", inputs_kwargs=dict(parts.form.parts), **_QUIET,
         )  # fmt: skip
 
+    @guarded
+    def drawn(tab: Any, talk: Talk, here: Session, veil: Any) -> Any:
+        """The panes once more, as they were held: an empty picture may have been painted over."""
+        held = tabs.of(tab, loaded(dashboard))
+        if held is None:
+            return gr.skip()
+        ways = ChatSettings.restored(held.saved.settings)
+        return picture(dashboard, talk, here.mask, ways, order(veil))
+
     out = [kept.said, kept.fetch, kept.wanted, ask, *restored, *parts.form.parts.values()]
     came = sessions.wire(dashboard, parts, kept, session, wheel, steer)
-    came["link_open"] = opened.then(
+    opened.then(
         follow, [secret, session], [known, mine, *out], api_name="link_open",
         js=script("opening.js"), **_QUIET,
+    )  # fmt: skip
+    known.change(
+        drawn, [mine, parts.talk, session, parts.veil], parts.panes, api_name="chat_back",
+        **IN_ORDER, **_QUIET,
     )  # fmt: skip
     epoch.change(again, [kept.wanted, session], out, api_name="link_pair", **_QUIET)
     kept.fetch.click(fetch, kept.wanted, kept.said, api_name="link_fetch", **_QUIET)

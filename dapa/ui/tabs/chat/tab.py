@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from dapa.core.html import Html
+from dapa.core.html import Html, html
 from dapa.core.records import EMPTY, PromptError
 from dapa.core.settings import MAX_SEED
 from dapa.ui import belonging, forms, whatif
@@ -240,8 +240,8 @@ def wire(
     looked = parts.form.follow("chat_say_looks", looks).then(
         redraw, state, parts.panes, api_name="chat_redraw", trigger_mode="always_last", **quiet
     )
-    answered["chat_pair"] = epoch.change(  # what stands in panes and strip may be another pair's
-        redraw, state, parts.panes, api_name="chat_pair", **quiet
+    epoch.change(  # what stands in panes and strip may be another pair's
+        redraw, state, parts.panes, api_name="chat_pair", **opening.IN_ORDER, **quiet
     )
     told = rulings.wire(dashboard, parts, parts.trial, session, ruled)
     shelved = library.wire(dashboard, parts.shelf, parts.prompt, parts.shelf_button, epoch)
@@ -267,9 +267,10 @@ def wire(
     answered["link_ask"] = back.ask.change(  # a link opens with its answer
         linked, [back.ask, parts.talk, session], asked, api_name="link_ask", **named
     )
-    # Drawn once more: the new pair's empty panes may have been painted over what came back.
-    back.known.change(redraw, state, parts.panes, api_name="chat_back", **quiet)
     after({**answered, **back.came})
+    # Figures of the pair before go. None are reckoned for what a reload brings back: the page that
+    # opens has not all of its settings at first, and other settings have other figures.
+    epoch.change(lambda: html(""), None, flips, api_name="chat_pair_whatif", **_QUIET)
     # Settings stay as well, and a question that a reload cuts short stands in the composer again.
     for name, event in {"chat_say": said, "chat_redraw": looked, **told, **asking}.items():
         back.hold(event.then, name)
