@@ -298,7 +298,8 @@ def test_the_replies_to_come_fall_from_stage_to_stage():
 def test_no_test_of_a_confidence_search_is_held_against_a_target():
     import json
 
-    body = json.loads(replay.encode("run", "head", [trial(0, 18)], UNITS, 0.6))
+    body = json.loads(replay.encode("run", "head", [trial(0, 18)], UNITS, 0.6, tests=29))
+    assert body["tests"] is None  # 29 of one step: those that only read prompts are no steps
     assert body["target"] is None and body["opening"] == -1 and body["shown"] == [0]
     # one that ended at its opening checks had no target either: nothing is best, nothing held
     none = json.loads(replay.encode("run", "head", [trial(0, 18, "opening")], UNITS))

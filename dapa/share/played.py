@@ -47,13 +47,15 @@ def encode(
         target: The DSR that satisfies.
         asking: What is being judged now.
         live: Does it still grow?
-        tests: How many of its steps the search counts as tests; None where nobody counted.
+        tests: How many of its steps the search counts as tests; None where nobody counted. Not told
+            of a confidence search: most of its tests only read the prompts, and are no steps.
     """
     if not trials:
         return ""
     columns = tuple(units) or max((t.outcome.mask.units for t in trials), key=len)
     phases = list(dict.fromkeys(trial.phase for trial in trials))
     confident = any(phase in _CONFIDENT for phase in phases)
+    tests = None if confident else tests
     if not live and target is None:  # it ended before there was a target: nothing was held to one
         confident |= all(trial.outcome.satisfied is None for trial in trials)
     body = {
