@@ -124,6 +124,9 @@ def test_other_models_in_a_pairs_place_are_another_pair_and_newer_libraries_are_
     assert bench.pair.spec == pairs[0].spec and not is_ours(board, run)
     assert found_run(board) is None is bench.newest_found("gate")
     assert not bench.found_by(run.id, mask)
+    with monkeypatch.context() as broken:
+        broken.setattr(bench, "newest_found", lambda: (_ for _ in ()).throw(StoreError("gone")))
+        assert belonging.current(board, Session()).epoch == board.epoch, "the page opens anyway"
     assert not belonging.current(board, Session()).found, "other models know nothing of that set"
     told = belonging.whose(board, belonging.owner_of(run.settings["pair"]), "This run", ours=False)
     assert "<b>one</b> as it was" in told and "data-load" not in told, "it is loaded already"

@@ -70,6 +70,10 @@ def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone
     page.wait_for_selector("#tabs button[role=tab][aria-selected=true]:has-text('Chat')")
     until(lambda: replies(page, "patched") == said)
     assert "the conversation goes on" in page.inner_text("#chat-settings")
+    for _ in range(2):  # what came back is not forgotten for the settings that a new page begins on
+        page.reload()
+        page.wait_for_selector("#chat-settings:has-text('the conversation goes on')")
+        until(lambda: replies(page, "patched") == said)
     press(page, 6)
     until(lambda: layers_on(page) == [4, 5, 6] and len(replies(page, "patched")) == 2)
     other = page.context.new_page()

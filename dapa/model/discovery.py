@@ -123,8 +123,8 @@ def structure_of(model: Any, name: str) -> Structure:
     (attention,) = blocks.keys() - {mlp}
     if chooser := _chooser(blocks[attention]):
         raise missing(
-            f"its attention holds {chooser}, weights of their own that choose what is looked at; "
-            "what they keep of a row is not among its keys and values"
+            f"its attention holds {chooser}, a part with weights of its own beside the "
+            "projections, and what that does or keeps of a row is not known here"
         )
     for index, other in enumerate(stack):
         kinds = {type(getattr(each, mlp, None)).__name__ for each in (layer, other)}

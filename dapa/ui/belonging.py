@@ -15,7 +15,7 @@ import gradio as gr
 
 from dapa.core.html import Html, html
 from dapa.core.owner import Owner
-from dapa.core.records import Mask, PairError, SettingError
+from dapa.core.records import DapaError, Mask, PairError, SettingError
 from dapa.ui import strip
 from dapa.ui.dashboard import Dashboard, guarded, piece, text
 from dapa.ui.parts import exactly
@@ -54,12 +54,13 @@ def current(dashboard: Dashboard, here: Session) -> Session:
     if here.epoch == dashboard.epoch:
         return here
     bench = dashboard.workbench
-    new, found = fresh(dashboard.epoch, bench.pair), bench.newest_found()
-    if found is None:
-        return new
+    new = fresh(dashboard.epoch, bench.pair)
     try:
+        found = bench.newest_found()
+        if found is None:
+            return new
         bench.pair.validate(Mask.of(found[1]))
-    except SettingError:  # of a version that knew other units
+    except DapaError:  # a store that cannot be read, or of a version that knew other units
         return new
     return replace(new, found=Mask.of(found[1]), found_by=found[0])
 
