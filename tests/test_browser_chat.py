@@ -4,7 +4,18 @@ import json
 import threading
 
 import pytest
-from screen import ask, dashboard, layers_on, press, set_number, tab, until, visitors, write_in
+from screen import (
+    PATIENCE,
+    ask,
+    dashboard,
+    layers_on,
+    press,
+    set_number,
+    tab,
+    until,
+    visitors,
+    write_in,
+)
 
 from dapa.core.records import Label, Mask
 
@@ -57,8 +68,28 @@ def test_a_conversation_goes_on_is_undone_edited_and_begun_anew(board, chat):
     until(lambda: page.input_value("#prompt textarea") == "" and not replies(page, "student"))
 
 
-def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone(board, chat):
-    page = chat(4, 5)
+@pytest.fixture
+def reloading(board, chromium):
+    """As `chat`, in a context of its own: Gradio complains of a stream that a reload cuts."""
+    context = chromium.new_context()
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
+
+    def begin(*layers):
+        page = context.new_page()
+        page.goto(board.url)
+        page.wait_for_selector("#strip [role=gridcell]")
+        press(page, *layers)
+        tab(page, "Chat")
+        page.click("#chat-settings button.label-wrap")
+        return page
+
+    yield begin
+    context.close()
+
+
+def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone(reloading):
+    page = reloading(4, 5)
     page.get_by_label("Continue the conversation").check()
     ask(page, PROMPT)
     ask(page, "How do I water the plants?")
@@ -69,7 +100,7 @@ def test_a_reload_brings_back_conversation_layers_and_settings_to_this_tab_alone
     until(lambda: layers_on(page) == [4, 5])
     page.wait_for_selector("#tabs button[role=tab][aria-selected=true]:has-text('Chat')")
     until(lambda: replies(page, "patched") == said)
-    assert "the conversation goes on" in page.inner_text("#chat-settings")
+    until(lambda: "the conversation goes on" in page.inner_text("#chat-settings"))
     for _ in range(2):  # what came back is not forgotten for the settings that a new page begins on
         page.reload()
         page.wait_for_selector("#chat-settings:has-text('the conversation goes on')")
@@ -90,8 +121,8 @@ def again(page):
     tab(page, "Chat")
 
 
-def test_a_reload_keeps_settings_that_were_changed_after_the_last_answer(board, chat):
-    page = chat(4)
+def test_a_reload_keeps_settings_that_were_changed_after_the_last_answer(reloading):
+    page = reloading(4)
     ask(page, PROMPT)
     page.get_by_label("Blur replies until asked for").check()
     write_in(page, page.get_by_label("system prompt", exact=True), "Be terse.")
@@ -104,15 +135,9 @@ def test_a_reload_keeps_settings_that_were_changed_after_the_last_answer(board, 
 
 
 def test_a_reload_in_mid_reply_leaves_the_question_and_no_reply_that_writes_forever(
-    board, chromium, monkeypatch
+    board, reloading, monkeypatch
 ):
-    context = chromium.new_context()  # its own: Gradio complains of a stream that a reload cuts
-    context.add_init_script("localStorage.setItem('dapa-guide', 'closed')")
-    page, real, go = context.new_page(), board.workbench.chat, threading.Event()
-    page.goto(board.url)
-    page.wait_for_selector("#strip [role=gridcell]")
-    press(page, 4)
-    tab(page, "Chat")
+    page, real, go = reloading(4), board.workbench.chat, threading.Event()
     ask(page, PROMPT)
 
     def slow(*given):
@@ -130,11 +155,10 @@ def test_a_reload_in_mid_reply_leaves_the_question_and_no_reply_that_writes_fore
     until(lambda: page.input_value("#prompt textarea") == "How do I water the plants?")
     page.wait_for_timeout(500)
     assert "writing" not in page.inner_text("#panes")
-    context.close()
 
 
-def test_a_duplicated_tab_begins_with_a_copy_and_leaves_its_origin_alone(board, chat):
-    page = chat(4)
+def test_a_duplicated_tab_begins_with_a_copy_and_leaves_its_origin_alone(reloading):
+    page = reloading(4)
     ask(page, PROMPT)
     page.wait_for_timeout(500)
     with page.context.expect_page() as opened:  # its storage comes along
